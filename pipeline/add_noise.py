@@ -1,0 +1,14 @@
+"""Stage add-noise: the stored noise of validation patches and test images."""
+
+from denoiselab import conditions, config, paths
+from pipeline import run
+
+
+def main() -> None:
+    params = config.load()
+    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    print(f"{', '.join(params.noise.test)} in {paths.NOISY}")
+
+
+if __name__ == "__main__":
+    run(main)

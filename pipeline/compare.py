@@ -1,0 +1,13 @@
+"""Stage compare: the evaluated models of params.models into tables, figures and the report."""
+
+from denoiselab import config, paths, report
+from pipeline import run
+
+
+def main() -> None:
+    report.write(config.load())
+    print(f"report: {paths.REPORT_MD} and {paths.REPORT_HTML}")
+
+
+if __name__ == "__main__":
+    run(main)

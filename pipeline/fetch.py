@@ -1,0 +1,13 @@
+"""Stage fetch: the data set's images into data/raw/."""
+
+from denoiselab import config, data, paths
+from pipeline import run
+
+
+def main() -> None:
+    rows = data.fetch(config.load().data, paths.RAW)
+    print(f"{len(rows)} images in {paths.RAW}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,54 @@
+"""Training states that survive a kill: written aside, flushed, renamed; damaged ones are set aside, not used."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from denoiselab import files
+
+KEPT = 20  # folders; older ones are removed when a new training starts
+
+
+class Checkpoint:
+    """The state of one training in `root`/<fingerprint>/state.pt: tensors and plain values alone, never pickled code."""
+
+    def __init__(self, root: Path, fingerprint: str):
+        self.folder = root / fingerprint
+        self.path = self.folder / "state.pt"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder alone: a second training of the same configuration waits, then finds the result."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            self.folder.touch()
+            _prune(self.folder.parent)
+            yield
+
+    def save(self, state: dict[str, Any]) -> None:
+        with files.replacing(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state on the CPU, or None where there is none."""
+        if not self.path.exists():
+            return None
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001  (a damaged file fails in many ways)
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            print(f"warning: checkpoint is damaged, starting again; kept as {aside}: {error}", file=sys.stderr)
+            return None
+
+
+def _prune(root: Path) -> None:
+    folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+    for folder in folders[KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)

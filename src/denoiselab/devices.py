@@ -1,0 +1,30 @@
+"""Which device computes, and how it is set up to give the same bytes again."""
+
+import os
+import platform
+
+import torch
+
+
+def choose(wanted: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. ValueError where CUDA is asked for and missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def prepare(device: torch.device) -> None:
+    """Deterministic algorithms only, no TF32: the same machine gives the same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"

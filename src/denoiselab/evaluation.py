@@ -1,0 +1,79 @@
+"""Score a trained model on the stored test images: a row an image and condition, pictures, and the time it took."""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from denoiselab import conditions, devices, files, images, inference, metrics, model_store, noise, paths
+from denoiselab.config import Params
+from denoiselab.scores import Score, summarise, write
+
+WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
+
+
+def evaluate(params: Params, name: str) -> dict[str, Any]:
+    """Evaluate models/<name>/ on every stored condition, write its files and return metrics.json."""
+    device = devices.choose(params.training(name).device)
+    devices.prepare(device)
+    model = model_store.load(paths.model(name)).to(device)
+    scores: list[Score] = []
+    cost: list[float] = []
+    for condition in conditions.names(paths.NOISY):
+        spec = conditions.spec(paths.NOISY, condition)
+        for n, test in enumerate(conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)):
+
+            def restore(noisy: np.ndarray, level: float | None = noise.level(spec)) -> np.ndarray:
+                return inference.restore(model, noisy, device=device, sigma_255=level, tile=params.evaluate.tile)
+
+            if not cost:
+                restore(test.noisy[:WARM_UP, :WARM_UP])
+            started = time.perf_counter()
+            restored = restore(test.noisy)
+            cost.append(1000 * (time.perf_counter() - started) / (test.clean.shape[0] * test.clean.shape[1] / 1e6))
+            pixels = _pixels(restored, name, test.image)
+            scores.append(_score(name, condition, noise.protocol(spec), test, pixels, params.seed))
+            if n < params.evaluate.samples:
+                images.write_png(paths.samples(name) / condition / f"{n:02d}.png", pixels)
+    write(paths.evaluation(name) / "per_image.csv", scores)
+    summary = summarise(scores, model_store.parameters(model))
+    files.write_json(paths.evaluation(name) / "metrics.json", summary)
+    files.write_json(paths.inference_cost(name), {"ms_per_megapixel": median(cost), "device": devices.describe(device)})
+    return summary
+
+
+def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The kept samples as strips noisy, restored, clean: (key, (H, 3 W, C) uint8)."""
+    for condition in conditions.names(paths.NOISY):
+        tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
+        for n, test in enumerate(islice(tests, params.evaluate.samples)):
+            restored = images.read(paths.samples(name) / condition / f"{n:02d}.png", params.data.channels)
+            parts = [metrics.to_uint8(test.noisy), restored.reshape(test.clean.shape), test.clean]
+            yield f"test/{condition}/{test.image}", np.concatenate(parts, axis=1)
+
+
+def _pixels(restored: np.ndarray, name: str, image: str) -> np.ndarray:
+    try:
+        return metrics.to_uint8(restored)
+    except ValueError as error:
+        raise ValueError(f"models.{name} on {image}: {error}") from None
+
+
+def _score(name: str, condition: str, protocol: str, test: conditions.TestImage, pixels: np.ndarray, seed: int) -> Score:
+    pair = (test.clean, pixels)
+    return Score(
+        model=name,
+        condition=condition,
+        protocol=protocol,
+        image=test.image,
+        label=test.label,
+        draw=0,
+        seed=seed,
+        psnr=metrics.psnr(*pair, data_range=255),
+        ssim=metrics.ssim(*pair, data_range=255),
+        mse=metrics.mse(*pair, data_range=255),
+    )

@@ -1,0 +1,123 @@
+"""Train or calibrate one entry of params.models and write its weights, history and cost."""
+
+import csv
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from denoiselab import devices, files, model_store, models, patches, paths, seeding, training
+from denoiselab.batches import Batches
+from denoiselab.calibration import calibrate
+from denoiselab.checkpoint import Checkpoint
+from denoiselab.config import Params, Train
+from denoiselab.validation import Validation
+
+UNHASHED = ("denoiselab.tracking",)  # cannot change a weight
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, resolved: everything that decides its result."""
+
+    name: str
+    architecture: dict[str, Any]
+    settings: Train
+    params: Params
+    device: torch.device
+    data_sha256: str  # of the patches and the noisy validation patches
+
+    def card(self) -> dict[str, Any]:
+        """What model.json says of how the model was made."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "train": self.settings.model_dump(mode="json"),
+            "noise": self.params.noise.model_dump(mode="json"),
+            "patches": self.params.patches.model_dump(mode="json"),
+            "seed": self.params.seed,
+            "data_sha256": self.data_sha256,
+        }
+
+    def fingerprint(self) -> str:
+        """Names the training: its card, the code that runs it, and what else rounding depends on."""
+        loaded = sorted((n, m.__file__) for n, m in sys.modules.items() if n.startswith("denoiselab") and n not in UNHASHED)
+        code = {name: files.sha256(Path(file)) for name, file in loaded if file}
+        machine = [torch.__version__, self.device.type, torch.get_num_threads()]
+        return hashlib.sha256(json.dumps([self.card(), code, machine], sort_keys=True).encode()).hexdigest()[:24]
+
+
+def plan(params: Params, name: str) -> Plan:
+    """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
+    for other, entry in params.models.items():
+        models.check(entry.architecture(), where=f"models.{other}")
+    settings = params.training(name)
+    device = devices.choose(settings.device)
+    data = files.sha256(paths.PATCHES) + "".join(files.sha256(p) for p in sorted(paths.NOISY.glob("*/val.npy")))
+    digest = hashlib.sha256(data.encode()).hexdigest()
+    return Plan(name, params.entry(name).architecture(), settings, params, device, digest)
+
+
+def run(plan: Plan, log: training.Log) -> None:
+    """Train or calibrate as planned and write models/<name>/, its history and its cost."""
+    print(f"{plan.name}: on {devices.describe(plan.device)}", file=sys.stderr)
+    devices.prepare(plan.device)
+    torch.manual_seed(seeding.key(plan.params.seed, "init"))
+    model = models.build(plan.architecture, where=f"models.{plan.name}")
+    channels = plan.architecture.get("channels")
+    if channels != plan.params.data.channels:
+        raise ValueError(f"models.{plan.name}.channels: {channels}, but data.channels is {plan.params.data.channels}")
+    validate = Validation(paths.NOISY, paths.PATCHES, plan.settings.val_patches, plan.device)
+    if model_store.parameters(model):
+        result = _train(plan, model, validate, log)
+    else:
+        result = _calibrate(plan, model, validate)
+        for row in result.history:
+            log(int(row["step"]), row)
+    _write(plan, model, result)
+
+
+def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
+    settings = plan.settings
+    batches = Batches(patches.load(paths.PATCHES, "train"), settings.batch, settings.crop, plan.params.seed, plan.device)
+    checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint())
+    with checkpoint.held():
+        return training.fit(
+            model, batches, validate, settings, plan.params.noise.train, device=plan.device, checkpoint=checkpoint, log=log
+        )
+
+
+def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.Run:
+    """A model without parameters: its strength is calibrated, if it has one, and it is validated."""
+    started = time.perf_counter()
+    history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
+    scores = validate(model)
+    history.append({"step": len(history), **{f"val_{name}": value for name, value in scores.items()}})
+    best = {name: {"value": value, "step": len(history) - 1, "weights": model.state_dict()} for name, value in scores.items()}
+    return training.Run(len(history), time.perf_counter() - started, history, best)
+
+
+def _write(plan: Plan, model: nn.Module, result: training.Run) -> None:
+    best = {name: {"step": kept["step"], f"val_{name}": kept["value"]} for name, kept in result.best.items()}
+    card = plan.card() | {"parameters": model_store.parameters(model), "steps": result.step, "best": best}
+    weights = {f"best_{name}": kept["weights"] for name, kept in result.best.items()}
+    model_store.save(paths.model(plan.name), weights, card)
+    _write_history(paths.history(plan.name), result.history)
+    trained = model_store.parameters(model) > 0
+    rate = result.step * plan.settings.batch / max(result.seconds, 1e-9) if trained else None
+    cost = {"seconds": result.seconds, "images_per_second": rate, "device": devices.describe(plan.device)}
+    files.write_json(paths.training_cost(plan.name), cost)
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    with files.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

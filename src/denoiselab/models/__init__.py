@@ -1,0 +1,48 @@
+"""The models: one architecture per file, the file's name is its `arch`.
+
+Contract. A file has two public things: `Config`, a pydantic block of the architecture's own keys, and
+`build(config)`, which gives a torch.nn.Module. It takes (N, C, H, W) float, an image in [0, 1] plus
+noise, any H and W, and returns the same shape, not clipped. It has an attribute `reach`: how many pixels
+away an input pixel may be and still change an output pixel (None: anywhere), which sets the overlap
+of tiles. A module with `noise_aware = True` also takes `sigma_255`, the noise level. One with
+`calibrated = True` is not trained but calibrated: see classical.py.
+
+To add a model: one file here and one block in conf/model/.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from denoiselab import config
+
+
+def known() -> list[str]:
+    """The architectures there are."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+
+
+def build(block: dict[str, Any], where: str = "model") -> nn.Module:
+    """The module a block such as {"arch": "unet", "channels": 3, ...} describes, freshly initialised.
+
+    ValueError names an unknown architecture, key or value behind `where`, and what is allowed.
+    """
+    module = _module(block.get("arch"), where)
+    return module.build(_config(module, block, where))
+
+
+def check(block: dict[str, Any], where: str) -> None:
+    """Check a block without building its module. ValueError as `build`."""
+    _config(_module(block.get("arch"), where), block, where)
+
+
+def _module(arch: Any, where: str) -> Any:
+    if arch not in known():
+        raise ValueError(f"{where}.arch: {arch!r} is unknown; allowed: {', '.join(known())}")
+    return importlib.import_module(f"denoiselab.models.{arch}")
+
+
+def _config(module: Any, block: dict[str, Any], where: str) -> Any:
+    return config.check(module.Config, {k: v for k, v in block.items() if k != "arch"}, where=f"{where}.")

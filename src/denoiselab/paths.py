@@ -1,0 +1,57 @@
+"""Every path that a stage writes. dvc.yaml repeats them; a test compares.
+
+Paths are relative to the working directory, because a queued experiment runs in a copy of the
+project. What experiments share (checkpoints, the MLflow store) lies under `shared_root()`.
+"""
+
+import os
+from pathlib import Path
+
+RAW = Path("data/raw")
+PATCHES = Path("data/patches")
+NOISY = Path("data/noisy")
+COMPARISON = Path("reports/comparison.csv")
+REPORT_MD = Path("reports/report.md")
+REPORT_HTML = Path("reports/report.html")
+REPORT_COST = Path("reports/cost.md")
+FIGURES = Path("reports/figures")
+
+
+def model(name: str) -> Path:
+    """Weights and resolved settings of a trained model."""
+    return Path("models") / name
+
+
+def history(name: str) -> Path:
+    """Training history: a row a validation (or a calibration trial)."""
+    return Path("reports/train") / f"{name}.csv"
+
+
+def training_cost(name: str) -> Path:
+    """Measured training time; apart from the rest because it differs from run to run."""
+    return Path("reports/cost/train") / f"{name}.json"
+
+
+def evaluation(name: str) -> Path:
+    """Metrics and per-image rows of a model on the test images."""
+    return Path("reports/evaluate") / name
+
+
+def samples(name: str) -> Path:
+    """Restored test images kept as pictures."""
+    return Path("reports/samples") / name
+
+
+def inference_cost(name: str) -> Path:
+    """Measured inference time; apart from the rest because it differs from run to run."""
+    return Path("reports/cost/evaluate") / f"{name}.json"
+
+
+def shared_root() -> Path:
+    """The main working tree: DVC names it to its stages, a queued experiment's copy included."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def checkpoints() -> Path:
+    """Training states, one folder a configuration."""
+    return shared_root() / ".ckpt"

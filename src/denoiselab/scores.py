@@ -1,0 +1,55 @@
+"""per_image.csv and metrics.json: the scores of a model, a row an image and condition, and their means."""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from denoiselab import files
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of per_image.csv. `psnr` is in dB and inf for identical images, `mse` a share of the squared range."""
+
+    model: str
+    condition: str
+    protocol: str
+    image: str
+    label: str
+    draw: int
+    seed: int
+    psnr: float
+    ssim: float
+    mse: float
+
+
+def write(path: Path, scores: list[Score]) -> None:
+    """Write per_image.csv."""
+    with files.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, [f.name for f in fields(Score)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(score) for score in scores)
+
+
+def read(path: Path) -> Iterator[Score]:
+    """The rows of a per_image.csv."""
+    with open(path, newline="", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            numbers = {key: float(row[key]) for key in ("psnr", "ssim", "mse")}
+            counts = {key: int(row[key]) for key in ("draw", "seed")}
+            yield Score(**{**row, **numbers, **counts})  # type: ignore[arg-type]
+
+
+def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
+    """Means by condition; a PSNR of inf is left out of its mean and counted."""
+    result: dict[str, Any] = {"parameters": parameters}
+    for condition in dict.fromkeys(score.condition for score in scores):
+        rows = [score for score in scores if score.condition == condition]
+        finite = [row.psnr for row in rows if math.isfinite(row.psnr)]
+        means = {"psnr": fmean(finite) if finite else None, "ssim": fmean(r.ssim for r in rows), "mse": fmean(r.mse for r in rows)}
+        result[condition] = {**means, "images": len(rows), "identical": len(rows) - len(finite)}
+    return result

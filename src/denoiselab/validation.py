@@ -1,0 +1,43 @@
+"""Scores on the stored validation patches: what chooses weights and calibrates strengths. Never the test images."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from denoiselab import conditions, inference, metrics, noise
+
+BATCH_PIXELS = 2**19  # in one forward pass
+
+
+class Validation:
+    """Mean PSNR and SSIM over the validation patches of every stored condition."""
+
+    def __init__(self, noisy_root: Path, patch_folder: Path, limit: int | None, device: torch.device):
+        self.device = device
+        self.sets = []
+        for condition in conditions.names(noisy_root):
+            stored = conditions.validation(noisy_root, patch_folder, condition, limit)
+            clean = torch.from_numpy(stored.clean).permute(0, 3, 1, 2).float().div(255).contiguous()
+            noisy = torch.from_numpy(stored.noisy).permute(0, 3, 1, 2).contiguous()
+            self.sets.append((noise.level(stored.spec), clean.to(device), noisy.to(device)))
+
+    @property
+    def levels(self) -> list[float | None]:
+        """The noise level of each condition, in 8-bit units."""
+        return [level for level, _, _ in self.sets]
+
+    @torch.inference_mode()
+    def __call__(self, model: nn.Module, only: int | None = None) -> dict[str, float]:
+        """{"psnr", "ssim"} of the outputs clamped to [0, 1], over all conditions or the one numbered `only`."""
+        model.eval()
+        scores: dict[str, list[torch.Tensor]] = defaultdict(list)
+        for level, clean, noisy in self.sets if only is None else [self.sets[only]]:
+            batch = max(1, BATCH_PIXELS // (clean.shape[-1] * clean.shape[-2]))
+            for start in range(0, len(clean), batch):
+                target = clean[start : start + batch]
+                restored = inference.forward(model, noisy[start : start + batch], level).clamp(0, 1)
+                scores["psnr"].append(metrics.batch_psnr(target, restored))
+                scores["ssim"].append(metrics.batch_ssim(target, restored))
+        return {name: torch.cat(values).mean().item() for name, values in scores.items()}
