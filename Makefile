@@ -28,7 +28,8 @@ ui: .venv/installed  ## MLflow's web page on http://127.0.0.1:5000
 doctor:  ## check that the project can run here
 	@$(PYTHON) -m pipeline.doctor
 
-.venv/installed: requirements.txt constraints.txt
+.venv/installed: requirements.txt constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,0 +1,52 @@
+"""The classical methods and their calibration, on a real photograph."""
+
+import numpy as np
+import pytest
+import torch
+
+from denoiselab import inference, metrics, models, seeding
+from denoiselab.calibration import calibrate
+from denoiselab.models.classical import METHODS
+
+
+class FakeValidation:
+    """The part of Validation that calibrate() uses, over given pairs."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+        self.levels = [level for level, _, _ in pairs]
+
+    def __call__(self, model, only=None):
+        level, clean, noisy = self.pairs[only]
+        return {"psnr": metrics.batch_psnr(clean, inference.forward(model, noisy, level)).mean().item()}
+
+
+def pair(astronaut: np.ndarray, sigma: float):
+    clean = torch.from_numpy(astronaut[100:228, 150:278] / 255).permute(2, 0, 1)[None].float()
+    return sigma, clean, clean + sigma / 255 * torch.randn(clean.shape, generator=seeding.generator("classical", sigma))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_calibrated_it_beats_the_noisy_input(astronaut, method):
+    model = models.build({"arch": "classical", "channels": 3, "method": method, "strengths": [0.5, 1.0, 2.0, 4.0]})
+    level, clean, noisy = pair(astronaut, 25.0)
+    rows = calibrate(model, FakeValidation([(level, clean, noisy)]))
+    restored = inference.forward(model, noisy, level)
+    gain = metrics.batch_psnr(clean, restored) - metrics.batch_psnr(clean, noisy)
+    assert gain.item() > 2.5
+    assert metrics.batch_psnr(clean, restored).item() == pytest.approx(max(row["val_psnr"] for row in rows), abs=1e-6)
+
+
+def test_each_level_gets_its_strength(astronaut):
+    model = models.build({"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [0.3, 0.6, 0.9, 1.3, 2.0]})
+    calibrate(model, FakeValidation([pair(astronaut, 50.0), pair(astronaut, 10.0)]))
+    assert model.levels.tolist() == [10, 50]
+    assert model.strengths[0] < model.strengths[1]
+
+
+def test_an_unknown_level_is_estimated(astronaut):
+    model = models.build({"arch": "classical", "channels": 3, "method": "nlm", "strengths": [0.6]})
+    model.set_strengths({25.0: 0.6})
+    level, clean, noisy = pair(astronaut, 25.0)
+    told, untold = inference.forward(model, noisy, level), model(noisy)
+    assert (metrics.batch_psnr(clean, told) - metrics.batch_psnr(clean, untold)).abs().item() < 0.5

@@ -1,0 +1,59 @@
+"""Metrics against scikit-image and values worked by hand."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from denoiselab import metrics
+
+
+@pytest.fixture(params=["colour", "gray"])
+def pair(request, astronaut):
+    clean = astronaut[:200, 100:350] if request.param == "colour" else astronaut[:200, 100:350, 1]
+    noise = np.random.default_rng(0).normal(0, 25, clean.shape)
+    return clean, np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
+
+
+def test_psnr_is_scikit_images(pair):
+    assert metrics.psnr(*pair, data_range=255) == pytest.approx(peak_signal_noise_ratio(*pair, data_range=255), abs=1e-9)
+
+
+def test_ssim_is_scikit_images(pair):
+    axis = -1 if pair[0].ndim == 3 else None
+    expected = structural_similarity(
+        *pair, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=axis
+    )
+    assert metrics.ssim(*pair, data_range=255) == pytest.approx(expected, abs=1e-9)
+
+
+def test_values_by_hand():
+    clean = np.zeros((16, 16), np.uint8)
+    restored = clean.copy()
+    restored[0, 0] = 255  # one of 256 pixels wrong by the full range
+    assert metrics.mse(clean, restored, data_range=255) == pytest.approx(1 / 256)
+    assert metrics.psnr(clean, restored, data_range=255) == pytest.approx(10 * np.log10(256))
+    assert metrics.psnr(clean, clean + np.uint8(1), data_range=255) == pytest.approx(20 * np.log10(255))
+    assert metrics.psnr(clean, clean, data_range=255) == float("inf")
+    assert metrics.ssim(clean, clean, data_range=255) == pytest.approx(1)
+
+
+def test_batched_scores_are_those_of_each_image(astronaut):
+    clean = np.stack([astronaut[:64, :80], astronaut[100:164, 200:280], np.full((64, 80, 3), 128, np.uint8)]) / 255
+    noisy = np.clip(clean + np.random.default_rng(1).normal(0, 0.1, clean.shape), 0, 1)
+    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float() for x in (clean, noisy))
+    psnr = [metrics.psnr(x, y, data_range=1) for x, y in zip(clean, noisy, strict=True)]
+    ssim = [metrics.ssim(x, y, data_range=1) for x, y in zip(clean, noisy, strict=True)]
+    assert metrics.batch_psnr(a, b).numpy() == pytest.approx(psnr, abs=1e-5)
+    assert metrics.batch_ssim(a, b).numpy() == pytest.approx(ssim, abs=1e-5)
+
+
+def test_to_uint8_clamps_and_rounds():
+    assert metrics.to_uint8(np.array([-1, 0, 0.5, 1, 2])).tolist() == [0, 0, 128, 255, 255]
+    with pytest.raises(ValueError, match="not finite"):
+        metrics.to_uint8(np.array([np.nan]))
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        metrics.mse(np.zeros((4, 4)), np.zeros((4, 5)), data_range=1)
