@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help repro test lint ui doctor
+.PHONY: help repro smoke test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 10
@@ -14,13 +14,23 @@ help:  ## this list
 repro: doctor .venv/installed  ## run the pipeline to reports/report.md
 	dvc repro
 
-test: .venv/installed  ## run the tests
+smoke: doctor .venv/installed  ## run the pipeline in small, in a copy, to see that all works
+	dvc exp run --temp -S recipe=smoke
+
+test: .venv/installed  ## run all tests
 	python -m pytest
+
+test-fast: .venv/installed  ## run the tests that take a minute
+	python -m pytest -m "not slow"
 
 lint: .venv/installed  ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
+
+format: .venv/installed  ## put the code in order
+	ruff check --fix .
+	ruff format .
 
 ui: .venv/installed  ## MLflow's web page on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

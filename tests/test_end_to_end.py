@@ -1,0 +1,229 @@
+"""The pipeline as users run it: dvc repro and dvc exp run in a Git repository of its own."""
+
+import json
+import os
+import random
+import signal
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from denoiselab import files
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+DVC = Path(sys.executable).with_name("dvc")
+TINY = ["recipe=smoke", "train.validate_every=5", "evaluate.samples=1"]
+
+
+def environment() -> dict[str, str]:
+    """Without what this test run itself got from DVC or MLflow; the interpreter's folder first, as `make` has it."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING"))}
+    return clean | {"PATH": f"{DVC.parent}{os.pathsep}{clean['PATH']}", "CI": "1"}
+
+
+def start(project: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        args, cwd=project, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def call(project: Path, *args: str, rc: int = 0) -> str:
+    process = start(project, *args)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == rc, output
+    return output
+
+
+def dvc(project: Path, *args: str, rc: int = 0) -> str:
+    return call(project, str(DVC), *args, rc=rc)
+
+
+def compose(project: Path, *overrides: str) -> None:
+    """Write params.yaml as `dvc exp run -S` would, and commit it."""
+    from dvc.utils.hydra import compose_and_dump
+
+    compose_and_dump(str(project / "params.yaml"), str(project / "conf"), None, "config", None, list(overrides))
+    call(project, "git", "add", "-A")
+    call(project, "git", "commit", "-qm", "Compose")
+
+
+def make_project(folder: Path) -> Path:
+    """A copy of this project's files as a new Git repository with one commit."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    call(folder, "git", "init", "-q")
+    call(folder, "git", "config", "user.name", "Test")
+    call(folder, "git", "config", "user.email", "test@localhost")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "Start")
+    compose(folder, *TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("project"))
+    dvc(folder, "repro")
+    return folder
+
+
+def runs(project: Path):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    return client, client.search_runs([client.get_experiment_by_name("denoiselab").experiment_id])
+
+
+def test_repro_ends_in_the_report(project):
+    table = pd.read_csv(project / "reports/comparison.csv")
+    assert list(table.model) == ["noisy", "gaussian", "unet"]
+    columns = "model condition protocol n_images psnr_mean psnr_low psnr_high ssim_mean mse_mean parameters"
+    assert set(columns.split()) <= set(table.columns)
+    assert (table.protocol == "awgn-unclipped").all()
+    assert table.set_index("model").psnr_mean["noisy"] == pytest.approx(20.4, abs=0.5)
+    assert table.set_index("model").psnr_mean["gaussian"] > 25
+    report = (project / "reports/report.md").read_text(encoding="utf-8")
+    page = (project / "reports/report.html").read_text(encoding="utf-8")
+    for model, row in table.set_index("model").iterrows():
+        assert f"| {model} |" in report
+        assert f"{row.psnr_mean:.2f} [{row.psnr_low:.2f}, {row.psnr_high:.2f}]" in report
+        assert f"{row.psnr_mean:.2f} [{row.psnr_low:.2f}, {row.psnr_high:.2f}]" in page
+    assert 'src="data:image/png' in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_second_repro_does_nothing(project):
+    assert "Data and pipelines are up to date" in dvc(project, "repro")
+
+
+def test_metrics_and_plots_have_something_to_show(project):
+    shown = json.loads(dvc(project, "metrics", "show", "--json"))
+    assert "reports/evaluate/unet/metrics.json" in json.dumps(shown)
+    assert dvc(project, "plots", "show", "--json").count("reports/train/unet.csv")
+
+
+def test_every_model_has_a_finished_run_that_loads_at_another_size(project):
+    import mlflow
+    import torch
+
+    client, found = runs(project)
+    assert {run.data.tags["model"] for run in found} == {"noisy", "gaussian", "unet"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    run = next(run for run in found if run.data.tags["model"] == "unet")
+    assert run.data.params["train.steps"] == "40"
+    metrics = json.loads((project / "reports/evaluate/unet/metrics.json").read_text())
+    assert run.data.metrics["test/sigma25/psnr"] == pytest.approx(metrics["sigma25"]["psnr"])
+    assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 8
+    assert [a.path for a in client.list_artifacts(run.info.run_id, "images")]
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    model = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 37, 91)).shape == (1, 3, 37, 91)
+
+
+def test_an_experiment_in_a_copy_trains_one_model_and_logs_to_the_one_store(project):
+    output = dvc(project, "exp", "run", "--temp", *sum((["-S", o] for o in [*TINY, "model=unet", "models.unet.lr=0.001"]), []))
+    assert "Running stage 'train@unet'" in output
+    assert "Running stage 'train@gaussian'" not in output
+    assert "Stage 'train@noisy' didn't change" in output or "Stage 'train@noisy' is cached" in output
+    client, found = runs(project)
+    run = next(run for run in found if run.data.tags.get("dvc.exp_name"))
+    assert run.data.params["train.lr"] == "0.001"
+    assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project)
+    assert client.list_artifacts(run.info.run_id, "weights")
+    assert run.data.metrics["test/sigma25/psnr"] > 0
+
+
+def weights(project: Path) -> str:
+    return files.sha256(project / "models/unet")
+
+
+def kill_at_random(project: Path, *args: str, seed: int) -> None:
+    """SIGKILL everything that the command started, at a random moment after its first checkpoint."""
+    states = project / ".ckpt"
+    shutil.rmtree(states, ignore_errors=True)
+    process = start(project, *args)
+    deadline = time.monotonic() + 120
+    while not list(states.glob("*/state.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    time.sleep(random.Random(seed).uniform(0, 1))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+LONGER = [*TINY, "model=unet", "train.steps=120"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project) -> str:
+    compose(project, *LONGER)
+    dvc(project, "repro", "train@unet")
+    return weights(project)
+
+
+@pytest.mark.parametrize(("command", "seed"), [("repro", 0), ("repro", 1), ("exp", 2)])
+def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, command, seed):
+    """The lr makes it a new training for DVC in its cache, but for the seed of the moment nothing differs."""
+    args = ["repro", "-f", "-s", "train@unet"]
+    if command == "exp":
+        args = ["exp", "run", "-f", "-s", "train@unet", *sum((["-S", o] for o in LONGER), [])]
+    shutil.rmtree(project / "models/unet")
+    kill_at_random(project, str(DVC), *args, seed=seed)
+    assert not (project / "models/unet").exists()
+    output = dvc(project, *args)
+    assert "resuming at step" in output
+    assert weights(project) == undisturbed
+    _, found = runs(project)
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
+def test_two_queued_workers_share_one_fresh_store(tmp_path):
+    project = make_project(tmp_path)
+    settings = sum((["-S", o] for o in TINY), [])
+    dvc(project, "exp", "run", "--queue", *settings, "-S", "model=unet,dncnn")
+    dvc(project, "queue", "start", "-j", "2")
+    deadline = time.monotonic() + 400
+    while (status := dvc(project, "queue", "status")).count("Success") < 2:
+        assert "Failed" not in status, status + dvc(project, "queue", "logs", status.split()[status.split().index("Failed") - 4])
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    client, found = runs(project)
+    assert {run.data.tags["model"] for run in found} == {"noisy", "unet", "dncnn"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    for run in found:
+        assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
+        assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=folder", "data.path=/nowhere"], "/nowhere"),
+        (["models.unet.dept=3"], "Could not override 'models.unet.dept'"),
+        (["model=vgg"], "Could not find 'model/vgg'"),
+        (["noise=fog"], "Could not find 'noise/fog'"),
+        (["+models.unet.dept=3"], "models.unet: unknown key 'dept'; allowed: channels, widths, blocks"),
+        (["train.steps=many"], "train.steps: input should be a valid integer"),
+    ],
+)
+def test_bad_input_stops_with_its_name(project, overrides, said):
+    before = weights(project)
+    settings = sum((["-S", o] for o in [*TINY, *overrides]), [])
+    process = start(project, str(DVC), "exp", "run", "--temp", *settings)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert said in output
+    assert "Traceback" not in output
+    assert weights(project) == before
