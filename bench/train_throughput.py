@@ -31,20 +31,36 @@ def main() -> None:
     settings = params.training(args.model).model_copy(update={"steps": args.steps, "validate_every": args.steps})
     device = devices.choose(settings.device)
     devices.prepare(device)
-    patches = np.random.default_rng(0).integers(0, 256, (512, params.patches.size, params.patches.size, params.data.channels), np.uint8)
+    patches = np.random.default_rng(0).integers(
+        0, 256, (512, params.patches.size, params.patches.size, params.data.channels), np.uint8
+    )
     batches = Batches(patches, settings.batch, settings.crop, 0, device)
     block = params.entry(args.model).architecture()
     bare, ours = [], []
     for turn in range(args.rounds + 1):
-        times = (_bare(models.build(block), batches, settings, device), _fit(models.build(block), batches, settings, params, device))
+        times = (
+            _bare(models.build(block), batches, settings, device),
+            _fit(models.build(block), batches, settings, params, device),
+        )
         if turn:  # the first round warms up
             bare.append(settings.batch * args.steps / times[0])
             ours.append(settings.batch * args.steps / times[1])
     ratio = median(b / a for a, b in zip(bare, ours, strict=True))
     print(f"{args.model}, batch {settings.batch} of {batches.crop}x{batches.crop}, on {devices.describe(device)}")
-    print(f"{'loop':<28}{'images/s':>10}\n{'bare forward-backward-step':<28}{median(bare):>10.1f}\n{'fit()':<28}{median(ours):>10.1f}")
+    for loop, rate in (("bare forward-backward-step", median(bare)), ("fit()", median(ours))):
+        print(f"{loop:<28}{rate:>10.1f} images/s")
     print(f"{'ratio':<28}{ratio:>10.3f}")
-    print(json.dumps({"bench": "train_throughput", "model": args.model, "bare": median(bare), "fit": median(ours), "ratio": ratio}))
+    print(
+        json.dumps(
+            {
+                "bench": "train_throughput",
+                "model": args.model,
+                "bare": median(bare),
+                "fit": median(ours),
+                "ratio": ratio,
+            }
+        )
+    )
 
 
 def _bare(model: nn.Module, batches: Batches, settings: config.Train, device: torch.device) -> float:
@@ -68,7 +84,9 @@ def _bare(model: nn.Module, batches: Batches, settings: config.Train, device: to
     return time.perf_counter() - started
 
 
-def _fit(model: nn.Module, batches: Batches, settings: config.Train, params: config.Params, device: torch.device) -> float:
+def _fit(
+    model: nn.Module, batches: Batches, settings: config.Train, params: config.Params, device: torch.device
+) -> float:
     started = time.perf_counter()
     training.fit(model, batches, lambda _: {"psnr": 0.0, "ssim": 0.0}, settings, params.noise.train, device=device)
     _wait(device)

@@ -4,11 +4,29 @@ The working directory's own src comes first on the path, so that an experiment q
 of the project runs that copy's code, whatever is installed.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd() / "src"))
+
+# Large tensors are otherwise mapped and unmapped at every step; glibc reads these when a process starts.
+ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+COMPUTING = ("pipeline.train", "pipeline.evaluate")
+
+if (
+    sys.platform == "linux"
+    and sys.orig_argv[1:2] == ["-m"]
+    and sys.orig_argv[2] in COMPUTING
+    and not ALLOCATOR.keys() & os.environ.keys()
+):
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ALLOCATOR})
 
 
 def run(stage: Callable[[], None]) -> None:

@@ -38,7 +38,9 @@ def test_calibrated_it_beats_the_noisy_input(astronaut, method):
 
 
 def test_each_level_gets_its_strength(astronaut):
-    model = models.build({"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [0.3, 0.6, 0.9, 1.3, 2.0]})
+    model = models.build(
+        {"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [0.3, 0.6, 0.9, 1.3, 2.0]}
+    )
     calibrate(model, FakeValidation([pair(astronaut, 50.0), pair(astronaut, 10.0)]))
     assert model.levels.tolist() == [10, 50]
     assert model.strengths[0] < model.strengths[1]

@@ -68,7 +68,7 @@ def test_a_model_overrides_train(params):
 
 
 def test_an_unknown_model_lists_the_known(params):
-    with pytest.raises(ValueError, match="unknown model 'vgg'; in params.yaml: noisy, gaussian"):
+    with pytest.raises(ValueError, match=r"unknown model 'vgg'; in params.yaml: noisy, gaussian"):
         params.entry("vgg")
 
 

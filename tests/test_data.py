@@ -76,5 +76,5 @@ def test_identical_pixels_in_two_splits_are_refused(tmp_path, photos):
 
 def test_a_damaged_image_is_named(tmp_path, photos):
     (photos / "photo1.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ValueError, match="photo1.jpg"):
+    with pytest.raises(ValueError, match=r"photo1\.jpg"):
         data.fetch(folder(photos), tmp_path / "raw")

@@ -3,8 +3,8 @@
 import json
 import os
 import random
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +30,13 @@ def environment() -> dict[str, str]:
 
 def start(project: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        args, cwd=project, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        args,
+        cwd=project,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
@@ -45,6 +51,10 @@ def dvc(project: Path, *args: str, rc: int = 0) -> str:
     return call(project, str(DVC), *args, rc=rc)
 
 
+def setting(overrides: list[str]) -> list[str]:
+    return [word for override in overrides for word in ("-S", override)]
+
+
 def compose(project: Path, *overrides: str) -> None:
     """Write params.yaml as `dvc exp run -S` would, and commit it."""
     from dvc.utils.hydra import compose_and_dump
@@ -56,7 +66,9 @@ def compose(project: Path, *overrides: str) -> None:
 
 def make_project(folder: Path) -> Path:
     """A copy of this project's files as a new Git repository with one commit."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +144,7 @@ def test_every_model_has_a_finished_run_that_loads_at_another_size(project):
 
 
 def test_an_experiment_in_a_copy_trains_one_model_and_logs_to_the_one_store(project):
-    output = dvc(project, "exp", "run", "--temp", *sum((["-S", o] for o in [*TINY, "model=unet", "models.unet.lr=0.001"]), []))
+    output = dvc(project, "exp", "run", "--temp", *setting([*TINY, "model=unet", "models.unet.lr=0.001"]))
     assert "Running stage 'train@unet'" in output
     assert "Running stage 'train@gaussian'" not in output
     assert "Stage 'train@noisy' didn't change" in output or "Stage 'train@noisy' is cached" in output
@@ -178,7 +190,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, comma
     """The lr makes it a new training for DVC in its cache, but for the seed of the moment nothing differs."""
     args = ["repro", "-f", "-s", "train@unet"]
     if command == "exp":
-        args = ["exp", "run", "-f", "-s", "train@unet", *sum((["-S", o] for o in LONGER), [])]
+        args = ["exp", "run", "-f", "-s", "train@unet", *setting(LONGER)]
     shutil.rmtree(project / "models/unet")
     kill_at_random(project, str(DVC), *args, seed=seed)
     assert not (project / "models/unet").exists()
@@ -191,12 +203,14 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, comma
 
 def test_two_queued_workers_share_one_fresh_store(tmp_path):
     project = make_project(tmp_path)
-    settings = sum((["-S", o] for o in TINY), [])
+    settings = setting(TINY)
     dvc(project, "exp", "run", "--queue", *settings, "-S", "model=unet,dncnn")
     dvc(project, "queue", "start", "-j", "2")
     deadline = time.monotonic() + 400
     while (status := dvc(project, "queue", "status")).count("Success") < 2:
-        assert "Failed" not in status, status + dvc(project, "queue", "logs", status.split()[status.split().index("Failed") - 4])
+        assert "Failed" not in status, status + dvc(
+            project, "queue", "logs", status.split()[status.split().index("Failed") - 4]
+        )
         assert time.monotonic() < deadline, status
         time.sleep(2)
     client, found = runs(project)
@@ -220,7 +234,7 @@ def test_two_queued_workers_share_one_fresh_store(tmp_path):
 )
 def test_bad_input_stops_with_its_name(project, overrides, said):
     before = weights(project)
-    settings = sum((["-S", o] for o in [*TINY, *overrides]), [])
+    settings = setting([*TINY, *overrides])
     process = start(project, str(DVC), "exp", "run", "--temp", *settings)
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0

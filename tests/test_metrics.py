@@ -16,7 +16,9 @@ def pair(request, astronaut):
 
 
 def test_psnr_is_scikit_images(pair):
-    assert metrics.psnr(*pair, data_range=255) == pytest.approx(peak_signal_noise_ratio(*pair, data_range=255), abs=1e-9)
+    assert metrics.psnr(*pair, data_range=255) == pytest.approx(
+        peak_signal_noise_ratio(*pair, data_range=255), abs=1e-9
+    )
 
 
 def test_ssim_is_scikit_images(pair):

@@ -11,7 +11,9 @@ N = 400_000
 
 
 def draw(clean: torch.Tensor, **spec) -> torch.Tensor:
-    return noise.add(clean, seeding.generator("test"), Gaussian.model_validate({"kind": "gaussian", "clip": False} | spec))
+    return noise.add(
+        clean, seeding.generator("test"), Gaussian.model_validate({"kind": "gaussian", "clip": False} | spec)
+    )
 
 
 @pytest.mark.parametrize("sigma", [0, 5, 25, 50])

@@ -20,7 +20,9 @@ def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
 
 
 def params(**changes) -> Patches:
-    return Patches.model_validate({"size": 40, "stride": 40, "val_size": 40, "scales": [1.0], "shard_mib": 64} | changes)
+    return Patches.model_validate(
+        {"size": 40, "stride": 40, "val_size": 40, "scales": [1.0], "shard_mib": 64} | changes
+    )
 
 
 def test_the_classic_recipe_gives_214_patches_an_image(tmp_path):

@@ -9,7 +9,14 @@ from denoiselab import config, models, paths
 from tests.imports import ROOT, walk
 
 TREE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-STAGES = {"fetch": "fetch", "patchify": "patchify", "add-noise": "add_noise", "train": "train", "evaluate": "evaluate", "compare": "compare"}
+STAGES = {
+    "fetch": "fetch",
+    "patchify": "patchify",
+    "add-noise": "add_noise",
+    "train": "train",
+    "evaluate": "evaluate",
+    "compare": "compare",
+}
 EXEMPT = {"src/denoiselab/tracking.py"}  # cannot change an output
 
 

@@ -53,5 +53,3 @@ class Batches:
         room = self.size - self.crop + 1
         top, left = draw(room), draw(room)
         return top + torch.where(transpose == 1, across, down), left + torch.where(transpose == 1, down, across)
-
-

@@ -18,11 +18,20 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
         assert level is not None, "a condition without a level"
         tried: dict[float, float] = {}
 
-        def trial(strength: float, number: int = number, level: float = level, tried: dict[float, float] = tried) -> None:
+        def trial(
+            strength: float, number: int = number, level: float = level, tried: dict[float, float] = tried
+        ) -> None:
             model.set_strengths({level: strength})
             scores = validate(model, only=number)
             tried[strength] = scores["psnr"]
-            rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **{f"val_{k}": v for k, v in scores.items()}})
+            rows.append(
+                {
+                    "step": len(rows),
+                    "sigma_255": level,
+                    "strength": strength,
+                    **{f"val_{k}": v for k, v in scores.items()},
+                }
+            )
 
         for strength in model.candidates:
             trial(strength)

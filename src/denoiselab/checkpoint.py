@@ -16,7 +16,7 @@ KEPT = 20  # folders; older ones are removed when a new training starts
 
 
 class Checkpoint:
-    """The state of one training in `root`/<fingerprint>/state.pt: tensors and plain values alone, never pickled code."""
+    """The state of one training in `root`/<fingerprint>/state.pt: tensors and plain values alone."""
 
     def __init__(self, root: Path, fingerprint: str):
         self.folder = root / fingerprint

@@ -1,7 +1,6 @@
 """What the per-image rows say: a row a model and condition, and paired differences between models."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,7 @@ def read(params: Params) -> pd.DataFrame:
 
     ValueError where models were not evaluated on the same images, conditions and protocols.
     """
-    frames = [pd.DataFrame(scores.read(_rows_of(model))) for model in params.models]
+    frames = [pd.DataFrame(scores.read(paths.evaluation(model) / "per_image.csv")) for model in params.models]
     rows = pd.concat(frames, ignore_index=True)
     keys = ["condition", "protocol", "image", "draw"]
     expected: set[tuple[object, ...]] | None = None
@@ -50,7 +49,12 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """reports/comparison.csv: means and bootstrap intervals over images, a row a model and condition."""
     result = []
     for (model, condition, protocol), group in rows.groupby(["model", "condition", "protocol"], sort=False):
-        entry: dict[str, object] = {"model": model, "condition": condition, "protocol": protocol, "n_images": group.image.nunique()}
+        entry: dict[str, object] = {
+            "model": model,
+            "condition": condition,
+            "protocol": protocol,
+            "n_images": group.image.nunique(),
+        }
         for score in SCORES:
             interval = _interval(by_image(group, score).to_numpy(), params.evaluate, params.seed)
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
@@ -77,10 +81,3 @@ def by_image(rows: pd.DataFrame, score: str) -> pd.Series:
 
 def _interval(values: np.ndarray, settings: Evaluate, seed: int) -> Interval:
     return mean_interval(values, confidence=settings.confidence, resamples=settings.resamples, seed=seed)
-
-
-def _rows_of(model: str) -> Path:
-    path = paths.evaluation(model) / "per_image.csv"
-    if not path.exists():
-        raise ValueError(f"{path}: missing; run `dvc repro`")
-    return path

@@ -57,7 +57,9 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
             np.save(folder / name, noisy)
             mse = float(np.mean((noisy.astype(np.float64) - clean / 255.0) ** 2))
             psnr = -10 * np.log10(mse) if mse > 0 else None
-            entries.append({"image": row.image, "file": name, "sha256": files.sha256(folder / name), "psnr_noisy": psnr})
+            entries.append(
+                {"image": row.image, "file": name, "sha256": files.sha256(folder / name), "psnr_noisy": psnr}
+            )
         files.write_json(
             folder / "index.json",
             {

@@ -222,7 +222,9 @@ def _place(loc: tuple[int | str, ...], block: type[BaseModel]) -> tuple[str, typ
     parent = block
     for part in loc:
         members = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-        tagged = [m for m in members if "name" in m.model_fields and part in get_args(m.model_fields["name"].annotation)]
+        tagged = [
+            m for m in members if "name" in m.model_fields and part in get_args(m.model_fields["name"].annotation)
+        ]
         if len(members) > 1 and tagged:
             annotation = parent = tagged[0]
             continue

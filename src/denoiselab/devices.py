@@ -14,10 +14,11 @@ def choose(wanted: str) -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """Deterministic algorithms only, no TF32: the same machine gives the same bytes."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    """On CUDA: deterministic algorithms only, no TF32. What is used here on the CPU is deterministic as it is."""
     if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,6 +13,7 @@ from denoiselab.config import Params
 from denoiselab.scores import Score, summarise, write
 
 WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
+STRIP = 256  # pixels, side of the pictures for the tracking store
 
 
 def evaluate(params: Params, name: str) -> dict[str, Any]:
@@ -47,13 +47,18 @@ def evaluate(params: Params, name: str) -> dict[str, Any]:
 
 
 def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The kept samples as strips noisy, restored, clean: (key, (H, 3 W, C) uint8)."""
+    """The middle of the kept samples as strips noisy, restored, clean: (key, (h, 3 w, C) uint8)."""
     for condition in conditions.names(paths.NOISY):
         tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
         for n, test in enumerate(islice(tests, params.evaluate.samples)):
             restored = images.read(paths.samples(name) / condition / f"{n:02d}.png", params.data.channels)
             parts = [metrics.to_uint8(test.noisy), restored.reshape(test.clean.shape), test.clean]
-            yield f"test/{condition}/{test.image}", np.concatenate(parts, axis=1)
+            yield f"test/{condition}/{test.image}", np.concatenate([_middle(part) for part in parts], axis=1)
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    y, x = (max(0, (side - STRIP) // 2) for side in image.shape[:2])
+    return image[y : y + STRIP, x : x + STRIP]
 
 
 def _pixels(restored: np.ndarray, name: str, image: str) -> np.ndarray:
@@ -63,7 +68,9 @@ def _pixels(restored: np.ndarray, name: str, image: str) -> np.ndarray:
         raise ValueError(f"models.{name} on {image}: {error}") from None
 
 
-def _score(name: str, condition: str, protocol: str, test: conditions.TestImage, pixels: np.ndarray, seed: int) -> Score:
+def _score(
+    name: str, condition: str, protocol: str, test: conditions.TestImage, pixels: np.ndarray, seed: int
+) -> Score:
     pair = (test.clean, pixels)
     return Score(
         model=name,

@@ -1,6 +1,5 @@
 """Train or calibrate one entry of params.models and write its weights, history and cost."""
 
-import csv
 import hashlib
 import json
 import sys
@@ -47,7 +46,9 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Names the training: its card, the code that runs it, and what else rounding depends on."""
-        loaded = sorted((n, m.__file__) for n, m in sys.modules.items() if n.startswith("denoiselab") and n not in UNHASHED)
+        loaded = sorted(
+            (n, m.__file__) for n, m in sys.modules.items() if n.startswith("denoiselab") and n not in UNHASHED
+        )
         code = {name: files.sha256(Path(file)) for name, file in loaded if file}
         machine = [torch.__version__, self.device.type, torch.get_num_threads()]
         return hashlib.sha256(json.dumps([self.card(), code, machine], sort_keys=True).encode()).hexdigest()[:24]
@@ -85,11 +86,20 @@ def run(plan: Plan, log: training.Log) -> None:
 
 def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
     settings = plan.settings
-    batches = Batches(patches.load(paths.PATCHES, "train"), settings.batch, settings.crop, plan.params.seed, plan.device)
+    batches = Batches(
+        patches.load(paths.PATCHES, "train"), settings.batch, settings.crop, plan.params.seed, plan.device
+    )
     checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint())
     with checkpoint.held():
         return training.fit(
-            model, batches, validate, settings, plan.params.noise.train, device=plan.device, checkpoint=checkpoint, log=log
+            model,
+            batches,
+            validate,
+            settings,
+            plan.params.noise.train,
+            device=plan.device,
+            checkpoint=checkpoint,
+            log=log,
         )
 
 
@@ -99,7 +109,10 @@ def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.R
     history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
     scores = validate(model)
     history.append({"step": len(history), **{f"val_{name}": value for name, value in scores.items()}})
-    best = {name: {"value": value, "step": len(history) - 1, "weights": model.state_dict()} for name, value in scores.items()}
+    best = {
+        name: {"value": value, "step": len(history) - 1, "weights": model.state_dict()}
+        for name, value in scores.items()
+    }
     return training.Run(len(history), time.perf_counter() - started, history, best)
 
 
@@ -108,16 +121,9 @@ def _write(plan: Plan, model: nn.Module, result: training.Run) -> None:
     card = plan.card() | {"parameters": model_store.parameters(model), "steps": result.step, "best": best}
     weights = {f"best_{name}": kept["weights"] for name, kept in result.best.items()}
     model_store.save(paths.model(plan.name), weights, card)
-    _write_history(paths.history(plan.name), result.history)
+    columns = list(dict.fromkeys(key for row in result.history for key in row))
+    files.write_csv(paths.history(plan.name), columns, result.history)
     trained = model_store.parameters(model) > 0
     rate = result.step * plan.settings.batch / max(result.seconds, 1e-9) if trained else None
     cost = {"seconds": result.seconds, "images_per_second": rate, "device": devices.describe(plan.device)}
     files.write_json(paths.training_cost(plan.name), cost)
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    with files.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)

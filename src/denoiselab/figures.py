@@ -23,15 +23,21 @@ def bars(table: pd.DataFrame, path: Path) -> None:
     """PSNR of every model with its interval, a group of bars a model, a colour a condition."""
     models = list(dict.fromkeys(table.model))
     conditions = list(dict.fromkeys(table.condition))
-    figure, axes = plt.subplots(figsize=(8, 0.8 + 0.38 * len(models) * max(1, 0.6 * len(conditions))), layout="constrained")
+    figure, axes = plt.subplots(
+        figsize=(8, 0.8 + 0.38 * len(models) * max(1, 0.6 * len(conditions))), layout="constrained"
+    )
     height = 0.8 / len(conditions)
     for n, condition in enumerate(conditions):
         rows = table[table.condition == condition].set_index("model").loc[models]
         places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * height
         error = np.nan_to_num(np.array([rows.psnr_mean - rows.psnr_low, rows.psnr_high - rows.psnr_mean]))
-        axes.barh(places, rows.psnr_mean, height, xerr=error, color=COLOURS[n % len(COLOURS)], label=condition, capsize=3)
+        axes.barh(
+            places, rows.psnr_mean, height, xerr=error, color=COLOURS[n % len(COLOURS)], label=condition, capsize=3
+        )
         for place, value in zip(places, rows.psnr_mean, strict=True):
-            axes.text(0.15, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white")
+            axes.text(
+                0.15, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white"
+            )
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
     axes.set_xlim(left=max(0, np.floor(table.psnr_mean.min() - 3)))
@@ -67,11 +73,15 @@ def grid(clean: np.ndarray, panels: list[tuple[str, np.ndarray]], path: Path) ->
     size = (min(ZOOM, clean.shape[0]), min(ZOOM, clean.shape[1]))
     rows = -(-len(panels) // PANELS)
     figure = plt.figure(figsize=(2.3 * PANELS + 2.5 * rows, 2.5 * rows), layout="constrained")
-    whole, right = figure.subfigures(1, 2, width_ratios=[2.5 * rows * clean.shape[1] / max(clean.shape[:2]), 2.3 * PANELS])
+    whole, right = figure.subfigures(
+        1, 2, width_ratios=[2.5 * rows * clean.shape[1] / max(clean.shape[:2]), 2.3 * PANELS]
+    )
     axes = whole.subplots()
     _picture(axes, clean, "")
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), size[1], size[0], fill=False, edgecolor="#E69F00", linewidth=2))
-    for spot, (title, pixels) in zip(right.subplots(rows, PANELS, squeeze=False).flat, panels + [("", None)] * PANELS, strict=False):
+    for spot, (title, pixels) in zip(
+        right.subplots(rows, PANELS, squeeze=False).flat, panels + [("", None)] * PANELS, strict=False
+    ):
         if pixels is None:
             spot.set_axis_off()
         else:
@@ -80,7 +90,9 @@ def grid(clean: np.ndarray, panels: list[tuple[str, np.ndarray]], path: Path) ->
 
 
 def _picture(axes: plt.Axes, pixels: np.ndarray, title: str) -> None:
-    axes.imshow(pixels if pixels.shape[-1] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(
+        pixels if pixels.shape[-1] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+    )
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 

@@ -1,9 +1,10 @@
 """Files that are either whole or not there, and their hashes."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
+        with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,6 +41,23 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: cannot be read: {error}") from None
 
 
+def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A row a mapping; columns that a row lacks stay empty."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> Iterator[dict[str, str]]:
+    """The rows as texts. ValueError names a file that is missing."""
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            yield from csv.DictReader(handle)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file, or of a folder: of its files' relative names and digests in sorted order."""
     digest = hashlib.sha256()
@@ -47,7 +65,7 @@ def sha256(path: Path) -> str:
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
         return digest.hexdigest()
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         while chunk := handle.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

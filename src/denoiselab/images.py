@@ -35,7 +35,9 @@ def gray(rgb: np.ndarray) -> np.ndarray:
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Write uint8 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(path, compress_level=3)
+    Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(
+        path, compress_level=3
+    )
 
 
 def pixel_hash(pixels: np.ndarray) -> str:
@@ -49,8 +51,8 @@ def _decode(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: the file is empty")
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ValueError(f"{path}: has {image.n_frames} frames or pages; only single images are read")
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise ValueError(f"{path}: has {frames} frames or pages; only single images are read")
             if image.mode == "RGB" and path.suffix.lower() in (".png", ".tif", ".tiff") and _is_rgb16(path):
                 return _decode_rgb16(path)
             image.load()
@@ -88,7 +90,7 @@ def _pixels(image: Image.Image, path: Path) -> np.ndarray:
 def _is_rgb16(path: Path) -> bool:
     """Pillow reads 48-bit colour as 8-bit without a word; OpenCV keeps the depth."""
     if path.suffix.lower() == ".png":
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             return handle.read(25)[24:] == b"\x10"
     with Image.open(path) as image:
         bits = getattr(image, "tag_v2", {}).get(258, (8,))

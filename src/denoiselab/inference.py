@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-GRID = 64  # pixels; tile corners and overlaps are multiples, so that strided nets see the same grid as on the whole image
+GRID = (
+    64  # pixels; tile corners and overlaps are multiples, so that strided nets see the same grid as on the whole image
+)
 
 
 def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | None = None) -> torch.Tensor:
@@ -14,7 +16,12 @@ def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | None = Non
 
 @torch.inference_mode()
 def restore(
-    model: nn.Module, noisy: np.ndarray, *, device: torch.device, sigma_255: float | None = None, tile: int | None = None
+    model: nn.Module,
+    noisy: np.ndarray,
+    *,
+    device: torch.device,
+    sigma_255: float | None = None,
+    tile: int | None = None,
 ) -> np.ndarray:
     """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
 

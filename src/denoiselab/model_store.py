@@ -40,7 +40,9 @@ def load(folder: Path, weights: str = "best_psnr") -> nn.Module:
     try:
         tensors = load_file(path)
         for name, buffer in list(model.named_buffers()):
-            if name in tensors and buffer.shape != tensors[name].shape:  # a calibration has as many levels as it was given
+            if (
+                name in tensors and buffer.shape != tensors[name].shape
+            ):  # a calibration has as many levels as it was given
                 model.register_buffer(name, torch.empty_like(tensors[name]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:

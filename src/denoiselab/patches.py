@@ -1,7 +1,6 @@
 """Cut training and validation images into patches: uint8 arrays (N, H, W, C) in shards, with an index."""
 
-import csv
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +40,13 @@ def cut(raw: Path, params: Patches, channels: int, out: Path) -> list[Place]:
     places: list[Place] = []
     places += _cut_split(raw, "train", params.size, params.stride, params.scales, params.shard_mib, channels, out)
     places += _cut_split(raw, "val", params.val_size, params.val_size, [1.0], params.shard_mib, channels, out)
-    _write_index(out, places)
+    files.write_csv(out / "index.csv", [f.name for f in fields(Place)], map(asdict, places))
     return places
 
 
 def index(folder: Path, split: str) -> list[Place]:
     """The places of one split's patches, in order."""
-    with open(folder / "index.csv", newline="", encoding="utf-8") as handle:
-        return [
-            Place(r["split"], r["shard"], int(r["row"]), r["image"], r["label"], float(r["scale"]), int(r["y"]), int(r["x"]))
-            for r in csv.DictReader(handle)
-            if r["split"] == split
-        ]
+    return [_place(**row) for row in files.read_csv(folder / "index.csv") if row["split"] == split]
 
 
 def load(folder: Path, split: str) -> np.ndarray:
@@ -97,8 +91,5 @@ def _grid(width: int, height: int, size: int, stride: int) -> list[tuple[int, in
     return [(y, x) for y in range(0, height - size + 1, stride) for x in range(0, width - size + 1, stride)]
 
 
-def _write_index(out: Path, places: list[Place]) -> None:
-    with files.replacing(out / "index.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow([f.name for f in fields(Place)])
-        writer.writerows(astuple(place) for place in places)
+def _place(*, row: str, scale: str, y: str, x: str, **texts: str) -> Place:
+    return Place(**texts, row=int(row), scale=float(scale), y=int(y), x=int(x))

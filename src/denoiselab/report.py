@@ -55,7 +55,14 @@ def _condition(params: Params, name: str, rows: pd.DataFrame, table: pd.DataFram
     learned = [m for m in models if params.models[m].arch not in ("classical", "identity")]
     if classical and learned and (learned[0], classical[0]) != tuple(models[:2]):
         differences.append(comparison.difference(rows, name, learned[0], classical[0], params))
-    return {"name": name, "protocol": index["protocol"], "spec": index["spec"], "rows": ranked, "best": best, "differences": differences}
+    return {
+        "name": name,
+        "protocol": index["protocol"],
+        "spec": index["spec"],
+        "rows": ranked,
+        "best": best,
+        "differences": differences,
+    }
 
 
 def _data() -> dict[str, Any]:
@@ -75,7 +82,7 @@ def _settings(params: Params) -> list[tuple[str, str]]:
         if card["parameters"]:
             train = params.training(name)
             kept = card["best"]["psnr"]["step"]
-            text += f"; {train.optimizer}, lr {train.lr:g}, batch {train.batch}, {card['steps']} steps, weights of step {kept} kept"
+            text += f"; {train.optimizer}, lr {train.lr:g}, batch {train.batch}, {card['steps']} steps, best at {kept}"
         lines.append((name, text))
     return lines
 

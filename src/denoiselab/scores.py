@@ -1,8 +1,6 @@
 """per_image.csv and metrics.json: the scores of a model, a row an image and condition, and their means."""
 
-import csv
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
@@ -29,19 +27,16 @@ class Score:
 
 def write(path: Path, scores: list[Score]) -> None:
     """Write per_image.csv."""
-    with files.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, [f.name for f in fields(Score)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(score) for score in scores)
+    files.write_csv(path, [f.name for f in fields(Score)], map(asdict, scores))
 
 
-def read(path: Path) -> Iterator[Score]:
-    """The rows of a per_image.csv."""
-    with open(path, newline="", encoding="utf-8") as handle:
-        for row in csv.DictReader(handle):
-            numbers = {key: float(row[key]) for key in ("psnr", "ssim", "mse")}
-            counts = {key: int(row[key]) for key in ("draw", "seed")}
-            yield Score(**{**row, **numbers, **counts})  # type: ignore[arg-type]
+def read(path: Path) -> list[Score]:
+    """The rows of a per_image.csv. ValueError names a file that is missing."""
+    return [_score(**row) for row in files.read_csv(path)]
+
+
+def _score(*, draw: str, seed: str, psnr: str, ssim: str, mse: str, **texts: str) -> Score:
+    return Score(**texts, draw=int(draw), seed=int(seed), psnr=float(psnr), ssim=float(ssim), mse=float(mse))
 
 
 def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
@@ -50,6 +45,10 @@ def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
     for condition in dict.fromkeys(score.condition for score in scores):
         rows = [score for score in scores if score.condition == condition]
         finite = [row.psnr for row in rows if math.isfinite(row.psnr)]
-        means = {"psnr": fmean(finite) if finite else None, "ssim": fmean(r.ssim for r in rows), "mse": fmean(r.mse for r in rows)}
+        means = {
+            "psnr": fmean(finite) if finite else None,
+            "ssim": fmean(r.ssim for r in rows),
+            "mse": fmean(r.mse for r in rows),
+        }
         result[condition] = {**means, "images": len(rows), "identical": len(rows) - len(finite)}
     return result

@@ -4,7 +4,6 @@ Every call to the store is made by one background thread, so that a store that i
 never holds up a training. After a fault the run is logged by the evaluate stage, from the files.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -17,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,14 +57,15 @@ def training(name: str, card: dict[str, Any], fingerprint: str) -> Iterator[Call
 def log_evaluation(name: str, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]) -> None:
     """Add the test metrics and pictures (key, (H, W, C) uint8) to the run that trained models/<name>/.
 
-    Where the store has no such run (DVC took the weights from its cache, or the store was down), it is made from the files.
+    Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
+    made from the files.
     """
     worker = _Worker()
     run: dict[str, str] = {}
     worker.do(lambda: run.update(id=_find(name) or _from_files(name)))
     worker.do(lambda: _log_test(run["id"], summary))
     for key, pixels in pictures:
-        worker.do(lambda key=key, pixels=pixels: _client().log_image(run["id"], pixels, key=key, step=0))
+        worker.do(partial(_log_picture, run, key, pixels))
     worker.finish()
 
 
@@ -99,7 +100,10 @@ class _Worker:
 
 
 def _warn(reason: str) -> None:
-    print(f"warning: MLflow: {reason}; training and its files are not affected, evaluate logs the run later", file=sys.stderr)
+    print(
+        f"warning: MLflow: {reason}; training and its files are not affected, evaluate logs the run later",
+        file=sys.stderr,
+    )
 
 
 def _raise_exit(signum: int, frame: Any) -> None:
@@ -204,7 +208,9 @@ def _log_values(run: str, step: int, values: dict[str, float]) -> None:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    named = {k.replace("val_", "val/") if k.startswith("val_") else f"train/{k}": v for k, v in values.items() if k != "step"}
+    named = {
+        k.replace("val_", "val/") if k.startswith("val_") else f"train/{k}": v for k, v in values.items() if k != "step"
+    }
     _client().log_batch(run, metrics=[Metric(k, v, now, step) for k, v in named.items() if math.isfinite(v)])
 
 
@@ -214,6 +220,10 @@ def _log_test(run: str, summary: dict[str, Any]) -> None:
     now = int(time.time() * 1000)
     scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
     _client().log_batch(run, metrics=[Metric(k, v, now, 0) for k, v in scores if v is not None and math.isfinite(v)])
+
+
+def _log_picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
+    _client().log_image(run["id"], pixels, key=key, step=0)
 
 
 def _log_model(run: str, name: str) -> None:
@@ -253,10 +263,9 @@ def _from_files(name: str) -> str:
     card = model_store.read_card(paths.model(name))
     plan = {key: value for key, value in card.items() if key not in ("format", "parameters", "steps", "best")}
     run = _create(_experiment(), name, plan, {"from_files": "true"})
-    with open(paths.history(name), newline="", encoding="utf-8") as handle:
-        for row in csv.DictReader(handle):
-            values = {key: float(value) for key, value in row.items() if value}
-            _log_values(run, int(values["step"]), values)
+    for row in files.read_csv(paths.history(name)):
+        values = {key: float(value) for key, value in row.items() if value}
+        _log_values(run, int(values["step"]), values)
     _log_model(run, name)
     _client().set_terminated(run, "FINISHED")
     return run

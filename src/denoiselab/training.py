@@ -88,7 +88,9 @@ def fit(
         if run.step % REPORT_EVERY == 0 or last:
             mean = _finite(total.item() / seen, run.step)
             bar.update(run.step - bar.n)
-            bar.set_postfix_str(_postfix(mean, run, settings.batch / max(1e-9, time.perf_counter() - started) * run.step))
+            bar.set_postfix_str(
+                _postfix(mean, run, settings.batch / max(1e-9, time.perf_counter() - started) * run.step)
+            )
         if run.step % settings.validate_every == 0 or last:
             mean = _finite(total.item() / seen, run.step)
             scores = validate(model)

@@ -42,7 +42,10 @@ def images(data: EmbeddedData) -> list[Source]:
     """The photographs in colour, or in gray with the gray ones added. ValueError names a missing package."""
     sets = [COLOUR, GRAY] if data.channels == 1 else [COLOUR]
     return [
-        Source(Path(name).stem, split, "", _locate(name)) for group in sets for split, names in group.items() for name in names
+        Source(Path(name).stem, split, "", _locate(name))
+        for group in sets
+        for split, names in group.items()
+        for name in names
     ]
 
 
@@ -51,5 +54,7 @@ def _locate(name: str) -> Path:
     spec = find_spec(package)
     file = Path((spec.submodule_search_locations or [""])[0]) / inside if spec else Path(inside)
     if not file.is_file():
-        raise ValueError(f"data embedded: {name} is missing from the installed packages; pip install -r requirements.txt")
+        raise ValueError(
+            f"data embedded: {name} is missing from the installed packages; pip install -r requirements.txt"
+        )
     return file

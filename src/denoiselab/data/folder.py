@@ -20,7 +20,9 @@ def images(data: FolderData) -> list[Source]:
     found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
     if len(found) < 3:
         allowed = ", ".join(image_files.SUFFIXES)
-        raise ValueError(f"data.path: {root} holds {len(found)} images ({allowed}); training, validation and test need one each")
+        raise ValueError(
+            f"data.path: {root} holds {len(found)} images ({allowed}); training, validation and test need one each"
+        )
     ranked = sorted(found, key=lambda name: hashlib.sha256(f"{data.seed}:{name}".encode()).digest())
     n_test = min(max(1, round(data.split.test * len(found))), len(found) - 2)
     n_val = min(max(1, round(data.split.val * len(found))), len(found) - n_test - 1)

@@ -1,7 +1,5 @@
 """data/raw/manifest.csv: what was fetched, a row an image."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -33,19 +31,18 @@ class Row:
 
 def write(folder: Path, rows: list[Row]) -> None:
     """Write manifest.csv into `folder`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    files.write_text(folder / "manifest.csv", text.getvalue())
+    files.write_csv(folder / "manifest.csv", [f.name for f in fields(Row)], map(asdict, rows))
 
 
 def read(folder: Path, split: str | None = None) -> list[Row]:
     """The rows of `folder`/manifest.csv, of one split or all. ValueError where it cannot be read."""
     path = folder / "manifest.csv"
     try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            rows = [Row(**{**r, "width": int(r["width"]), "height": int(r["height"])}) for r in csv.DictReader(handle)]
-    except (OSError, TypeError, ValueError, KeyError) as error:
+        rows = [_row(**columns) for columns in files.read_csv(path)]
+    except TypeError as error:
         raise ValueError(f"{path}: cannot be read as a manifest: {error}") from None
     return [row for row in rows if split in (None, row.split)]
+
+
+def _row(*, width: str, height: str, **texts: str) -> Row:
+    return Row(**texts, width=int(width), height=int(height))

@@ -41,20 +41,28 @@ def median(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
 
 def bilateral(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
     """Bilateral filter of width 2 pixels; strength: range width in units of sigma."""
-    out = cv2.bilateralFilter(image, d=9, sigmaColor=max(strength * sigma, 1e-4), sigmaSpace=2, borderType=cv2.BORDER_REFLECT_101)
+    out = cv2.bilateralFilter(
+        image, d=9, sigmaColor=max(strength * sigma, 1e-4), sigmaSpace=2, borderType=cv2.BORDER_REFLECT_101
+    )
     return out.reshape(image.shape)
 
 
 def nlm(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
     """Non-local means, 5x5 patches, 13x13 search; strength: h in units of sigma."""
     return restoration.denoise_nl_means(
-        image, patch_size=5, patch_distance=6, h=max(strength * sigma, 1e-4), sigma=sigma, fast_mode=True, channel_axis=-1
+        image,
+        patch_size=5,
+        patch_distance=6,
+        h=max(strength * sigma, 1e-4),
+        sigma=sigma,
+        fast_mode=True,
+        channel_axis=-1,
     )
 
 
 def tv(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
     """Total variation by Chambolle's projection; strength: weight in units of sigma."""
-    return restoration.denoise_tv_chambolle(image, weight=max(strength * sigma, 1e-4), eps=2e-5, channel_axis=-1)
+    return restoration.denoise_tv_chambolle(image, weight=max(strength * sigma, 1e-4), eps=1e-4, channel_axis=-1)
 
 
 def wavelet(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:

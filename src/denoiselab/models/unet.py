@@ -6,6 +6,8 @@ FFDNet does (Zhang et al., TIP 2018). Each block's and the net's last convolutio
 training starts from the identity.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -29,10 +31,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(features, features, 3, padding=1)
         self.last = nn.Conv2d(features, features, 3, padding=1)
+        _zero(self.first)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        nn.init.zeros_(self.first.bias)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        _zero(self.last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.last(F.relu(self.first(x)))
@@ -49,13 +50,12 @@ class UNet(nn.Module):
 
         self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
         self.down_stages = nn.ModuleList(stage(w) for w in widths[:-1])
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.bottom = stage(widths[-1])
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.up_stages = nn.ModuleList(stage(w) for w in widths[:-1])
         self.tail = nn.Conv2d(widths[0], planes, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        _zero(self.tail)
         self.multiple = UNSHUFFLE * 2 ** (len(widths) - 1)
         self.reach = _reach(len(widths), config.blocks)
 
@@ -73,6 +73,11 @@ class UNet(nn.Module):
             x = stage(up(x) + skip)
         residual = F.pixel_shuffle(self.tail(x), UNSHUFFLE)
         return noisy + residual[..., :height, :width]
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _reach(levels: int, blocks: int) -> int:
