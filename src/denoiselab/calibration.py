@@ -1,5 +1,6 @@
 """Calibrate a classical method's strength on the validation patches, at each noise level."""
 
+from collections.abc import Callable
 from typing import Any
 
 from denoiselab.validation import Validation
@@ -16,31 +17,25 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
     chosen: dict[float, float] = {}
     for number, level in enumerate(validate.levels):
         assert level is not None, "a condition without a level"
-        tried: dict[float, float] = {}
 
-        def trial(
-            strength: float, number: int = number, level: float = level, tried: dict[float, float] = tried
-        ) -> None:
+        def psnr(strength: float, number: int = number, level: float = level) -> float:
             model.set_strengths({level: strength})
-            scores = validate(model, only=number)
-            tried[strength] = scores["psnr"]
-            rows.append(
-                {
-                    "step": len(rows),
-                    "sigma_255": level,
-                    "strength": strength,
-                    **{f"val_{k}": v for k, v in scores.items()},
-                }
-            )
+            scores = {f"val_{name}": value for name, value in validate(model, only=number).items()}
+            rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **scores})
+            return scores["val_psnr"]
 
-        for strength in model.candidates:
-            trial(strength)
-        for _ in range(REFINEMENTS):
-            best = max(tried, key=tried.__getitem__)
-            order = sorted(tried)
-            at = order.index(best)
-            for neighbour in order[max(0, at - 1) : at] + order[at + 1 : at + 2]:
-                trial((best + neighbour) / 2)
-        chosen[level] = max(tried, key=tried.__getitem__)
+        chosen[level] = _search(psnr, model.candidates)
     model.set_strengths(chosen)
     return rows
+
+
+def _search(score: Callable[[float], float], candidates: list[float]) -> float:
+    """The strength with the best score: of the sorted candidates, then of those between the best and its neighbours."""
+    tried = {strength: score(strength) for strength in candidates}
+    for _ in range(REFINEMENTS):
+        order = sorted(tried)
+        at = order.index(max(tried, key=tried.__getitem__))
+        for neighbour in order[max(0, at - 1) : at] + order[at + 1 : at + 2]:
+            middle = (order[at] + neighbour) / 2
+            tried[middle] = score(middle)
+    return max(tried, key=tried.__getitem__)

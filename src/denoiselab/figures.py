@@ -1,4 +1,4 @@
-"""The report's figures, as PNG files that are the same bytes for the same numbers."""
+"""The report's figures, the same bytes for the same numbers: plots as PNG, pictures as WebP."""
 
 from pathlib import Path
 
@@ -110,5 +110,8 @@ def _busiest(image: np.ndarray, size: int) -> tuple[int, int]:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    if path.suffix == ".webp":
+        figure.savefig(path, dpi=100, pil_kwargs={"quality": 90})
+    else:
+        figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -83,8 +83,16 @@ def _settings(params: Params) -> list[tuple[str, str]]:
             train = params.training(name)
             kept = card["best"]["psnr"]["step"]
             text += f"; {train.optimizer}, lr {train.lr:g}, batch {train.batch}, {card['steps']} steps, best at {kept}"
+        elif entry.arch == "classical":
+            text += "; " + _strengths(pd.read_csv(paths.history(name)))
         lines.append((name, text))
     return lines
+
+
+def _strengths(trials: pd.DataFrame) -> str:
+    """The strength that calibration chose at each noise level."""
+    best = trials.loc[trials.dropna().groupby("sigma_255").val_psnr.idxmax()]
+    return ", ".join(f"strength {row.strength:g} at sigma {row.sigma_255:g}" for row in best.itertuples())
 
 
 def _cost(params: Params) -> list[dict[str, Any]]:
@@ -113,7 +121,7 @@ def _figures(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[st
             for model in (m for m in ranked if params.models[m].arch != "identity"):
                 restored = images.read(paths.samples(model) / condition / f"{n:02d}.png", params.data.channels)
                 panels.append((f"{model}\n{scores[model, test.image]:.2f} dB", restored.reshape(test.clean.shape)))
-            path = paths.FIGURES / f"pictures-{condition}-{n:02d}.png"
+            path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
             figures.grid(test.clean, panels, path)
             grids.append({"condition": condition, "image": test.image, "path": _relative(path)})
     curves = _relative(paths.FIGURES / "training.png") if trained else None
@@ -150,7 +158,10 @@ def _page(text: str) -> str:
 
 
 def _data_uri(path: str) -> str:
-    return "data:image/png;base64," + base64.b64encode((paths.REPORT_MD.parent / path).read_bytes()).decode()
+    return (
+        f"data:image/{path.rpartition('.')[2]};base64,"
+        + base64.b64encode((paths.REPORT_MD.parent / path).read_bytes()).decode()
+    )
 
 
 def _cell(row: dict[str, Any], score: str) -> str:

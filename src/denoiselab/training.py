@@ -85,14 +85,12 @@ def fit(
         run.step += 1
         total, seen = total + loss.detach(), seen + 1
         last = run.step == settings.steps
-        if run.step % REPORT_EVERY == 0 or last:
+        look = run.step % settings.validate_every == 0 or last
+        if look or run.step % REPORT_EVERY == 0:
+            run.seconds = time.perf_counter() - started
             mean = _finite(total.item() / seen, run.step)
-            bar.update(run.step - bar.n)
-            bar.set_postfix_str(
-                _postfix(mean, run, settings.batch / max(1e-9, time.perf_counter() - started) * run.step)
-            )
-        if run.step % settings.validate_every == 0 or last:
-            mean = _finite(total.item() / seen, run.step)
+            _show(bar, run, mean, settings.batch)
+        if look:
             scores = validate(model)
             model.train()
             row = {"step": run.step, "epoch": run.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
@@ -146,6 +144,7 @@ def _progress(run: Run, settings: Train) -> "tqdm[Any]":
     return tqdm(initial=run.step, total=settings.steps, unit="step", disable=quiet, dynamic_ncols=True)
 
 
-def _postfix(loss: float, run: Run, images_per_second: float) -> str:
+def _show(bar: "tqdm[Any]", run: Run, loss: float, batch: int) -> None:
     psnr = f"val {run.history[-1]['val_psnr']:.2f} dB, " if run.history else ""
-    return f"loss {loss:.5f}, {psnr}{images_per_second:.0f} images/s"
+    bar.set_postfix_str(f"loss {loss:.5f}, {psnr}{batch * run.step / run.seconds:.0f} images/s", refresh=False)
+    bar.update(run.step - bar.n)
