@@ -151,7 +151,7 @@ def test_an_experiment_in_a_copy_trains_one_model_and_logs_to_the_one_store(proj
     client, found = runs(project)
     run = next(run for run in found if run.data.tags.get("dvc.exp_name"))
     assert run.data.params["train.lr"] == "0.001"
-    assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project)
+    assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
     assert client.list_artifacts(run.info.run_id, "weights")
     assert run.data.metrics["test/sigma25/psnr"] > 0
 
@@ -204,7 +204,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, comma
 def test_two_queued_workers_share_one_fresh_store(tmp_path):
     project = make_project(tmp_path)
     settings = setting(TINY)
-    dvc(project, "exp", "run", "--queue", *settings, "-S", "model=unet,dncnn")
+    dvc(project, "exp", "run", "--queue", *settings, "-S", "model=unet,nlm")
     dvc(project, "queue", "start", "-j", "2")
     deadline = time.monotonic() + 400
     while (status := dvc(project, "queue", "status")).count("Success") < 2:
@@ -214,11 +214,11 @@ def test_two_queued_workers_share_one_fresh_store(tmp_path):
         assert time.monotonic() < deadline, status
         time.sleep(2)
     client, found = runs(project)
-    assert {run.data.tags["model"] for run in found} == {"noisy", "unet", "dncnn"}
+    assert {run.data.tags["model"] for run in found} == {"noisy", "unet", "nlm"}
     assert {run.info.status for run in found} == {"FINISHED"}
     for run in found:
         assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
-        assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project)
+        assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
 
 
 @pytest.mark.parametrize(

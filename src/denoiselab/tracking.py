@@ -116,13 +116,20 @@ def _client() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import mlflow
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.shared_root() / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(_uri())
     return mlflow.MlflowClient()
 
 
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.shared_root() / 'mlflow.db'}"
+
+
 def _experiment() -> str:
-    """The experiment's id. A fresh store is made by one process at a time, with artifacts in the main working tree."""
+    """The experiment's id. A fresh store is made by one process at a time.
+
+    A database without a server keeps its artifacts in the main working tree: the place is fixed when the experiment is
+    made, and that of a queued experiment's copy would soon be gone.
+    """
     from filelock import FileLock
 
     lock = paths.shared_root() / ".tracking" / "store.lock"
@@ -132,8 +139,8 @@ def _experiment() -> str:
         found = client.get_experiment_by_name(EXPERIMENT)
         if found:
             return found.experiment_id
-        local = "MLFLOW_TRACKING_URI" not in os.environ
-        return client.create_experiment(EXPERIMENT, (paths.shared_root() / "mlartifacts").as_uri() if local else None)
+        served = _uri().startswith(("http://", "https://"))
+        return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
 
 
 def _start(name: str, card: dict[str, Any], fingerprint: str) -> str:
@@ -227,7 +234,7 @@ def _log_picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
 
 
 def _log_model(run: str, name: str) -> None:
-    """The weights and card as artifacts, a network also as an MLflow model of any batch, height and width."""
+    """Weights and card as artifacts, a network also as an MLflow model that takes any batch, height and width."""
     import mlflow
     import torch
     from mlflow.models import ModelSignature
@@ -236,7 +243,7 @@ def _log_model(run: str, name: str) -> None:
     client, folder = _client(), paths.model(name)
     client.log_artifacts(run, str(folder), artifact_path="weights")
     model = model_store.load(folder)
-    if not getattr(model, "calibrated", False):
+    if model_store.parameters(model):
         channels = model_store.read_card(folder)["architecture"]["channels"]
         images = Schema([TensorSpec(np.dtype("float32"), (-1, channels, -1, -1))])
         with mlflow.start_run(run_id=run, log_system_metrics=False):
