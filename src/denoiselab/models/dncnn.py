@@ -10,6 +10,9 @@ from torch import nn
 
 from denoiselab.config import Block, Channels
 
+# Small batches make torch's default of 0.1 too noisy: in evaluation it cost 0.5 dB after 1000 steps of batch 4.
+BATCH_NORM_MOMENTUM = 0.02
+
 
 class Config(Block):
     channels: Channels
@@ -26,7 +29,7 @@ class DnCNN(nn.Module):
         for _ in range(config.depth - 2):
             layers.append(nn.Conv2d(features, features, 3, padding=1, bias=not config.batch_norm))
             if config.batch_norm:
-                layers.append(nn.BatchNorm2d(features))
+                layers.append(nn.BatchNorm2d(features, momentum=BATCH_NORM_MOMENTUM))
             layers.append(nn.ReLU(inplace=True))
         layers.append(nn.Conv2d(features, config.channels, 3, padding=1))
         self.layers = nn.Sequential(*layers)
