@@ -2,19 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# MLflow and albumentations may not call home.
+# MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
-export NO_ALBUMENTATIONS_UPDATE := 1
 
 .PHONY: help repro smoke test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 10
 
-repro: doctor .venv/installed  ## run the pipeline to reports/report.md
+repro: .venv/installed  ## run the pipeline to reports/report.md
 	dvc repro
 
-smoke: doctor .venv/installed  ## run the pipeline in small, in a copy, to see that all works
+smoke: .venv/installed  ## run the pipeline in small, in a copy, to see that all works
 	dvc exp run --temp -S recipe=smoke
 
 test: .venv/installed  ## run all tests
@@ -33,13 +32,13 @@ format: .venv/installed  ## put the code in order
 	ruff format .
 
 ui: .venv/installed  ## MLflow's web page on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port 5000
 
 doctor:  ## check that the project can run here
 	@$(PYTHON) -m pipeline.doctor
 
-.venv/installed: requirements.txt constraints.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/installed: requirements.txt constraints.txt pyproject.toml | doctor
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

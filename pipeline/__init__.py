@@ -4,6 +4,8 @@ The working directory's own src comes first on the path, so that an experiment q
 of the project runs that copy's code, whatever is installed.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
@@ -20,13 +22,21 @@ ALLOCATOR = {
 }
 COMPUTING = ("pipeline.train", "pipeline.evaluate")
 
+command = getattr(sys, "orig_argv", [])[1:]
 if (
     sys.platform == "linux"
-    and sys.orig_argv[1:2] == ["-m"]
-    and sys.orig_argv[2] in COMPUTING
-    and not ALLOCATOR.keys() & os.environ.keys()
+    and command[:1] == ["-m"]
+    and command[1] in COMPUTING
+    and not ALLOCATOR.keys() & {*os.environ}
 ):
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ALLOCATOR})
+    os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
+
+
+def argument(name: str) -> str:
+    """The stage's one command-line argument."""
+    if len(sys.argv) != 2:
+        raise ValueError(f"one argument is needed: {name}")
+    return sys.argv[1]
 
 
 def run(stage: Callable[[], None]) -> None:
@@ -36,4 +46,4 @@ def run(stage: Callable[[], None]) -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.filename or ''}: {error.strerror or error}")
+        sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")

@@ -1,13 +1,11 @@
 """Stage evaluate@MODEL: score one trained model on the test images."""
 
-import sys
-
 from denoiselab import config, evaluation, tracking
-from pipeline import run
+from pipeline import argument, run
 
 
 def main() -> None:
-    name = sys.argv[1]
+    name = argument("the model's name in params.models")
     params = config.load()
     summary = evaluation.evaluate(params, name)
     tracking.log_evaluation(name, summary, evaluation.pictures(params, name))

@@ -1,14 +1,12 @@
 """Stage train@MODEL: train or calibrate one entry of params.models."""
 
-import sys
-
 from denoiselab import config, experiment, tracking
-from pipeline import run
+from pipeline import argument, run
 
 
 def main() -> None:
-    plan = experiment.plan(config.load(), sys.argv[1])
-    with tracking.training(plan.name, plan.card(), plan.fingerprint()) as log:
+    plan = experiment.plan(config.load(), argument("the model's name in params.models"))
+    with tracking.training(plan.name, plan.card(), plan.fingerprint) as log:
         experiment.run(plan, log)
 
 

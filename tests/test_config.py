@@ -36,7 +36,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         ("noise.train.sigma_255", [50, 2], "noise.train.sigma_255: the range must be [low, high]"),
         ("noise.test.sigma25.sigma_255", [5, 50], "test.sigma25.sigma_255 must be one level"),
         ("models.unet.lr", -1, "models.unet.lr: input should be greater than 0"),
-        ("train.crop", 300, "train.crop is 300, larger than patches.size, 96"),
+        ("train.crop", 300, "crop is 300, larger than patches.size, 96"),
     ],
 )
 def test_a_mistake_is_named(tree, tmp_path, place, value, said):

@@ -217,6 +217,7 @@ def test_two_queued_workers_share_one_fresh_store(tmp_path):
     assert {run.data.tags["model"] for run in found} == {"noisy", "unet", "nlm"}
     assert {run.info.status for run in found} == {"FINISHED"}
     for run in found:
+        assert run.data.metrics["test/sigma25/psnr"] > 15, run.data.tags
         assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
         assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
 

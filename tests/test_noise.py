@@ -48,7 +48,7 @@ def test_noise_leaves_the_range_unless_clipped():
 
 
 def stored(tree: dict, photos, out, reverse: bool = False, shard_mib: int = 64) -> dict[str, np.ndarray]:
-    tree["data"] = {"name": "folder", "watch": "", "path": str(photos), "channels": 3, "seed": 0}
+    tree["data"] = {"name": "folder", "watch": str(photos), "path": str(photos), "channels": 3, "seed": 0}
     tree["data"]["split"] = {"train": 0.4, "val": 0.2, "test": 0.4}
     tree["patches"] = {"size": 32, "stride": 32, "val_size": 32, "scales": [1.0], "shard_mib": shard_mib}
     tree["train"]["crop"] = None

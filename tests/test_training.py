@@ -108,11 +108,11 @@ def test_old_checkpoints_are_removed(tmp_path):
     for n in range(30):
         with Checkpoint(tmp_path, str(n)).held():
             pass
-    assert len(list(tmp_path.iterdir())) <= 21
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 20
 
 
 def test_a_loss_that_is_not_finite_stops_it(patches, params):
-    with pytest.raises(ValueError, match="the loss is not finite by step"):
+    with pytest.raises(ValueError, match="the loss or a score is not finite by step"):
         fit(patches, settings(params, lr=1e30, grad_clip=None, warmup_steps=0))
 
 

@@ -15,12 +15,12 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
     """
     rows: list[dict[str, float]] = []
     chosen: dict[float, float] = {}
-    for number, level in enumerate(validate.levels):
+    for level in validate.levels:
         assert level is not None, "a condition without a level"
 
-        def psnr(strength: float, number: int = number, level: float = level) -> float:
+        def psnr(strength: float, level: float = level) -> float:
             model.set_strengths({level: strength})
-            scores = {f"val_{name}": value for name, value in validate(model, only=number).items()}
+            scores = {f"val_{name}": value for name, value in validate(model, only=level).items()}
             rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **scores})
             return scores["val_psnr"]
 

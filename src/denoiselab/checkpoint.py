@@ -32,8 +32,8 @@ class Checkpoint:
             yield
 
     def save(self, state: dict[str, Any]) -> None:
-        with files.replacing(self.path) as temporary:
-            torch.save(state, temporary)
+        with files.replacing(self.path) as temporary, temporary.open("wb") as handle:
+            torch.save(state, handle)
 
     def load(self) -> dict[str, Any] | None:
         """The last state on the CPU, or None where there is none."""
@@ -49,6 +49,7 @@ class Checkpoint:
 
 
 def _prune(root: Path) -> None:
-    folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
-    for folder in folders[KEPT:]:
-        shutil.rmtree(folder, ignore_errors=True)
+    with FileLock(root / "prune.lock"):
+        folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+        for folder in folders[KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -51,6 +51,12 @@ class FolderData(Block):
     seed: int
     split: Split
 
+    @model_validator(mode="after")
+    def _watched(self) -> "FolderData":
+        if self.watch != self.path:
+            raise ValueError(f"watch must be path, {self.path!r}, or changes in the folder go unnoticed")
+        return self
+
 
 Data = Annotated[EmbeddedData | FolderData, Field(discriminator="name")]
 
@@ -58,7 +64,7 @@ Data = Annotated[EmbeddedData | FolderData, Field(discriminator="name")]
 class Patches(Block):
     size: int = Field(ge=8)  # pixels, of a training patch
     stride: int = Field(ge=1)  # pixels
-    val_size: int = Field(ge=8)  # pixels
+    val_size: int = Field(ge=16)  # pixels; the window of the SSIM has 11
     scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     shard_mib: int = Field(ge=1, le=1024)
 
@@ -91,6 +97,8 @@ class Noise(Block):
         for condition, spec in self.test.items():
             if isinstance(spec.sigma_255, tuple):
                 raise ValueError(f"test.{condition}.sigma_255 must be one level, not a range")
+            if spec.sigma_255 == 0:
+                raise ValueError(f"test.{condition}.sigma_255 must be above 0: a clean test image has no PSNR")
         return self
 
 
@@ -150,12 +158,6 @@ class Params(Block):
     evaluate: Evaluate
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Entry] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Params":
-        if self.train.crop and self.train.crop > self.patches.size:
-            raise ValueError(f"train.crop is {self.train.crop}, larger than patches.size, {self.patches.size}")
-        return self
-
     def entry(self, model: str) -> Entry:
         """The block `models.<model>`. ValueError names the models there are."""
         if model not in self.models:
@@ -181,7 +183,9 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     params = check(Params, tree, where=f"{path}: ")
     for model in params.models:
-        params.training(model)
+        crop = params.training(model).crop
+        if crop and crop > params.patches.size:
+            raise ValueError(f"{path}: models.{model}: crop is {crop}, larger than patches.size, {params.patches.size}")
     return params
 
 

@@ -21,6 +21,7 @@ def evaluate(params: Params, name: str) -> dict[str, Any]:
     device = devices.choose(params.training(name).device)
     devices.prepare(device)
     model = model_store.load(paths.model(name)).to(device)
+    paths.samples(name).mkdir(parents=True, exist_ok=True)
     scores: list[Score] = []
     cost: list[float] = []
     for condition in conditions.names(paths.NOISY):

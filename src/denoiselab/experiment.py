@@ -31,6 +31,7 @@ class Plan:
     params: Params
     device: torch.device
     data_sha256: str  # of the patches and the noisy validation patches
+    code_sha256: str  # of the modules that train it
 
     def card(self) -> dict[str, Any]:
         """What model.json says of how the model was made."""
@@ -44,25 +45,36 @@ class Plan:
             "data_sha256": self.data_sha256,
         }
 
+    @property
     def fingerprint(self) -> str:
         """Names the training: its card, the code that runs it, and what else rounding depends on."""
-        loaded = sorted(
-            (n, m.__file__) for n, m in sys.modules.items() if n.startswith("denoiselab") and n not in UNHASHED
-        )
-        code = {name: files.sha256(Path(file)) for name, file in loaded if file}
         machine = [torch.__version__, self.device.type, torch.get_num_threads()]
-        return hashlib.sha256(json.dumps([self.card(), code, machine], sort_keys=True).encode()).hexdigest()[:24]
+        return hashlib.sha256(
+            json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
+        ).hexdigest()[:24]
 
 
 def plan(params: Params, name: str) -> Plan:
     """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
     for other, entry in params.models.items():
         models.check(entry.architecture(), where=f"models.{other}")
+        channels = entry.architecture().get("channels")
+        if channels != params.data.channels:
+            raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
     settings = params.training(name)
     device = devices.choose(settings.device)
     data = files.sha256(paths.PATCHES) + "".join(files.sha256(p) for p in sorted(paths.NOISY.glob("*/val.npy")))
     digest = hashlib.sha256(data.encode()).hexdigest()
-    return Plan(name, params.entry(name).architecture(), settings, params, device, digest)
+    architecture = params.entry(name).architecture()
+    return Plan(name, architecture, settings, params, device, digest, _code(architecture["arch"]))
+
+
+def _code(arch: str) -> str:
+    """sha256 of the project's modules that are loaded, other architectures and tracking aside."""
+    own, others = f"denoiselab.models.{arch}", "denoiselab.models."
+    loaded = {name: module.__file__ for name, module in list(sys.modules.items()) if name.startswith("denoiselab")}
+    used = {n: f for n, f in loaded.items() if f and n not in UNHASHED and (n == own or not n.startswith(others))}
+    return hashlib.sha256(json.dumps({n: files.sha256(Path(used[n])) for n in sorted(used)}).encode()).hexdigest()
 
 
 def run(plan: Plan, log: training.Log) -> None:
@@ -71,9 +83,6 @@ def run(plan: Plan, log: training.Log) -> None:
     devices.prepare(plan.device)
     torch.manual_seed(seeding.key(plan.params.seed, "init"))
     model = models.build(plan.architecture, where=f"models.{plan.name}")
-    channels = plan.architecture.get("channels")
-    if channels != plan.params.data.channels:
-        raise ValueError(f"models.{plan.name}.channels: {channels}, but data.channels is {plan.params.data.channels}")
     validate = Validation(paths.NOISY, paths.PATCHES, plan.settings.val_patches, plan.device)
     if model_store.parameters(model):
         result = _train(plan, model, validate, log)
@@ -89,7 +98,7 @@ def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log
     batches = Batches(
         patches.load(paths.PATCHES, "train"), settings.batch, settings.crop, plan.params.seed, plan.device
     )
-    checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint())
+    checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint)
     with checkpoint.held():
         return training.fit(
             model,

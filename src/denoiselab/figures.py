@@ -41,7 +41,7 @@ def bars(table: pd.DataFrame, path: Path) -> None:
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
     axes.set_xlim(left=max(0, np.floor(table.psnr_mean.min() - 3)))
-    axes.set_xlabel("PSNR (dB), mean and 95 % bootstrap interval over test images")
+    axes.set_xlabel("PSNR (dB), mean and bootstrap interval over test images")
     axes.spines[["top", "right"]].set_visible(False)
     if len(conditions) > 1:
         axes.legend(frameon=False)

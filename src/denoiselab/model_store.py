@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from denoiselab import files, models
@@ -19,7 +20,7 @@ def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[s
     folder.mkdir(parents=True, exist_ok=True)
     for name in WEIGHTS:
         with files.replacing(folder / f"{name}.safetensors") as temporary:
-            save_file({k: v.contiguous() for k, v in weights[name].items()}, temporary)
+            temporary.write_bytes(serialize({k: v.contiguous() for k, v in weights[name].items()}))
     files.write_json(folder / "model.json", {"format": FORMAT, **card})
 
 

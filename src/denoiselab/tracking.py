@@ -9,6 +9,7 @@ import json
 import math
 import os
 import queue
+import re
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ import numpy as np
 from denoiselab import files, model_store, paths
 
 EXPERIMENT = "denoiselab"
-ATTEMPTS = 6  # at a call that fails; the pauses between them add up to half a minute
+ATTEMPTS = 5  # at a call that fails; the pauses between them add up to 15 s
 PATIENCE_S = 90  # how long the end of a stage waits for the store
 
 Job = Callable[[], None]
@@ -38,11 +39,13 @@ def training(name: str, card: dict[str, Any], fingerprint: str) -> Iterator[Call
     """
     worker = _Worker()
     run: dict[str, str] = {}
+    logged: set[int] = set()  # steps that a killed training's run has already
     worker.do(lambda: run.update(id=_start(name, card, fingerprint)))
+    worker.do(lambda: logged.update(_steps(run["id"])))
     status = "FAILED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
     try:
-        yield lambda step, values: worker.do(lambda: _log_values(run["id"], step, values))
+        yield lambda step, values: worker.do(lambda: None if step in logged else _log_values(run["id"], step, values))
         worker.do(lambda: _log_model(run["id"], name))
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
@@ -62,7 +65,8 @@ def log_evaluation(name: str, summary: dict[str, Any], pictures: Iterable[tuple[
     """
     worker = _Worker()
     run: dict[str, str] = {}
-    worker.do(lambda: run.update(id=_find(name) or _from_files(name)))
+    worker.do(lambda: run.update(_find(name) or _from_files(name)))
+    worker.do(lambda: _fill(run["id"], name) if "empty" in run else None)
     worker.do(lambda: _log_test(run["id"], summary))
     for key, pixels in pictures:
         worker.do(partial(_log_picture, run, key, pixels))
@@ -93,6 +97,9 @@ class _Worker:
                     job()
                     break
                 except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
+                    if isinstance(error, ValueError | TypeError | KeyError):  # trying again would not help
+                        _warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                        break
                     if attempt == ATTEMPTS - 1:
                         return _warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
                     time.sleep(2**attempt)
@@ -156,19 +163,23 @@ def _start(name: str, card: dict[str, Any], fingerprint: str) -> str:
         client.update_run(same[0].info.run_id, status="RUNNING")
         for key, value in _process().items():
             client.set_tag(same[0].info.run_id, key, value)
+        client.log_batch(same[0].info.run_id, params=_params(card))
         return same[0].info.run_id
     return _create(experiment, name, card, {"training": fingerprint, **_process()})
 
 
 def _create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
-    from mlflow.entities import Param
-
     client = _client()
     label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
     run = client.create_run(experiment, tags={**_tags(name, card), **tags}, run_name=f"{name}-{label}").info.run_id
-    params = [Param(key, str(value)) for key, value in _flat(card)]
-    client.log_batch(run, params=params)
+    client.log_batch(run, params=_params(card))
     return run
+
+
+def _params(card: dict[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(key, str(value)) for key, value in _flat(card)]
 
 
 def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
@@ -230,7 +241,7 @@ def _log_test(run: str, summary: dict[str, Any]) -> None:
 
 
 def _log_picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
-    _client().log_image(run["id"], pixels, key=key, step=0)
+    _client().log_image(run["id"], pixels, key=re.sub(r"[^A-Za-z0-9_./-]+", "_", key), step=0)
 
 
 def _log_model(run: str, name: str) -> None:
@@ -257,22 +268,31 @@ def _log_model(run: str, name: str) -> None:
     client.set_tag(run, "weights.sha256", files.sha256(folder))
 
 
-def _find(name: str) -> str | None:
-    weights = files.sha256(paths.model(name))
+def _steps(run: str) -> list[int]:
+    return [metric.step for metric in _client().get_metric_history(run, "val/psnr")]
+
+
+def _find(name: str) -> dict[str, str] | None:
+    """The run of this experiment that trained models/<name>/."""
+    experiment, weights = _experiment(), files.sha256(paths.model(name))
     found = _client().search_runs(
-        [_experiment()], f"tags.`weights.sha256` = '{weights}'", max_results=1, order_by=["attributes.start_time DESC"]
+        [experiment], f"tags.`weights.sha256` = '{weights}'", order_by=["attributes.start_time DESC"]
     )
-    return found[0].info.run_id if found else None
+    own = [run for run in found if run.data.tags.get("dvc.exp_name") == os.environ.get("DVC_EXP_NAME")]
+    return {"id": own[0].info.run_id} if own else None
 
 
-def _from_files(name: str) -> str:
-    """The run of a training that is only known from its files: card, history and weights."""
+def _from_files(name: str) -> dict[str, str]:
+    """A new run for a training that is only known from its files."""
     card = model_store.read_card(paths.model(name))
     plan = {key: value for key, value in card.items() if key not in ("format", "parameters", "steps", "best")}
-    run = _create(_experiment(), name, plan, {"from_files": "true"})
+    return {"id": _create(_experiment(), name, plan, {"from_files": "true", **_process()}), "empty": "true"}
+
+
+def _fill(run: str, name: str) -> None:
+    """Log history and weights from the files."""
     for row in files.read_csv(paths.history(name)):
         values = {key: float(value) for key, value in row.items() if value}
         _log_values(run, int(values["step"]), values)
     _log_model(run, name)
     _client().set_terminated(run, "FINISHED")
-    return run

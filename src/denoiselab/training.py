@@ -66,6 +66,8 @@ def fit(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     total, seen = torch.zeros((), device=device), 0
     bar = _progress(run, settings)
+    for row in run.history:
+        log(int(row["step"]), row)  # again: a kill may have cut off what was logged of it
     started = time.perf_counter() - run.seconds
     model.train()
     while run.step < settings.steps and not run.stale(settings.patience):
@@ -92,6 +94,7 @@ def fit(
             _show(bar, run, mean, settings.batch)
         if look:
             scores = validate(model)
+            _finite(sum(scores.values()), run.step)
             model.train()
             row = {"step": run.step, "epoch": run.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
             run.history.append(row | {f"val_{name}": scores[name] for name in SCORES})
@@ -113,7 +116,7 @@ def _keep_best(run: Run, model: nn.Module, scores: dict[str, float]) -> None:
 
 def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
-        raise ValueError(f"the loss is not finite by step {step}; lower lr or grad_clip")
+        raise ValueError(f"the loss or a score is not finite by step {step}; lower lr or grad_clip")
     return loss
 
 

@@ -25,15 +25,17 @@ class Validation:
 
     @property
     def levels(self) -> list[float | None]:
-        """The noise level of each condition, in 8-bit units."""
-        return [level for level, _, _ in self.sets]
+        """The noise levels of the conditions, each once, in 8-bit units."""
+        return list(dict.fromkeys(level for level, _, _ in self.sets))
 
     @torch.inference_mode()
-    def __call__(self, model: nn.Module, only: int | None = None) -> dict[str, float]:
-        """{"psnr", "ssim"} of the outputs clamped to [0, 1], over all conditions or the one numbered `only`."""
+    def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
+        """{"psnr", "ssim"} of the outputs clamped to [0, 1], over all conditions or those of the level `only`."""
         model.eval()
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
-        for level, clean, noisy in self.sets if only is None else [self.sets[only]]:
+        for level, clean, noisy in self.sets:
+            if only is not None and level != only:
+                continue
             batch = max(1, BATCH_PIXELS // (clean.shape[-1] * clean.shape[-2]))
             for start in range(0, len(clean), batch):
                 target = clean[start : start + batch]

@@ -19,6 +19,8 @@ READERS = {
     "folder": "denoiselab.data.folder",
 }
 
+SMALLEST = 16  # pixels; the window of the SSIM has 11
+
 
 def fetch(data: Data, out: Path) -> list[Row]:
     """Decode every image of a data set into `out` as 8-bit PNG, with its manifest.csv.
@@ -42,6 +44,8 @@ def _store(source: Source, channels: int, out: Path) -> Row:
     relative = f"{source.split}/{_slug(source.image)}.png"
     images.write_png(out / relative, pixels)
     height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
     return Row(source.image, source.split, source.label, relative, images.pixel_hash(pixels), width, height)
 
 

@@ -14,7 +14,7 @@ def images(data: FolderData) -> list[Source]:
     An image's place depends on the seed and its relative path, so that it hardly moves when other
     images come or go.
     """
-    root = Path(data.path).expanduser()
+    root = Path(data.path)
     if not root.is_dir():
         raise ValueError(f"data.path: {root} is not a folder")
     found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)

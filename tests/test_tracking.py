@@ -1,0 +1,84 @@
+"""Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
+
+import numpy as np
+import pytest
+import torch
+
+from denoiselab import files, model_store, models, paths, tracking
+
+CARD = {
+    "name": "small",
+    "architecture": {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False},
+    "train": {"lr": 0.1},
+    "noise": {"name": "gaussian25"},
+    "data_sha256": "0",
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty project with one trained model, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    torch.manual_seed(0)
+    model = models.build(CARD["architecture"])
+    model_store.save(paths.model("small"), {name: model.state_dict() for name in model_store.WEIGHTS}, CARD)
+    files.write_csv(paths.history("small"), ["step", "loss", "val_psnr"], [{"step": 5, "loss": 0.5, "val_psnr": 20.0}])
+    return tmp_path
+
+
+def runs(root):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    return client, client.search_runs([client.get_experiment_by_name("denoiselab").experiment_id])
+
+
+def evaluate() -> None:
+    picture = np.zeros((8, 24, 1), np.uint8)
+    tracking.log_evaluation("small", {"parameters": 2, "sigma25": {"psnr": 30.0}}, [("test/IMG (1) \u00e4", picture)])
+
+
+def test_training_and_evaluation_are_one_run(root):
+    with tracking.training("small", CARD, "abc") as log:
+        log(5, {"step": 5, "loss": 0.5, "val_psnr": 20.0})
+    evaluate()
+    client, (run,) = runs(root)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.lr"] == "0.1"
+    assert run.data.metrics == {"train/loss": 0.5, "val/psnr": 20.0, "test/sigma25/psnr": 30.0}
+    assert client.list_artifacts(run.info.run_id, "images")
+
+
+def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
+    with pytest.raises(RuntimeError), tracking.training("small", CARD, "abc") as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        raise RuntimeError
+    assert runs(root)[1][0].info.status == "FAILED"
+    with tracking.training("small", CARD, "abc") as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        log(10, {"step": 10, "val_psnr": 21.0})
+    client, (run,) = runs(root)
+    assert run.info.status == "FINISHED"
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/psnr")] == [5, 10]
+
+
+def test_a_store_that_is_down_does_not_stop_a_training(root, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "ATTEMPTS", 2)
+    with monkeypatch.context() as down:
+        down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+        down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with tracking.training("small", CARD, "abc") as log:
+            log(5, {"step": 5, "val_psnr": 20.0})
+    assert "warning: MLflow" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    evaluate()
+    _, (run,) = runs(root)
+    assert run.data.tags["from_files"] == "true"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["val/psnr"] == 20.0
+    assert run.data.metrics["test/sigma25/psnr"] == 30.0
