@@ -37,6 +37,16 @@ def test_calibrated_it_beats_the_noisy_input(astronaut, method):
     assert metrics.batch_psnr(clean, restored).item() == pytest.approx(max(row["val_psnr"] for row in rows), abs=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_gray_keeps_its_shape(astronaut, method):
+    model = models.build({"arch": "classical", "channels": 1, "method": method, "strengths": [1.0]})
+    model.set_strengths({25.0: 1.0})
+    level, _, noisy = pair(astronaut, 25.0)
+    for gray in (noisy[:, :1], noisy[:, :1, :40, :31].repeat(2, 1, 1, 1)):
+        assert inference.forward(model, gray, level).shape == gray.shape
+        assert model(gray).shape == gray.shape
+
+
 def test_each_level_gets_its_strength(astronaut):
     model = models.build(
         {"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [0.3, 0.6, 0.9, 1.3, 2.0]}

@@ -41,10 +41,9 @@ def median(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
 
 def bilateral(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
     """Bilateral filter of width 2 pixels; strength: range width in units of sigma."""
-    out = cv2.bilateralFilter(
+    return cv2.bilateralFilter(
         image, d=9, sigmaColor=max(strength * sigma, 1e-4), sigmaSpace=2, borderType=cv2.BORDER_REFLECT_101
     )
-    return out.reshape(image.shape)
 
 
 def nlm(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
@@ -74,7 +73,7 @@ def wavelet(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
         convert2ycbcr=colour,
         channel_axis=-1 if colour else None,
         rescale_sigma=True,
-    ).reshape(image.shape)
+    )
 
 
 METHODS: dict[str, Filter] = {
@@ -120,7 +119,7 @@ class Classical(nn.Module):
     def _one(self, image: np.ndarray, sigma_255: float | None) -> np.ndarray:
         level = 255 * _estimate(image) if sigma_255 is None else sigma_255
         strength = float(np.interp(level, self.levels.numpy(), self.strengths.numpy()))
-        return self.method(image, strength, level / 255)
+        return self.method(image, strength, level / 255).reshape(image.shape)  # some drop a single channel
 
 
 def _estimate(image: np.ndarray) -> float:
