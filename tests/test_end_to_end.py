@@ -214,10 +214,11 @@ def test_two_queued_workers_share_one_fresh_store(tmp_path):
         assert time.monotonic() < deadline, status
         time.sleep(2)
     client, found = runs(project)
-    assert {run.data.tags["model"] for run in found} == {"noisy", "unet", "nlm"}
+    evaluated = [run for run in found if run.data.metrics.get("test/sigma25/psnr", 0) > 15]
+    # Both experiments train `noisy`; the later one may take its evaluation from DVC's cache, which logs nothing.
+    assert {run.data.tags["model"] for run in evaluated} == {"noisy", "unet", "nlm"}
     assert {run.info.status for run in found} == {"FINISHED"}
     for run in found:
-        assert run.data.metrics["test/sigma25/psnr"] > 15, run.data.tags
         assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
         assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
 
