@@ -55,3 +55,8 @@ def shared_root() -> Path:
 def checkpoints() -> Path:
     """Training states, one folder a configuration."""
     return shared_root() / ".ckpt"
+
+
+def downloads() -> Path:
+    """Downloaded archives and weights, whatever experiment asked for them."""
+    return shared_root() / ".downloads"
