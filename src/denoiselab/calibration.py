@@ -16,7 +16,6 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     chosen: dict[float, float] = {}
     for level in validate.levels:
-        assert level is not None, "a condition without a level"
 
         def psnr(strength: float, level: float = level) -> float:
             model.set_strengths({level: strength})

@@ -1,19 +1,22 @@
 """Stored noise: the noisy validation patches and test images of every test condition.
 
-data/noisy/<condition>/val.npy is (N, H, W, C) float32 beside the N validation patches, test-<n>.npy is
-(H, W, C) float32 beside the n-th test image; index.json names the condition, the spec and each file's sha256.
-Drawn once from (seed, image id, condition): every model sees the same pixels.
+data/noisy/<condition>/val.npy is (N, H, W, C) float32 beside the N validation patches, test-<n>-<draw>.npy is
+(H, W, C) float32 beside the n-th test image; index.json names the condition, its spec, protocol and level, each
+file's sha256 and each test image's PSNR. Drawn once from (seed, image id, condition, draw): every model sees the
+same pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from denoiselab import files, images, noise, patches, seeding
-from denoiselab.config import NoiseSpec, Params, check
+from denoiselab import files, images, metrics, noise, patches, protocols, seeding
+from denoiselab.config import Params
+from denoiselab.config.noise import Gaussian, NoiseSpec
 from denoiselab.data import manifest
 
 
@@ -23,51 +26,47 @@ class TestImage:
 
     image: str
     label: str
+    sets: tuple[str, ...]
+    draw: int
     clean: np.ndarray
     noisy: np.ndarray
 
 
 @dataclass(frozen=True)
-class ValidationSet:
-    """Validation patches under one condition: clean (N, H, W, C) uint8, noisy (N, H, W, C) float32."""
+class Condition:
+    """What index.json says of a condition."""
 
-    condition: str
-    spec: NoiseSpec
-    clean: np.ndarray
-    noisy: np.ndarray
+    name: str
+    protocol: protocols.Protocol
+    spec: dict[str, Any]
+    sigma_255: float  # the level that noise-aware methods are told
+    measured: bool  # whether that is the noise's RMS on the validation patches, for want of a stated one
 
 
 def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
-    """Draw and store the noise of every test condition."""
+    """Draw and store the noise of every test condition. ValueError where `real` noise finds no pair."""
     rows = manifest.read(raw, "test")
-    places = patches.index(patch_folder, "val")
-    val = patches.load(patch_folder, "val")
     for condition, spec in params.noise.test.items():
         folder = out / condition
         folder.mkdir(parents=True, exist_ok=True)
-        noisy_val = np.lib.format.open_memmap(folder / "val.npy", "w+", np.float32, val.shape)
-        for n, place in enumerate(places):
-            noisy_val[n] = _draw(val[n], spec, params.seed, place.id, condition)
-        noisy_val.flush()
-        entries = []
-        for n, row in enumerate(rows):
-            clean = _read(raw, row, params.data.channels)
-            noisy = _draw(clean, spec, params.seed, row.image, condition)
-            name = f"test-{n:05d}.npy"
-            np.save(folder / name, noisy)
-            mse = float(np.mean((noisy.astype(np.float64) - clean / 255.0) ** 2))
-            psnr = -10 * np.log10(mse) if mse > 0 else None
-            entries.append(
-                {"image": row.image, "file": name, "sha256": files.sha256(folder / name), "psnr_noisy": psnr}
-            )
+        measured = _write_val(patch_folder, params, condition, spec, folder / "val.npy")
+        entries = [
+            _write_test(raw, row, n, draw, params, condition, spec, folder)
+            for n, row in enumerate(rows)
+            for draw in range(params.protocol.draws)
+        ]
+        stated = noise.level(spec)
+        protocol = protocols.of(spec, params.protocol)
         files.write_json(
             folder / "index.json",
             {
                 "condition": condition,
-                "protocol": noise.protocol(spec),
-                "spec": spec.model_dump(),
+                "protocol": asdict(protocol) | {"sha256": protocol.sha256},
+                "spec": spec.model_dump(mode="json"),
+                "sigma_255": measured if stated is None else stated,
+                "measured": stated is None,
                 "seed": params.seed,
-                "val": {"file": "val.npy", "patches": len(places), "sha256": files.sha256(folder / "val.npy")},
+                "val": {"file": "val.npy", "sha256": files.sha256(folder / "val.npy")},
                 "test": entries,
             },
         )
@@ -78,17 +77,19 @@ def names(root: Path) -> list[str]:
     return sorted(p.parent.name for p in root.glob("*/index.json"))
 
 
-def spec(root: Path, condition: str) -> NoiseSpec:
-    """The noise of a stored condition."""
-    return check(NoiseSpec, files.read_json(root / condition / "index.json")["spec"])
+def read(root: Path, condition: str) -> Condition:
+    """A stored condition."""
+    index = files.read_json(root / condition / "index.json")
+    protocol = protocols.Protocol(index["protocol"]["name"], index["protocol"]["conventions"])
+    return Condition(condition, protocol, index["spec"], index["sigma_255"], index["measured"])
 
 
-def validation(root: Path, patch_folder: Path, condition: str, limit: int | None) -> ValidationSet:
-    """The validation patches of a condition, at most `limit` of them, evenly spread."""
+def validation(root: Path, patch_folder: Path, condition: str, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Clean (N, H, W, C) uint8 and noisy float32 validation patches, at most `limit` of them, evenly spread."""
     clean, noisy = patches.load(patch_folder, "val"), np.load(root / condition / "val.npy", mmap_mode="r")
     count = len(clean) if limit is None else min(limit, len(clean))
     chosen = np.linspace(0, len(clean) - 1, count).round().astype(int)
-    return ValidationSet(condition, spec(root, condition), clean[chosen], noisy[chosen])
+    return clean[chosen], noisy[chosen]
 
 
 def test(raw: Path, root: Path, condition: str, channels: int) -> Iterator[TestImage]:
@@ -98,16 +99,59 @@ def test(raw: Path, root: Path, condition: str, channels: int) -> Iterator[TestI
         path, row = root / condition / entry["file"], rows[entry["image"]]
         if files.sha256(path) != entry["sha256"]:
             raise ValueError(f"{path}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
-        yield TestImage(row.image, row.label, _read(raw, row, channels), np.load(path))
+        clean = _read(raw / row.path, channels)
+        yield TestImage(row.image, row.label, tuple(row.sets.split()), entry["draw"], clean, np.load(path))
 
 
-def _read(raw: Path, row: manifest.Row, channels: int) -> np.ndarray:
-    pixels = images.read(raw / row.path, channels)
+def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
+    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units."""
+    clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
+    noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
+    total = 0.0
+    for n, place in enumerate(patches.index(folder, "val")):
+        generator = seeding.generator(params.seed, place.id, condition)
+        noisy[n] = _draw(clean[n], spec, generator, None if recorded is None else recorded[n])
+        total += metrics.mse(clean[n] / 255.0, noisy[n], data_range=1)
+    noisy.flush()
+    return float(round(255 * (total / len(clean)) ** 0.5, 4))
+
+
+def _write_test(
+    raw: Path, row: manifest.Row, n: int, draw: int, params: Params, condition: str, spec: NoiseSpec, folder: Path
+) -> dict[str, Any]:
+    clean = _read(raw / row.path, params.data.channels)
+    if params.protocol.legacy_seed:
+        noisy = _legacy(clean, spec)
+    else:
+        recorded = _read(raw / row.noisy, params.data.channels) if row.noisy else None
+        noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
+    path = folder / f"test-{n:05d}-{draw}.npy"
+    np.save(path, noisy)
+    psnr = metrics.psnr(clean / 255.0, noisy, data_range=1)
+    entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
+    return entry | {"psnr_noisy": psnr if np.isfinite(psnr) else None}
+
+
+def _read(path: Path, channels: int) -> np.ndarray:
+    pixels = images.read(path, channels)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def _draw(clean: np.ndarray, spec: NoiseSpec, seed: int, image: str, condition: str) -> np.ndarray:
+def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
     """(H, W, C) uint8 to noisy (H, W, C) float32."""
-    planar = torch.from_numpy(clean.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    noisy = noise.add(planar, seeding.generator(seed, image, condition), spec)
+    noisy = noise.add(_planar(clean), generator, spec, None if recorded is None else _planar(recorded))
     return noisy[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _planar(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:
+    """Classic seeding: numpy's global generator at 0 before each image, float64 normal numbers of the image's shape."""
+    assert isinstance(spec, Gaussian) and isinstance(spec.sigma_255, float), "checked by Params"
+    normal: np.ndarray = np.random.RandomState(0).standard_normal(clean.shape)
+    noisy = (clean / 255.0).astype(np.float32) + spec.sigma_255 / 255 * normal
+    if spec.clip:
+        noisy = noisy.clip(0, 1)
+    return (np.round(noisy * 255) / 255 if spec.quantise else noisy).astype(np.float32)

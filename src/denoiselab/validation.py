@@ -6,25 +6,25 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from denoiselab import conditions, inference, metrics, noise
+from denoiselab import conditions, inference, metrics
 
 BATCH_PIXELS = 2**19  # in one forward pass
+HIGHEST_PSNR = 100.0  # dB; that of a patch that comes out exactly, which would be infinite
 
 
 class Validation:
     """Mean PSNR and SSIM over the validation patches of every stored condition."""
 
     def __init__(self, noisy_root: Path, patch_folder: Path, limit: int | None, device: torch.device):
-        self.device = device
         self.sets = []
-        for condition in conditions.names(noisy_root):
-            stored = conditions.validation(noisy_root, patch_folder, condition, limit)
-            clean = torch.from_numpy(stored.clean).permute(0, 3, 1, 2).float().div(255).contiguous()
-            noisy = torch.from_numpy(stored.noisy).permute(0, 3, 1, 2).contiguous()
-            self.sets.append((noise.level(stored.spec), clean.to(device), noisy.to(device)))
+        for name in conditions.names(noisy_root):
+            pair = conditions.validation(noisy_root, patch_folder, name, limit)
+            clean, noisy = (torch.from_numpy(array).permute(0, 3, 1, 2).contiguous() for array in pair)
+            level = conditions.read(noisy_root, name).sigma_255
+            self.sets.append((level, clean.to(device).float().div(255), noisy.to(device)))
 
     @property
-    def levels(self) -> list[float | None]:
+    def levels(self) -> list[float]:
         """The noise levels of the conditions, each once, in 8-bit units."""
         return list(dict.fromkeys(level for level, _, _ in self.sets))
 
@@ -40,6 +40,6 @@ class Validation:
             for start in range(0, len(clean), batch):
                 target = clean[start : start + batch]
                 restored = inference.forward(model, noisy[start : start + batch], level).clamp(0, 1)
-                scores["psnr"].append(metrics.batch_psnr(target, restored))
+                scores["psnr"].append(metrics.batch_psnr(target, restored).clamp(max=HIGHEST_PSNR))
                 scores["ssim"].append(metrics.batch_ssim(target, restored))
         return {name: torch.cat(values).mean().item() for name, values in scores.items()}

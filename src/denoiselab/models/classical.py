@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage import restoration
 from torch import nn
 
-from denoiselab.config import Block, Channels
+from denoiselab.config.block import Block, Channels
 
 Filter = Callable[[np.ndarray, float, float], np.ndarray]  # (H, W, C) image, strength, sigma in [0, 1] -> (H, W, C)
 
@@ -118,7 +118,7 @@ class Classical(nn.Module):
 
     def _one(self, image: np.ndarray, sigma_255: float | None) -> np.ndarray:
         level = 255 * _estimate(image) if sigma_255 is None else sigma_255
-        strength = float(np.interp(level, self.levels.numpy(), self.strengths.numpy()))
+        strength = float(np.interp(level, self.levels.cpu().numpy(), self.strengths.cpu().numpy()))
         return self.method(image, strength, level / 255).reshape(image.shape)  # some drop a single channel
 
 

@@ -1,0 +1,180 @@
+"""params.yaml as checked, frozen objects: the only module that parses YAML.
+
+Every stage loads the whole file, so a mistake anywhere stops the first stage with one line that
+names the place, the value and what is allowed. Defaults live in conf/, not here.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from denoiselab.config import data as data_blocks
+from denoiselab.config.block import Block, check, explain
+from denoiselab.config.data import Data
+from denoiselab.config.noise import Gaussian, Noise
+
+
+class Patches(Block):
+    size: int = Field(ge=8)  # pixels, of a training patch
+    stride: int = Field(ge=1)  # pixels
+    val_size: int = Field(ge=16)  # pixels; the window of the SSIM has 11
+    scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    shard_mib: int = Field(ge=1, le=1024)
+
+
+class Protocol(Block):
+    """How test noise is drawn."""
+
+    legacy_seed: bool  # the classic seeding: numpy's generator at 0 before each image; one draw, Gaussian noise alone
+    draws: int = Field(ge=1)  # of the noise, an image
+
+
+class Turns(Block):
+    """Flips and quarter turns, on the device."""
+
+    kind: Literal["d4"]
+
+
+class NoAugmentation(Block):
+    """Patches as they are, but for the place of the crop."""
+
+    kind: Literal["none"]
+
+
+class Transform(BaseModel):
+    """An albumentations transform by its name there, with its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+
+class Albumentations(Block):
+    """An albumentations pipeline, in worker processes; noisy and clean of a pair get the same."""
+
+    kind: Literal["albumentations"]
+    workers: int = Field(ge=0)  # 0: in the training process
+    transforms: list[Transform] = Field(min_length=1)
+
+
+Augment = Annotated[Turns | NoAugmentation | Albumentations, Field(discriminator="kind")]
+
+
+class Train(Block):
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    optimizer: Literal["adam", "adamw"]
+    betas: tuple[float, float]
+    weight_decay: float = Field(ge=0)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    final_lr: float = Field(ge=0, le=1)  # share of lr
+    grad_clip: float | None = Field(gt=0)  # L2 norm over all parameters
+    loss: Literal["mse", "l1", "charbonnier"]
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)  # patches
+    crop: int | None = Field(ge=8)  # pixels; smaller patches are used whole
+    validate_every: int = Field(ge=1)  # steps
+    val_patches: int | None = Field(ge=1)
+    patience: int | None = Field(ge=1)  # validations
+
+
+class Evaluate(Block):
+    tile: int = Field(ge=64)  # pixels
+    samples: int = Field(ge=0)  # images
+    confidence: float = Field(gt=0, lt=1)
+    resamples: int = Field(ge=100)
+
+
+class Entry(BaseModel):
+    """A model's block: `arch` and `needs`, any key of `train` it overrides, and its architecture's keys.
+
+    With `weights` (a file or URL) and `sha256` (of that file) it is not trained but imported. `published` names the
+    methods of the literature that it is to be compared with: the first one that has a value for a test set counts.
+
+    The architecture's own keys are checked by that architecture (denoiselab.models.build).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    arch: str
+    needs: str
+    weights: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    published: list[str] = []
+
+    @model_validator(mode="after")
+    def _verified(self) -> "Entry":
+        if (self.weights is None) != (self.sha256 is None):
+            raise ValueError("weights and sha256 (of the weights' file) go together")
+        return self
+
+    def overrides(self) -> dict[str, Any]:
+        """The keys of `train` that this model sets for itself."""
+        return {k: v for k, v in (self.model_extra or {}).items() if k in Train.model_fields}
+
+    def architecture(self) -> dict[str, Any]:
+        """What denoiselab.models.build() takes: `arch` and its own keys."""
+        extra = self.model_extra or {}
+        return {"arch": self.arch} | {k: v for k, v in extra.items() if k not in Train.model_fields}
+
+
+class Params(Block):
+    seed: int = Field(ge=0)
+    data: Data
+    patches: Patches
+    noise: Noise
+    protocol: Protocol
+    augment: Augment
+    train: Train
+    evaluate: Evaluate
+    models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Entry] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Params":
+        if self.noise.needs_pairs and self.data.name not in data_blocks.PAIRED:
+            paired = ", ".join(data_blocks.PAIRED)
+            raise ValueError(f"noise {self.noise.name!r} needs noisy/clean pairs: data must be one of {paired}")
+        if self.noise.needs_pairs and (getattr(self.data, "side", None) or self.patches.scales != [1.0]):
+            raise ValueError(
+                "data.side must be null and patches.scales [1.0] with real noise: reducing would weaken it"
+            )
+        for name, value in self.data:
+            if isinstance(value, data_blocks.Archive) and value.unwatched and self.data.watch != value.url:
+                raise ValueError(f"data.watch must be data.{name}.url, {value.url!r}, or a changed file goes unnoticed")
+        if self.protocol.legacy_seed:
+            if self.protocol.draws > 1:
+                raise ValueError("protocol.draws must be 1 with legacy_seed: every draw would be the same")
+            if not all(isinstance(spec, Gaussian) and spec.per_channel for spec in self.noise.test.values()):
+                raise ValueError("protocol.legacy_seed is for gaussian noise with per_channel alone")
+        return self
+
+    def entry(self, model: str) -> Entry:
+        """The block `models.<model>`. ValueError names the models there are."""
+        if model not in self.models:
+            raise ValueError(f"models: unknown model {model!r}; in params.yaml: {', '.join(self.models)}")
+        return self.models[model]
+
+    def training(self, model: str) -> Train:
+        """`train` with what the model's block overrides. ValueError as for params.yaml itself."""
+        merged = self.train.model_dump() | self.entry(model).overrides()
+        try:
+            return Train.model_validate(merged)
+        except ValidationError as error:
+            raise ValueError(explain(error, Train, prefix=f"models.{model}.")) from None
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml. ValueError says, one line a mistake, what is wrong and what is allowed."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not found; run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    params = check(Params, tree, where=f"{path}: ")
+    for model in params.models:
+        params.training(model)
+    return params

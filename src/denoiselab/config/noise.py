@@ -1,0 +1,250 @@
+"""The noise of params.yaml: one block a kind, told apart by `kind`.
+
+Images are in [0, 1]; levels say their unit. Where a level may be [low, high], it is drawn uniformly for
+each image. `clip` (to [0, 1]) and `quantise` (to 8 bits) are what happens to the noisy image afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from denoiselab.config.block import Block
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, tuple) and value[0] > value[1]:
+        raise ValueError(f"the range must be [low, high], not {list(value)}")
+    return value
+
+
+Sigma255 = Annotated[float, Field(ge=0, le=255)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must not be 0 in a test
+Share = Annotated[float, Field(ge=0, le=1)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Ordered = AfterValidator(_ordered)
+
+
+class Spec(Block):
+    """What every noise has."""
+
+    LEVELS: ClassVar[tuple[str, ...]] = ()  # fields that may be a range
+
+    clip: bool
+    quantise: bool
+
+    def ranges(self) -> list[str]:
+        """The levels that are drawn for each image, which makes a condition blind."""
+        return [name for name in self.LEVELS if isinstance(getattr(self, name), tuple)]
+
+
+class EightBit(Spec):
+    """Noise that comes out of 8-bit files."""
+
+    @model_validator(mode="after")
+    def _eight_bit(self) -> EightBit:
+        if not (self.clip and self.quantise):
+            raise ValueError("clip and quantise must be true: this noise is in 8-bit images")
+        return self
+
+
+class Clipping(Spec):
+    """Noise that clips whatever it is told."""
+
+    @model_validator(mode="after")
+    def _clipped(self) -> Clipping:
+        if not self.clip:
+            raise ValueError("clip must be true: albumentations clips to [0, 1]")
+        return self
+
+
+class Gaussian(Spec):
+    """noisy = clean + N(0, (sigma_255 / 255)^2)."""
+
+    LEVELS = ("sigma_255",)
+
+    kind: Literal["gaussian"]
+    sigma_255: Annotated[Sigma255 | tuple[Sigma255, Sigma255], Ordered]
+    per_channel: bool  # false: one value a pixel for all channels
+
+
+class Poisson(Spec):
+    """noisy = P(photons * clean) / photons: photons at white."""
+
+    LEVELS = ("photons",)
+
+    kind: Literal["poisson"]
+    photons: Annotated[Positive | tuple[Positive, Positive], Ordered]
+
+
+class PoissonGaussian(Spec):
+    """A camera's: (P(255 gain clean) + N(0, read_noise^2)) / (255 gain).
+
+    `gain` is in electrons per 8-bit level, so white is 255 * gain electrons; `read_noise` in electrons.
+    """
+
+    LEVELS = ("gain", "read_noise")
+
+    kind: Literal["poisson_gaussian"]
+    gain: Annotated[Positive | tuple[Positive, Positive], Ordered]
+    read_noise: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]
+
+
+class Speckle(Spec):
+    """noisy = clean + clean * N(0, sigma^2)."""
+
+    LEVELS = ("sigma",)
+
+    kind: Literal["speckle"]
+    sigma: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]
+
+
+class SaltPepper(Spec):
+    """A share `amount` of the pixels, salt and pepper together, becomes 1 (a share `salt` of them) or 0."""
+
+    LEVELS = ("amount",)
+
+    kind: Literal["salt_pepper"]
+    amount: Annotated[Share | tuple[Share, Share], Ordered]
+    salt: Share
+    per_channel: bool  # true: every channel's values are hit on their own; false: whole pixels
+
+
+class Uniform(Spec):
+    """noisy = clean + U(-width_255 / 255, width_255 / 255)."""
+
+    LEVELS = ("width_255",)
+
+    kind: Literal["uniform"]
+    width_255: Annotated[Sigma255 | tuple[Sigma255, Sigma255], Ordered]
+
+
+class Jpeg(EightBit):
+    """A JPEG file of that quality."""
+
+    LEVELS = ("quality",)
+
+    kind: Literal["jpeg"]
+    quality: Annotated[Quality | tuple[Quality, Quality], Ordered]
+
+
+class Webp(EightBit):
+    """A WebP file of that quality."""
+
+    LEVELS = ("quality",)
+
+    kind: Literal["webp"]
+    quality: Annotated[Quality | tuple[Quality, Quality], Ordered]
+
+
+class Iso(Clipping):
+    """albumentations.ISONoise: hue shifts and luminance noise as of a high ISO setting; colour images only."""
+
+    kind: Literal["iso"]
+    color_shift: Annotated[tuple[Share, Share], Ordered]
+    intensity: Annotated[tuple[NonNegative, NonNegative], Ordered]
+
+
+class Multiplicative(Clipping):
+    """albumentations.MultiplicativeNoise: times a factor, uniform in [low, high], for the image or parts of it."""
+
+    kind: Literal["multiplicative"]
+    factor: Annotated[tuple[NonNegative, NonNegative], Ordered]
+    per_channel: bool
+    per_pixel: bool
+
+
+class Downscale(Spec):
+    """Reduced by `factor` with `method`, then brought back to size (bicubic): for super-resolution."""
+
+    kind: Literal["downscale"]
+    factor: int = Field(ge=2, le=16)
+    method: Literal["area", "bicubic"]
+
+
+class Real(EightBit):
+    """The noisy photograph of a pair: nothing is drawn."""
+
+    kind: Literal["real"]
+
+
+class Sometimes(Spec):
+    """With probability p `noise`, else the image as it is; drawn for each image."""
+
+    kind: Literal["sometimes"]
+    p: Share
+    noise: NoiseSpec
+
+
+class Chain(Spec):
+    """One noise after another."""
+
+    kind: Literal["chain"]
+    steps: list[NoiseSpec] = Field(min_length=1)
+
+
+NoiseSpec = Annotated[
+    Gaussian
+    | Poisson
+    | PoissonGaussian
+    | Speckle
+    | SaltPepper
+    | Uniform
+    | Jpeg
+    | Webp
+    | Iso
+    | Multiplicative
+    | Downscale
+    | Real
+    | Sometimes
+    | Chain,
+    Field(discriminator="kind"),
+]
+Sometimes.model_rebuild()
+Chain.model_rebuild()
+
+
+def parts(spec: Spec) -> list[Spec]:
+    """The noise and all that it is made of."""
+    inner = spec.steps if isinstance(spec, Chain) else [spec.noise] if isinstance(spec, Sometimes) else []
+    return [spec, *(part for step in inner for part in parts(step))]
+
+
+def needs_pairs(spec: Spec) -> bool:
+    """Whether the noise is (also) that of real noisy/clean pairs."""
+    return any(isinstance(part, Real) for part in parts(spec))
+
+
+class Noise(Block):
+    name: str
+    train: NoiseSpec  # drawn anew at every step
+    test: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], NoiseSpec] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _test_is_fixed(self) -> Noise:
+        for condition, spec in self.test.items():
+            if isinstance(spec, Sometimes):
+                raise ValueError(f"test.{condition} must not be noise that only some images get")
+            for part in parts(spec):
+                for name in part.ranges():
+                    raise ValueError(f"test.{condition}.{name} must be one level, not a range")
+                for name in STRENGTHS & set(type(part).model_fields):
+                    if getattr(part, name) == 0:
+                        raise ValueError(f"test.{condition}.{name} must be above 0: a clean test image has no PSNR")
+        return self
+
+    @model_validator(mode="after")
+    def _real_comes_first(self) -> Noise:
+        for spec in (self.train, *self.test.values()):
+            for chain in (part for part in parts(spec) if isinstance(part, Chain)):
+                if any(needs_pairs(step) for step in chain.steps[1:]):
+                    raise ValueError("real must be the first step of a chain: it replaces what came before")
+        return self
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the data must have noisy/clean pairs."""
+        return any(needs_pairs(spec) for spec in (self.train, *self.test.values()))

@@ -1,0 +1,63 @@
+"""Protocols: the named, hashed conventions that a score follows. Scores of different protocols do not compare."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from denoiselab.config import Protocol as Settings
+from denoiselab.config.noise import Chain, Gaussian, NoiseSpec, Real, Sometimes, parts
+
+MEASURES = {
+    "output": "clamped to [0, 1], times 255, rounded to 8 bits; the noisy input itself as it is",
+    "psnr": "20 log10(255 / sqrt(MSE)), all pixels and channels, no border cut, mean over images; identical: inf",
+    "ssim": "11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, valid region, mean over channels",
+    "image": "8 bits / 255, gray or RGB",
+}
+
+STORED = {  # by clip and quantise
+    (False, False): "unclipped",
+    (True, False): "clipped",
+    (True, True): "clipped8",
+    (False, True): "quantised",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    name: str
+    conventions: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """First 12 hex digits of the hash of name and conventions."""
+        text = json.dumps([self.name, self.conventions], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def of(spec: NoiseSpec, settings: Settings) -> Protocol:
+    """The protocol of a test condition. Its noise level is not part of it."""
+    stored = STORED[spec.clip, spec.quantise]
+    if isinstance(spec, Real):
+        name = "real-pairs"
+    elif isinstance(spec, Gaussian) and spec.per_channel:
+        name = f"awgn-{stored}"
+    else:
+        kinds = [str(part.model_dump()["kind"]) for part in parts(spec) if not isinstance(part, Chain | Sometimes)]
+        name = f"{'+'.join(kinds).replace('_', '-')}-{stored}"
+    seeding = "numpy.random.seed(0) before each image" if settings.legacy_seed else "by (seed, image, condition, draw)"
+    return Protocol(name, MEASURES | {"noise": _described(spec), "noisy": stored, "seeding": seeding})
+
+
+def _described(spec: NoiseSpec) -> str:
+    """The noise without its levels."""
+    if isinstance(spec, Chain):
+        return ", then ".join(map(_step, spec.steps))
+    if isinstance(spec, Sometimes):
+        return f"with probability {spec.p} {_step(spec.noise)}"
+    own = spec.model_dump(exclude={"kind", "clip", "quantise", *spec.LEVELS})
+    settings = [f"{key.replace('_', ' ')} {value}" for key, value in own.items()]
+    return " ".join([spec.kind.replace("_", "-"), *([f"({', '.join(settings)})"] if settings else [])])
+
+
+def _step(spec: NoiseSpec) -> str:
+    return f"{_described(spec)} {STORED[spec.clip, spec.quantise]}"
