@@ -1,11 +1,12 @@
 """Stage fetch: the data set's images into data/raw/."""
 
-from denoiselab import config, data, paths
+from denoiselab import config, paths
+from denoiselab.data.fetch import fetch
 from pipeline import run
 
 
 def main() -> None:
-    rows = data.fetch(config.load().data, paths.RAW)
+    rows = fetch(config.load().data, paths.RAW)
     print(f"{len(rows)} images in {paths.RAW}")
 
 

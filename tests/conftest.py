@@ -1,6 +1,7 @@
 """Shared fixtures: real photographs, small enough to be quick."""
 
 import os
+import tempfile
 
 os.environ["CI"] = "1"  # no progress bars
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from denoiselab import config
 from denoiselab.config import Params
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +24,16 @@ def photograph(name: str = "astronaut") -> np.ndarray:
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     return np.asarray(Image.open(Path(spec.submodule_search_locations[0]) / "data" / f"{name}.png"))
+
+
+def composed(*overrides: str) -> Params:
+    """The parameters that `dvc exp run -S OVERRIDE...` would run with."""
+    from dvc.utils.hydra import compose_and_dump
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        compose_and_dump(str(path), str(ROOT / "conf"), None, "config", None, list(overrides))
+        return config.load(path)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,11 @@ def read(path: Path, channels: int) -> np.ndarray:
     pixels = _decode(path)
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
+    return convert(pixels, channels)
+
+
+def convert(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) to 1 channel, (H, W), or 3, (H, W, 3)."""
     if channels == 3:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
     return pixels if pixels.ndim == 2 else gray(pixels)
@@ -47,9 +52,9 @@ def pixel_hash(pixels: np.ndarray) -> str:
 
 
 def _decode(path: Path) -> np.ndarray:
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty")
     try:
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path}: the file is empty")
         with Image.open(path) as image:
             if (frames := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(f"{path}: has {frames} frames or pages; only single images are read")
@@ -61,6 +66,8 @@ def _decode(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: not an image that can be read ({', '.join(s[1:] for s in SUFFIXES)})") from None
     except Image.DecompressionBombError:
         raise ValueError(f"{path}: too many pixels to be safe to decode") from None
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"{path}: damaged image: {error}") from None
 

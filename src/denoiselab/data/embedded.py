@@ -8,8 +8,9 @@ files beside them. The two views of the motorcycle are one scene, so both are in
 from importlib.util import find_spec
 from pathlib import Path
 
-from denoiselab.config import EmbeddedData
+from denoiselab.config.data import Embedded
 from denoiselab.data.manifest import Source
+from denoiselab.data.sources import Sources
 
 SKIMAGE = "skimage/data"
 SKLEARN = "sklearn/datasets/images"
@@ -37,13 +38,16 @@ GRAY = {
     "test": [f"{SKIMAGE}/camera.png", f"{SKIMAGE}/moon.png"],
 }
 
+SETS = {"train": (), "val": (), "test": ("embedded",)}
 
-def images(data: EmbeddedData) -> list[Source]:
+
+def images(data: Embedded, sources: Sources) -> list[Source]:
     """The photographs in colour, or in gray with the gray ones added. ValueError names a missing package."""
-    sets = [COLOUR, GRAY] if data.channels == 1 else [COLOUR]
+    sources.own("embedded")
+    groups = [COLOUR, GRAY] if data.channels == 1 else [COLOUR]
     return [
-        Source(Path(name).stem, split, "", _locate(name))
-        for group in sets
+        Source(Path(name).stem, split, "", _locate(name), sets=SETS[split], source="embedded")
+        for group in groups
         for split, names in group.items()
         for name in names
     ]

@@ -1,30 +1,43 @@
-"""Any folder of images, its subfolders included, split by image."""
+"""Any folder of images, its subfolders included, split by image; the first subfolder's name is the class."""
 
-import hashlib
 from pathlib import Path
 
 from denoiselab import images as image_files
-from denoiselab.config import FolderData
+from denoiselab.config.data import Ffhq, Folder
 from denoiselab.data.manifest import Source
+from denoiselab.data.sources import Sources
+from denoiselab.data.splits import by_share
 
 
-def images(data: FolderData) -> list[Source]:
-    """Every image file below `data.path`. ValueError if it is no folder, or holds fewer than three images.
+def images(data: Folder, sources: Sources) -> list[Source]:
+    """Every image file below `data.path`. ValueError if it is no folder, or holds fewer than three images."""
+    sources.own("folder")
+    return split(data, Path(data.path), "folder", labelled=True)
 
-    An image's place depends on the seed and its relative path, so that it hardly moves when other
-    images come or go.
-    """
-    root = Path(data.path)
+
+def split(data: Folder | Ffhq, root: Path, name: str, labelled: bool) -> list[Source]:
+    """The image files below `root`, split by image."""
+    found = listed(root)
+    try:
+        places = by_share(found, data.split, data.seed)
+    except ValueError as error:
+        raise ValueError(f"data.path: {data.path}: {error} ({', '.join(image_files.SUFFIXES)})") from None
+    return [
+        Source(
+            image,
+            places[image],
+            image.split("/")[0] if labelled and "/" in image else "",
+            root / image,
+            sets=(name,) if places[image] == "test" else (),
+            source=name,
+        )
+        for image in found
+    ]
+
+
+def listed(root: Path) -> list[str]:
+    """Relative names of the image files below a folder, sorted. ValueError if it is none."""
     if not root.is_dir():
         raise ValueError(f"data.path: {root} is not a folder")
-    found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
-    if len(found) < 3:
-        allowed = ", ".join(image_files.SUFFIXES)
-        raise ValueError(
-            f"data.path: {root} holds {len(found)} images ({allowed}); training, validation and test need one each"
-        )
-    ranked = sorted(found, key=lambda name: hashlib.sha256(f"{data.seed}:{name}".encode()).digest())
-    n_test = min(max(1, round(data.split.test * len(found))), len(found) - 2)
-    n_val = min(max(1, round(data.split.val * len(found))), len(found) - n_test - 1)
-    splits = ["test"] * n_test + ["val"] * n_val + ["train"] * (len(found) - n_test - n_val)
-    return [Source(name, split, "", root / name) for name, split in sorted(zip(ranked, splits, strict=True))]
+    found = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
+    return sorted(p.as_posix() for p in found if not any(part.startswith((".", "__MACOSX")) for part in p.parts))

@@ -1,9 +1,14 @@
-"""data/raw/manifest.csv: what was fetched, a row an image."""
+"""data/raw/manifest.csv and dataset.json: what was fetched, a row an image, and where it came from."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from denoiselab import files
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -13,7 +18,12 @@ class Source:
     image: str  # id, unique in the data set
     split: str  # train, val or test
     label: str  # class, or empty
-    file: Path
+    file: Path  # read, or named where `pixels` are given
+    sets: tuple[str, ...] = ()  # the named test sets it belongs to
+    noisy: Path | None = None  # the real noisy photograph of `file`
+    crop: tuple[int, int, int, int] | None = None  # top, left, height, width
+    pixels: np.ndarray | None = None  # (H, W, C) uint8, from a file that holds many images
+    source: str = ""  # key in dataset.json
 
 
 @dataclass(frozen=True)
@@ -23,15 +33,21 @@ class Row:
     image: str
     split: str
     label: str
+    sets: str  # separated by spaces
     path: str  # relative to the manifest
+    noisy: str  # relative path of the real noisy photograph, or empty
     sha256: str  # of the decoded pixels, see images.pixel_hash
+    noisy_sha256: str
+    dhash: str  # 64 hex digits, see leaks.difference_hash
     width: int
     height: int
+    source: str  # key of dataset.json's sources: address, licence, citation
 
 
-def write(folder: Path, rows: list[Row]) -> None:
-    """Write manifest.csv into `folder`."""
+def write(folder: Path, rows: list[Row], dataset: dict[str, Any] | None = None) -> None:
+    """Write manifest.csv and dataset.json into `folder`."""
     files.write_csv(folder / "manifest.csv", [f.name for f in fields(Row)], map(asdict, rows))
+    files.write_json(folder / "dataset.json", dataset or {})
 
 
 def read(folder: Path, split: str | None = None) -> list[Row]:
@@ -42,6 +58,11 @@ def read(folder: Path, split: str | None = None) -> list[Row]:
     except TypeError as error:
         raise ValueError(f"{path}: cannot be read as a manifest: {error}") from None
     return [row for row in rows if split in (None, row.split)]
+
+
+def dataset(folder: Path) -> dict[str, Any]:
+    """dataset.json: sources with address, licence and citation, leaks, what was left out."""
+    return dict(files.read_json(folder / "dataset.json"))
 
 
 def _row(*, width: str, height: str, **texts: str) -> Row:

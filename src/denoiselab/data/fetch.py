@@ -1,0 +1,114 @@
+"""Decode every image of a data set into data/raw/, once, and refuse what would spoil an experiment."""
+
+import hashlib
+import importlib
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from denoiselab import images
+from denoiselab.config.data import Data, Sampled
+from denoiselab.data import leaks
+from denoiselab.data.manifest import SPLITS, Row, Source, write
+from denoiselab.data.sources import Sources
+from denoiselab.data.splits import limited
+
+SMALLEST = 16  # pixels; the window of the SSIM has 11
+
+
+def fetch(data: Data, out: Path) -> list[Row]:
+    """Decode every image of a data set into `out` as 8-bit PNG, with its manifest.csv and dataset.json.
+
+    ValueError names the file and the reason: an image that cannot be read, a pair of different sizes, a split without
+    images, images that two splits share.
+    """
+    side = data.side if isinstance(data, Sampled) else None
+    with Sources() as sources:
+        found = importlib.import_module(f"denoiselab.data.{data.name}").images(data, sources)
+        if isinstance(data, Sampled):
+            found = limited(found, data.limit, data.seed)
+        _refuse_doubles(found)
+        shutil.rmtree(out, ignore_errors=True)
+        rows = [_store(source, data.channels, side, out) for source in found]
+    shared = leaks.find(rows)
+    dropped = leaks.droppable(shared) if data.drop_leaks else set()
+    for row in (row for row in rows if row.image in dropped):
+        for name in filter(None, (row.path, row.noisy)):
+            (out / name).unlink()
+    rows = [row for row in rows if row.image not in dropped]
+    left = [leak for leak in shared if not dropped & {leak.image, leak.other}]
+    if left and not data.allow_leak:
+        raise ValueError(leaks.refusal(left))
+    for split in SPLITS:
+        if not any(row.split == split for row in rows):
+            raise ValueError(f"data {data.name}: no image in the {split} split")
+    notes = {"sources": sources.used, "leaks": [leak.text for leak in left], "dropped": sorted(dropped)}
+    write(out, rows, notes)
+    return rows
+
+
+def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
+    original = _pixels(source.file, source, channels)
+    pixels = _reduced(original, side)
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
+    relative = f"{source.split}/{_slug(source.image)}.png"
+    images.write_png(out / relative, pixels)
+    noisy_path = noisy_sha256 = ""
+    if source.noisy:
+        noisy = _pixels(source.noisy, source, channels)
+        if noisy.shape != original.shape:
+            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
+            raise ValueError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
+        noisy = _reduced(noisy, side)
+        noisy_path, noisy_sha256 = f"noisy/{relative}", images.pixel_hash(noisy)
+        images.write_png(out / noisy_path, noisy)
+    return Row(
+        image=source.image,
+        split=source.split,
+        label=source.label,
+        sets=" ".join(source.sets),
+        path=relative,
+        noisy=noisy_path,
+        sha256=images.pixel_hash(pixels),
+        noisy_sha256=noisy_sha256,
+        dhash=leaks.difference_hash(pixels),
+        width=width,
+        height=height,
+        source=source.source,
+    )
+
+
+def _pixels(file: Path, source: Source, channels: int) -> np.ndarray:
+    pixels = images.read(file, channels) if source.pixels is None else images.convert(source.pixels, channels)
+    if source.crop:
+        top, left, height, width = source.crop
+        pixels = pixels[top : top + height, left : left + width]
+    return pixels
+
+
+def _reduced(pixels: np.ndarray, side: int | None) -> np.ndarray:
+    """The shorter side reduced to `side` pixels, where it is longer."""
+    if side and side < min(pixels.shape[:2]):
+        scale = side / min(pixels.shape[:2])
+        size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return pixels
+
+
+def _slug(image: str) -> str:
+    """A file name for an image id: readable, and unique even where two ids differ in odd characters alone."""
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", image).strip("_")
+    return plain if plain and plain == image else f"{plain[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
+
+
+def _refuse_doubles(sources: list[Source]) -> None:
+    for image, count in Counter(source.image for source in sources).items():
+        if count > 1:
+            files = [str(source.file) for source in sources if source.image == image]
+            raise ValueError(f"{' and '.join(files)}: images of the same name, {image!r}")

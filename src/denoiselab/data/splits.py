@@ -1,0 +1,50 @@
+"""Who goes where: by hashes of names, so that an image hardly moves when others come or go."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from denoiselab.config.data import Limit, Split
+from denoiselab.data.manifest import Source
+
+
+def ranked(names: Iterable[str], seed: int) -> list[str]:
+    """The names in an order that depends on the seed and each name alone."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+
+
+def by_share(groups: Iterable[str], split: Split, seed: int) -> dict[str, str]:
+    """The split of every group (an image, a scene), each split at least one. ValueError for fewer than three groups."""
+    order = ranked(set(groups), seed)
+    if len(order) < 3:
+        raise ValueError(f"{len(order)} to split; training, validation and test need one each")
+    n_test = min(max(1, round(split.test * len(order))), len(order) - 2)
+    n_val = min(max(1, round(split.val * len(order))), len(order) - n_test - 1)
+    names = ["test"] * n_test + ["val"] * n_val + ["train"] * (len(order) - n_test - n_val)
+    return dict(zip(order, names, strict=True))
+
+
+def hold_out(sources: list[Source], count: Callable[[int], int], seed: int) -> list[Source]:
+    """Moves count(n) of the n training images of each class to validation."""
+    classes: dict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        if source.split == "train":
+            classes[source.label].append(source.image)
+    held = {name for names in classes.values() for name in ranked(names, seed)[: count(len(names))]}
+    return [replace(s, split="val") if s.split == "train" and s.image in held else s for s in sources]
+
+
+def limited(sources: list[Source], limit: Limit, seed: int) -> list[Source]:
+    """At most limit.<split> images of each split, evenly over the classes, in their order."""
+    kept: set[str] = set()
+    for split in ("train", "val", "test"):
+        rank = {name: n for n, name in enumerate(ranked((s.image for s in sources if s.split == split), seed))}
+        turns: dict[str, int] = defaultdict(int)  # images of each class so far
+        order = []
+        for source in sorted((s for s in sources if s.split == split), key=lambda s: rank[s.image]):
+            order.append((turns[source.label], rank[source.image], source.image))
+            turns[source.label] += 1
+        most = getattr(limit, split)
+        kept |= {image for _, _, image in sorted(order)[:most]}
+    return [source for source in sources if source.image in kept]
