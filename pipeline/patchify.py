@@ -6,8 +6,8 @@ from pipeline import run
 
 def main() -> None:
     params = config.load()
-    places = patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-    print(f"{len(places)} patches in {paths.PATCHES}")
+    counts = patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
+    print(f"{counts['train']} training and {counts['val']} validation patches in {paths.PATCHES}")
 
 
 if __name__ == "__main__":

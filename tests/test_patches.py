@@ -15,8 +15,13 @@ def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
         split = name.partition("-")[0]
         pixels = np.random.default_rng(n).integers(0, 256, (height, width, 3), np.uint8)
         images.write_png(folder / f"{name}.png", pixels)
-        rows.append(manifest.Row(name, split, "", f"{name}.png", images.pixel_hash(pixels), width, height))
+        rows.append(row(name, split, pixels))
     manifest.write(folder, rows)
+
+
+def row(name: str, split: str, pixels: np.ndarray, noisy: str = "") -> manifest.Row:
+    sha256, (height, width) = images.pixel_hash(pixels), pixels.shape[:2]
+    return manifest.Row(name, split, "", "", f"{name}.png", noisy, sha256, "", "0" * 64, width, height, "")
 
 
 def params(**changes) -> Patches:
@@ -27,15 +32,16 @@ def params(**changes) -> Patches:
 
 def test_the_classic_recipe_gives_214_patches_an_image(tmp_path):
     raw(tmp_path, {"train-a": (321, 481), "train-b": (481, 321), "val-a": (80, 80)})
-    places = patches.cut(tmp_path, params(scales=[1.0, 0.8, 0.7, 0.5]), 3, tmp_path / "out")
-    assert sum(place.split == "train" for place in places) == 2 * 214
+    counts = patches.cut(tmp_path, params(scales=[1.0, 0.8, 0.7, 0.5]), 3, tmp_path / "out")
+    assert counts == {"train": 2 * 214, "val": 4}
+    assert len(patches.load(tmp_path / "out", "train")) == 2 * 214
 
 
 def test_patches_are_the_pixels_at_their_place_across_shards(tmp_path):
     raw(tmp_path, {"train-a": (300, 500), "train-b": (410, 410), "train-c": (410, 310), "val-a": (90, 120)})
-    places = patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
+    patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
     loaded = patches.load(tmp_path / "out", "train")
-    train = [place for place in places if place.split == "train"]
+    train = patches.index(tmp_path / "out", "train")
     assert loaded.shape == (len(train), 80, 80, 3)
     assert len({place.shard for place in train}) > 1
     for n in range(0, len(train), 37):
@@ -45,9 +51,47 @@ def test_patches_are_the_pixels_at_their_place_across_shards(tmp_path):
 
 def test_the_index_comes_back(tmp_path):
     raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120)})
-    places = patches.cut(tmp_path, params(), 3, tmp_path / "out")
-    assert patches.index(tmp_path / "out", "train") + patches.index(tmp_path / "out", "val") == places
-    assert len({place.id for place in places}) == len(places)
+    counts = patches.cut(tmp_path, params(scales=[1.0, 0.5]), 3, tmp_path / "out")
+    places = {split: patches.index(tmp_path / "out", split) for split in ("train", "val")}
+    assert {split: len(found) for split, found in places.items()} == counts
+    assert [(p.scale, p.y, p.x) for p in places["train"]] == [
+        *((1.0, y, x) for y in (0, 40) for x in (0, 40)),
+        (0.5, 0, 0),
+    ]
+    assert len({place.id for found in places.values() for place in found}) == sum(counts.values())
+
+
+def test_a_scale_too_small_for_a_patch_gives_none(tmp_path):
+    raw(tmp_path, {"train-a": (60, 60), "val-a": (90, 120)})
+    assert patches.cut(tmp_path, params(scales=[1.0, 0.5]), 3, tmp_path / "out")["train"] == 1
+
+
+def test_scales_that_leave_no_patch_are_refused(tmp_path):
+    raw(tmp_path, {"train-a": (60, 60), "val-a": (90, 120)})
+    with pytest.raises(ValueError, match=r"patches.scales: at \[0.5\] no image is as large as a patch of 40 pixels"):
+        patches.cut(tmp_path, params(scales=[0.5]), 3, tmp_path / "out")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pairs_are_cut_at_the_same_places(tmp_path, channels):
+    rows = []
+    for n, name in enumerate(("train-a", "train-b", "val-a")):
+        clean = np.random.default_rng(n).integers(0, 200, (90 + 40 * n, 130), np.uint8)
+        images.write_png(tmp_path / f"{name}.png", clean)
+        images.write_png(tmp_path / f"noisy-{name}.png", clean + 7)
+        rows.append(row(name, name.partition("-")[0], clean, f"noisy-{name}.png"))
+    manifest.write(tmp_path, rows)
+    patches.cut(tmp_path, params(), channels, tmp_path / "out")
+    for split in ("train", "val"):
+        clean, noisy = patches.load(tmp_path / "out", split), patches.load_noisy(tmp_path / "out", split)
+        assert clean.shape == noisy.shape == (len(patches.index(tmp_path / "out", split)), 40, 40, channels)
+        assert np.array_equal(noisy, clean + 7)
+
+
+def test_images_without_partners_have_no_noisy_patches(tmp_path):
+    raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120)})
+    patches.cut(tmp_path, params(), 3, tmp_path / "out")
+    assert patches.load_noisy(tmp_path / "out", "train") is None
 
 
 @pytest.mark.parametrize(("name", "key"), [("train-small", "patches.size"), ("val-small", "patches.val_size")])

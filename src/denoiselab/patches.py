@@ -1,9 +1,17 @@
-"""Cut training and validation images into patches: uint8 arrays (N, H, W, C) in shards, with an index."""
+"""Cut training and validation images into patches: uint8 arrays (N, H, W, C) in shards, with an index.
 
+Where the data are real pairs, noisy-<shard>.npy holds the noisy photographs' patches beside <shard>.npy.
+"""
+
+import csv
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from denoiselab import files, images
@@ -30,18 +38,21 @@ class Place:
         return f"{self.image}@{self.scale:g}+{self.y}+{self.x}"
 
 
-def cut(raw: Path, params: Patches, channels: int, out: Path) -> list[Place]:
-    """Cut the train and val images of `raw` into `out`; the places are also written to index.csv.
+def cut(raw: Path, params: Patches, channels: int, out: Path) -> dict[str, int]:
+    """Cut the train and val images of `raw` into `out`, with index.csv; returns the number of patches by split.
 
-    Memory stays flat: shards are written through a memory map, one image at a time.
-    ValueError names an image that is smaller than a patch.
+    Memory stays flat: one image at a time, written as it comes. ValueError names an image that is smaller than a patch.
     """
     out.mkdir(parents=True, exist_ok=True)
-    places: list[Place] = []
-    places += _cut_split(raw, "train", params.size, params.stride, params.scales, params.shard_mib, channels, out)
-    places += _cut_split(raw, "val", params.val_size, params.val_size, [1.0], params.shard_mib, channels, out)
-    files.write_csv(out / "index.csv", [f.name for f in fields(Place)], map(asdict, places))
-    return places
+    rows = {split: manifest.read(raw, split) for split in ("train", "val")}
+    _refuse_small(rows["train"], params.size, "patches.size")
+    _refuse_small(rows["val"], params.val_size, "patches.val_size")
+    with files.replacing(out / "index.csv") as path, path.open("w", newline="", encoding="utf-8") as handle:
+        index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
+        index.writeheader()
+        train = _cut_split(raw, rows["train"], params.size, params.stride, params.scales, params, channels, out, index)
+        val = _cut_split(raw, rows["val"], params.val_size, params.val_size, [1.0], params, channels, out, index)
+    return {"train": train, "val": val}
 
 
 def index(folder: Path, split: str) -> list[Place]:
@@ -51,44 +62,129 @@ def index(folder: Path, split: str) -> list[Place]:
 
 def load(folder: Path, split: str) -> np.ndarray:
     """All patches of a split, (N, H, W, C) uint8; memory-mapped where they are one shard."""
-    shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob(f"{split}-*.npy"))]
+    return _load(folder, f"{split}-*.npy")
+
+
+def load_noisy(folder: Path, split: str) -> np.ndarray | None:
+    """The noisy photographs' patches beside those of `load`; None where the data are no pairs."""
+    return _load(folder, f"noisy-{split}-*.npy") if any(folder.glob(f"noisy-{split}-*.npy")) else None
+
+
+def _load(folder: Path, pattern: str) -> np.ndarray:
+    shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob(pattern))]
     return shards[0] if len(shards) == 1 else np.concatenate(shards)
 
 
-def _cut_split(
-    raw: Path, split: str, size: int, stride: int, scales: list[float], shard_mib: int, channels: int, out: Path
-) -> list[Place]:
-    rows = manifest.read(raw, split)
-    total = sum(len(_grid(*_scaled(row, scale), size, stride)) for row in rows for scale in scales)
-    capacity = max(1, shard_mib * 2**20 // (size * size * channels))
-    places: list[Place] = []
-    shard = np.empty(0)
+def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
     for row in rows:
         if min(row.width, row.height) < size:
-            key = "patches.size" if split == "train" else "patches.val_size"
             raise ValueError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
-        pixels = Image.fromarray(images.read(raw / row.path, channels))
-        for scale in scales:
-            width, height = _scaled(row, scale)
-            scaled = np.asarray(pixels if scale == 1 else pixels.resize((width, height), Image.Resampling.BICUBIC))
-            for y, x in _grid(width, height, size, stride):
-                number, line = divmod(len(places), capacity)
-                name = f"{split}-{number:05d}"
-                if line == 0:
-                    shape = (min(capacity, total - len(places)), size, size, channels)
-                    shard = np.lib.format.open_memmap(out / f"{name}.npy", "w+", np.uint8, shape)
-                shard[line] = scaled[y : y + size, x : x + size].reshape(size, size, channels)
-                places.append(Place(split, name, line, row.image, row.label, scale, y, x))
-    return places
+
+
+def _cut_split(
+    raw: Path,
+    rows: list[manifest.Row],
+    size: int,
+    stride: int,
+    scales: list[float],
+    params: Patches,
+    channels: int,
+    out: Path,
+    index: "csv.DictWriter[str]",
+) -> int:
+    """Cut the images of one split; returns the number of patches."""
+    total = sum(_count(*_scaled(row, scale), size, stride) for row in rows for scale in scales)
+    shape = (size, size, channels)
+    if rows and not total:
+        raise ValueError(f"patches.scales: at {scales} no image is as large as a patch of {size} pixels")
+    capacity = max(1, params.shard_mib * 2**20 // (size * size * channels))
+    with ExitStack() as stack:
+        clean = stack.enter_context(Shards(out, rows[0].split, shape, capacity, total)) if rows else None
+        noisy = None
+        if rows and all(row.noisy for row in rows):
+            noisy = stack.enter_context(Shards(out, f"noisy-{rows[0].split}", shape, capacity, total))
+        for row in rows:
+            pictures = [(clean, raw / row.path), (noisy, raw / row.noisy)]
+            for shards, path in pictures:
+                if shards is None:
+                    continue
+                pixels = Image.fromarray(images.read(path, channels))
+                for scale in scales:
+                    windows = _windows(pixels, _scaled(row, scale), size, stride)
+                    if shards is clean:
+                        index.writerows(_places(row, scale, windows.shape[:2], stride, clean))
+                    shards.write(windows.reshape(-1, *shape))
+    return total
+
+
+class Shards:
+    """Writes `total` arrays of one shape into <name>-00000.npy, -00001.npy ... of at most `capacity` each."""
+
+    def __init__(self, out: Path, name: str, shape: tuple[int, ...], capacity: int, total: int):
+        self.out, self.name, self.shape, self.capacity, self.total = out, name, shape, capacity, total
+        self.written = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def place(self, number: int) -> tuple[str, int]:
+        """Shard and row of the number-th array."""
+        shard, row = divmod(number, self.capacity)
+        return f"{self.name}-{shard:05d}", row
+
+    def write(self, arrays: np.ndarray) -> None:
+        """Append (n, *shape) uint8 arrays."""
+        while len(arrays):
+            shard, row = self.place(self.written)
+            if row == 0:
+                self._open(shard)
+            assert self._file
+            part = arrays[: self.capacity - row]
+            self._file.write(np.ascontiguousarray(part).data)
+            self.written += len(part)
+            arrays = arrays[len(part) :]
+
+    def _open(self, shard: str) -> None:
+        if self._file:
+            self._file.close()
+        self._file = (self.out / f"{shard}.npy").open("wb")
+        rows = min(self.capacity, self.total - self.written)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _windows(pixels: Image.Image, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
+    """(rows, columns, size, size, C) view of all patches of an image at that size."""
+    scaled = np.asarray(pixels if pixels.size == size_wh else pixels.resize(size_wh, Image.Resampling.BICUBIC))
+    scaled = scaled.reshape(*scaled.shape[:2], -1)
+    if min(scaled.shape[:2]) < size:
+        return np.empty((0, 0, size, size, scaled.shape[2]), np.uint8)
+    windows = sliding_window_view(scaled, (size, size), axis=(0, 1))  # type: ignore[call-overload]
+    return windows[::stride, ::stride].transpose(0, 1, 3, 4, 2)
+
+
+def _places(
+    row: manifest.Row, scale: float, grid: tuple[int, ...], stride: int, shards: Shards
+) -> Iterator[dict[str, Any]]:
+    rows, columns = grid
+    for n in range(rows * columns):
+        shard, line = shards.place(shards.written + n)
+        y, x = n // columns * stride, n % columns * stride
+        yield asdict(Place(row.split, shard, line, row.image, row.label, scale, y, x))
 
 
 def _scaled(row: manifest.Row, scale: float) -> tuple[int, int]:
     return int(row.width * scale), int(row.height * scale)
 
 
-def _grid(width: int, height: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """Upper left corners (y, x) of the patches that fit."""
-    return [(y, x) for y in range(0, height - size + 1, stride) for x in range(0, width - size + 1, stride)]
+def _count(width: int, height: int, size: int, stride: int) -> int:
+    """Number of the patches that fit."""
+    return max(0, (width - size) // stride + 1) * max(0, (height - size) // stride + 1)
 
 
 def _place(*, row: str, scale: str, y: str, x: str, **texts: str) -> Place:
