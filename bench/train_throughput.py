@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from denoiselab import config, devices, models, optim, training
-from denoiselab.batches import Batches
+from denoiselab.batches import ResidentBatches
 from denoiselab.losses import LOSSES
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     patches = np.random.default_rng(0).integers(
         0, 256, (512, params.patches.size, params.patches.size, params.data.channels), np.uint8
     )
-    batches = Batches(patches, settings.batch, settings.crop, 0, device)
+    batches = ResidentBatches(patches, None, settings.batch, settings.crop, True, 0, device)
     block = params.entry(args.model).architecture()
     bare, ours = [], []
     for turn in range(args.rounds + 1):
@@ -63,7 +63,7 @@ def main() -> None:
     )
 
 
-def _bare(model: nn.Module, batches: Batches, settings: config.Train, device: torch.device) -> float:
+def _bare(model: nn.Module, batches: ResidentBatches, settings: config.Train, device: torch.device) -> float:
     model.to(device, memory_format=torch.channels_last).train()
     optimizer = optim.build(model, settings)
     clean = batches(0)[0].contiguous(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ def _bare(model: nn.Module, batches: Batches, settings: config.Train, device: to
 
 
 def _fit(
-    model: nn.Module, batches: Batches, settings: config.Train, params: config.Params, device: torch.device
+    model: nn.Module, batches: ResidentBatches, settings: config.Train, params: config.Params, device: torch.device
 ) -> float:
     started = time.perf_counter()
     training.fit(model, batches, lambda _: {"psnr": 0.0, "ssim": 0.0}, settings, params.noise.train, device=device)

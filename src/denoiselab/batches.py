@@ -1,55 +1,205 @@
-"""Training batches from resident patches: crops, flips and quarter turns in one gather, no per-sample Python."""
+"""Training batches: a pure function of (seed, step), so a resumed training sees what it would have seen.
+
+An epoch goes through all patches in a new order; a last, smaller batch is dropped. Where the data are real pairs,
+the noisy photographs' patches come along under the same crops and turns.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from denoiselab import seeding
+from denoiselab.config import Albumentations, Augment
 
-Batch = tuple[torch.Tensor, torch.Generator]  # clean (B, C, H, W) float32 in [0, 1]; the generator for its noise
+
+class Batch(NamedTuple):
+    clean: torch.Tensor  # (B, C, H, W) float32 in [0, 1]
+    recorded: torch.Tensor | None  # the real noisy photographs, where there are any
+    generator: torch.Generator  # for the noise
 
 
-class Batches:
-    """Batch `step` is a pure function of (seed, step), so a resumed training sees what it would have seen.
+class Batches(Protocol):
+    """What `fit` takes its batches from."""
 
-    `patches` is (N, H, W, C) uint8 with H = W and lies on the device. An epoch goes through all of them
-    in a new order; a last, smaller batch is dropped.
-    """
+    steps_per_epoch: int
 
-    def __init__(self, patches: np.ndarray, batch: int, crop: int | None, seed: int, device: torch.device):
-        self.patches = torch.from_numpy(np.array(patches)).to(device)
-        self.size = patches.shape[1]
-        self.crop = crop or self.size
-        self.batch = min(batch, len(patches))
-        self.steps_per_epoch = len(patches) // self.batch
+    def __call__(self, step: int) -> Batch: ...
+
+
+def build(
+    clean: np.ndarray,
+    noisy: np.ndarray | None,
+    batch: int,
+    crop: int | None,
+    augment: Augment,
+    seed: int,
+    device: torch.device,
+) -> Batches:
+    """Batches of crops of the patches `clean` and `noisy`, (N, H, W, C) uint8 with H = W."""
+    if isinstance(augment, Albumentations):
+        return AugmentedBatches(clean, noisy, batch, crop, augment, seed, device)
+    return ResidentBatches(clean, noisy, batch, crop, augment.kind == "d4", seed, device)
+
+
+class Order:
+    """Which patches a step takes."""
+
+    def __init__(self, patches: int, batch: int, seed: int):
+        self.patches, self.seed = patches, seed
+        self.batch = min(batch, patches)
+        self.steps_per_epoch = patches // self.batch
+        self._epoch: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+
+    def __call__(self, step: int) -> torch.Tensor:
+        epoch, turn = divmod(step, self.steps_per_epoch)
+        if self._epoch[0] != epoch:
+            generator = seeding.generator(self.seed, "epoch", epoch)
+            self._epoch = (epoch, torch.randperm(self.patches, generator=generator))
+        return self._epoch[1][turn * self.batch : (turn + 1) * self.batch]
+
+
+class ResidentBatches:
+    """Patches on the device; crops, flips and quarter turns in one gather, no per-sample Python."""
+
+    def __init__(
+        self,
+        clean: np.ndarray,
+        noisy: np.ndarray | None,
+        batch: int,
+        crop: int | None,
+        turns: bool,
+        seed: int,
+        device: torch.device,
+    ):
+        self.clean = _resident(clean, device)
+        self.noisy = None if noisy is None else _resident(noisy, device)
+        self.size = clean.shape[1]
+        self.crop = min(crop or self.size, self.size)
+        self.turns = turns
+        self.order = Order(len(clean), batch, seed)
+        self.steps_per_epoch = self.order.steps_per_epoch
         self.seed = seed
         self.device = device
-        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def __call__(self, step: int) -> Batch:
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
-        epoch, turn = divmod(step, self.steps_per_epoch)
-        chosen = self._epoch(epoch)[turn * self.batch : (turn + 1) * self.batch]
-        rows, columns = self._places(generator)
-        clean = self.patches[chosen[:, None, None], rows, columns]  # (B, crop, crop, C)
-        return clean.permute(0, 3, 1, 2).to(torch.float32).div_(255), generator
+        chosen = self.order(step).to(self.device, non_blocking=True)
+        rows, columns = self._places(len(chosen), generator)
 
-    def _epoch(self, epoch: int) -> torch.Tensor:
-        if self._order[0] != epoch:
-            generator = seeding.generator(self.seed, "epoch", epoch)
-            self._order = (epoch, torch.randperm(len(self.patches), generator=generator).to(self.device))
-        return self._order[1]
+        def gather(patches: torch.Tensor) -> torch.Tensor:
+            return _to_float(patches[chosen[:, None, None], rows, columns])
 
-    def _places(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return Batch(gather(self.clean), None if self.noisy is None else gather(self.noisy), generator)
+
+    def _places(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Row and column of every pixel of every crop, (B, crop, crop): a random corner and one of 8 orientations."""
 
         def draw(high: int) -> torch.Tensor:
-            return torch.randint(high, (self.batch, 1, 1), generator=generator, device=self.device)
+            return torch.randint(high, (count, 1, 1), generator=generator, device=self.device)
 
         along = torch.arange(self.crop, device=self.device)
         down, across = along[None, :, None], along[None, None, :]
-        flip_down, flip_across, transpose = draw(2), draw(2), draw(2)
-        down = torch.where(flip_down == 1, self.crop - 1 - down, down)
-        across = torch.where(flip_across == 1, self.crop - 1 - across, across)
+        if self.turns:
+            flip_down, flip_across, transpose = draw(2), draw(2), draw(2)
+            down = torch.where(flip_down == 1, self.crop - 1 - down, down)
+            across = torch.where(flip_across == 1, self.crop - 1 - across, across)
+            down, across = torch.where(transpose == 1, across, down), torch.where(transpose == 1, down, across)
         room = self.size - self.crop + 1
         top, left = draw(room), draw(room)
-        return top + torch.where(transpose == 1, across, down), left + torch.where(transpose == 1, down, across)
+        return top + down, left + across
+
+
+class AugmentedBatches:
+    """Patches through an albumentations pipeline, in worker processes, then a random crop."""
+
+    def __init__(
+        self,
+        clean: np.ndarray,
+        noisy: np.ndarray | None,
+        batch: int,
+        crop: int | None,
+        augment: Albumentations,
+        seed: int,
+        device: torch.device,
+    ):
+        order = Order(len(clean), batch, seed)
+        self.steps = _Steps(clean, noisy, crop, augment, order, seed)
+        self.steps_per_epoch = order.steps_per_epoch
+        self.workers = augment.workers
+        self.seed = seed
+        self.device = device
+        self._next = -1
+        self._loaded: Iterator[tuple[torch.Tensor, torch.Tensor | None]] = iter(())
+
+    def __call__(self, step: int) -> Batch:
+        if step != self._next:
+            self._loaded = iter(())  # ends the workers there are before new ones are forked
+            loader = DataLoader(
+                self.steps,
+                batch_size=None,
+                sampler=range(step, 2**62),
+                num_workers=self.workers,
+                pin_memory=self.device.type == "cuda",
+                generator=torch.Generator(),  # else it draws from torch's own, which a resumed training has restored
+            )
+            self._loaded = iter(loader)
+        self._next = step + 1
+        try:
+            clean, noisy = next(self._loaded)
+        except ValueError as error:  # a worker's comes with its traceback
+            raise ValueError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
+        generator = seeding.generator(self.seed, "batch", step, device=self.device)
+        to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
+        recorded = None if noisy is None else _to_float(to_device(noisy))
+        return Batch(_to_float(to_device(clean)), recorded, generator)
+
+
+class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
+    """Item `step` is the step's batch of augmented crops, (B, H, W, C) uint8."""
+
+    def __init__(
+        self,
+        clean: np.ndarray,
+        noisy: np.ndarray | None,
+        crop: int | None,
+        augment: Albumentations,
+        order: Order,
+        seed: int,
+    ):
+        from denoiselab import albumentation
+
+        self.clean, self.noisy, self.order, self.seed = clean, noisy, order, seed
+        self.crop = min(crop or clean.shape[1], clean.shape[1])
+        self.apply = albumentation.Pipeline(tuple(augment.transforms))
+        self._one(0, 0, 0)  # a mistake shows here, in one line, not in a worker
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        pairs = [self._one(step, n, int(row)) for n, row in enumerate(self.order(step))]
+        clean = torch.from_numpy(np.stack([pair[0] for pair in pairs]))
+        noisy = [pair[1] for pair in pairs if pair[1] is not None]
+        return clean, torch.from_numpy(np.stack(noisy)) if noisy else None
+
+    def _one(self, step: int, n: int, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        key = seeding.key(self.seed, "augment", step, n)
+        clean, noisy = self.apply(self.clean[row], None if self.noisy is None else self.noisy[row], key)
+        crop = self.crop
+        if min(clean.shape[:2]) < crop:
+            size = f"{clean.shape[1]}x{clean.shape[0]}"
+            raise ValueError(f"augment.transforms: a patch became {size}, smaller than the crop of {crop} pixels")
+        top, left = (key // 97 % (clean.shape[0] - crop + 1), key // 9973 % (clean.shape[1] - crop + 1))
+        place = np.s_[top : top + crop, left : left + crop]
+        return clean[place], None if noisy is None else noisy[place]
+
+
+def _resident(patches: np.ndarray, device: torch.device) -> torch.Tensor:
+    """In memory once: a memory map is read, an array is taken as it is."""
+    return torch.from_numpy(patches if patches.flags.writeable else np.array(patches)).to(device)
+
+
+def _to_float(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1]."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)

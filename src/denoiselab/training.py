@@ -15,10 +15,11 @@ from tqdm import tqdm
 from denoiselab import noise, optim
 from denoiselab.batches import Batches
 from denoiselab.checkpoint import Checkpoint
-from denoiselab.config import NoiseSpec, Train
+from denoiselab.config import Train
+from denoiselab.config.noise import NoiseSpec
 from denoiselab.losses import LOSSES
 
-REPORT_EVERY = 25  # steps between looks at the loss: the only host synchronisation in the loop
+REPORT_EVERY = 25  # steps between looks at the loss: the only host synchronisation of the loop itself
 SCORES = ("psnr", "ssim")
 
 Weights = dict[str, torch.Tensor]
@@ -55,8 +56,9 @@ def fit(
 ) -> Run:
     """Train `model` in place and return its history and best weights.
 
-    The noise is drawn anew at every step, on the device. With a checkpoint the training goes on where it was,
-    and on the CPU ends with the same bytes as an undisturbed one. `log(step, values)` gets every validation.
+    The noise is drawn anew at every step, on the device (but for kinds that libraries make on the CPU). With a
+    checkpoint the training goes on where it was, and on the CPU ends with the same bytes as an undisturbed one.
+    `log(step, values)` gets every validation.
     ValueError as soon as the loss is seen to be not finite.
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -74,8 +76,8 @@ def fit(
         rate = optim.learning_rate(settings, run.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        clean, generator = batches(run.step)
-        noisy = noise.add(clean, generator, spec).contiguous(memory_format=torch.channels_last)
+        clean, recorded, generator = batches(run.step)
+        noisy = noise.add(clean, generator, spec, recorded).contiguous(memory_format=torch.channels_last)
         with autocast:
             restored = model(noisy)
         loss = criterion(restored.float(), clean)
