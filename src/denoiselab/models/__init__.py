@@ -7,16 +7,20 @@ away an input pixel may be and still change an output pixel (None: anywhere), wh
 of tiles. A module with `noise_aware = True` also takes `sigma_255`, the noise level. One with
 `calibrated = True` is not trained but calibrated: see classical.py.
 
+A file may also have `from_foreign(tensors)`, which brings the names of public weights files to its own.
+
 To add a model: one file here and one block in conf/model/.
 """
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from denoiselab import config
+from denoiselab.config.block import check as check_block
 
 
 def known() -> list[str]:
@@ -38,6 +42,11 @@ def check(block: dict[str, Any], where: str) -> None:
     _config(_module(block.get("arch"), where), block, where)
 
 
+def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
+    """The architecture's `from_foreign`, if it has one."""
+    return getattr(_module(arch, "model"), "from_foreign", None)
+
+
 def _module(arch: Any, where: str) -> Any:
     if arch not in known():
         raise ValueError(f"{where}.arch: {arch!r} is unknown; allowed: {', '.join(known())}")
@@ -45,4 +54,4 @@ def _module(arch: Any, where: str) -> Any:
 
 
 def _config(module: Any, block: dict[str, Any], where: str) -> Any:
-    return config.check(module.Config, {k: v for k, v in block.items() if k != "arch"}, where=f"{where}.")
+    return check_block(module.Config, {k: v for k, v in block.items() if k != "arch"}, where=f"{where}.")

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from denoiselab.config import Block, Channels
+from denoiselab.config.block import Block, Channels
 
 # With small batches the running statistics at torch's default of 0.1 are too noisy to evaluate with.
 BATCH_NORM_MOMENTUM = 0.02
@@ -43,6 +43,24 @@ class DnCNN(nn.Module):
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return noisy - self.layers(noisy)
+
+
+def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The two public layouts to ours, which numbers its layers alike.
+
+    `model.N.weight/bias` (KAIR: BatchNorm folded into the convolutions) and `module.dncnn.N.*` (SaoYan/DnCNN-PyTorch:
+    with BatchNorm, convolutions without bias; ours has one at the first and last, which becomes 0).
+    """
+    renamed = {}
+    for name, tensor in tensors.items():
+        layer = name.removeprefix("module.").removeprefix("model.").removeprefix("dncnn.")
+        renamed[f"layers.{layer}"] = tensor
+    numbers = sorted({int(name.split(".")[1]) for name in renamed if name.split(".")[1].isdigit()})
+    for number in numbers[:1] + numbers[-1:]:
+        weight = renamed.get(f"layers.{number}.weight")
+        if weight is not None:
+            renamed.setdefault(f"layers.{number}.bias", weight.new_zeros(len(weight)))
+    return renamed
 
 
 def build(config: Config) -> nn.Module:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from denoiselab.config import Block, Channels
+from denoiselab.config.block import Block, Channels
 
 UNSHUFFLE = 2
 
