@@ -38,8 +38,23 @@ def test_a_paired_difference_sees_through_the_spread_of_the_images(params):
         pd.DataFrame({"model": model, "condition": "c", "image": images, "draw": 0, "psnr": levels + shift})
         for model, shift in (("a", 0.3), ("b", np.linspace(0.1, 0.2, 12)))
     ]
-    found = comparison.difference(pd.concat(frames), "c", "a", "b", params)
+    found = comparison.difference(pd.concat(frames), "a", "b", params)
     assert found.interval.mean == pytest.approx(0.15)
     assert found.settled
     assert (found.wins, found.images) == (12, 12)
-    assert not comparison.difference(pd.concat(frames), "c", "b", "a", params).settled
+    assert not comparison.difference(pd.concat(frames), "b", "a", params).settled
+
+
+def test_identical_images_are_left_out_of_means_and_differences(params):
+    psnr = {"a": [30.0, float("inf"), 32.0], "b": [29.0, 28.0, 31.0]}
+    rows = pd.concat(
+        pd.DataFrame({"model": model, "image": ["x", "y", "z"], "draw": 0, "psnr": values})
+        for model, values in psnr.items()
+    )
+    assert list(comparison.by_image(rows[rows.model == "a"], "psnr")) == [30.0, 32.0]
+    found = comparison.difference(rows, "a", "b", params)
+    assert (found.interval.mean, found.images) == (1.0, 2)
+
+
+def test_nothing_has_no_mean():
+    assert np.isnan(statistics.mean_interval(np.array([]), **SETTINGS).mean)

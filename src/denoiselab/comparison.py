@@ -1,11 +1,12 @@
-"""What the per-image rows say: a row a model and condition, and paired differences between models."""
+"""What the per-image rows say: a row a model, test set and condition, and paired differences between models."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from denoiselab import files, paths, scores
+from denoiselab import conditions, files, literature, paths, scores
 from denoiselab.config import Evaluate, Params
 from denoiselab.statistics import Interval, mean_interval
 
@@ -29,54 +30,72 @@ class Difference:
 
 
 def read(params: Params) -> pd.DataFrame:
-    """The per-image rows of every model of params.models, and of nothing else.
+    """The per-image rows of every model of params.models, and of nothing else; an image of two sets has two rows.
 
     ValueError where models were not evaluated on the same images, conditions and protocols.
     """
     frames = [pd.DataFrame(scores.read(paths.evaluation(model) / "per_image.csv")) for model in params.models]
     rows = pd.concat(frames, ignore_index=True)
-    keys = ["condition", "protocol", "image", "draw"]
+    keys = ["condition", "protocol", "protocol_sha256", "image", "draw"]
     expected: set[tuple[object, ...]] | None = None
     for model, group in rows.groupby("model", sort=False):
         found = set(group[keys].itertuples(index=False, name=None))
         if expected is not None and found != expected:
-            raise ValueError(f"models.{model}: evaluated on other images or conditions than the rest; run `dvc repro`")
+            raise ValueError(f"models.{model}: evaluated on other images, conditions or protocols; run `dvc repro`")
         expected = found
-    return rows
+    rows["set"] = rows.sets.str.split()
+    return rows.explode("set", ignore_index=True).drop(columns="sets")
 
 
 def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """reports/comparison.csv: means and bootstrap intervals over images, a row a model and condition."""
+    """reports/comparison.csv: means and bootstrap intervals over images, a row a model, set and condition.
+
+    `published` is the literature's PSNR for what the model's entry names, on that set, protocol and noise.
+    """
     result = []
-    for (model, condition, protocol), group in rows.groupby(["model", "condition", "protocol"], sort=False):
-        entry: dict[str, object] = {
-            "model": model,
-            "condition": condition,
-            "protocol": protocol,
-            "n_images": group.image.nunique(),
-        }
+    keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
+    for key, group in rows.groupby(keys, sort=False):
+        model, set_name, condition, protocol, _ = map(str, key)
+        entry: dict[str, object] = dict(zip(keys, key, strict=True))
+        entry |= {"n_images": group.image.nunique(), "n_draws": group.draw.nunique()}
+        entry["n_identical"] = group[np.isinf(group.psnr)].image.nunique()
         for score in SCORES:
             interval = _interval(by_image(group, score).to_numpy(), params.evaluate, params.seed)
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
-        noisy = rows[(rows.model == "noisy") & (rows.condition == condition)]
+        noisy = rows[(rows.model == "noisy") & (rows.set == set_name) & (rows.condition == condition)]
         gain = by_image(group, "psnr") - by_image(noisy, "psnr") if len(noisy) else pd.Series([np.nan])
         entry["psnr_gain"] = float(gain.mean())
-        entry["parameters"] = files.read_json(paths.evaluation(str(model)) / "metrics.json")["parameters"]
+        entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
+        entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
         result.append(entry)
     return pd.DataFrame(result)
 
 
-def difference(rows: pd.DataFrame, condition: str, better: str, worse: str, params: Params) -> Difference:
-    """Paired difference in PSNR of two models under one condition."""
-    here = rows[rows.condition == condition]
-    paired = by_image(here[here.model == better], "psnr") - by_image(here[here.model == worse], "psnr")
+def _published(
+    params: Params, model: str, set_name: str, condition: str, protocol: str, psnr: Any
+) -> dict[str, object]:
+    """The literature's value for the first of the model's `published` that has one; -S: trained for one level."""
+    spec = conditions.read(paths.NOISY, condition).spec
+    entry = params.models[model]
+    specific = bool(entry.weights) or params.noise.train.model_dump(mode="json") == spec
+    known = {value.method: value for value in literature.matching(set_name, protocol, spec)}
+    for method in entry.published:
+        if (value := known.get(method)) and (specific or not method.endswith("-S")):
+            return {"published_method": method, "published": value.psnr, "minus_published": psnr - value.psnr}
+    return {"published_method": None, "published": None, "minus_published": None}
+
+
+def difference(here: pd.DataFrame, better: str, worse: str, params: Params) -> Difference:
+    """Paired difference in PSNR of two models, of the rows of one set and condition."""
+    paired = (by_image(here[here.model == better], "psnr") - by_image(here[here.model == worse], "psnr")).dropna()
     interval = _interval(paired.to_numpy(), params.evaluate, params.seed)
     return Difference(better, worse, interval, int((paired > 0).sum()), len(paired))
 
 
 def by_image(rows: pd.DataFrame, score: str) -> pd.Series:
-    """A model's score for each image, the mean over its noise draws."""
-    return rows.groupby("image", sort=True)[score].mean()
+    """A model's score for each image, the mean over its noise draws. Infinite PSNR is left out."""
+    finite = rows[np.isfinite(rows[score])]
+    return finite.groupby("image", sort=True)[score].mean()
 
 
 def _interval(values: np.ndarray, settings: Evaluate, seed: int) -> Interval:

@@ -20,7 +20,12 @@ PANELS = 5  # a row of the picture grid
 
 
 def bars(table: pd.DataFrame, path: Path) -> None:
-    """PSNR of every model with its interval, a group of bars a model, a colour a condition."""
+    """PSNR of every model with its interval, a group of bars a model, a colour a test set and condition.
+
+    Rows of one protocol alone: others do not compare.
+    """
+    assert table.protocol_sha256.nunique() == 1
+    table = table.assign(condition=table.set + ", " + table.condition)
     models = list(dict.fromkeys(table.model))
     conditions = list(dict.fromkeys(table.condition))
     figure, axes = plt.subplots(
@@ -28,7 +33,7 @@ def bars(table: pd.DataFrame, path: Path) -> None:
     )
     height = 0.8 / len(conditions)
     for n, condition in enumerate(conditions):
-        rows = table[table.condition == condition].set_index("model").loc[models]
+        rows = table[table.condition == condition].set_index("model").reindex(models)
         places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * height
         error = np.nan_to_num(np.array([rows.psnr_mean - rows.psnr_low, rows.psnr_high - rows.psnr_mean]))
         axes.barh(
@@ -36,7 +41,7 @@ def bars(table: pd.DataFrame, path: Path) -> None:
         )
         for place, value in zip(places, rows.psnr_mean, strict=True):
             axes.text(
-                0.15, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white"
+                0.02, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white"
             )
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()

@@ -4,9 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-GRID = (
-    64  # pixels; tile corners and overlaps are multiples, so that strided nets see the same grid as on the whole image
-)
+GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
 
 
 def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | None = None) -> torch.Tensor:

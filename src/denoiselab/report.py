@@ -14,7 +14,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from denoiselab import comparison, conditions, figures, files, images, metrics, paths
+from denoiselab import comparison, conditions, figures, files, images, literature, metrics, paths
 from denoiselab.config import Params
 from denoiselab.data import manifest
 
@@ -29,7 +29,8 @@ def write(params: Params) -> None:
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     context = {
         "params": params,
-        "conditions": [_condition(params, name, rows, table) for name in conditions.names(paths.NOISY)],
+        "results": [_result(params, *key, rows, table) for key in _keys(table)],
+        "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
         "data": _data(),
         "figures": _figures(params, rows, table),
         "settings": _settings(params),
@@ -41,35 +42,48 @@ def write(params: Params) -> None:
     files.write_text(paths.REPORT_HTML, _page(_render("report.md.j2", context | {"timed": True})))
 
 
-def _condition(params: Params, name: str, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """One condition: its rows, best first, and what the paired differences say."""
-    index = files.read_json(paths.NOISY / name / "index.json")
-    ranked = table[table.condition == name].sort_values("psnr_mean", ascending=False).to_dict("records")
+def _keys(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(set, condition) of every table of the report."""
+    return list(dict.fromkeys(zip(table.set, table.condition, strict=True)))
+
+
+def _result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """One test set under one condition, so one protocol: its rows, best first, what the paired differences say, and
+    what was published."""
+    stored = conditions.read(paths.NOISY, condition)
+    here = rows[(rows.set == set_name) & (rows.condition == condition)]
+    own = table[(table.set == set_name) & (table.condition == condition)]
+    ranked = own.sort_values("psnr_mean", ascending=False).to_dict("records")
     models = [str(row["model"]) for row in ranked]
     best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
     best["mse"] = min(row["mse_mean"] for row in ranked)
-    differences = []
-    if len(models) > 1:
-        differences.append(comparison.difference(rows, name, models[0], models[1], params))
+    pairs = [(models[0], models[1])] if len(models) > 1 else []
     classical = [m for m in models if params.models[m].arch == "classical"]
     learned = [m for m in models if params.models[m].arch not in ("classical", "identity")]
-    if classical and learned and (learned[0], classical[0]) != tuple(models[:2]):
-        differences.append(comparison.difference(rows, name, learned[0], classical[0], params))
+    if classical and learned:
+        pair = sorted((learned[0], classical[0]), key=models.index)
+        pairs += [(pair[0], pair[1])] if (pair[0], pair[1]) not in pairs else []
     return {
-        "name": name,
-        "protocol": index["protocol"],
-        "spec": index["spec"],
+        "set": set_name,
+        "condition": stored,
         "rows": ranked,
         "best": best,
-        "differences": differences,
+        "differences": [comparison.difference(here, *pair, params) for pair in pairs],
+        "compared": bool(own.published.notna().any()),
+        "published": literature.matching(set_name, stored.protocol.name, stored.spec),
     }
 
 
 def _data() -> dict[str, Any]:
-    """Images by split, and the hash of them all."""
+    """Images by split, the hash of them all, where they come from, and leaks."""
     rows = manifest.read(paths.RAW)
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
-    return {"splits": splits, "sha256": files.sha256(paths.RAW / "manifest.csv")}
+    labels = {row.label for row in rows} - {""}
+    return manifest.dataset(paths.RAW) | {
+        "splits": splits,
+        "classes": len(labels),
+        "sha256": files.sha256(paths.RAW / "manifest.csv"),
+    }
 
 
 def _settings(params: Params) -> list[tuple[str, str]]:
@@ -79,7 +93,9 @@ def _settings(params: Params) -> list[tuple[str, str]]:
         own = {k: v for k, v in entry.architecture().items() if k not in ("arch", "channels", "strengths")}
         card = files.read_json(paths.model(name) / "model.json")
         text = ", ".join([entry.arch, *(f"{k} {v}" for k, v in own.items())])
-        if card["parameters"]:
+        if card["imported"]:
+            text += f"; not trained here: weights `{card['imported']['sha256'][:16]}`"
+        elif card["parameters"]:
             train = params.training(name)
             kept = card["best"]["psnr"]["step"]
             text += f"; {train.optimizer}, lr {train.lr:g}, batch {train.batch}, {card['steps']} steps, best at {kept}"
@@ -106,18 +122,25 @@ def _cost(params: Params) -> list[dict[str, Any]]:
 
 def _figures(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Draw every figure; the paths are relative to the report."""
-    figures.bars(table.sort_values("psnr_mean", ascending=False), paths.FIGURES / "psnr.png")
+    bars = []
+    for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
+        path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
+        figures.bars(rows_of_it.sort_values("psnr_mean", ascending=False), path)
+        bars.append({"protocol": protocol, "path": _relative(path)})
     histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
     trained = {name: history for name, history in histories.items() if "loss" in history}
     if trained:
         figures.curves(trained, paths.FIGURES / "training.png")
     grids = []
     for condition in conditions.names(paths.NOISY):
-        ranked = table[table.condition == condition].sort_values("psnr_mean").model
-        scores = rows[rows.condition == condition].set_index(["model", "image"]).psnr
-        tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
+        here = rows[(rows.condition == condition) & (rows.draw == 0)].drop_duplicates(["model", "image"])
+        ranked = here.groupby("model").psnr.mean().sort_values().index
+        scores = here.set_index(["model", "image"]).psnr
+        every = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
+        tests = (test for test in every if test.draw == 0)
         for n, test in zip(range(params.evaluate.samples), tests, strict=False):
-            panels = [("clean", test.clean), (f"noisy input\n{_psnr(test):.2f} dB", metrics.to_uint8(test.noisy))]
+            noisy = metrics.psnr(test.clean / 255.0, test.noisy, data_range=1)
+            panels = [("clean", test.clean), (f"noisy input\n{noisy:.2f} dB", metrics.to_uint8(test.noisy))]
             for model in (m for m in ranked if params.models[m].arch != "identity"):
                 restored = images.read(paths.samples(model) / condition / f"{n:02d}.png", params.data.channels)
                 panels.append((f"{model}\n{scores[model, test.image]:.2f} dB", restored.reshape(test.clean.shape)))
@@ -125,11 +148,7 @@ def _figures(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[st
             figures.grid(test.clean, panels, path)
             grids.append({"condition": condition, "image": test.image, "path": _relative(path)})
     curves = _relative(paths.FIGURES / "training.png") if trained else None
-    return {"bars": _relative(paths.FIGURES / "psnr.png"), "curves": curves, "grids": grids}
-
-
-def _psnr(test: conditions.TestImage) -> float:
-    return metrics.psnr(test.clean, metrics.to_uint8(test.noisy), data_range=255)
+    return {"bars": bars, "curves": curves, "grids": grids}
 
 
 def _relative(path: Path) -> str:
@@ -153,6 +172,7 @@ def _page(text: str) -> str:
     """The report as one HTML file that needs no network: figures become data URIs."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     body = re.sub(r'src="([^"]+)"', lambda match: f'src="{_data_uri(match[1])}"', body)
+    body = body.replace("<blockquote>\n<p>🔴", '<blockquote class="alarm">\n<p>🔴')
     title = text.partition("\n")[0].removeprefix("# ")
     return _render("page.html.j2", {"title": title, "body": Markup(body)})
 
@@ -173,6 +193,20 @@ def _cell(row: dict[str, Any], score: str) -> str:
 
 def _spec(spec: dict[str, Any]) -> str:
     """A noise spec in words."""
-    sigma = spec["sigma_255"]
-    level = f"{sigma[0]:g} to {sigma[1]:g}" if isinstance(sigma, list | tuple) else f"{sigma:g}"
-    return f"{spec['kind']}, sigma {level} of 255, {'clipped' if spec['clip'] else 'not clipped'}"
+    own = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
+    if spec["kind"] == "chain":
+        return " then ".join(_spec(step) for step in own["steps"])
+    if spec["kind"] == "sometimes":
+        return f"with probability {own['p']:g} {_spec(own['noise'])}"
+    values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in own.items()]
+    ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
+    values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
+    return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"{value[0]:g} to {value[1]:g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

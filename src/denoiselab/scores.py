@@ -16,6 +16,8 @@ class Score:
     model: str
     condition: str
     protocol: str
+    protocol_sha256: str  # its first 12 digits
+    sets: str  # test sets of the image, separated by spaces
     image: str
     label: str
     draw: int
@@ -40,15 +42,24 @@ def _score(*, draw: str, seed: str, psnr: str, ssim: str, mse: str, **texts: str
 
 
 def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
-    """Means by condition; a PSNR of inf is left out of its mean and counted."""
+    """Means by condition and, where there are several test sets, by set/condition.
+
+    A PSNR of inf is left out of its mean and counted.
+    """
     result: dict[str, Any] = {"parameters": parameters}
-    for condition in dict.fromkeys(score.condition for score in scores):
-        rows = [score for score in scores if score.condition == condition]
+    groups: dict[str, list[Score]] = {}
+    sets = {name for score in scores for name in score.sets.split()}
+    for score in scores:
+        groups.setdefault(score.condition, []).append(score)
+        for name in score.sets.split() if len(sets) > 1 else []:
+            groups.setdefault(f"{name}/{score.condition}", []).append(score)
+    for key, rows in groups.items():
         finite = [row.psnr for row in rows if math.isfinite(row.psnr)]
         means = {
             "psnr": fmean(finite) if finite else None,
             "ssim": fmean(r.ssim for r in rows),
             "mse": fmean(r.mse for r in rows),
         }
-        result[condition] = {**means, "images": len(rows), "identical": len(rows) - len(finite)}
+        images = len({row.image for row in rows})
+        result[key] = {**means, "images": images, "identical": len(rows) - len(finite)}
     return result

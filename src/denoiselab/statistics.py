@@ -20,7 +20,7 @@ def mean_interval(values: np.ndarray, *, confidence: float, resamples: int, seed
 
     With few images the interval is too narrow; the report says how many there are.
     """
-    mean = float(np.mean(values))
+    mean = float(np.mean(values)) if len(values) else float("nan")
     if len(values) < 2 or not np.isfinite(values).all():
         return Interval(mean, float("nan"), float("nan"))
     if np.ptp(values) == 0:
