@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from denoiselab import files
 from tests.conftest import ROOT
@@ -102,7 +103,7 @@ def test_repro_ends_in_the_report(project):
     columns = "model condition protocol n_images psnr_mean psnr_low psnr_high ssim_mean mse_mean parameters"
     assert set(columns.split()) <= set(table.columns)
     assert (table.protocol == "awgn-unclipped").all()
-    assert table.set_index("model").psnr_mean["noisy"] == pytest.approx(20.4, abs=0.5)
+    assert table.set_index("model").psnr_mean["noisy"] == pytest.approx(20.17, abs=0.02)
     assert table.set_index("model").psnr_mean["gaussian"] > 25
     report = (project / "reports/report.md").read_text(encoding="utf-8")
     page = (project / "reports/report.html").read_text(encoding="utf-8")
@@ -221,6 +222,64 @@ def test_two_queued_workers_share_one_fresh_store(tmp_path):
     for run in found:
         assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
         assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
+
+
+MIRROR = Path(os.environ.get("DENOISELAB_MIRROR", ""))
+mirrored = pytest.mark.skipif(
+    not os.environ.get("DENOISELAB_MIRROR") or not MIRROR.is_dir(), reason="DENOISELAB_MIRROR is not set"
+)
+
+
+@mirrored
+def test_the_published_dncnn_is_reproduced(tmp_path):
+    project = make_project(tmp_path)
+    dvc(project, "exp", "run", *setting(["recipe=published_dncnn"]))
+    table = pd.read_csv(project / "reports/comparison.csv").set_index(["model", "set"])
+    for name, published, psnr, ssim in (("BSD68", 29.23, 29.2331, 0.82789), ("Set12", 30.44, 30.4316, 0.86165)):
+        row = table.loc["dncnn25_kair", name]
+        assert row.psnr_mean == pytest.approx(psnr, abs=0.001)
+        assert row.ssim_mean == pytest.approx(ssim, abs=0.00002)
+        assert row.published == published
+        assert row.minus_published == pytest.approx(psnr - published, abs=0.001)
+        report = (project / "reports/report.md").read_text(encoding="utf-8")
+        assert f"| {published:.2f} (DnCNN-S) | {psnr - published:+.2f} |" in report
+
+
+@mirrored
+@pytest.mark.parametrize(
+    ("overrides", "sets", "protocol", "noisy"),
+    [
+        (["data=bsds500"], {"BSDS500-val": 100, "CBSD68": 68}, "awgn-unclipped", 20.18),
+        (["data=polyu", "noise=real"], {"PolyU": 12}, "real-pairs", 35.62),
+        (["data=cifar10_4k"], {"cifar10_4k": 600}, "awgn-unclipped", 20.17),
+        (["data=afhq", "data.limit.test=9", "noise=bsds_clipped25"], {"AFHQ-val": 9}, "awgn-clipped8", 20.37),
+    ],
+    ids=["bsds500", "polyu", "cifar10_4k", "afhq"],
+)
+def test_a_real_data_set_runs_through(tmp_path, overrides, sets, protocol, noisy):
+    project = make_project(tmp_path)
+    dvc(project, "exp", "run", *setting([*TINY, *overrides]))
+    table = pd.read_csv(project / "reports/comparison.csv")
+    assert dict(zip(table.set, table.n_images, strict=True)) == sets
+    assert set(table.model) == {"noisy", "gaussian", "unet"}
+    assert set(table.protocol) == {protocol}
+    assert table[table.model == "noisy"].psnr_mean.to_numpy() == pytest.approx(noisy, abs=0.1)
+    assert (table[table.model == "gaussian"].psnr_gain > 0.5).all()
+    report = (project / "reports/report.md").read_text(encoding="utf-8")
+    assert "Licence: " in report
+    assert "LEAK" not in report
+
+
+def test_an_allowed_leak_is_told_in_red(tmp_path, astronaut):
+    project, photos = make_project(tmp_path / "project"), tmp_path / "photos"
+    photos.mkdir()
+    for n in range(6):
+        Image.fromarray(astronaut[: 200 + n, 100:300]).save(photos / f"{n}.png")
+    overrides = [*TINY, "data=folder", f"data.path={photos}", "model=gaussian"]
+    assert "leak: " in dvc(project, "exp", "run", *setting(overrides), rc=255)
+    dvc(project, "exp", "run", *setting([*overrides, "data.allow_leak=true"]))
+    assert "> 🔴 **LEAK: " in (project / "reports/report.md").read_text(encoding="utf-8")
+    assert '<blockquote class="alarm">' in (project / "reports/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
