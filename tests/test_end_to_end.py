@@ -250,7 +250,7 @@ def test_the_published_dncnn_is_reproduced(tmp_path):
     ("overrides", "sets", "protocol", "noisy"),
     [
         (["data=bsds500"], {"BSDS500-val": 100, "CBSD68": 68}, "awgn-unclipped", 20.18),
-        (["data=polyu", "noise=real"], {"PolyU": 12}, "real-pairs", 35.62),
+        (["data=polyu", "noise=real", "train.val_patches=32"], {"PolyU": 12}, "real-pairs", 35.62),
         (["data=cifar10_4k"], {"cifar10_4k": 600}, "awgn-unclipped", 20.17),
         (["data=afhq", "data.limit.test=9", "noise=bsds_clipped25"], {"AFHQ-val": 9}, "awgn-clipped8", 20.37),
     ],
