@@ -24,7 +24,7 @@ class About:
     title: str
     licence: str
     citation: str
-    unpacked: int = 2 * GIB  # bytes; an archive that declares more is refused
+    unpacked: int = 2 * GIB  # bytes; a download that is larger, or an archive that declares more, is refused
     verified: bool = False  # every file against tables/<name>.csv
 
 
@@ -123,7 +123,8 @@ class Sources:
     def unpacked(self, name: str, archive: Archive, wanted: Callable[[str], bool] = lambda name: True) -> Path:
         """The folder with the wanted files of an archive, or with its verified ones. ValueError names what is wrong."""
         about = ABOUT[name]
-        file = obtain(name, archive.url, sha256=archive.sha256, folder=paths.downloads(), root=paths.shared_root())
+        folder, root = paths.downloads(), paths.shared_root()
+        file = obtain(name, archive.url, sha256=archive.sha256, folder=folder, root=root, limit=about.unpacked)
         _check_md5(file, archive)
         folder = self._scratch / name
         if about.verified:  # the archive of a repository, in which everything is in one folder
