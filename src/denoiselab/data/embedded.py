@@ -38,15 +38,13 @@ GRAY = {
     "test": [f"{SKIMAGE}/camera.png", f"{SKIMAGE}/moon.png"],
 }
 
-SETS = {"train": (), "val": (), "test": ("embedded",)}
-
 
 def images(data: Embedded, sources: Sources) -> list[Source]:
     """The photographs in colour, or in gray with the gray ones added. ValueError names a missing package."""
     sources.own("embedded")
     groups = [COLOUR, GRAY] if data.channels == 1 else [COLOUR]
     return [
-        Source(Path(name).stem, split, "", _locate(name), sets=SETS[split], source="embedded")
+        Source(Path(name).stem, split, "", _locate(name), source="embedded")
         for group in groups
         for split, names in group.items()
         for name in names

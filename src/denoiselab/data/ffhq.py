@@ -20,8 +20,7 @@ def images(data: Ffhq, sources: Sources) -> list[Source]:
     if not path.exists():
         raise ValueError(f"data.path: {path} does not exist. {HOW}")
     if zipfile.is_zipfile(path):
-        return split(
-            data, sources.unpacked("ffhq", Archive(url=str(path.resolve()), sha256=None)), "ffhq", labelled=False
-        )
-    sources.own("ffhq")
-    return split(data, path, "ffhq", labelled=False)
+        path = sources.unpacked("ffhq", Archive(url=str(path.resolve()), sha256=None))
+    else:
+        sources.own("ffhq")
+    return split(data, path, "ffhq", where=f"data.path: {data.path}: ")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from denoiselab import images as image_files
-from denoiselab.config.data import Ffhq, Folder
+from denoiselab.config.data import Cifar104k, Ffhq, Folder
 from denoiselab.data.manifest import Source
 from denoiselab.data.sources import Sources
 from denoiselab.data.splits import by_share
@@ -12,27 +12,15 @@ from denoiselab.data.splits import by_share
 def images(data: Folder, sources: Sources) -> list[Source]:
     """Every image file below `data.path`. ValueError if it is no folder, or holds fewer than three images."""
     sources.own("folder")
-    return split(data, Path(data.path), "folder", labelled=True)
+    return split(data, Path(data.path), "folder", where=f"data.path: {data.path}: ", labelled=True)
 
 
-def split(data: Folder | Ffhq, root: Path, name: str, labelled: bool) -> list[Source]:
-    """The image files below `root`, split by image."""
+def split(data: Folder | Ffhq | Cifar104k, root: Path, source: str, where: str, labelled: bool = False) -> list[Source]:
+    """The image files below `root`, split by image. ValueError behind `where` for fewer than three."""
     found = listed(root)
-    try:
-        places = by_share(found, data.split, data.seed)
-    except ValueError as error:
-        raise ValueError(f"data.path: {data.path}: {error} ({', '.join(image_files.SUFFIXES)})") from None
-    return [
-        Source(
-            image,
-            places[image],
-            image.split("/")[0] if labelled and "/" in image else "",
-            root / image,
-            sets=(name,) if places[image] == "test" else (),
-            source=name,
-        )
-        for image in found
-    ]
+    places = by_share(found, data.split, data.seed, where=where)
+    labels = {image: image.split("/")[0] for image in found if labelled and "/" in image}
+    return [Source(image, places[image], labels.get(image, ""), root / image, source=source) for image in found]
 
 
 def listed(root: Path) -> list[str]:

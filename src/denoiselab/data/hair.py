@@ -35,19 +35,8 @@ def images(data: Hair, sources: Sources) -> list[Source]:
             pair[column] = place
         if pairs.setdefault(line["input"], pair) != pair:
             raise ValueError(f"data hair: labels.csv, line {number}: input {line['input']!r} has two targets")
-    try:
-        places = by_share(pairs, data.split, data.seed)
-    except ValueError as error:
-        raise ValueError(f"data hair: {data.hair.url}: pairs: {error}") from None
+    places = by_share(pairs, data.split, data.seed, where=f"data hair: {data.hair.url}: pairs: ")
     return [
-        Source(
-            name,
-            places[name],
-            "",
-            pair["target"],
-            sets=("hair",) if places[name] == "test" else (),
-            noisy=pair["input"],
-            source="hair",
-        )
+        Source(name, places[name], "", pair["target"], noisy=pair["input"], source="hair")
         for name, pair in sorted(pairs.items())
     ]

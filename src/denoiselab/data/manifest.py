@@ -19,7 +19,7 @@ class Source:
     split: str  # train, val or test
     label: str  # class, or empty
     file: Path  # read, or named where `pixels` are given
-    sets: tuple[str, ...] = ()  # the named test sets it belongs to
+    sets: tuple[str, ...] = ()  # the named test sets it belongs to; none: a test image is in that of its source's name
     noisy: Path | None = None  # the real noisy photograph of `file`
     crop: tuple[int, int, int, int] | None = None  # top, left, height, width
     pixels: np.ndarray | None = None  # (H, W, C) uint8, from a file that holds many images

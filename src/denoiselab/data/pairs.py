@@ -30,22 +30,8 @@ def images(data: Pairs, sources: Sources) -> list[Source]:
             raise ValueError(f"data.path: no {missing} image for {shown}{more}")
     if same := sorted(name for name in clean if clean[name] == noisy[name]):
         raise ValueError(f"data.path: {clean[same[0]]}: noisy and clean at once; the folders or suffixes must differ")
-    try:
-        places = by_share(clean, data.split, data.seed)
-    except ValueError as error:
-        raise ValueError(f"data.path: {data.path}: pairs: {error}") from None
-    return [
-        Source(
-            name,
-            places[name],
-            "",
-            clean[name],
-            sets=("pairs",) if places[name] == "test" else (),
-            noisy=noisy[name],
-            source="pairs",
-        )
-        for name in sorted(clean)
-    ]
+    places = by_share(clean, data.split, data.seed, where=f"data.path: {data.path}: pairs: ")
+    return [Source(name, places[name], "", clean[name], noisy=noisy[name], source="pairs") for name in sorted(clean)]
 
 
 def _named(root: Path, suffix: str, other: str) -> dict[str, Path]:

@@ -14,11 +14,14 @@ def ranked(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
-def by_share(groups: Iterable[str], split: Split, seed: int) -> dict[str, str]:
-    """The split of every group (an image, a scene), each split at least one. ValueError for fewer than three groups."""
+def by_share(groups: Iterable[str], split: Split, seed: int, where: str = "") -> dict[str, str]:
+    """The split of every group (an image, a scene), each split at least one.
+
+    ValueError behind `where` for fewer than three groups.
+    """
     order = ranked(set(groups), seed)
     if len(order) < 3:
-        raise ValueError(f"{len(order)} to split; training, validation and test need one each")
+        raise ValueError(f"{where}{len(order)} to split; training, validation and test need one each")
     n_test = min(max(1, round(split.test * len(order))), len(order) - 2)
     n_val = min(max(1, round(split.val * len(order))), len(order) - n_test - 1)
     names = ["test"] * n_test + ["val"] * n_val + ["train"] * (len(order) - n_test - n_val)
