@@ -185,10 +185,10 @@ def _data_uri(path: str) -> str:
 
 
 def _cell(row: dict[str, Any], score: str) -> str:
-    """A mean with its interval, in the units of the tables: dB, SSIM, MSE times 1000."""
+    """A mean with its interval (one image has none), in the units of the tables: dB, SSIM, MSE times 1000."""
     digits, scale = {"psnr": (2, 1), "ssim": (4, 1), "mse": (3, 1000)}[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return mean if low == "nan" else f"{mean} [{low}, {high}]"
 
 
 def _spec(spec: dict[str, Any]) -> str:
