@@ -12,9 +12,9 @@ BLOCKS = {
     "classical": {"arch": "classical", "channels": 3, "method": "tv", "strengths": [1.0]},
     "dncnn": {"arch": "dncnn", "channels": 3, "depth": 4, "features": 8, "batch_norm": True},
     "identity": {"arch": "identity", "channels": 3},
-    "unet": {"arch": "unet", "channels": 3, "widths": [8, 12, 16], "blocks": 1},
+    "resunet": {"arch": "resunet", "channels": 3, "widths": [8, 12, 16], "blocks": 1},
 }
-LEARNED = ["dncnn", "unet"]
+LEARNED = ["dncnn", "resunet"]
 
 
 def built(arch: str, **changes) -> nn.Module:
@@ -86,7 +86,7 @@ def test_it_overfits_a_handful_of_patches(arch):
     assert loss.item() < before / 4
 
 
-@pytest.mark.parametrize("arch", ["dncnn", "unet", "identity"])
+@pytest.mark.parametrize("arch", ["dncnn", "resunet", "identity"])
 def test_reach_bounds_what_an_output_pixel_sees(arch):
     model = built(arch)
     size = 2 * model.reach + 33
@@ -97,7 +97,7 @@ def test_reach_bounds_what_an_output_pixel_sees(arch):
     assert (seen - centre).abs().max() <= model.reach
 
 
-@pytest.mark.parametrize("arch", ["dncnn", "unet", "identity"])
+@pytest.mark.parametrize("arch", ["dncnn", "resunet", "identity"])
 def test_tiles_equal_the_whole_image(arch):
     image = noisy(1, 3, 333, 421)[0].permute(1, 2, 0).numpy()
     model = built(arch)
@@ -120,7 +120,7 @@ def test_a_saved_model_loads_to_the_same_function(arch, tmp_path):
 def test_damaged_or_foreign_models_are_refused(tmp_path):
     model = built("dncnn")
     model_store.save(
-        tmp_path, {name: model.state_dict() for name in model_store.WEIGHTS}, {"architecture": BLOCKS["unet"]}
+        tmp_path, {name: model.state_dict() for name in model_store.WEIGHTS}, {"architecture": BLOCKS["resunet"]}
     )
     with pytest.raises(ValueError, match=r"best_psnr\.safetensors: cannot be loaded"):
         model_store.load(tmp_path)

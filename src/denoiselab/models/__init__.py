@@ -29,7 +29,7 @@ def known() -> list[str]:
 
 
 def build(block: dict[str, Any], where: str = "model") -> nn.Module:
-    """The module a block such as {"arch": "unet", "channels": 3, ...} describes, freshly initialised.
+    """The module a block such as {"arch": "resunet", "channels": 3, ...} describes, freshly initialised.
 
     ValueError names an unknown architecture, key or value behind `where`, and what is allowed.
     """

@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         return x + self.last(F.relu(self.first(x)))
 
 
-class UNet(nn.Module):
+class ResUNet(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         widths = config.widths
@@ -89,4 +89,4 @@ def _reach(levels: int, blocks: int) -> int:
 
 
 def build(config: Config) -> nn.Module:
-    return UNet(config)
+    return ResUNet(config)
