@@ -4,10 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from denoiselab.estimation import estimate_sigma_255
+
 GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
 
 
-def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | None = None) -> torch.Tensor:
+def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
     """A batch (N, C, H, W) through the model, told the noise level where it takes one."""
     return model(noisy, sigma_255) if getattr(model, "noise_aware", False) else model(noisy)
 
@@ -18,7 +20,7 @@ def restore(
     noisy: np.ndarray,
     *,
     device: torch.device,
-    sigma_255: float | None = None,
+    sigma_255: float | torch.Tensor | None = None,
     tile: int | None = None,
 ) -> np.ndarray:
     """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
@@ -32,11 +34,15 @@ def restore(
     if tile is None or reach is None or max(planar.shape[-2:]) <= tile:
         restored = forward(model, planar, sigma_255)
     else:
+        if sigma_255 is None and getattr(model, "noise_aware", False):
+            sigma_255 = estimate_sigma_255(planar)  # of the whole image, not of each tile
         restored = _tiled(model, planar, sigma_255, tile, reach)
     return restored[0].permute(1, 2, 0).float().cpu().numpy()
 
 
-def _tiled(model: nn.Module, noisy: torch.Tensor, sigma_255: float | None, tile: int, reach: int) -> torch.Tensor:
+def _tiled(
+    model: nn.Module, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None, tile: int, reach: int
+) -> torch.Tensor:
     halo = -(-reach // GRID) * GRID
     step = max(GRID, tile // GRID * GRID)
     height, width = noisy.shape[-2:]
