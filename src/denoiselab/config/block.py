@@ -46,7 +46,9 @@ def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
         else:
             message = item["msg"].removeprefix("Value error, ")
             shown = "" if isinstance(value, dict | Block) else f", not {value!r}"
-            lines.append(f"{prefix}{place}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":"))
+            lines.append(
+                f"{(prefix + place).rstrip('.')}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":")
+            )
     return "\n".join(dict.fromkeys(lines))
 
 
