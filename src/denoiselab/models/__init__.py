@@ -4,12 +4,15 @@ Contract. A file has two public things: `Config`, a pydantic block of the archit
 `build(config)`, which gives a torch.nn.Module. It takes (N, C, H, W) float, an image in [0, 1] plus
 noise, any H and W, and returns the same shape, not clipped. It has an attribute `reach`: how many pixels
 away an input pixel may be and still change an output pixel (None: anywhere), which sets the overlap
-of tiles. A module with `noise_aware = True` also takes `sigma_255`, the noise level. One with
-`calibrated = True` is not trained but calibrated: see classical.py.
+of tiles. A module with `noise_aware = True` also takes `sigma_255`, the noise level: a number, a tensor (N,) or
+None, upon which it estimates the level of each image. One with `calibrated = True` is not trained but calibrated: see
+classical.py. `adopts` and `label_aware`: see guided_unet.py.
+
+One with `task = "classify"` is no denoiser: it gives logits (N, classes), and `features(x)` its maps, one a stage.
 
 A file may also have `from_foreign(tensors)`, which brings the names of public weights files to its own.
 
-To add a model: one file here and one block in conf/model/.
+What they share is in _layers.py. To add a model: one file here and one block in conf/model/.
 """
 
 import importlib
@@ -21,6 +24,9 @@ import torch
 from torch import nn
 
 from denoiselab.config.block import check as check_block
+from denoiselab.models._layers import SCHEMES, initialise
+
+__all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known"]
 
 
 def known() -> list[str]:

@@ -1,45 +1,45 @@
 """DnCNN: a plain stack of 3x3 convolutions that predicts the noise.
 
 Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image
-Denoising. IEEE TIP 2017, section III. Paper: depth 17 (20 for the blind model), 64 features.
+Denoising. IEEE TIP 2017, section III. Paper: depth 17 (20 for the blind model), 64 features. The options of
+activation, tanh and bias are those of public variants.
 """
+
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from denoiselab.config.block import Block, Channels
+from denoiselab.models._layers import convolution, initialise
 
-# With small batches the running statistics at torch's default of 0.1 are too noisy to evaluate with.
-BATCH_NORM_MOMENTUM = 0.02
+LEAKY_SLOPE = 0.2
 
 
 class Config(Block):
     channels: Channels
     depth: int = Field(ge=2)  # convolutions, first and last included
     features: int = Field(ge=1)
-    batch_norm: bool  # between the inner convolutions and their ReLU; those convolutions then have no bias
+    batch_norm: bool  # between the inner convolutions and their ReLU
+    activation: Literal["relu", "leaky_relu"] = "relu"  # leaky: slope 0.2
+    tanh: bool = False  # of the noise that is predicted
+    bias: Literal["without_norm", "all", "none"] = "without_norm"  # convolutions with a bias: those without BatchNorm
 
 
 class DnCNN(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
-        features = config.features
-        layers: list[nn.Module] = [nn.Conv2d(config.channels, features, 3, padding=1), nn.ReLU(inplace=True)]
+        features, slope = config.features, LEAKY_SLOPE if config.activation == "leaky_relu" else 0.0
+        bias = None if config.bias == "without_norm" else config.bias == "all"
+        layers = convolution(config.channels, features, batch_norm=False, slope=slope, bias=bias)
         for _ in range(config.depth - 2):
-            layers.append(nn.Conv2d(features, features, 3, padding=1, bias=not config.batch_norm))
-            if config.batch_norm:
-                layers.append(nn.BatchNorm2d(features, momentum=BATCH_NORM_MOMENTUM))
-            layers.append(nn.ReLU(inplace=True))
-        layers.append(nn.Conv2d(features, config.channels, 3, padding=1))
-        self.layers = nn.Sequential(*layers)
+            layers += convolution(features, features, batch_norm=config.batch_norm, slope=slope, bias=bias)
+        last = nn.Conv2d(features, config.channels, 3, padding=1, bias=config.bias != "none")
+        self.layers = nn.Sequential(*layers, last, *([nn.Tanh()] if config.tanh else []))
         self.reach = config.depth
-        for layer in self.layers:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.layers[-1].weight, std=1e-3)  # type: ignore[arg-type]
+        initialise(self.layers, "kaiming_normal")
+        nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return noisy - self.layers(noisy)

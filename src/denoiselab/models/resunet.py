@@ -14,32 +14,18 @@ from pydantic import Field
 from torch import nn
 
 from denoiselab.config.block import Block, Channels
+from denoiselab.models._layers import ResidualBlock, U, Widths, on_multiple, reach, zero
 
 UNSHUFFLE = 2
 
 
 class Config(Block):
     channels: Channels
-    widths: list[int] = Field(min_length=1)  # features a level, from half resolution down
+    widths: Widths  # features a level, from half resolution down
     blocks: int = Field(ge=1)  # residual blocks a level, on each side
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x)))."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.first = nn.Conv2d(features, features, 3, padding=1)
-        self.last = nn.Conv2d(features, features, 3, padding=1)
-        _zero(self.first)
-        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        _zero(self.last)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.last(F.relu(self.first(x)))
-
-
-class ResUNet(nn.Module):
+class ResUNet(U):
     def __init__(self, config: Config):
         super().__init__()
         widths = config.widths
@@ -55,37 +41,17 @@ class ResUNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.up_stages = nn.ModuleList(stage(w) for w in widths[:-1])
         self.tail = nn.Conv2d(widths[0], planes, 3, padding=1)
-        _zero(self.tail)
+        zero(self.tail)
         self.multiple = UNSHUFFLE * 2 ** (len(widths) - 1)
-        self.reach = _reach(len(widths), config.blocks)
+        sides = 2 * 2 * config.blocks
+        self.reach = reach([sides] * (len(widths) - 1) + [sides // 2], UNSHUFFLE) + 2 * UNSHUFFLE
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        height, width = noisy.shape[-2:]
-        padded = F.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        x = self.head(F.pixel_unshuffle(padded, UNSHUFFLE))
-        skips = []
-        for stage, down in zip(self.down_stages, self.downs, strict=True):
-            x = stage(x)
-            skips.append(x)
-            x = down(x)
-        x = self.bottom(x)
-        for stage, up, skip in zip(reversed(self.up_stages), reversed(self.ups), reversed(skips), strict=True):
-            x = stage(up(x) + skip)
-        residual = F.pixel_shuffle(self.tail(x), UNSHUFFLE)
-        return noisy + residual[..., :height, :width]
+        return noisy + on_multiple(self._residual, noisy, self.multiple)
 
-
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-
-
-def _reach(levels: int, blocks: int) -> int:
-    """Pixels: two 3x3 convolutions a block on each side of every level, head and tail, and a cell of each stride."""
-    scales = [UNSHUFFLE * 2**level for level in range(levels)]
-    sides = [2] * (levels - 1) + [1]
-    inner = sum(2 * blocks * side * scale for side, scale in zip(sides, scales, strict=True))
-    return inner + 2 * scales[0] + 2 * scales[-1]
+    def _residual(self, noisy: torch.Tensor) -> torch.Tensor:
+        x = self.body(self.head(F.pixel_unshuffle(noisy, UNSHUFFLE)))
+        return F.pixel_shuffle(self.tail(x), UNSHUFFLE)
 
 
 def build(config: Config) -> nn.Module:
