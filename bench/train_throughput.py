@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from denoiselab import config, devices, models, optim, training
-from denoiselab.batches import ResidentBatches
-from denoiselab.losses import LOSSES
+from denoiselab import config, devices, losses, models, optim, training
+from denoiselab.batches import Batch, ResidentBatches, Stock
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
     patches = np.random.default_rng(0).integers(
         0, 256, (512, params.patches.size, params.patches.size, params.data.channels), np.uint8
     )
-    batches = ResidentBatches(patches, None, settings.batch, settings.crop, True, 0, device)
+    batches = ResidentBatches(Stock(patches), settings.batch, settings.crop, True, 0, device)
     block = params.entry(args.model).architecture()
     bare, ours = [], []
     for turn in range(args.rounds + 1):
@@ -65,7 +64,8 @@ def main() -> None:
 
 def _bare(model: nn.Module, batches: ResidentBatches, settings: config.Train, device: torch.device) -> float:
     model.to(device, memory_format=torch.channels_last).train()
-    optimizer = optim.build(model, settings)
+    optimizer = optim.build(list(model.parameters()), settings)
+    criterion = losses.build(settings.loss)
     clean = batches(0)[0].contiguous(memory_format=torch.channels_last)
     noisy = clean + 0.1 * torch.randn_like(clean)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
@@ -74,7 +74,7 @@ def _bare(model: nn.Module, batches: ResidentBatches, settings: config.Train, de
     for _ in range(settings.steps):
         with autocast:
             restored = model(noisy)
-        loss = LOSSES[settings.loss](restored.float(), clean)
+        loss = criterion(restored.float(), clean)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.grad_clip:
@@ -87,10 +87,25 @@ def _bare(model: nn.Module, batches: ResidentBatches, settings: config.Train, de
 def _fit(
     model: nn.Module, batches: ResidentBatches, settings: config.Train, params: config.Params, device: torch.device
 ) -> float:
+    criterion = losses.build(settings.loss)
+
+    def objective(output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return criterion(output, batch.clean)
+
     started = time.perf_counter()
-    training.fit(model, batches, lambda _: {"psnr": 0.0, "ssim": 0.0}, settings, params.noise.train, device=device)
+    training.fit(model, batches, _Validated(), settings, params.noise.train, objective, device=device)
     _wait(device)
     return time.perf_counter() - started
+
+
+class _Validated:
+    """No validation at all."""
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        return {"psnr": 0.0, "ssim": 0.0}
+
+    def picture(self, model: nn.Module) -> None:
+        return None
 
 
 def _wait(device: torch.device) -> None:

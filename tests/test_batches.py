@@ -26,7 +26,7 @@ def patches(astronaut) -> np.ndarray:
 
 
 def build(clean, noisy=None, *, batch=4, crop=32, augment=D4, seed=0):
-    return batches.build(clean, noisy, batch, crop, augment, seed, CPU)
+    return batches.build(batches.Stock(clean, noisy), batch, crop, augment, seed, CPU)
 
 
 def pipeline(*transforms: dict, workers: int = 0) -> Albumentations:
@@ -73,7 +73,7 @@ def test_steps_have_noise_of_their_own(patches, augment):
     source = build(patches, augment=augment)
     fields = []
     for step in (0, 1, 0):
-        clean, _, generator = source(step)
+        clean, _, _, generator = source(step)
         fields.append(noise.add(torch.zeros_like(clean), generator, spec))
     assert not torch.equal(fields[0], fields[1])
     assert torch.equal(fields[0], fields[2])
@@ -242,3 +242,19 @@ sys.exit(f"asked for {asked[0]}" if asked else 0)
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("augment", [D4, in_process(HAIR)], ids=["d4", "hair"])
+def test_every_patch_keeps_its_label(patches, augment):
+    """Patches of one gray level each, which no turn changes: level n has the label n."""
+    flat = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], (12, 16, 16, 3)).copy()
+    labelled = batches.Stock(flat, labels=np.arange(12))
+    augment = augment if augment is D4 else pipeline({"name": "HorizontalFlip", "p": 0.5})
+    source = batches.build(labelled, 5, 8, augment, 0, CPU)
+    seen = set()
+    for step in range(4):
+        batch = source(step)
+        assert pixels(batch.clean)[:, 0, 0, 0].tolist() == batch.labels.tolist()
+        seen |= {*batch.labels.tolist()}
+    assert len(seen) > 8
+    assert build(flat)(0).labels is None

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import models, optim, training
-from denoiselab.batches import ResidentBatches
+from denoiselab import losses, models, noise, optim, training
+from denoiselab.batches import ResidentBatches, Stock
 from denoiselab.checkpoint import Checkpoint
-from denoiselab.config import Train
 from denoiselab.config.noise import Gaussian, Real
+from denoiselab.config.train import Freeze, Train
 from denoiselab.metrics import batch_psnr
 
 CPU = torch.device("cpu")
@@ -26,7 +26,38 @@ def patches(astronaut) -> np.ndarray:
 
 def settings(params, **changes) -> Train:
     quick = {"steps": 40, "validate_every": 10, "warmup_steps": 5, "batch": 4, "crop": 32, "lr": 0.01, "patience": None}
+    if "schedule" in changes:
+        changes["schedule"] = params.train.schedule.model_copy(update=changes["schedule"])
     return params.train.model_copy(update=quick | changes)
+
+
+class Scores:
+    """Validation on four patches; the SSIM is made up so that its best is elsewhere."""
+
+    def __init__(self, patches):
+        self.clean = torch.from_numpy(patches[:4]).permute(0, 3, 1, 2).float() / 255
+        noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(1))
+        self.noisy = self.clean + 0.1 * noise
+
+    @torch.no_grad()
+    def __call__(self, model):
+        psnr = batch_psnr(self.clean, model.eval()(self.noisy)).mean().item()
+        return {"psnr": psnr, "ssim": -psnr}
+
+    @torch.no_grad()
+    def picture(self, model):
+        return (model.eval()(self.noisy).clamp(0, 1) * 255).byte()
+
+
+class Told(Scores):
+    """Validation with the PSNR it is told."""
+
+    def __init__(self, patches, values):
+        super().__init__(patches)
+        self.values = iter(values)
+
+    def __call__(self, model):
+        return {"psnr": next(self.values), "ssim": 0.0}
 
 
 class KilledError(Exception):
@@ -36,15 +67,7 @@ class KilledError(Exception):
 def fit(patches, settings, *, recorded=None, spec=SPEC, checkpoint=None, kill_at=None, block=BLOCK, validate=None):
     torch.manual_seed(0)
     model = models.build(block)
-    clean = torch.from_numpy(patches[:4]).permute(0, 3, 1, 2).float() / 255
-    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-
-    @torch.no_grad()
-    def scores(model):
-        psnr = batch_psnr(clean, model.eval()(noisy)).mean().item()
-        return {"psnr": psnr, "ssim": -psnr}
-
-    inner = ResidentBatches(patches, recorded, settings.batch, settings.crop, True, 0, CPU)
+    inner = ResidentBatches(Stock(patches, recorded), settings.batch, settings.crop, True, 0, CPU)
 
     class Killing:
         steps_per_epoch = inner.steps_per_epoch
@@ -54,7 +77,10 @@ def fit(patches, settings, *, recorded=None, spec=SPEC, checkpoint=None, kill_at
                 raise KilledError
             return inner(step)
 
-    run = training.fit(model, Killing(), validate or scores, settings, spec, device=CPU, checkpoint=checkpoint)
+    loss = losses.build(settings.loss)
+    objective = lambda output, batch: loss(output, batch.clean)  # noqa: E731
+    validate = validate or Scores(patches)
+    run = training.fit(model, Killing(), validate, settings, spec, objective, device=CPU, checkpoint=checkpoint)
     return model, run
 
 
@@ -86,17 +112,29 @@ def test_best_weights_are_those_of_their_step(patches, params):
     assert not same(run.best["psnr"]["weights"], run.best["ssim"]["weights"])
 
 
+EVERYTHING = {
+    "ema": 0.9,
+    "schedule": {"kind": "plateau", "gamma": 0.5, "patience": 1},
+    "freeze": Freeze(layers=["layers.0", "layers.2"], patience=1),
+    "loss": {"l1": 1.0, "ssim": 0.1},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("kill_at", [3, 10, 27, 39])
-def test_a_killed_training_ends_with_the_same_bytes(patches, params, tmp_path, kill_at):
-    whole, run = fit(patches, settings(params))
+def test_a_killed_training_ends_with_the_same_bytes(patches, params, tmp_path, kill_at, changes):
+    whole, run = fit(patches, settings(params, **changes))
     checkpoint = Checkpoint(tmp_path, "x")
     with pytest.raises(KilledError):
-        fit(patches, settings(params), checkpoint=checkpoint, kill_at=kill_at)
+        fit(patches, settings(params, **changes), checkpoint=checkpoint, kill_at=kill_at)
     assert checkpoint.path.exists() == (kill_at >= 10)
-    model, resumed = fit(patches, settings(params), checkpoint=checkpoint)
+    model, resumed = fit(patches, settings(params, **changes), checkpoint=checkpoint)
     assert same(whole.state_dict(), model.state_dict())
     assert resumed.history == run.history
     assert same(run.best["psnr"]["weights"], resumed.best["psnr"]["weights"])
+    assert {name: step for name, (step, _) in resumed.pictures.items()} == {"first": 10, "middle": 20, "last": 40}
+    for name, (_, picture) in run.pictures.items():
+        assert torch.equal(picture, resumed.pictures[name][1])
 
 
 def test_a_finished_training_is_not_repeated(patches, params, tmp_path):
@@ -129,27 +167,175 @@ def test_a_loss_that_is_not_finite_stops_it(patches, params):
 
 
 def test_early_stopping_counts_validations_without_a_better_psnr(patches, params):
-    values = iter([1.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    _, run = fit(
-        patches, settings(params, steps=60, patience=2), validate=lambda _: {"psnr": next(values), "ssim": 0.0}
-    )
+    told = Told(patches, [1.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    _, run = fit(patches, settings(params, steps=60, patience=2), validate=told)
     assert run.step == 40
 
 
+def rates(settings: Train, steps: int, *, per_epoch: int = 10, history=()) -> list[float]:
+    return [
+        optim.learning_rate(settings, step, steps, step / per_epoch, "val_psnr", list(history)) for step in range(steps)
+    ]
+
+
 def test_the_schedule_warms_up_and_comes_down(params):
-    s = settings(params, steps=105, warmup_steps=5, lr=1.0)
-    rates = [optim.learning_rate(s, step) for step in range(106)]
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert rates[55] == pytest.approx((1 + s.final_lr) / 2)
-    assert rates[105] == pytest.approx(s.final_lr)
-    assert rates[5:] == sorted(rates[5:], reverse=True)
+    s = settings(params, warmup_steps=5, lr=1.0)
+    found = rates(s, 106)
+    assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert optim.learning_rate(s, 55, 105, 0, "val_psnr", []) == pytest.approx((1 + s.schedule.final) / 2)
+    assert optim.learning_rate(s, 105, 105, 0, "val_psnr", []) == pytest.approx(s.schedule.final)
+    assert found[5:] == sorted(found[5:], reverse=True)
+
+
+def test_the_other_schedules(params):
+    def of(history=(), **schedule) -> list[float]:
+        s = settings(params, warmup_steps=0, lr=1.0, schedule=schedule)
+        return rates(s, 41, history=history)[::10]
+
+    assert of(kind="constant") == [1, 1, 1, 1, 1]
+    assert of(kind="exponential", gamma=0.5) == [1, 0.5, 0.25, 0.125, 0.0625]
+    assert of(kind="step", gamma=0.5, every=2) == [1, 1, 0.5, 0.5, 0.25]
+    history = [{"val_psnr": value} for value in (1, 3, 2, 2, 4, 4)]
+    assert of(history, kind="plateau", gamma=0.5, patience=2)[0] == 0.5
+    assert of(history, kind="plateau", gamma=0.5, patience=1)[0] == 0.125
+
+
+def test_stalls_are_counted_from_the_best_or_the_last_stall():
+    def count(values, patience):
+        return optim.stalls([{"s": value} for value in values], "s", patience)
+
+    assert count([], 1) == 0
+    assert count([1, 2, 3], 1) == 0
+    assert count([3, 2, 1], 1) == 2
+    assert count([3, 2, 1, 3, 0], 2) == 2
+    assert count([3, 2, 4, 3, 5], 2) == 0
+    assert count([3, 2, 1], None) == 0
+
+
+def test_a_budget_in_epochs(patches, params):
+    epochs = settings(params, steps=None, epochs=3, validate_every=None)
+    _, run = fit(patches, epochs)
+    assert run.step == 3 * (len(patches) // 4)
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+
+
+def test_the_average_is_validated_and_kept(patches, params):
+    model, run = fit(patches, settings(params, ema=0.9, steps=20))
+    assert not same(model.state_dict(), run.best["psnr"]["weights"])
+    kept = models.build(BLOCK)
+    kept.load_state_dict(run.best["psnr"]["weights"])
+    assert Scores(patches)(kept)["psnr"] == pytest.approx(run.best["psnr"]["value"], abs=1e-6)
+    by_hand, decay = None, 0.9
+    torch.manual_seed(0)
+    for step in range(1, 4):
+        weight = fit(patches, settings(params, steps=step, schedule={"kind": "constant"}))[0].state_dict()[
+            "layers.0.weight"
+        ]
+        by_hand = weight if by_hand is None else decay * by_hand + (1 - decay) * weight
+    averaged = fit(patches, settings(params, ema=decay, steps=3, schedule={"kind": "constant"}))[1]
+    assert torch.allclose(averaged.best["psnr"]["weights"]["layers.0.weight"], by_hand, atol=1e-6)
+
+
+def test_frozen_layers_stand_still_and_thaw_from_the_last(patches, params):
+    torch.manual_seed(0)
+    fresh = models.build(BLOCK).state_dict()
+
+    def moved(values, patience=1) -> set[str]:
+        frozen = Freeze(layers=["layers.0", "layers.2", "layers.3"], patience=patience)
+        s = settings(params, steps=10 * len(values), freeze=frozen)
+        after = fit(patches, s, validate=Told(patches, values))[0].state_dict()
+        return {name[: len("layers.N")] for name in after if not torch.equal(after[name], fresh[name])}
+
+    assert moved([1.0]) == {"layers.5"}
+    assert moved([2.0, 1.0, 0.5], patience=None) == {"layers.5"}
+    assert moved([2.0, 1.0, 3.0]) == {"layers.3", "layers.5"}
+    assert moved([2.0, 1.0, 0.0, 3.0]) == {"layers.2", "layers.3", "layers.5"}
+    with pytest.raises(ValueError, match=r"freeze.layers: there is no layer 'encoder' with weights; there are: layers"):
+        fit(patches, settings(params, freeze=Freeze(layers=["encoder"], patience=None)))
+
+
+def test_a_noise_aware_model_is_told_the_level_of_each_image(patches, params):
+    blind = SPEC.model_copy(update={"sigma_255": (5.0, 50.0)})
+    block = {"arch": "ffdnet", "channels": 3, "depth": 3, "features": 8, "batch_norm": False}
+    told = []
+
+    class Silent(Scores):
+        def __call__(self, model):
+            return {"psnr": 0.0, "ssim": 0.0}
+
+    torch.manual_seed(0)
+    model = models.build(block)
+    original = model.forward
+    model.forward = lambda noisy, sigma=None: (told.append(sigma), original(noisy, sigma))[1]
+    batches = ResidentBatches(Stock(patches), 4, 32, True, 0, CPU)
+    loss = lambda output, batch: (output - batch.clean).square().mean()  # noqa: E731
+    training.fit(model, batches, Silent(patches), settings(params, steps=2, validate_every=2), blind, loss, device=CPU)
+    batch = batches(1)
+    noisy = noise.add(batch.clean, batch.generator, blind, None)
+    level = 255 * (noisy - batch.clean).flatten(1).std(dim=1)
+    assert told[1].shape == (4,)
+    assert told[1].numpy() == pytest.approx(level.numpy(), rel=0.02)
+    assert level.max() > 1.5 * level.min()
 
 
 def test_losses_by_hand():
-    from denoiselab.losses import CHARBONNIER_EPSILON, LOSSES
+    from denoiselab.losses import CHARBONNIER_EPSILON, LOSSES, build
 
     a, b = torch.tensor([[[[0.0, 3.0]]]]), torch.tensor([[[[4.0, 3.0]]]])
     assert LOSSES["mse"](a, b).item() == pytest.approx(8)
     assert LOSSES["l1"](a, b).item() == pytest.approx(2)
     expected = (math.sqrt(16 + CHARBONNIER_EPSILON**2) + CHARBONNIER_EPSILON) / 2
     assert LOSSES["charbonnier"](a, b).item() == pytest.approx(expected)
+    assert build({"mse": 0.5, "l1": 3.0})(a, b).item() == pytest.approx(0.5 * 8 + 3 * 2)
+
+
+def test_the_ssim_loss_is_that_of_scikit_image(patches):
+    from denoiselab import metrics
+
+    a, b = patches[0], patches[1]
+    planar = [torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (a, b)]
+    planar[0].requires_grad_()
+    loss = losses.build({"ssim": 1.0})(*planar)
+    assert loss.item() == pytest.approx(1 - metrics.ssim(b, a, data_range=255), abs=1e-5)
+    loss.backward()
+    assert torch.isfinite(planar[0].grad).all()
+
+
+def test_the_perceptual_loss_compares_features_and_leaves_its_net_alone(patches):
+    net = models.build(
+        {"arch": "classifier_cnn", "channels": 3, "widths": [4, 8], "batch_norm": True, "classes": 3, "side": 6}
+    )
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    loss = losses.build({"perceptual": 2.0}, net)
+    a, b = (torch.from_numpy(patches[n : n + 2]).permute(0, 3, 1, 2).float() / 255 for n in (0, 2))
+    a.requires_grad_()
+    value = loss(a, b)
+    assert loss(b, b).item() == 0
+    expected = [
+        ((x - y).square().mean() / y.square().mean()).item()
+        for x, y in zip(net.features(a), net.features(b), strict=True)
+    ]
+    assert value.item() == pytest.approx(2 * sum(expected) / len(expected), rel=1e-5)
+    value.backward()
+    assert a.grad.abs().sum() > 0
+    assert all(p.grad is None for p in net.parameters())
+    assert same(before, net.state_dict())
+
+
+def test_vgg16_loads_torchvisions_names_and_refuses_others(tmp_path):
+    from denoiselab import vgg
+
+    net = vgg.Vgg16()
+    names = {f"features.{n.removeprefix('layers.')}": t for n, t in net.state_dict().items()}
+    assert len(names) == 14
+    assert names["features.14.weight"].shape == (256, 256, 3, 3)
+    torch.save(names | {"classifier.0.weight": torch.zeros(2)}, tmp_path / "vgg16.pth")
+    loaded = vgg.load(tmp_path / "vgg16.pth")
+    maps = loaded.features(torch.rand(1, 3, 32, 40))
+    assert [tuple(m.shape) for m in maps] == [(1, 64, 32, 40), (1, 128, 16, 20), (1, 256, 8, 10)]
+    assert all((m >= 0).all() for m in maps)
+    assert torch.equal(maps[2], net.features(torch.rand(1, 3, 32, 40) * 0 + 0.5)[2]) is False
+    del names["features.0.bias"]
+    torch.save(names, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth: not torchvision's VGG16: lacks features.0.bias"):
+        vgg.load(tmp_path / "other.pth")

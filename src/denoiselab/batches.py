@@ -16,9 +16,18 @@ from denoiselab import seeding
 from denoiselab.config import Albumentations, Augment
 
 
+class Stock(NamedTuple):
+    """The patches that batches are taken from."""
+
+    clean: np.ndarray  # (N, H, W, C) uint8, H = W
+    noisy: np.ndarray | None = None  # the real noisy photographs' patches, where the data are pairs
+    labels: np.ndarray | None = None  # (N,) int64, where the data have classes
+
+
 class Batch(NamedTuple):
     clean: torch.Tensor  # (B, C, H, W) float32 in [0, 1]
     recorded: torch.Tensor | None  # the real noisy photographs, where there are any
+    labels: torch.Tensor | None  # (B,) int64
     generator: torch.Generator  # for the noise
 
 
@@ -30,19 +39,11 @@ class Batches(Protocol):
     def __call__(self, step: int) -> Batch: ...
 
 
-def build(
-    clean: np.ndarray,
-    noisy: np.ndarray | None,
-    batch: int,
-    crop: int | None,
-    augment: Augment,
-    seed: int,
-    device: torch.device,
-) -> Batches:
-    """Batches of crops of the patches `clean` and `noisy`, (N, H, W, C) uint8 with H = W."""
+def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device) -> Batches:
+    """Batches of crops of the patches."""
     if isinstance(augment, Albumentations):
-        return AugmentedBatches(clean, noisy, batch, crop, augment, seed, device)
-    return ResidentBatches(clean, noisy, batch, crop, augment.kind == "d4", seed, device)
+        return AugmentedBatches(stock, batch, crop, augment, seed, device)
+    return ResidentBatches(stock, batch, crop, augment.kind == "d4", seed, device)
 
 
 class Order:
@@ -65,22 +66,12 @@ class Order:
 class ResidentBatches:
     """Patches on the device; crops, flips and quarter turns in one gather, no per-sample Python."""
 
-    def __init__(
-        self,
-        clean: np.ndarray,
-        noisy: np.ndarray | None,
-        batch: int,
-        crop: int | None,
-        turns: bool,
-        seed: int,
-        device: torch.device,
-    ):
-        self.clean = _resident(clean, device)
-        self.noisy = None if noisy is None else _resident(noisy, device)
-        self.size = clean.shape[1]
+    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
+        self.clean, self.noisy, self.labels = (None if part is None else _resident(part, device) for part in stock)
+        self.size = stock.clean.shape[1]
         self.crop = min(crop or self.size, self.size)
         self.turns = turns
-        self.order = Order(len(clean), batch, seed)
+        self.order = Order(len(stock.clean), batch, seed)
         self.steps_per_epoch = self.order.steps_per_epoch
         self.seed = seed
         self.device = device
@@ -93,7 +84,9 @@ class ResidentBatches:
         def gather(patches: torch.Tensor) -> torch.Tensor:
             return _to_float(patches[chosen[:, None, None], rows, columns])
 
-        return Batch(gather(self.clean), None if self.noisy is None else gather(self.noisy), generator)
+        clean, noisy = (None if patches is None else gather(patches) for patches in (self.clean, self.noisy))
+        assert clean is not None
+        return Batch(clean, noisy, None if self.labels is None else self.labels[chosen], generator)
 
     def _places(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Row and column of every pixel of every crop, (B, crop, crop): a random corner and one of 8 orientations."""
@@ -117,18 +110,12 @@ class AugmentedBatches:
     """Patches through an albumentations pipeline, in worker processes, then a random crop."""
 
     def __init__(
-        self,
-        clean: np.ndarray,
-        noisy: np.ndarray | None,
-        batch: int,
-        crop: int | None,
-        augment: Albumentations,
-        seed: int,
-        device: torch.device,
+        self, stock: Stock, batch: int, crop: int | None, augment: Albumentations, seed: int, device: torch.device
     ):
-        order = Order(len(clean), batch, seed)
-        self.steps = _Steps(clean, noisy, crop, augment, order, seed)
-        self.steps_per_epoch = order.steps_per_epoch
+        self.order = Order(len(stock.clean), batch, seed)
+        self.steps = _Steps(stock, crop, augment, self.order, seed)
+        self.steps_per_epoch = self.order.steps_per_epoch
+        self.labels = None if stock.labels is None else _resident(stock.labels, device)
         self.workers = augment.workers
         self.seed = seed
         self.device = device
@@ -155,25 +142,18 @@ class AugmentedBatches:
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
         to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
         recorded = None if noisy is None else _to_float(to_device(noisy))
-        return Batch(_to_float(to_device(clean)), recorded, generator)
+        labels = None if self.labels is None else self.labels[self.order(step).to(self.device)]
+        return Batch(_to_float(to_device(clean)), recorded, labels, generator)
 
 
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
     """Item `step` is the step's batch of augmented crops, (B, H, W, C) uint8."""
 
-    def __init__(
-        self,
-        clean: np.ndarray,
-        noisy: np.ndarray | None,
-        crop: int | None,
-        augment: Albumentations,
-        order: Order,
-        seed: int,
-    ):
+    def __init__(self, stock: Stock, crop: int | None, augment: Albumentations, order: Order, seed: int):
         from denoiselab import albumentation
 
-        self.clean, self.noisy, self.order, self.seed = clean, noisy, order, seed
-        self.crop = min(crop or clean.shape[1], clean.shape[1])
+        self.clean, self.noisy, self.order, self.seed = stock.clean, stock.noisy, order, seed
+        self.crop = min(crop or stock.clean.shape[1], stock.clean.shape[1])
         self.apply = albumentation.Pipeline(tuple(augment.transforms))
         self._one(0, 0, 0)  # a mistake shows here, in one line, not in a worker
 
@@ -195,9 +175,9 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
         return clean[place], None if noisy is None else noisy[place]
 
 
-def _resident(patches: np.ndarray, device: torch.device) -> torch.Tensor:
+def _resident(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """In memory once: a memory map is read, an array is taken as it is."""
-    return torch.from_numpy(patches if patches.flags.writeable else np.array(patches)).to(device)
+    return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
 
 
 def _to_float(pixels: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ def load(model: nn.Module, arch: str, path: Path) -> None:
     .safetensors, or what torch.save wrote of plain tensors (`weights_only`). ValueError names a file that cannot be
     read, holds other things than tensors, or fits neither the module nor a layout that the architecture knows.
     """
-    tensors = _read(path)
+    tensors = read(path)
     layout = models.foreign_layout(arch)
     own = model.state_dict()
     if tensors.keys() != own.keys() and layout is not None:
@@ -33,7 +33,8 @@ def load(model: nn.Module, arch: str, path: Path) -> None:
     model.load_state_dict(tensors, strict=False)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file, by name. ValueError where it holds anything else."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -9,20 +9,49 @@ from denoiselab.config import Train
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
+History = list[dict[str, float]]  # a row a validation
 
-def build(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
+
+def build(parameters: list[nn.Parameter], settings: Train) -> torch.optim.Optimizer:
     """Adam or AdamW; weight decay only on weights of two or more dimensions, not on biases and normalisation."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    decayed = [p for p in parameters if p.ndim > 1]
+    plain = [p for p in parameters if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    fused = all(p.device.type == "cuda" for p in decayed + plain)
+    fused = all(p.device.type == "cuda" for p in parameters)
     return OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, betas=settings.betas, fused=fused)  # type: ignore[call-arg]
 
 
-def learning_rate(settings: Train, step: int) -> float:
-    """Linear warm-up to `lr`, then half a cosine down to `final_lr` of it (Loshchilov and Hutter, 2017)."""
+def learning_rate(settings: Train, step: int, total: int, epoch: float, score: str, history: History) -> float:
+    """The rate of a step of `total`, in the `epoch`-th epoch: linear warm-up, then the schedule.
+
+    A function of its arguments alone (`history` with the validation score `score`), so nothing has to be resumed.
+    """
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    low = settings.lr * settings.final_lr
-    return low + (settings.lr - low) * 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.lr * _share(settings, step, total, int(epoch), score, history)
+
+
+def _share(settings: Train, step: int, total: int, epoch: int, score: str, history: History) -> float:
+    """Of lr, after the warm-up."""
+    schedule = settings.schedule
+    if schedule.kind == "cosine":
+        progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+        return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * progress))
+    times = {
+        "constant": 0,
+        "exponential": epoch,
+        "step": epoch // schedule.every,
+        "plateau": stalls(history, score, schedule.patience),
+    }
+    return schedule.gamma ** times[schedule.kind]
+
+
+def stalls(history: History, score: str, patience: int | None) -> int:
+    """How often so far `patience` validations in a row were no better than the best before. None: never counted."""
+    best, since, count = -math.inf, 0, 0
+    for row in history:
+        since = 0 if row[score] > best else since + 1
+        best = max(best, row[score])
+        if since == patience:
+            since, count = 0, count + 1
+    return count

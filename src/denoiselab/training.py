@@ -6,25 +6,35 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from denoiselab import noise, optim
-from denoiselab.batches import Batches
+from denoiselab.batches import Batch, Batches
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config import Train
 from denoiselab.config.noise import NoiseSpec
-from denoiselab.losses import LOSSES
+from denoiselab.inference import forward
+from denoiselab.learner import Learner
 
+MOMENTS = ("first", "middle", "last")  # validations whose pictures are kept
 REPORT_EVERY = 25  # steps between looks at the loss: the only host synchronisation of the loop itself
-SCORES = ("psnr", "ssim")
 
-Weights = dict[str, torch.Tensor]
-Validate = Callable[[nn.Module], dict[str, float]]
+Objective = Callable[[torch.Tensor, Batch], torch.Tensor]  # (output, batch) -> loss
 Log = Callable[[int, dict[str, float]], None]
+
+
+class Validate(Protocol):
+    """Scores of a model; the first is what `best` and all patience go by. Higher is better."""
+
+    def __call__(self, model: nn.Module) -> dict[str, float]: ...
+
+    def picture(self, model: nn.Module) -> torch.Tensor | None:
+        """What it makes of some patches, (N, H, W, C) uint8, if that is a picture."""
+        ...
 
 
 @dataclass
@@ -35,12 +45,16 @@ class Run:
     seconds: float = 0.0  # of training and validation, over all sittings
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # score -> value, step, weights
+    pictures: dict[str, tuple[int, torch.Tensor]] = field(default_factory=dict)  # moment -> step, pixels
 
-    def stale(self, patience: int | None) -> bool:
-        """Whether the last `patience` validations brought no better PSNR."""
-        if patience is None or not self.history:
-            return False
-        return sum(row["step"] > self.best["psnr"]["step"] for row in self.history) >= patience
+    @property
+    def score(self) -> str:
+        """Column of the history that all patience goes by."""
+        return f"val_{next(iter(self.best), 'psnr')}"
+
+    def stalls(self, patience: int | None) -> int:
+        """How often that score has stalled for `patience` validations."""
+        return optim.stalls(self.history, self.score, patience)
 
 
 def fit(
@@ -49,6 +63,7 @@ def fit(
     validate: Validate,
     settings: Train,
     spec: NoiseSpec,
+    objective: Objective,
     *,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
@@ -62,58 +77,72 @@ def fit(
     ValueError as soon as the loss is seen to be not finite.
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = optim.build(model, settings)
-    run = _resume(checkpoint, model, optimizer)
-    criterion = LOSSES[settings.loss]
+    learner = Learner(model, settings)
+    run = _resume(checkpoint, learner)
+    steps = settings.steps or (settings.epochs or 0) * batches.steps_per_epoch
+    every = settings.validate_every or batches.steps_per_epoch
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     total, seen = torch.zeros((), device=device), 0
-    bar = _progress(run, settings)
+    bar = _progress(run, steps)
     for row in run.history:
         log(int(row["step"]), row)  # again: a kill may have cut off what was logged of it
     started = time.perf_counter() - run.seconds
-    model.train()
-    while run.step < settings.steps and not run.stale(settings.patience):
-        rate = optim.learning_rate(settings, run.step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        clean, recorded, generator = batches(run.step)
-        noisy = noise.add(clean, generator, spec, recorded).contiguous(memory_format=torch.channels_last)
+    while run.step < steps and not run.stalls(settings.patience):
+        epoch = run.step / batches.steps_per_epoch
+        rate = optim.learning_rate(settings, run.step, steps, epoch, run.score, run.history)
+        learner.prepare(rate, run.stalls(settings.freeze.patience) if settings.freeze else 0)
+        batch = batches(run.step)
+        noisy = noise.add(batch.clean, batch.generator, spec, batch.recorded)
         with autocast:
-            restored = model(noisy)
-        loss = criterion(restored.float(), clean)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.grad_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
-        optimizer.step()
+            output = forward(model, *_inputs(model, noisy, batch))
+        loss = objective(output.float(), batch)
+        learner.step(loss)
         run.step += 1
         total, seen = total + loss.detach(), seen + 1
-        last = run.step == settings.steps
-        look = run.step % settings.validate_every == 0 or last
+        look = run.step % every == 0 or run.step == steps
         if look or run.step % REPORT_EVERY == 0:
             run.seconds = time.perf_counter() - started
             mean = _finite(total.item() / seen, run.step)
             _show(bar, run, mean, settings.batch)
         if look:
-            scores = validate(model)
+            scores = validate(learner.kept)
             _finite(sum(scores.values()), run.step)
-            model.train()
             row = {"step": run.step, "epoch": run.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
-            run.history.append(row | {f"val_{name}": scores[name] for name in SCORES})
-            _keep_best(run, model, scores)
+            run.history.append(row | {f"val_{name}": value for name, value in scores.items()})
+            _keep_best(run, learner.kept, scores)
+            _keep_picture(run, validate.picture(learner.kept), steps)
             run.seconds = time.perf_counter() - started
-            _save(checkpoint, run, model, optimizer)
+            _save(checkpoint, run, learner)
             log(run.step, run.history[-1])
             total, seen = torch.zeros((), device=device), 0
     bar.close()
     return run
 
 
+def _inputs(
+    model: nn.Module, noisy: torch.Tensor, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """(noisy, level in 8-bit units, labels): a noise-aware model is told the noise's RMS in each image."""
+    aware = getattr(model, "noise_aware", False)
+    level = 255 * (noisy - batch.clean).square().mean(dim=(1, 2, 3)).sqrt() if aware else None
+    return noisy.contiguous(memory_format=torch.channels_last), level, batch.labels
+
+
 def _keep_best(run: Run, model: nn.Module, scores: dict[str, float]) -> None:
-    for name in SCORES:
+    for name in scores:
         if name not in run.best or scores[name] > run.best[name]["value"]:
             weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
             run.best[name] = {"value": scores[name], "step": run.step, "weights": weights}
+
+
+def _keep_picture(run: Run, picture: torch.Tensor | None, steps: int) -> None:
+    """Those of the first and last validation, and of the first in the second half."""
+    if picture is None:
+        return
+    run.pictures.setdefault("first", (run.step, picture))
+    if 2 * run.step >= steps:
+        run.pictures.setdefault("middle", (run.step, picture))
+    run.pictures["last"] = (run.step, picture)
 
 
 def _finite(loss: float, step: int) -> float:
@@ -122,12 +151,11 @@ def _finite(loss: float, step: int) -> float:
     return loss
 
 
-def _resume(checkpoint: Checkpoint | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> Run:
+def _resume(checkpoint: Checkpoint | None, learner: Learner) -> Run:
     state = checkpoint.load() if checkpoint else None
     if state is None:
         return Run()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    learner.load(state["learner"])
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and state["cuda_rng"]:
         torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -136,20 +164,21 @@ def _resume(checkpoint: Checkpoint | None, model: nn.Module, optimizer: torch.op
     return run
 
 
-def _save(checkpoint: Checkpoint | None, run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _save(checkpoint: Checkpoint | None, run: Run, learner: Learner) -> None:
     if checkpoint is None:
         return
     cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save({"run": asdict(run), "rng": torch.get_rng_state(), "cuda_rng": cuda_rng, **states})
+    checkpoint.save(
+        {"run": asdict(run), "rng": torch.get_rng_state(), "cuda_rng": cuda_rng, "learner": learner.state()}
+    )
 
 
-def _progress(run: Run, settings: Train) -> "tqdm[Any]":
+def _progress(run: Run, steps: int) -> "tqdm[Any]":
     quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
-    return tqdm(initial=run.step, total=settings.steps, unit="step", disable=quiet, dynamic_ncols=True)
+    return tqdm(initial=run.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
 
 
 def _show(bar: "tqdm[Any]", run: Run, loss: float, batch: int) -> None:
-    psnr = f"val {run.history[-1]['val_psnr']:.2f} dB, " if run.history else ""
-    bar.set_postfix_str(f"loss {loss:.5f}, {psnr}{batch * run.step / run.seconds:.0f} images/s", refresh=False)
+    score = f"{run.score.replace('_', ' ')} {run.history[-1][run.score]:.2f}, " if run.history else ""
+    bar.set_postfix_str(f"loss {loss:.5f}, {score}{batch * run.step / run.seconds:.0f} images/s", refresh=False)
     bar.update(run.step - bar.n)

@@ -83,7 +83,9 @@ def _place(loc: tuple[int | str, ...], block: type[BaseModel]) -> tuple[str, typ
             annotation = field.annotation if field else None
         else:
             annotation = next(iter(get_args(annotation)[-1:]), None)
-        if isinstance(part, int) or not part.startswith(("constrained-", "function-", "tuple[", "float", "int")):
+        if isinstance(part, int) or not part.startswith(
+            ("constrained-", "function-", "tuple[", "float", "int", "[key]")
+        ):
             parts.append(str(part))
     return ".".join(parts), parent
 
