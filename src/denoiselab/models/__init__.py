@@ -48,6 +48,12 @@ def check(block: dict[str, Any], where: str) -> None:
     _config(_module(block.get("arch"), where), block, where)
 
 
+def outline(block: dict[str, Any]) -> nn.Module:
+    """The module of a checked block without memory for its weights: to ask for its attributes."""
+    with torch.device("meta"):
+        return build(block)
+
+
 def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
     """The architecture's `from_foreign`, if it has one."""
     return getattr(_module(arch, "model"), "from_foreign", None)

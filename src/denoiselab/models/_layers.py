@@ -101,7 +101,8 @@ class U(nn.Module):
         for stage, up, skip in zip(reversed(self.up_stages), reversed(self.ups), reversed(skips), strict=True):
             x = up(x)
             if guide is not None:
-                resized = F.interpolate(guide, skip.shape[-2:], mode="bilinear")  # exactly the guide at its own size
+                fits = self.training and guide.shape[-2:] == skip.shape[-2:]  # torch.export knows no sizes to compare
+                resized = guide if fits else F.interpolate(guide, skip.shape[-2:], mode="bilinear")
                 skip, guide = torch.cat((skip, resized), 1), None
             x = stage(torch.cat((x, skip), 1) if self.concatenates else x + skip)
         return x

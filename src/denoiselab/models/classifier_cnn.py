@@ -44,7 +44,10 @@ class ClassifierCNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes)."""
-        return self.head(F.adaptive_avg_pool2d(self.features(x)[-1], self.side).flatten(1))
+        last = self.features(x)[-1]
+        if not (self.training and last.shape[-2:] == (self.side, self.side)):  # its gradient on CUDA is not repeatable
+            last = F.adaptive_avg_pool2d(last, self.side)
+        return self.head(last.flatten(1))
 
 
 def build(config: Config) -> nn.Module:

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from denoiselab.models import unet
+from denoiselab.models import _unet
 from denoiselab.models._layers import on_multiple
 
 
-class Config(unet.Config):
+class Config(_unet.Config):
     widths: Annotated[list[PositiveInt], Field(min_length=2)]  # features a level, from full resolution down
     classes: int = Field(ge=2)
     guide_features: int = Field(default=32, ge=1)  # of the guide map
@@ -26,7 +26,7 @@ class Config(unet.Config):
     guidance: Literal["classifier", "shuffled", "zeroed", "oracle"]
 
 
-class GuidedUNet(unet.UNet):
+class GuidedUNet(_unet.UNet):
     def __init__(self, config: Config):
         super().__init__(config, config.guide_features)
         self.classes, self.guidance = config.classes, config.guidance
