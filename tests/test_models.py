@@ -165,8 +165,8 @@ def test_tiles_equal_the_whole_image(arch, sigma_255):
 def test_a_saved_model_loads_to_the_same_function(arch, tmp_path):
     alone = {"guidance": "oracle"} if arch == "guided_unet" else {}  # without a classifier
     model = built(arch, **alone)
-    weights = {name: model.state_dict() for name in model_store.WEIGHTS}
-    model_store.save(tmp_path, weights, {"architecture": BLOCKS[arch] | alone})
+    weights = {name: model.state_dict() for name in ("best_psnr", "best_ssim")}
+    model_store.save(tmp_path, weights, {"architecture": BLOCKS[arch] | alone, "adopted": None})
     x = noisy(1, 3, 21, 30)
     assert torch.equal(inference.forward(model_store.load(tmp_path), x, 25.0), inference.forward(model, x, 25.0))
 
@@ -174,7 +174,9 @@ def test_a_saved_model_loads_to_the_same_function(arch, tmp_path):
 def test_damaged_or_foreign_models_are_refused(tmp_path):
     model = built("dncnn")
     model_store.save(
-        tmp_path, {name: model.state_dict() for name in model_store.WEIGHTS}, {"architecture": BLOCKS["resunet"]}
+        tmp_path,
+        {name: model.state_dict() for name in ("best_psnr", "best_ssim")},
+        {"architecture": BLOCKS["resunet"], "adopted": None},
     )
     with pytest.raises(ValueError, match=r"best_psnr\.safetensors: cannot be loaded"):
         model_store.load(tmp_path)
@@ -182,7 +184,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"best_psnr\.safetensors: cannot be loaded"):
         model_store.load(tmp_path)
     (tmp_path / "model.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="not of format 1"):
+    with pytest.raises(ValueError, match="not of format 2"):
         model_store.load(tmp_path)
 
 

@@ -84,12 +84,27 @@ def read(root: Path, condition: str) -> Condition:
     return Condition(condition, protocol, index["spec"], index["sigma_255"], index["measured"])
 
 
-def validation(root: Path, patch_folder: Path, condition: str, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Clean (N, H, W, C) uint8 and noisy float32 validation patches, at most `limit` of them, evenly spread."""
+def spread(patch_folder: Path, limit: int | None) -> np.ndarray:
+    """Numbers of at most `limit` of the validation patches, evenly spread."""
+    total = len(patches.load(patch_folder, "val"))
+    return np.linspace(0, total - 1, total if limit is None else min(limit, total)).round().astype(int)
+
+
+def validation(root: Path, patch_folder: Path, condition: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clean (N, H, W, C) uint8 and noisy float32 of the validation patches with the numbers `chosen`."""
     clean, noisy = patches.load(patch_folder, "val"), np.load(root / condition / "val.npy", mmap_mode="r")
-    count = len(clean) if limit is None else min(limit, len(clean))
-    chosen = np.linspace(0, len(clean) - 1, count).round().astype(int)
     return clean[chosen], noisy[chosen]
+
+
+def draw_validation(
+    patch_folder: Path, chosen: np.ndarray, spec: NoiseSpec, seed: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Level (stated, else the RMS), clean and noisy as `validation`, for noise that is no stored condition."""
+    clean, places = patches.load(patch_folder, "val")[chosen], patches.index(patch_folder, "val")
+    keys = [seeding.generator(seed, places[n].id, spec.model_dump_json()) for n in chosen]
+    noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])
+    stated = noise.level(spec)
+    return 255 * metrics.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated, clean, noisy
 
 
 def test(raw: Path, root: Path, condition: str, channels: int) -> Iterator[TestImage]:
@@ -101,6 +116,24 @@ def test(raw: Path, root: Path, condition: str, channels: int) -> Iterator[TestI
             raise ValueError(f"{path}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
         clean = _read(raw / row.path, channels)
         yield TestImage(row.image, row.label, tuple(row.sets.split()), entry["draw"], clean, np.load(path))
+
+
+def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
+    """(sigma_255, image) for every level of evaluate.curve: crops of test images under the training's kind of noise.
+
+    Nothing where that is not Gaussian. Drawn here, from (seed, image id, level): the same pixels for every model.
+    """
+    settings, spec = params.evaluate.curve, params.noise.train
+    if not isinstance(spec, Gaussian):
+        return
+    rows = manifest.read(raw, "test")
+    chosen = np.linspace(0, len(rows) - 1, min(settings.images, len(rows))).round().astype(int)
+    for row in (rows[n] for n in chosen):
+        clean = images.middle(_read(raw / row.path, params.data.channels), settings.crop)
+        for level in settings.levels:
+            one = spec.model_copy(update={"sigma_255": level})
+            noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
+            yield level, TestImage(row.image, row.label, tuple(row.sets.split()), 0, clean, noisy)
 
 
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:

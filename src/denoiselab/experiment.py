@@ -1,111 +1,95 @@
-"""Train or calibrate one entry of params.models and write its weights, history and cost."""
+"""Train or calibrate one entry of params.models and write its weights, history, pictures and cost."""
 
-import hashlib
-import json
 import sys
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import batches, devices, files, foreign, model_store, models, patches, paths, seeding, training
+from denoiselab import (
+    batches,
+    devices,
+    files,
+    foreign,
+    images,
+    losses,
+    model_store,
+    models,
+    patches,
+    paths,
+    seeding,
+    training,
+    vgg,
+)
 from denoiselab.calibration import calibrate
 from denoiselab.checkpoint import Checkpoint
-from denoiselab.config import Entry, Params, Train
-from denoiselab.validation import Validation
-
-UNHASHED = ("denoiselab.tracking",)  # cannot change a weight
-LATER = ("albumentation",)  # modules that are only imported when they are needed
-LIBRARIES = ("torch", "numpy", "opencv-python-headless", "albumentations")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One training, resolved: everything that decides its result."""
-
-    name: str
-    entry: Entry
-    settings: Train
-    params: Params
-    device: torch.device
-    data_sha256: str  # of the patches and the noisy validation patches
-    code_sha256: str  # of the modules that train it
-
-    def card(self) -> dict[str, Any]:
-        """What model.json says of how the model was made."""
-        origin = {"weights": self.entry.weights, "sha256": self.entry.sha256} if self.entry.weights else None
-        return {
-            "name": self.name,
-            "architecture": self.entry.architecture(),
-            "imported": origin,
-            "train": self.settings.model_dump(mode="json"),
-            "noise": self.params.noise.model_dump(mode="json"),
-            "augment": self.params.augment.model_dump(mode="json"),
-            "patches": self.params.patches.model_dump(mode="json"),
-            "seed": self.params.seed,
-            "data_sha256": self.data_sha256,
-        }
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the training: its card, the code that runs it, and what else rounding depends on."""
-        machine = [*map(version, LIBRARIES), self.device.type, torch.get_num_threads()]
-        return hashlib.sha256(
-            json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
-        ).hexdigest()[:24]
-
-
-def plan(params: Params, name: str) -> Plan:
-    """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
-    for other, entry in params.models.items():
-        models.check(entry.architecture(), where=f"models.{other}")
-        channels = entry.architecture().get("channels")
-        if channels != params.data.channels:
-            raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
-    settings = params.training(name)
-    device = devices.choose(settings.device)
-    data = files.sha256(paths.PATCHES) + "".join(files.sha256(p) for p in sorted(paths.NOISY.glob("*/val.npy")))
-    digest = hashlib.sha256(data.encode()).hexdigest()
-    entry = params.entry(name)
-    return Plan(name, entry, settings, params, device, digest, _code(entry.arch))
-
-
-def _code(arch: str) -> str:
-    """sha256 of the project's modules that are loaded or may be later, other architectures and tracking aside."""
-    own, others = f"denoiselab.models.{arch}", "denoiselab.models."
-    loaded = {name: module.__file__ for name, module in list(sys.modules.items()) if name.startswith("denoiselab")}
-    loaded |= {f"denoiselab.{name}": str(Path(__file__).with_name(f"{name}.py")) for name in LATER}
-    used = {n: f for n, f in loaded.items() if f and n not in UNHASHED and (n == own or not n.startswith(others))}
-    return hashlib.sha256(json.dumps({n: files.sha256(Path(used[n])) for n in sorted(used)}).encode()).hexdigest()
+from denoiselab.config.train import OwnClassifier, Vgg16
+from denoiselab.planning import Plan
+from denoiselab.validation import Accuracy, Validation
 
 
 def run(plan: Plan, log: training.Log) -> None:
-    """Train or calibrate as planned and write models/<name>/, its history and its cost."""
+    """Train or calibrate as planned and write models/<name>/, its history, pictures and cost."""
     print(f"{plan.name}: on {devices.describe(plan.device)}", file=sys.stderr)
-    devices.prepare(plan.device)
-    torch.manual_seed(seeding.key(plan.params.seed, "init"))
-    model = models.build(plan.entry.architecture(), where=f"models.{plan.name}")
-    validate = Validation(paths.NOISY, paths.PATCHES, plan.settings.val_patches, plan.device)
+    model, validate = _prepared(plan)
     if model_store.parameters(model) and not plan.entry.weights:
         result = _train(plan, model, validate, log)
     else:
-        if plan.entry.weights:
-            _import(plan, model)
         result = _calibrate(plan, model, validate)
         for row in result.history:
             log(int(row["step"]), row)
     _write(plan, model, result)
+    _write_pictures(plan, validate, result)
+
+
+def train(plan: Plan, log: training.Log) -> training.Run:
+    """Train as planned and write nothing but checkpoints: for a search."""
+    model, validate = _prepared(plan)
+    return _train(plan, model, validate, log)
+
+
+def _prepared(plan: Plan) -> tuple[nn.Module, Validation]:
+    devices.prepare(plan.device)
+    return _start(plan), _validation(plan)
+
+
+def _start(plan: Plan) -> nn.Module:
+    """The model as training finds it: fresh, imported, with another entry's weights, or around another's model."""
+    torch.manual_seed(seeding.key(plan.params.seed, "init"))
+    model = models.build(plan.entry.architecture(), where=f"models.{plan.name}")
+    models.initialise(model, plan.entry.init)
+    if plan.entry.weights:
+        file = _obtain(plan.name, plan.entry.weights, plan.entry.sha256)
+        foreign.load(model, plan.entry.arch, file)
+    if plan.entry.init_from:
+        try:
+            model.load_state_dict(model_store.load(Path(plan.entry.init_from)).state_dict())
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"models.{plan.name}.init_from: its weights do not fit this model: {reason}") from None
+    elif getattr(model, "adopts", False):
+        if not plan.needed:
+            raise ValueError(f"models.{plan.name}.needs: must name the classifier that guides it, models/<name>")
+        if plan.needed["classes"] != plan.classes:
+            raise ValueError(f"models.{plan.name}.needs: {plan.entry.needs} was trained on other classes")
+        model.adopt(model_store.load(Path(plan.entry.needs)))  # type: ignore[operator]
+    return model.to(plan.device)
+
+
+def _validation(plan: Plan) -> Validation:
+    kind = Accuracy if plan.task == "classify" else Validation
+    labels = _numbers(plan, "val")
+    own = (plan.noise, plan.params.seed) if plan.entry.noise else None
+    return kind(paths.NOISY, paths.PATCHES, plan.settings.val_patches, plan.device, labels=labels, own=own)
 
 
 def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
-    settings = plan.settings
-    pairs = patches.load(paths.PATCHES, "train"), patches.load_noisy(paths.PATCHES, "train")
-    params = plan.params
-    source = batches.build(*pairs, settings.batch, settings.crop, params.augment, params.seed, plan.device)
+    settings, params = plan.settings, plan.params
+    stock = _stock(plan)
+    source = batches.build(stock, settings.batch, settings.crop, params.augment, params.seed, plan.device)
     checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint)
     with checkpoint.held():
         return training.fit(
@@ -113,22 +97,57 @@ def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log
             source,
             validate,
             settings,
-            params.noise.train,
+            plan.noise,
+            _objective(plan),
             device=plan.device,
             checkpoint=checkpoint,
             log=log,
         )
 
 
-def _import(plan: Plan, model: nn.Module) -> None:
-    """Foreign weights into the model, by DENOISELAB_MIRROR, path or address, and only if their sha256 is the stated."""
+def _stock(plan: Plan) -> batches.Stock:
+    """The training patches, with their classes where the data have any."""
+    clean, noisy = patches.load(paths.PATCHES, "train"), patches.load_noisy(paths.PATCHES, "train")
+    return batches.Stock(clean, noisy, _numbers(plan, "train"))
+
+
+def _numbers(plan: Plan, split: str) -> np.ndarray | None:
+    """The class of every patch as a number (N,) int64, for a model that is about classes; None for any other.
+
+    ValueError names a class that the training patches do not have.
+    """
+    if "classes" not in plan.entry.architecture():
+        return None
+    number = {label: n for n, label in enumerate(plan.classes)}
+    labels = patches.labels(paths.PATCHES, split)
+    if unknown := sorted({*labels} - {*number}):
+        raise ValueError(f"models.{plan.name}: {split} patches of a class that training lacks: {', '.join(unknown)}")
+    return np.array([number[label] for label in labels])
+
+
+def _objective(plan: Plan) -> training.Objective:
+    """Cross-entropy for classifiers, the loss of the settings for all others."""
+    if plan.task == "classify":
+        return lambda output, batch: F.cross_entropy(output, batch.labels)  # type: ignore[arg-type]
+    loss = losses.build(plan.settings.loss, _features(plan))
+    return lambda output, batch: loss(output, batch.clean)
+
+
+def _features(plan: Plan) -> nn.Module | None:
+    """The net of the perceptual loss."""
+    match plan.settings.perceptual:
+        case Vgg16(weights=weights, sha256=sha256):
+            return vgg.load(_obtain("vgg16", weights, sha256)).to(plan.device)
+        case OwnClassifier(model=folder):
+            return model_store.load(Path(folder)).to(plan.device)
+    return None
+
+
+def _obtain(name: str, address: str, sha256: str | None) -> Path:
+    """A weights file, by DENOISELAB_MIRROR, path or address, and only if its sha256 is the stated."""
     from denoiselab.data.download import obtain
 
-    entry = plan.entry
-    assert entry.weights
-    file = obtain(plan.name, entry.weights, sha256=entry.sha256, folder=paths.downloads(), root=paths.shared_root())
-    foreign.load(model, entry.arch, file)
-    model.to(plan.device)
+    return obtain(name, address, sha256=sha256, folder=paths.downloads(), root=paths.shared_root())
 
 
 def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.Run:
@@ -137,25 +156,39 @@ def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.R
     history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
     scores = validate(model)
     history.append({"step": len(history), **{f"val_{name}": value for name, value in scores.items()}})
-    best = {
-        name: {"value": value, "step": len(history) - 1, "weights": model.state_dict()}
-        for name, value in scores.items()
-    }
-    return training.Run(len(history), time.perf_counter() - started, history, best)
+    step = len(history) - 1
+    best = {name: {"value": value, "step": step, "weights": model.state_dict()} for name, value in scores.items()}
+    result = training.Run(len(history), time.perf_counter() - started, history, best)
+    if (picture := validate.picture(model)) is not None:
+        result.pictures["last"] = (step, picture)
+    return result
 
 
 def _write(plan: Plan, model: nn.Module, result: training.Run) -> None:
     best = {name: {"step": kept["step"], f"val_{name}": kept["value"]} for name, kept in result.best.items()}
-    card = plan.card() | {
+    trained = model_store.parameters(model) > 0 and not plan.entry.weights
+    outcome = {
         "parameters": model_store.parameters(model),
         "steps": 0 if plan.entry.weights else result.step,
+        "best": best,
     }
-    card |= {"best": best}
     weights = {f"best_{name}": kept["weights"] for name, kept in result.best.items()}
-    model_store.save(paths.model(plan.name), weights, card)
+    model_store.save(paths.model(plan.name), weights, plan.card() | outcome)
     columns = list(dict.fromkeys(key for row in result.history for key in row))
     files.write_csv(paths.history(plan.name), columns, result.history)
-    trained = model_store.parameters(model) > 0 and not plan.entry.weights
     rate = result.step * plan.settings.batch / max(result.seconds, 1e-9) if trained else None
     cost = {"seconds": result.seconds, "images_per_second": rate, "device": devices.describe(plan.device)}
     files.write_json(paths.training_cost(plan.name), cost)
+
+
+def _write_pictures(plan: Plan, validate: Validation, result: training.Run) -> None:
+    """Validation patches, a row each: noisy, restored after the first, middle and last validation, clean."""
+    folder = paths.progress(plan.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not result.pictures:
+        return
+    noisy, clean = validate.inputs()
+    moments = {name: result.pictures[name] for name in training.MOMENTS if name in result.pictures}
+    columns = [noisy, *(pixels for _, pixels in moments.values()), clean]
+    images.write_png(folder / "patches.png", torch.cat([torch.cat([*c], dim=0) for c in columns], dim=1).numpy())
+    files.write_json(folder / "steps.json", {name: step for name, (step, _) in moments.items()})

@@ -37,6 +37,12 @@ def gray(rgb: np.ndarray) -> np.ndarray:
     return np.round(rgb @ GRAY_WEIGHTS).astype(np.uint8)
 
 
+def middle(image: np.ndarray, size: int) -> np.ndarray:
+    """The square of `size` pixels in the middle, or what there is of it."""
+    y, x = (max(0, (side - size) // 2) for side in image.shape[:2])
+    return image[y : y + size, x : x + size]
+
+
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Write uint8 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)

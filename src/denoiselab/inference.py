@@ -9,9 +9,19 @@ from denoiselab.estimation import estimate_sigma_255
 GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
 
 
-def forward(model: nn.Module, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
-    """A batch (N, C, H, W) through the model, told the noise level where it takes one."""
-    return model(noisy, sigma_255) if getattr(model, "noise_aware", False) else model(noisy)
+def forward(
+    model: nn.Module,
+    noisy: torch.Tensor,
+    sigma_255: float | torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """A batch (N, C, H, W) through the model, told the noise level (one, or (N,)) or the labels (N,) if it takes them.
+
+    None: the model estimates the level itself, or does without the label.
+    """
+    if getattr(model, "noise_aware", False):
+        return model(noisy, sigma_255)
+    return model(noisy, labels) if getattr(model, "label_aware", False) else model(noisy)
 
 
 @torch.inference_mode()
@@ -21,6 +31,7 @@ def restore(
     *,
     device: torch.device,
     sigma_255: float | torch.Tensor | None = None,
+    label: int | None = None,
     tile: int | None = None,
 ) -> np.ndarray:
     """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
@@ -32,7 +43,7 @@ def restore(
     planar = torch.from_numpy(np.ascontiguousarray(noisy)).permute(2, 0, 1)[None].to(device)
     reach = getattr(model, "reach", None)
     if tile is None or reach is None or max(planar.shape[-2:]) <= tile:
-        restored = forward(model, planar, sigma_255)
+        restored = forward(model, planar, sigma_255, None if label is None else torch.tensor([label], device=device))
     else:
         if sigma_255 is None and getattr(model, "noise_aware", False):
             sigma_255 = estimate_sigma_255(planar)  # of the whole image, not of each tile

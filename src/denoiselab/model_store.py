@@ -1,4 +1,5 @@
-"""A trained model on disk: models/<name>/ with best_psnr.safetensors, best_ssim.safetensors and model.json."""
+"""A trained model on disk: models/<name>/ with best_<score>.safetensors for every score (PSNR and SSIM, or a
+classifier's accuracy) and model.json."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from torch import nn
 
 from denoiselab import files, models
 
-FORMAT = 1  # of model.json
-WEIGHTS = ("best_psnr", "best_ssim")
+FORMAT = 2  # of model.json
 
 
 def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[str, Any]) -> None:
-    """Write the two sets of weights and the card: `architecture` as models.build() takes it, and how it was trained."""
+    """Write the sets of weights, the first of which is the default, and the card.
+
+    The card holds `architecture` as models.build() takes it, `adopted` (that of a model it has inside, or None), and
+    how it was trained.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in WEIGHTS:
+    for name, tensors in weights.items():
         with files.replacing(folder / f"{name}.safetensors") as temporary:
-            temporary.write_bytes(serialize({k: v.contiguous() for k, v in weights[name].items()}))
-    files.write_json(folder / "model.json", {"format": FORMAT, **card})
+            temporary.write_bytes(serialize({k: v.contiguous() for k, v in tensors.items()}))
+    files.write_json(folder / "model.json", {"format": FORMAT, "weights": list(weights), **card})
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -32,12 +36,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load(folder: Path, weights: str = "best_psnr") -> nn.Module:
-    """The trained module in eval mode, on the CPU. ValueError names a file that is missing or does not fit."""
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights: {weights!r} is unknown; allowed: {', '.join(WEIGHTS)}")
-    model = models.build(read_card(folder)["architecture"], where=str(folder))
-    path = folder / f"{weights}.safetensors"
+def load(folder: Path, weights: str | None = None) -> nn.Module:
+    """The trained module in eval mode, on the CPU: `weights` such as best_ssim; None: those of the best PSNR, or
+    accuracy. ValueError names a file that is missing or does not fit."""
+    card = read_card(folder)
+    if weights is not None and weights not in card["weights"]:
+        raise ValueError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
+    model = models.build(card["architecture"], where=str(folder))
+    if card["adopted"]:
+        model.adopt(models.build(card["adopted"], where=str(folder)))  # type: ignore[operator]
+    path = folder / f"{weights or card['weights'][0]}.safetensors"
     try:
         tensors = load_file(path)
         for name, buffer in list(model.named_buffers()):
@@ -52,5 +60,5 @@ def load(folder: Path, weights: str = "best_psnr") -> nn.Module:
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Number of trainable parameters; those of an adopted, frozen model do not count."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

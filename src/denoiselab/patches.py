@@ -60,6 +60,11 @@ def index(folder: Path, split: str) -> list[Place]:
     return [_place(**row) for row in files.read_csv(folder / "index.csv") if row["split"] == split]
 
 
+def labels(folder: Path, split: str) -> list[str]:
+    """The class of every patch of `load`, empty where the data have none."""
+    return [place.label for place in index(folder, split)]
+
+
 def load(folder: Path, split: str) -> np.ndarray:
     """All patches of a split, (N, H, W, C) uint8; memory-mapped where they are one shard."""
     return _load(folder, f"{split}-*.npy")

@@ -27,6 +27,11 @@ def history(name: str) -> Path:
     return Path("reports/train") / f"{name}.csv"
 
 
+def progress(name: str) -> Path:
+    """Pictures of validation patches as training went on."""
+    return Path("reports/progress") / name
+
+
 def training_cost(name: str) -> Path:
     """Measured training time; apart from the rest because it differs from run to run."""
     return Path("reports/cost/train") / f"{name}.json"
@@ -45,6 +50,16 @@ def samples(name: str) -> Path:
 def inference_cost(name: str) -> Path:
     """Measured inference time; apart from the rest because it differs from run to run."""
     return Path("reports/cost/evaluate") / f"{name}.json"
+
+
+def tuned(name: str) -> Path:
+    """The winner of a model's search, as a block that composes params.yaml."""
+    return Path("conf/model") / f"{name}_tuned.yaml"
+
+
+def tuning() -> Path:
+    """Pages of the searches."""
+    return Path("reports/tune")
 
 
 def shared_root() -> Path:

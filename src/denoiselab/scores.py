@@ -1,6 +1,7 @@
-"""per_image.csv and metrics.json: the scores of a model, a row an image and condition, and their means."""
+"""per_image.csv, curve.csv and metrics.json: the scores of a model, a row an image and condition, and their means."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
@@ -10,8 +11,8 @@ from denoiselab import files
 
 
 @dataclass(frozen=True)
-class Score:
-    """A row of per_image.csv. `psnr` is in dB and inf for identical images, `mse` a share of the squared range."""
+class Tested:
+    """What a row of per_image.csv is about."""
 
     model: str
     condition: str
@@ -22,23 +23,41 @@ class Score:
     label: str
     draw: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Score(Tested):
+    """A restored image. `psnr` is in dB and inf for identical images, `mse` a share of the squared range."""
+
     psnr: float
     ssim: float
     mse: float
 
 
-def write(path: Path, scores: list[Score]) -> None:
-    """Write per_image.csv."""
-    files.write_csv(path, [f.name for f in fields(Score)], map(asdict, scores))
+@dataclass(frozen=True)
+class Prediction(Tested):
+    """A classified image."""
+
+    predicted: str
 
 
-def read(path: Path) -> list[Score]:
-    """The rows of a per_image.csv. ValueError names a file that is missing."""
-    return [_score(**row) for row in files.read_csv(path)]
+@dataclass(frozen=True)
+class LevelScore:
+    """A row of curve.csv: an image at one noise level."""
+
+    model: str
+    sigma_255: float
+    image: str
+    psnr: float
+    ssim: float
 
 
-def _score(*, draw: str, seed: str, psnr: str, ssim: str, mse: str, **texts: str) -> Score:
-    return Score(**texts, draw=int(draw), seed=int(seed), psnr=float(psnr), ssim=float(ssim), mse=float(mse))
+Row = type[Score] | type[Prediction] | type[LevelScore]
+
+
+def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
+    """Write rows of a kind; without any the file has its header alone."""
+    files.write_csv(path, [f.name for f in fields(kind)], map(asdict, rows))
 
 
 def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
@@ -47,13 +66,7 @@ def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
     A PSNR of inf is left out of its mean and counted.
     """
     result: dict[str, Any] = {"parameters": parameters}
-    groups: dict[str, list[Score]] = {}
-    sets = {name for score in scores for name in score.sets.split()}
-    for score in scores:
-        groups.setdefault(score.condition, []).append(score)
-        for name in score.sets.split() if len(sets) > 1 else []:
-            groups.setdefault(f"{name}/{score.condition}", []).append(score)
-    for key, rows in groups.items():
+    for key, rows in _groups(scores).items():
         finite = [row.psnr for row in rows if math.isfinite(row.psnr)]
         means = {
             "psnr": fmean(finite) if finite else None,
@@ -63,3 +76,22 @@ def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
         images = len({row.image for row in rows})
         result[key] = {**means, "images": images, "identical": len(rows) - len(finite)}
     return result
+
+
+def summarise_predictions(rows: list[Prediction], parameters: int) -> dict[str, Any]:
+    """Accuracy by condition and, where there are several test sets, by set/condition."""
+    result: dict[str, Any] = {"parameters": parameters}
+    for key, group in _groups(rows).items():
+        accuracy = fmean(row.predicted == row.label for row in group)
+        result[key] = {"accuracy": accuracy, "images": len({row.image for row in group})}
+    return result
+
+
+def _groups(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {}
+    sets = {name for row in rows for name in row.sets.split()}
+    for row in rows:
+        groups.setdefault(row.condition, []).append(row)
+        for name in row.sets.split() if len(sets) > 1 else []:
+            groups.setdefault(f"{name}/{row.condition}", []).append(row)
+    return groups

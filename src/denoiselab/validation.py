@@ -1,45 +1,123 @@
-"""Scores on the stored validation patches: what chooses weights and calibrates strengths. Never the test images."""
+"""Scores on the validation patches: what chooses weights and calibrates strengths. Never the test images."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from denoiselab import conditions, inference, metrics
+from denoiselab.config.noise import NoiseSpec
 
 BATCH_PIXELS = 2**19  # in one forward pass
 HIGHEST_PSNR = 100.0  # dB; that of a patch that comes out exactly, which would be infinite
+PICTURES = 4  # patches in the pictures of a training
+
+
+class Part(NamedTuple):
+    """Validation patches under one noise."""
+
+    level: float  # of the noise, in 8-bit units
+    clean: torch.Tensor  # (N, C, H, W) float32 in [0, 1]
+    noisy: torch.Tensor
+    labels: torch.Tensor | None  # (N,) int64
 
 
 class Validation:
-    """Mean PSNR and SSIM over the validation patches of every stored condition."""
+    """Mean PSNR and SSIM over the validation patches of every stored condition, or of a noise of the model's own."""
 
-    def __init__(self, noisy_root: Path, patch_folder: Path, limit: int | None, device: torch.device):
-        self.sets = []
-        for name in conditions.names(noisy_root):
-            pair = conditions.validation(noisy_root, patch_folder, name, limit)
-            clean, noisy = (torch.from_numpy(array).permute(0, 3, 1, 2).contiguous() for array in pair)
-            level = conditions.read(noisy_root, name).sigma_255
-            self.sets.append((level, clean.to(device).float().div(255), noisy.to(device)))
+    def __init__(
+        self,
+        noisy_root: Path,
+        patch_folder: Path,
+        limit: int | None,
+        device: torch.device,
+        *,
+        labels: np.ndarray | None = None,
+        own: tuple[NoiseSpec, int] | None = None,
+    ):
+        """`labels` (N,) of all validation patches; `own`: noise and seed, drawn here in place of the conditions'."""
+        names = conditions.names(noisy_root)
+        chosen = conditions.spread(patch_folder, limit)
+        classes = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
+
+        def part(level: float, clean: np.ndarray, noisy: np.ndarray) -> Part:
+            planar = [torch.from_numpy(a).permute(0, 3, 1, 2).contiguous().to(device) for a in (clean, noisy)]
+            return Part(level, planar[0].float().div(255), planar[1], classes)
+
+        if own:
+            self.parts = [part(*conditions.draw_validation(patch_folder, chosen, *own))]
+        else:
+            stored = (conditions.validation(noisy_root, patch_folder, name, chosen) for name in names)
+            levels = (conditions.read(noisy_root, name).sigma_255 for name in names)
+            self.parts = [part(level, *pair) for level, pair in zip(levels, stored, strict=True)]
 
     @property
     def levels(self) -> list[float]:
         """The noise levels of the conditions, each once, in 8-bit units."""
-        return list(dict.fromkeys(level for level, _, _ in self.sets))
+        return list(dict.fromkeys(part.level for part in self.parts))
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
         """{"psnr", "ssim"} of the outputs clamped to [0, 1], over all conditions or those of the level `only`."""
-        model.eval()
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
-        for level, clean, noisy in self.sets:
-            if only is not None and level != only:
-                continue
-            batch = max(1, BATCH_PIXELS // (clean.shape[-1] * clean.shape[-2]))
-            for start in range(0, len(clean), batch):
-                target = clean[start : start + batch]
-                restored = inference.forward(model, noisy[start : start + batch], level).clamp(0, 1)
-                scores["psnr"].append(metrics.batch_psnr(target, restored).clamp(max=HIGHEST_PSNR))
-                scores["ssim"].append(metrics.batch_ssim(target, restored))
+        for part in self._outputs(model, only):
+            restored = part.output.clamp(0, 1)
+            scores["psnr"].append(metrics.batch_psnr(part.clean, restored).clamp(max=HIGHEST_PSNR))
+            scores["ssim"].append(metrics.batch_ssim(part.clean, restored))
         return {name: torch.cat(values).mean().item() for name, values in scores.items()}
+
+    @torch.inference_mode()
+    def picture(self, model: nn.Module) -> torch.Tensor | None:
+        """The first patches restored, (N, H, W, C) uint8."""
+        first = self.parts[0]
+        few = Part(first.level, *(None if t is None else t[:PICTURES] for t in first[1:]))  # type: ignore[arg-type]
+        return _pixels(inference.forward(model.eval(), few.noisy, few.level, few.labels))
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(noisy, clean) of `picture`'s patches, (N, H, W, C) uint8."""
+        return _pixels(self.parts[0].noisy[:PICTURES]), _pixels(self.parts[0].clean[:PICTURES])
+
+    def _outputs(self, model: nn.Module, only: float | None = None) -> Iterator["_Output"]:
+        model.eval()
+        for part in self.parts:
+            if only is not None and part.level != only:
+                continue
+            size = max(1, BATCH_PIXELS // (part.clean.shape[-1] * part.clean.shape[-2]))
+            for start in range(0, len(part.clean), size):
+                clean, noisy = (t[start : start + size] for t in (part.clean, part.noisy))
+                labels = None if part.labels is None else part.labels[start : start + size]
+                yield _Output(clean, labels, inference.forward(model, noisy, part.level, labels))
+
+
+class Accuracy(Validation):
+    """Share of the validation patches that a classifier puts into their class, and its cross-entropy."""
+
+    @torch.inference_mode()
+    def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
+        """{"accuracy", "log_likelihood"}: of the right class, natural logarithm, mean."""
+        right, likelihood = [], []
+        for part in self._outputs(model, only):
+            assert part.labels is not None
+            right.append((part.output.argmax(1) == part.labels).double())
+            likelihood.append(-F.cross_entropy(part.output.double(), part.labels, reduction="none"))
+        return {"accuracy": torch.cat(right).mean().item(), "log_likelihood": torch.cat(likelihood).mean().item()}
+
+    def picture(self, model: nn.Module) -> torch.Tensor | None:
+        """None: a classifier makes none."""
+        return None
+
+
+class _Output(NamedTuple):
+    clean: torch.Tensor
+    labels: torch.Tensor | None
+    output: torch.Tensor
+
+
+def _pixels(images: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) float to (N, H, W, C) uint8, on the CPU."""
+    return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu()

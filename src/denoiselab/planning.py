@@ -1,0 +1,121 @@
+"""What decides a training's result, resolved from params.yaml and the files it starts from."""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from denoiselab import devices, files, model_store, models, patches, paths
+from denoiselab.config import Entry, Params, Train
+from denoiselab.config.noise import NoiseSpec
+
+UNHASHED = "denoiselab.tracking"  # cannot change a weight
+LATER = ("albumentation",)  # modules that are only imported when they are needed
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "albumentations")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, resolved: everything that decides its result."""
+
+    name: str
+    entry: Entry
+    settings: Train
+    params: Params
+    device: torch.device
+    needed: dict[str, Any] | None  # the card of the model it builds on
+    classes: list[str]  # of the data, in order; empty where they have none
+    data_sha256: str  # of the patches, the noisy validation patches, and the model it builds on
+    code_sha256: str  # of the modules that train it
+
+    @property
+    def noise(self) -> NoiseSpec:
+        return self.params.training_noise(self.name)
+
+    @property
+    def task(self) -> str:
+        """restore, or classify."""
+        return getattr(self._outline, "task", "restore")
+
+    @cached_property
+    def _outline(self) -> torch.nn.Module:
+        return models.outline(self.entry.architecture())
+
+    def card(self) -> dict[str, Any]:
+        """What model.json says of how the model was made."""
+        origin = {"weights": self.entry.weights, "sha256": self.entry.sha256} if self.entry.weights else None
+        return {
+            "name": self.name,
+            "architecture": self.entry.architecture(),
+            "task": self.task,
+            "init": self.entry.init,
+            "imported": origin,
+            "init_from": self.entry.init_from,
+            "adopted": self.needed["architecture"] if self.needed and getattr(self._outline, "adopts", False) else None,
+            "classes": self.classes,
+            "train": self.settings.model_dump(mode="json"),
+            "noise": self.params.noise.model_dump(mode="json") | {"train": self.noise.model_dump(mode="json")},
+            "augment": self.params.augment.model_dump(mode="json"),
+            "patches": self.params.patches.model_dump(mode="json"),
+            "seed": self.params.seed,
+            "data_sha256": self.data_sha256,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the training: its card, the code that runs it, and what else rounding depends on."""
+        machine = [*map(version, LIBRARIES), self.device.type, torch.get_num_threads()]
+        return hashlib.sha256(
+            json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
+        ).hexdigest()[:24]
+
+
+def plan(params: Params, name: str) -> Plan:
+    """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
+    for other, entry in params.models.items():
+        models.check(entry.architecture(), where=f"models.{other}")
+        channels = entry.architecture().get("channels")
+        if channels != params.data.channels:
+            raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
+    settings, entry = params.training(name), params.entry(name)
+    device = devices.choose(settings.device)
+    needed = model_store.read_card(Path(entry.needs)) if entry.needs.startswith("models/") else None
+    sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy")), *([Path(entry.needs)] if needed else [])]
+    digest = hashlib.sha256("".join(map(files.sha256, sources)).encode()).hexdigest()
+    archs = {entry.arch} | ({needed["architecture"]["arch"]} if needed else set())
+    resolved = Plan(name, entry, settings, params, device, needed, _classes(), digest, _code(archs))
+    _check_classes(resolved)
+    return resolved
+
+
+def _classes() -> list[str]:
+    """The classes of the training patches; none where some have no class."""
+    labels = {*patches.labels(paths.PATCHES, "train")}
+    return [] if "" in labels else sorted(labels)
+
+
+def _check_classes(plan: Plan) -> None:
+    """ValueError where a model is about other classes than the data have."""
+    wanted = plan.entry.architecture().get("classes")
+    if wanted is not None and wanted != len(plan.classes):
+        there = f"{len(plan.classes)} classes" if plan.classes else "no classes"
+        raise ValueError(f"models.{plan.name}.classes: {wanted}, but the training patches of the data have {there}")
+
+
+def _code(archs: set[str]) -> str:
+    """sha256 of the project's modules that are loaded or may be later, other architectures and tracking aside."""
+    root = Path(__file__).parent
+    loaded = {name: module.__file__ for name, module in list(sys.modules.items()) if name.startswith("denoiselab")}
+    loaded |= {f"denoiselab.{name}": str(root / f"{name}.py") for name in LATER}
+    loaded |= {f"denoiselab.models.{arch}": str(root / "models" / f"{arch}.py") for arch in archs}
+    others = {f"denoiselab.models.{arch}" for arch in models.known()} - {f"denoiselab.models.{arch}" for arch in archs}
+    used = {
+        name: file for name, file in loaded.items() if file and name not in others and not name.startswith(UNHASHED)
+    }
+    return hashlib.sha256(json.dumps({n: files.sha256(Path(used[n])) for n in sorted(used)}).encode()).hexdigest()
