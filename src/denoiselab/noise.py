@@ -109,8 +109,17 @@ def multiplicative(clean: torch.Tensor, generator: torch.Generator, spec: Multip
 
 def downscale(clean: torch.Tensor, generator: torch.Generator, spec: Downscale) -> torch.Tensor:
     """Down by factor with area or antialiased bicubic interpolation, up with bicubic."""
+    if not isinstance(spec.factor, tuple):
+        return _through(clean, spec.factor, spec)
+    low, high = spec.factor
+    factors = torch.randint(low, high + 1, (len(clean),), generator=generator, device=clean.device).tolist()
+    return torch.cat([_through(image[None], factor, spec) for image, factor in zip(clean, factors, strict=True)])
+
+
+def _through(clean: torch.Tensor, factor: int, spec: Downscale) -> torch.Tensor:
+    """Images down by `factor` and up again."""
     height, width = clean.shape[-2:]
-    size = [math.ceil(height / spec.factor), math.ceil(width / spec.factor)]
+    size = [math.ceil(height / factor), math.ceil(width / factor)]
     if spec.method == "area":
         small = F.interpolate(clean, size, mode="area")
     else:

@@ -24,6 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must not be 0 in a test
 Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[int, Field(ge=2, le=16)]
 Quality = Annotated[int, Field(ge=1, le=100)]
 Ordered = AfterValidator(_ordered)
 
@@ -160,8 +161,10 @@ class Multiplicative(Clipping):
 class Downscale(Spec):
     """Reduced by `factor` with `method`, then brought back to size (bicubic): for super-resolution."""
 
+    LEVELS = ("factor",)
+
     kind: Literal["downscale"]
-    factor: int = Field(ge=2, le=16)
+    factor: Annotated[Factor | tuple[Factor, Factor], Ordered]  # a whole number; of a range each is as likely
     method: Literal["area", "bicubic"]
 
 
