@@ -9,6 +9,9 @@ from denoiselab import files, model_store, models, paths, tracking
 CARD = {
     "name": "small",
     "architecture": {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False},
+    "task": "restore",
+    "adopted": None,
+    "classes": [],
     "train": {"lr": 0.1},
     "noise": {"name": "gaussian25"},
     "data_sha256": "0",
@@ -26,7 +29,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     torch.manual_seed(0)
     model = models.build(CARD["architecture"])
-    model_store.save(paths.model("small"), {name: model.state_dict() for name in model_store.WEIGHTS}, CARD)
+    model_store.save(paths.model("small"), {name: model.state_dict() for name in ("best_psnr", "best_ssim")}, CARD)
     files.write_csv(paths.history("small"), ["step", "loss", "val_psnr"], [{"step": 5, "loss": 0.5, "val_psnr": 20.0}])
     return tmp_path
 
@@ -68,7 +71,7 @@ def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
 
 
 def test_a_store_that_is_down_does_not_stop_a_training(root, monkeypatch, capsys):
-    monkeypatch.setattr(tracking, "ATTEMPTS", 2)
+    monkeypatch.setattr(tracking.worker, "ATTEMPTS", 2)
     with monkeypatch.context() as down:
         down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
         down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

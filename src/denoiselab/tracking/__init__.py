@@ -1,0 +1,117 @@
+"""MLflow, and nothing but MLflow: the only package that imports it.
+
+Every call to the store is made by one background thread, so that a store that is slow, locked or down
+never holds up a training. After a fault the run is logged by the evaluate stage, from the files.
+"""
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from denoiselab import files, model_store, paths
+from denoiselab.tracking import content, runs
+from denoiselab.tracking.worker import Worker
+
+PARENT_S = 60  # how long a trial waits for the run of its search
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+@contextmanager
+def training(name: str, card: dict[str, Any], fingerprint: str, parent: Future[str] | None = None) -> Iterator[Log]:
+    """A run for one training; yields log(step, values). A training that goes on after a kill goes on in its run.
+
+    Any exception marks the run FAILED (or as its attribute `run_status` says), an interrupt or SIGTERM marks it KILLED;
+    both are raised again. With a `parent`, the run of a search, it is one of its trials, which keep no weights.
+    """
+    worker = Worker()
+    run: dict[str, str] = {}
+    logged: set[int] = set()  # steps that a killed training's run has already
+    worker.do(lambda: run.update(id=runs.start(name, card, fingerprint, parent.result(PARENT_S) if parent else None)))
+    worker.do(lambda: logged.update(content.steps(run["id"])))
+    status = "FAILED"
+    previous = signal.signal(signal.SIGTERM, _raise_exit)
+    try:
+        yield lambda step, values: worker.do(
+            lambda: None if step in logged else content.values(run["id"], step, values)
+        )
+        worker.do(lambda: None if parent else content.model_files(run["id"], name))
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    except Exception as error:
+        status = getattr(error, "run_status", status)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        worker.do(lambda: runs.connect().set_terminated(run["id"], status))
+        worker.finish()
+
+
+@contextmanager
+def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int], Any]]:
+    """A run for a hyper-parameter search; yields tracked(plan, number), which is `training` for one of its trials.
+
+    A search that goes on after a kill goes on in its run.
+    """
+    worker = Worker()
+    run: Future[str] = Future()
+    label = hashlib.sha256(json.dumps([model, settings], sort_keys=True).encode()).hexdigest()[:12]
+    worker.do(lambda: run.set_result(runs.search(model, label, settings)))
+    status = "KILLED"
+    previous = signal.signal(signal.SIGTERM, _raise_exit)
+    try:
+        yield lambda plan, number: training(f"{model}-trial{number}", plan.card(), plan.fingerprint, run)
+        status = "FINISHED"
+        worker.do(lambda: runs.connect().log_artifacts(run.result(0), str(paths.tuning()), artifact_path="search"))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        worker.do(lambda: runs.connect().set_terminated(run.result(0), status))
+        worker.finish()
+
+
+def log_evaluation(name: str, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Add the test metrics and pictures (key, (H, W, C) uint8) to the run that trained models/<name>/.
+
+    Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
+    made from the files.
+    """
+    worker = Worker()
+    run: dict[str, str] = {}
+    worker.do(lambda: run.update(runs.find(name) or _from_files(name)))
+    worker.do(lambda: _fill(run["id"], name) if "empty" in run else None)
+    worker.do(lambda: content.test_scores(run["id"], summary))
+    for key, pixels in pictures:
+        worker.do(partial(content.picture, run, key, pixels))
+    worker.finish()
+
+
+def _from_files(name: str) -> dict[str, str]:
+    """A new run for a training that is only known from its files."""
+    card = model_store.read_card(paths.model(name))
+    plan = {key: value for key, value in card.items() if key not in ("format", "parameters", "steps", "best")}
+    return {
+        "id": runs.create(runs.experiment_id(), name, plan, {"from_files": "true", **runs.process()}),
+        "empty": "true",
+    }
+
+
+def _fill(run: str, name: str) -> None:
+    """Log history and weights from the files."""
+    for row in files.read_csv(paths.history(name)):
+        values = {key: float(value) for key, value in row.items() if value}
+        content.values(run, int(values["step"]), values)
+    content.model_files(run, name)
+    runs.connect().set_terminated(run, "FINISHED")
+
+
+def _raise_exit(signum: int, frame: Any) -> None:
+    raise SystemExit(128 + signum)

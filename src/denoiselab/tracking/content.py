@@ -1,0 +1,67 @@
+"""What is logged in a run: scores, pictures, weights and the model."""
+
+import math
+import re
+import time
+from typing import Any
+
+import numpy as np
+
+from denoiselab import files, model_store, paths
+from denoiselab.tracking.runs import connect
+
+
+def values(run: str, step: int, values: dict[str, float]) -> None:
+    """A row of the training history: val/... and train/..."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    named = {
+        k.replace("val_", "val/") if k.startswith("val_") else f"train/{k}": v for k, v in values.items() if k != "step"
+    }
+    connect().log_batch(run, metrics=[Metric(k, v, now, step) for k, v in named.items() if math.isfinite(v)])
+
+
+def test_scores(run: str, summary: dict[str, Any]) -> None:
+    """metrics.json: test/<condition>/..."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
+    connect().log_batch(run, metrics=[Metric(k, v, now, 0) for k, v in scores if v is not None and math.isfinite(v)])
+
+
+def picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
+    """(H, W, C) uint8 for the image grid."""
+    connect().log_image(run["id"], pixels, key=re.sub(r"[^A-Za-z0-9_./-]+", "_", key), step=0)
+
+
+def model_files(run: str, name: str) -> None:
+    """Weights and card as artifacts, a network also as an MLflow model that takes any batch, height and width."""
+    import mlflow
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    client, folder = connect(), paths.model(name)
+    client.log_artifacts(run, str(folder), artifact_path="weights")
+    model = model_store.load(folder)
+    if model_store.parameters(model):
+        card = model_store.read_card(folder)
+        channels = card["architecture"]["channels"]
+        images = Schema([TensorSpec(np.dtype("float32"), (-1, channels, -1, -1))])
+        scores = Schema([TensorSpec(np.dtype("float32"), (-1, len(card["classes"])))])
+        with mlflow.start_run(run_id=run, log_system_metrics=False):
+            mlflow.pytorch.log_model(
+                model,
+                name="model",
+                signature=ModelSignature(inputs=images, outputs=scores if card["task"] == "classify" else images),
+                input_example=np.zeros((2, channels, 50, 70), np.float32),
+                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
+            )
+    client.set_tag(run, "weights.sha256", files.sha256(folder))
+
+
+def steps(run: str) -> list[int]:
+    """The steps whose validations the run has."""
+    return [m.step for score in ("psnr", "accuracy") for m in connect().get_metric_history(run, f"val/{score}")]

@@ -1,0 +1,150 @@
+"""Runs of the one experiment: made, found, taken up again after a kill."""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from denoiselab import files, paths
+
+EXPERIMENT = "denoiselab"
+
+
+def connect() -> Any:
+    """The client of the one store: MLFLOW_TRACKING_URI, else SQLite in the main working tree."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    import mlflow
+
+    mlflow.set_tracking_uri(_uri())
+    return mlflow.MlflowClient()
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.shared_root() / 'mlflow.db'}"
+
+
+def experiment_id() -> str:
+    """The experiment's id. A fresh store is made by one process at a time.
+
+    A database without a server keeps its artifacts in the main working tree: the place is fixed when the experiment is
+    made, and that of a queued experiment's copy would soon be gone.
+    """
+    from filelock import FileLock
+
+    lock = paths.shared_root() / ".tracking" / "store.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        client = connect()
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found:
+            return found.experiment_id
+        served = _uri().startswith(("http://", "https://"))
+        return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
+
+
+def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
+    """A new run for a training, or the one of the same training that was killed."""
+    experiment, client = experiment_id(), connect()
+    run = _resumed(experiment, fingerprint, parent)
+    if run:
+        client.log_batch(run, params=_params(card))
+        return run
+    nested = {"mlflow.parentRunId": parent} if parent else {}
+    return create(experiment, name, card, {"training": fingerprint, **process(), **nested})
+
+
+def search(model: str, label: str, settings: dict[str, Any]) -> str:
+    """A new run for a search, or the one of the same search that was killed."""
+    experiment, client = experiment_id(), connect()
+    run = _resumed(experiment, label, None)
+    if not run:
+        tags = {"training": label, "model": model, "kind": "search", **process()}
+        run = client.create_run(experiment, tags=tags, run_name=f"search-{model}-{label}").info.run_id
+        client.log_batch(run, params=_params(settings))
+    return run
+
+
+def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
+    """The run of that fingerprint that was killed, running again. Runs whose process is gone are marked KILLED."""
+    client = connect()
+    left = client.search_runs([experiment], "attributes.status != 'FINISHED'", order_by=["attributes.start_time DESC"])
+    dead = [run for run in left if not _alive(run) and run.info.run_id != parent]
+    for run in dead:
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+    same = [run for run in dead if run.data.tags.get("training") == fingerprint]
+    if same:
+        client.update_run(same[0].info.run_id, status="RUNNING")
+        for key, value in process().items():
+            client.set_tag(same[0].info.run_id, key, value)
+        return same[0].info.run_id
+    return None
+
+
+def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
+    """A new run with the card's values as its params."""
+    client = connect()
+    label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
+    run = client.create_run(experiment, tags={**_tags(name, card), **tags}, run_name=f"{name}-{label}").info.run_id
+    client.log_batch(run, params=_params(card))
+    return run
+
+
+def find(name: str) -> dict[str, str] | None:
+    """The run of this experiment that trained models/<name>/."""
+    experiment, weights = experiment_id(), files.sha256(paths.model(name))
+    found = connect().search_runs(
+        [experiment], f"tags.`weights.sha256` = '{weights}'", order_by=["attributes.start_time DESC"]
+    )
+    own = [run for run in found if run.data.tags.get("dvc.exp_name") == os.environ.get("DVC_EXP_NAME")]
+    return {"id": own[0].info.run_id} if own else None
+
+
+def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
+    """What tells runs apart; MLflow's own git tag is the same for every DVC experiment."""
+    dvc = {
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME"),
+        "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV"),
+        "dvc.stage": os.environ.get("DVC_STAGE"),
+    }
+    params = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    named = {"model": name, "arch": card["architecture"]["arch"], "noise": card["noise"]["name"]}
+    return {k: v for k, v in dvc.items() if v} | named | {"data.sha256": card["data_sha256"], "params.sha256": params}
+
+
+def _params(card: dict[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(key, str(value)) for key, value in _flat(card)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def process() -> dict[str, str]:
+    """Tags that tell whether the process of a run is still there."""
+    return {"process.host": socket.gethostname(), "process.id": str(os.getpid())}
+
+
+def _alive(run: Any) -> bool:
+    """Whether a run's process may still work on it; that of another machine may."""
+    tags = run.data.tags
+    if run.info.status != "RUNNING":
+        return False
+    if tags.get("process.host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(tags["process.id"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return int(tags["process.id"]) != os.getpid()

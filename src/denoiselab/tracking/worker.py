@@ -1,0 +1,52 @@
+"""A thread that talks to the store, so that a store that is slow, locked or down never holds up a training."""
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+ATTEMPTS = 5  # at a call that fails; the pauses between them add up to 15 s
+PATIENCE_S = 90  # how long the end of a stage waits for the store
+
+Job = Callable[[], None]
+
+
+class Worker:
+    """Does jobs in order on a thread of its own; the first one that keeps failing ends it with a warning."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.Queue[Job | None] = queue.Queue()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def do(self, job: Job) -> None:
+        self.jobs.put(job)
+
+    def finish(self) -> None:
+        self.jobs.put(None)
+        self.thread.join(PATIENCE_S)
+        if self.thread.is_alive():
+            warn("the store did not answer in time")
+
+    def _work(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            for attempt in range(ATTEMPTS):
+                try:
+                    job()
+                    break
+                except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
+                    if isinstance(error, ValueError | TypeError | KeyError):  # trying again would not help
+                        warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                        break
+                    if attempt == ATTEMPTS - 1:
+                        return warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                    time.sleep(2**attempt)
+        return None
+
+
+def warn(reason: str) -> None:
+    print(
+        f"warning: MLflow: {reason}; training and its files are not affected, evaluate logs the run later",
+        file=sys.stderr,
+    )
