@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro smoke test test-fast lint format ui doctor
+.PHONY: help repro smoke tune test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 10
@@ -15,6 +15,10 @@ repro: .venv/installed  ## run the pipeline to reports/report.md
 
 smoke: .venv/installed  ## run the pipeline in small, in a copy, to see that all works
 	dvc exp run --temp -S recipe=smoke
+
+tune: .venv/installed  ## search hyper-parameters on the validation images, as params.yaml's block tune says
+	dvc repro add-noise
+	python -m pipeline.tune
 
 test: .venv/installed  ## run all tests
 	python -m pytest

@@ -20,7 +20,7 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": "500000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-COMPUTING = ("pipeline.train", "pipeline.evaluate")
+COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
 command = getattr(sys, "orig_argv", [])[1:]
 if (

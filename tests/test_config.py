@@ -28,8 +28,19 @@ def changed(tree: dict, place: str, value: object) -> dict:
     [
         ("train.stepz", 3, "train: unknown key 'stepz'; allowed: device, precision"),
         ("train.steps", "many", "train.steps: input should be a valid integer"),
-        ("train.loss", "mae", "train.loss: input should be 'mse', 'l1' or 'charbonnier', not 'mae'"),
-        ("foo", 1, "unknown key 'foo'; allowed: seed, data"),
+        ("train.loss", "mae", "train.loss.mae: input should be 'mse', 'l1', 'charbonnier', 'ssim' or 'perceptual'"),
+        ("train.loss", {"mse": 1, "perceptual": 0.1}, "train: a perceptual loss needs `perceptual`"),
+        ("train.loss", {"l1": -1}, "train.loss.l1: input should be greater than 0, not -1"),
+        ("train.epochs", 10, "train: give steps or epochs, and null for the other"),
+        ("train.schedule.kind", "poly", "train.schedule.kind: input should be 'cosine', 'constant', 'exponential'"),
+        (
+            "models.unet.needs",
+            "models/vgg",
+            "models.unet.needs: 'models/vgg' is no other entry of models; there: bilateral",
+        ),
+        ("models.unet.init_from", "models/dncnn", "needs must be init_from, 'models/dncnn'"),
+        ("models.unet.init", "he", "models.unet.init: input should be 'none', 'xavier_uniform'"),
+        ("foo", 1, "unknown key 'foo'; allowed: recipe, seed, data"),
         ("data.name", "imagenet", "data.name: 'imagenet' is unknown; allowed: 'embedded', 'folder', 'pairs'"),
         ("data.foo", 1, "data: unknown key 'foo'; allowed: watch, channels, allow_leak, drop_leaks, name"),
         ("noise.train.kind", "fog", "noise.train.kind: 'fog' is unknown; allowed: 'gaussian', 'poisson'"),
@@ -69,6 +80,26 @@ def test_a_model_overrides_train(params):
     assert params.training("unet").lr == params.models["unet"].overrides()["lr"]
     assert params.training("unet").steps == params.train.steps
     assert "lr" not in params.entry("unet").architecture()
+
+
+def test_a_model_overrides_the_budget_and_single_keys_of_the_schedule(tree):
+    block = tree["models"]["unet"]
+    block |= {"epochs": 3, "schedule": {"kind": "exponential", "gamma": 0.5}, "loss": "l1"}
+    settings = config.Params.model_validate(tree).training("unet")
+    assert (settings.steps, settings.epochs) == (None, 3)
+    assert (settings.schedule.kind, settings.schedule.gamma) == ("exponential", 0.5)
+    assert settings.schedule.final == tree["train"]["schedule"]["final"]
+    assert settings.loss == {"l1": 1.0}
+
+
+def test_a_perceptual_classifier_must_be_needed(tree):
+    block = tree["models"]["unet"]
+    block |= {"loss": {"perceptual": 1.0}, "perceptual": {"kind": "classifier", "model": "models/dncnn"}}
+    params = config.Params.model_validate(tree)
+    with pytest.raises(ValueError, match=r"models.unet.needs must be perceptual.model, 'models/dncnn'"):
+        params.training("unet")
+    block["needs"] = "models/dncnn"
+    assert config.Params.model_validate(tree).training("unet").perceptual.model == "models/dncnn"
 
 
 def test_an_unknown_model_lists_the_known(params):

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from denoiselab.config import data as data_blocks
 from denoiselab.config.block import Block, check, explain
 from denoiselab.config.data import Data
-from denoiselab.config.noise import Gaussian, Noise
+from denoiselab.config.noise import Gaussian, Noise, NoiseSpec, needs_pairs
+from denoiselab.config.train import INITS, OwnClassifier, Train
+from denoiselab.config.tune import Tune
 
 
 class Patches(Block):
@@ -62,28 +64,18 @@ class Albumentations(Block):
 Augment = Annotated[Turns | NoAugmentation | Albumentations, Field(discriminator="kind")]
 
 
-class Train(Block):
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
-    optimizer: Literal["adam", "adamw"]
-    betas: tuple[float, float]
-    weight_decay: float = Field(ge=0)
-    lr: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    final_lr: float = Field(ge=0, le=1)  # share of lr
-    grad_clip: float | None = Field(gt=0)  # L2 norm over all parameters
-    loss: Literal["mse", "l1", "charbonnier"]
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)  # patches
-    crop: int | None = Field(ge=8)  # pixels; smaller patches are used whole
-    validate_every: int = Field(ge=1)  # steps
-    val_patches: int | None = Field(ge=1)
-    patience: int | None = Field(ge=1)  # validations
+class Curve(Block):
+    """PSNR by noise level, for experiments that train on Gaussian noise."""
+
+    levels: list[Annotated[float, Field(gt=0, le=255)]]  # sigma of 255; none: no curve
+    images: int = Field(ge=1)  # of the test images, evenly spread
+    crop: int = Field(ge=16)  # pixels, from their middle
 
 
 class Evaluate(Block):
     tile: int = Field(ge=64)  # pixels
     samples: int = Field(ge=0)  # images
+    curve: Curve
     confidence: float = Field(gt=0, lt=1)
     resamples: int = Field(ge=100)
 
@@ -91,8 +83,10 @@ class Evaluate(Block):
 class Entry(BaseModel):
     """A model's block: `arch` and `needs`, any key of `train` it overrides, and its architecture's keys.
 
-    With `weights` (a file or URL) and `sha256` (of that file) it is not trained but imported. `published` names the
-    methods of the literature that it is to be compared with: the first one that has a value for a test set counts.
+    With `weights` (a file or URL) and `sha256` (of that file) it is not trained but imported. With `init_from`, another
+    entry's output, training starts from that one's weights. `noise` is its own training and validation noise in place
+    of noise.train. `init` redraws the weights. `published` names the methods of the literature that it is to be
+    compared with: the first one that has a value for a test set counts.
 
     The architecture's own keys are checked by that architecture (denoiselab.models.build).
     """
@@ -100,15 +94,22 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     arch: str
-    needs: str
+    needs: str  # what it builds on: data/patches, or another entry's output, models/<name>
     weights: str | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    init_from: str | None = None
+    init: INITS = "none"  # none: the architecture's own
+    noise: NoiseSpec | None = None
     published: list[str] = []
 
     @model_validator(mode="after")
-    def _verified(self) -> "Entry":
+    def _fits_together(self) -> "Entry":
         if (self.weights is None) != (self.sha256 is None):
             raise ValueError("weights and sha256 (of the weights' file) go together")
+        if self.init_from and self.init_from != self.needs:
+            raise ValueError(f"needs must be init_from, {self.init_from!r}, or a change of it goes unnoticed")
+        if self.init_from and (self.weights or self.init != "none"):
+            raise ValueError("init_from excludes weights and init: each says where the weights come from")
         return self
 
     def overrides(self) -> dict[str, Any]:
@@ -122,6 +123,7 @@ class Entry(BaseModel):
 
 
 class Params(Block):
+    recipe: str  # the recipe that all this comes from, or none
     seed: int = Field(ge=0)
     data: Data
     patches: Patches
@@ -130,10 +132,20 @@ class Params(Block):
     augment: Augment
     train: Train
     evaluate: Evaluate
+    tune: Tune
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Entry] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":
+        for name, entry in self.models.items():
+            needed = entry.needs.removeprefix("models/")
+            if entry.needs.startswith("models/") and (needed == name or needed not in self.models):
+                others = ", ".join(other for other in self.models if other != name)
+                raise ValueError(f"models.{name}.needs: {entry.needs!r} is no other entry of models; there: {others}")
+        own = {f"models.{name}.noise": entry.noise for name, entry in self.models.items() if entry.noise}
+        for place, spec in own.items():
+            if needs_pairs(spec):
+                raise ValueError(f"{place}: real pairs are for noise.train, whose validation patches are stored")
         if self.noise.needs_pairs and self.data.name not in data_blocks.PAIRED:
             paired = ", ".join(data_blocks.PAIRED)
             raise ValueError(f"noise {self.noise.name!r} needs noisy/clean pairs: data must be one of {paired}")
@@ -159,11 +171,23 @@ class Params(Block):
 
     def training(self, model: str) -> Train:
         """`train` with what the model's block overrides. ValueError as for params.yaml itself."""
-        merged = self.train.model_dump() | self.entry(model).overrides()
+        own = self.entry(model).overrides()
+        budget = {"steps": None, "epochs": None} if own.keys() & {"steps", "epochs"} else {}
         try:
-            return Train.model_validate(merged)
+            schedule = self.train.schedule.model_dump() | own.get(
+                "schedule", {}
+            )  # one key of it may be overridden, too
+            settings = Train.model_validate(self.train.model_dump() | budget | own | {"schedule": schedule})
         except ValidationError as error:
             raise ValueError(explain(error, Train, prefix=f"models.{model}.")) from None
+        features = settings.perceptual
+        if isinstance(features, OwnClassifier) and features.model != self.entry(model).needs:
+            raise ValueError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
+        return settings
+
+    def training_noise(self, model: str) -> NoiseSpec:
+        """The noise that a model is trained on."""
+        return self.entry(model).noise or self.noise.train
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
