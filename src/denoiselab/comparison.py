@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab import conditions, files, literature, paths, scores
+from denoiselab import conditions, files, literature, paths
 from denoiselab.config import Evaluate, Params
 from denoiselab.statistics import Interval, mean_interval
 
@@ -15,7 +15,7 @@ SCORES = ("psnr", "ssim", "mse")
 
 @dataclass(frozen=True)
 class Difference:
-    """PSNR of `better` minus that of `worse`, image by image."""
+    """Score of `better` minus that of `worse`, image by image."""
 
     better: str
     worse: str
@@ -30,12 +30,11 @@ class Difference:
 
 
 def read(params: Params) -> pd.DataFrame:
-    """The per-image rows of every model of params.models, and of nothing else; an image of two sets has two rows.
+    """The per-image rows of every model of params.models that restores; an image of two sets has two rows.
 
     ValueError where models were not evaluated on the same images, conditions and protocols.
     """
-    frames = [pd.DataFrame(scores.read(paths.evaluation(model) / "per_image.csv")) for model in params.models]
-    rows = pd.concat(frames, ignore_index=True)
+    rows = _rows(params, "restore", "per_image.csv")
     keys = ["condition", "protocol", "protocol_sha256", "image", "draw"]
     expected: set[tuple[object, ...]] | None = None
     for model, group in rows.groupby("model", sort=False):
@@ -43,8 +42,50 @@ def read(params: Params) -> pd.DataFrame:
         if expected is not None and found != expected:
             raise ValueError(f"models.{model}: evaluated on other images, conditions or protocols; run `dvc repro`")
         expected = found
-    rows["set"] = rows.sets.str.split()
-    return rows.explode("set", ignore_index=True).drop(columns="sets")
+    return _by_set(rows)
+
+
+def curves(params: Params) -> pd.DataFrame:
+    """The rows of every curve.csv: model, sigma_255, image, psnr, ssim."""
+    return _rows(params, "restore", "curve.csv")
+
+
+def predictions(params: Params) -> pd.DataFrame:
+    """The per-image rows of every classifier, with a column `right`; none: an empty table."""
+    rows = _rows(params, "classify", "per_image.csv")
+    return _by_set(rows).assign(right=lambda r: (r.predicted == r.label).astype(float)) if len(rows) else rows
+
+
+def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """Accuracy of every classifier with its bootstrap interval over images, a row a model, set and condition."""
+    result = []
+    for key, group in rows.groupby(["model", "set", "condition"], sort=False):
+        interval = _interval(group.groupby("image").right.mean().to_numpy(), params.evaluate, params.seed)
+        entry = dict(zip(("model", "set", "condition"), key, strict=True))
+        entry |= {"accuracy_mean": interval.mean, "accuracy_low": interval.low, "accuracy_high": interval.high}
+        card = files.read_json(paths.model(str(key[0])) / "model.json")
+        result.append(entry | {"n_images": group.image.nunique(), "parameters": card["parameters"]})
+    return pd.DataFrame(result)
+
+
+def of_task(params: Params, task: str) -> list[str]:
+    """The models of params.models that restore, or that classify."""
+    return [m for m in params.models if files.read_json(paths.model(m) / "model.json")["task"] == task]
+
+
+def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
+    texts = dict.fromkeys(("model", "condition", "image", "label", "predicted", "sets"), str)
+    frames = []
+    for path in (paths.evaluation(model) / file for model in of_task(params, task)):
+        try:
+            frames.append(pd.read_csv(path, dtype=texts, keep_default_na=False, float_precision="round_trip"))
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _by_set(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(set=rows.sets.str.split()).explode("set", ignore_index=True).drop(columns="sets")
 
 
 def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -85,9 +126,9 @@ def _published(
     return {"published_method": None, "published": None, "minus_published": None}
 
 
-def difference(here: pd.DataFrame, better: str, worse: str, params: Params) -> Difference:
-    """Paired difference in PSNR of two models, of the rows of one set and condition."""
-    paired = (by_image(here[here.model == better], "psnr") - by_image(here[here.model == worse], "psnr")).dropna()
+def difference(here: pd.DataFrame, better: str, worse: str, params: Params, score: str = "psnr") -> Difference:
+    """Paired difference in a score of two models, of the rows of one set and condition."""
+    paired = (by_image(here[here.model == better], score) - by_image(here[here.model == worse], score)).dropna()
     interval = _interval(paired.to_numpy(), params.evaluate, params.seed)
     return Difference(better, worse, interval, int((paired > 0).sum()), len(paired))
 

@@ -1,6 +1,7 @@
 """The report's figures, the same bytes for the same numbers: plots as PNG, pictures as WebP."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib
@@ -53,20 +54,102 @@ def bars(table: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def curves(histories: dict[str, pd.DataFrame], path: Path) -> None:
-    """Validation PSNR and training loss by step, a line a trained model."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for n, (model, history) in enumerate(histories.items()):
-        style = {"color": COLOURS[n % len(COLOURS)], "marker": "o", "markersize": 3, "label": model}
-        left.plot(history.step, history.val_psnr, **style)
-        right.plot(history.step, history.loss, **style)
-    left.set(xlabel="step", ylabel="validation PSNR (dB)")
-    right.set(xlabel="step", ylabel="training loss", yscale="log")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    left.legend(frameon=False)
+def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
+    """Validation score and training loss by step, a line a trained model; classifiers below, if there are any."""
+    kinds = (("val_psnr", "validation PSNR (dB)", "training loss"), ("val_accuracy", "accuracy", "cross-entropy"))
+    shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
+    figure, panels = plt.subplots(
+        len(shown), 2, figsize=(11, 3.6 * len(shown)), layout="constrained", squeeze=False, sharex="row"
+    )
+    for row, (score, label, loss) in zip(panels, shown, strict=True):
+        own = {model: history for model, history in histories.items() if score in history}
+        for n, (model, history) in enumerate(own.items()):
+            row[0].plot(history.step, history[score], **_line(n))
+            row[1].plot(history.step, history.loss, label=model, **_line(n))
+        row[0].set(xlabel="step", ylabel=label)
+        row[1].set(xlabel="step", ylabel=loss, yscale="log")
+        _plain(row[0])
+        _plain(row[1])
+        row[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
+
+
+def levels(rows: pd.DataFrame, trained: tuple[float, float], path: Path) -> None:
+    """PSNR and SSIM by noise level, a line a model; levels outside a training range are shaded, a single one marked."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
+    for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
+        for n, (model, own) in enumerate(means.groupby("model", sort=False)):
+            axes.plot(own.sigma_255, own[score], label=model, **_line(n))
+        low, high = rows.sigma_255.min(), rows.sigma_255.max()
+        if trained[0] == trained[1]:
+            axes.axvline(trained[0], color="0.5", linestyle=":")
+        for start, end in ((low, trained[0]), (trained[1], high)):
+            if trained[0] < trained[1] and end > start:
+                axes.axvspan(start, end, color="0.5", alpha=0.12, linewidth=0)
+        axes.set(xlabel="noise level sigma (of 255)", ylabel=label, xlim=(low, high))
+        _plain(axes)
+    panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
+    """Share of each class (a row) that a classifier put into each class (a column)."""
+    counts = pd.crosstab(rows.label, rows.predicted).reindex(index=classes, columns=classes, fill_value=0)
+    shares = counts.to_numpy() / counts.sum(axis=1).to_numpy()[:, None].clip(min=1)
+    figure, axes = plt.subplots(figsize=(1.6 + 0.5 * len(classes),) * 2, layout="constrained")
+    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (y, x), share in np.ndenumerate(shares):
+        axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color="w" if share < 0.6 else "k")
+    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set(xlabel="put into (%)", ylabel="class")
+    _save(figure, path)
+
+
+def progress(patches: np.ndarray, titles: list[str], path: Path) -> None:
+    """Rows of validation patches (H, W, C) uint8 in equal columns, a title above each column."""
+    width = patches.shape[1] // len(titles)
+    figure, panels = plt.subplots(1, len(titles), figsize=(1.6 * len(titles), 1.6 * patches.shape[0] / width + 0.3))
+    for n, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+        _picture(axes, patches[:, n * width : (n + 1) * width], title)
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.25 / figure.get_size_inches()[1], wspace=0.02)
+    _save(figure, path)
+
+
+def search_history(trials: list[tuple[int, float | None]], path: Path) -> None:
+    """Score of every trial of a search (None: pruned), and the best so far."""
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    complete = [(n, value) for n, value in trials if value is not None]
+    numbers, values = [n for n, _ in complete], [value for _, value in complete]
+    axes.scatter(numbers, values, color=COLOURS[0], s=18, label="trial")
+    axes.step(numbers, np.maximum.accumulate(values), where="post", color=COLOURS[1], label="best so far")
+    pruned = [n for n, value in trials if value is None]
+    axes.scatter(pruned, [min(values)] * len(pruned), color="0.5", marker="x", s=18, label="pruned")
+    axes.set(xlabel="trial", ylabel="validation score")
+    _plain(axes)
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def importance(shares: dict[str, float], path: Path) -> None:
+    """Share of the scores' variance that each parameter of a search explains."""
+    figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(shares)), layout="constrained")
+    axes.barh(list(shares)[::-1], list(shares.values())[::-1], color=COLOURS[0])
+    axes.set(xlabel="share of the variance (fANOVA)", xlim=(0, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _line(n: int) -> dict[str, Any]:
+    """The n-th line's look: another colour, and another dash once they are used up."""
+    dash = ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
+    return {"color": COLOURS[n % len(COLOURS)], "linestyle": dash, "marker": "o", "markersize": 3}
+
+
+def _plain(axes: plt.Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
 
 
 def grid(clean: np.ndarray, panels: list[tuple[str, np.ndarray]], path: Path) -> None:

@@ -5,6 +5,8 @@ import base64
 import platform
 import re
 import shutil
+from functools import partial
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from markupsafe import Markup
 
 from denoiselab import comparison, conditions, figures, files, images, literature, metrics, paths
 from denoiselab.config import Params
+from denoiselab.config.noise import Gaussian
 from denoiselab.data import manifest
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -29,6 +32,10 @@ def write(params: Params) -> None:
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     context = {
         "params": params,
+        "restores": comparison.of_task(params, "restore"),
+        "classifiers": _classifiers(params),
+        "original": _original(params),
+        "difference": partial(_difference, params, rows),
         "results": [_result(params, *key, rows, table) for key in _keys(table)],
         "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
         "data": _data(),
@@ -97,8 +104,15 @@ def _settings(params: Params) -> list[tuple[str, str]]:
             text += f"; not trained here: weights `{card['imported']['sha256'][:16]}`"
         elif card["parameters"]:
             train = params.training(name)
-            kept = card["best"]["psnr"]["step"]
-            text += f"; {train.optimizer}, lr {train.lr:g}, batch {train.batch}, {card['steps']} steps, best at {kept}"
+            kept = next(iter(card["best"].values()))["step"]
+            losses = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in train.loss.items())
+            text += f"; {train.optimizer}, lr {train.lr:g} ({train.schedule.kind}), batch {train.batch}, "
+            text += (
+                f"{'cross-entropy' if card['task'] == 'classify' else losses}, {card['steps']} steps, best at {kept}"
+            )
+            text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
+            text += f"; guided by {entry.needs}" if card["adopted"] else ""
+            text += f"; trained on {_spec(entry.noise.model_dump())}" if entry.noise else ""
         elif entry.arch == "classical":
             text += "; " + _strengths(pd.read_csv(paths.history(name)))
         lines.append((name, text))
@@ -130,7 +144,13 @@ def _figures(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[st
     histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
     trained = {name: history for name, history in histories.items() if "loss" in history}
     if trained:
-        figures.curves(trained, paths.FIGURES / "training.png")
+        figures.training(trained, paths.FIGURES / "training.png")
+    levels = comparison.curves(params)
+    spec = params.noise.train
+    if len(levels):
+        assert isinstance(spec, Gaussian)
+        known = spec.sigma_255 if isinstance(spec.sigma_255, tuple) else (spec.sigma_255, spec.sigma_255)
+        figures.levels(levels, known, paths.FIGURES / "levels.png")
     grids = []
     for condition in conditions.names(paths.NOISY):
         here = rows[(rows.condition == condition) & (rows.draw == 0)].drop_duplicates(["model", "image"])
@@ -147,8 +167,53 @@ def _figures(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[st
             path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
             figures.grid(test.clean, panels, path)
             grids.append({"condition": condition, "image": test.image, "path": _relative(path)})
-    curves = _relative(paths.FIGURES / "training.png") if trained else None
-    return {"bars": bars, "curves": curves, "grids": grids}
+    return {
+        "bars": bars,
+        "training": _relative(paths.FIGURES / "training.png") if trained else None,
+        "progress": [_progress(name) for name in trained if (paths.progress(name) / "patches.png").exists()],
+        "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
+        "grids": grids,
+    }
+
+
+def _progress(name: str) -> dict[str, str]:
+    """What a trained model made of some validation patches as training went on."""
+    steps = files.read_json(paths.progress(name) / "steps.json")
+    titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items()), "clean"]
+    path = paths.FIGURES / f"progress-{name}.webp"
+    figures.progress(images.read(paths.progress(name) / "patches.png", 3), titles, path)
+    return {"model": name, "path": _relative(path)}
+
+
+def _classifiers(params: Params) -> list[dict[str, Any]]:
+    """Accuracy and confusion matrix of every classifier, set and condition."""
+    rows = comparison.predictions(params)
+    if rows.empty:
+        return []
+    results = comparison.accuracies(rows, params).to_dict("records")
+    for result in results:
+        here = rows[[*("model", "set", "condition")]].eq([result[k] for k in ("model", "set", "condition")]).all(axis=1)
+        path = paths.FIGURES / f"confusion-{result['model']}-{result['set']}-{result['condition']}.png"
+        classes = files.read_json(paths.model(result["model"]) / "model.json")["classes"]
+        figures.confusion(rows[here], classes, path)
+        result["path"] = _relative(path)
+    return results
+
+
+def _difference(
+    params: Params, rows: pd.DataFrame, better: str, worse: str, score: str = "psnr", condition: str | None = None
+) -> comparison.Difference | None:
+    """Paired difference of two models on the first set, for the templates; None where one of them was not run."""
+    here = rows[(rows.set == rows.set.iloc[0]) & (rows.condition == (condition or rows.condition.iloc[0]))]
+    if not {better, worse} <= {*here.model}:
+        return None
+    return comparison.difference(here, better, worse, params, score)
+
+
+def _original(params: Params) -> str | None:
+    """The template of a recipe's original system: what it reached, what differs, which of its claims held."""
+    template = f"originals/{params.recipe}.md.j2"
+    return template if (resources.files("denoiselab") / "templates" / template).is_file() else None
 
 
 def _relative(path: Path) -> str:
