@@ -17,7 +17,13 @@ STAGES = {
     "evaluate": "evaluate",
     "compare": "compare",
 }
-EXEMPT = {"src/denoiselab/tracking.py"}  # cannot change an output
+NEEDED = {
+    "cnn_unet": "classifier_cnn",
+    "resnet_unet": "classifier_resnet",
+    "guided_shuffled": "classifier_cnn",
+    "sr_finetuned": "sr_denoiser",
+}
+EXEMPT = {p.relative_to(ROOT).as_posix() for p in (ROOT / "src/denoiselab/tracking").iterdir()}  # change no output
 
 
 def body(stage: str) -> dict:
@@ -63,10 +69,12 @@ def test_outputs_are_those_of_paths():
     assert outs("fetch") == {paths.RAW.as_posix()}
     assert outs("patchify") == {paths.PATCHES.as_posix()}
     assert outs("add-noise") == {paths.NOISY.as_posix()}
-    assert outs("train") == {p(key).as_posix() for p in (paths.model, paths.history, paths.training_cost)}
+    made = (paths.model, paths.history, paths.training_cost, paths.progress)
+    assert outs("train") == {p(key).as_posix() for p in made}
     assert outs("evaluate") == {
         (paths.evaluation(key) / "metrics.json").as_posix(),
         (paths.evaluation(key) / "per_image.csv").as_posix(),
+        (paths.evaluation(key) / "curve.csv").as_posix(),
         paths.samples(key).as_posix(),
         paths.inference_cost(key).as_posix(),
     }
@@ -88,9 +96,19 @@ def test_every_option_composes_to_valid_params(override, tmp_path):
 
     needs = {"data=folder": ["data.path=/photos"], "data=pairs": ["data.path=/pairs"], "data=ffhq": ["data.path=/ffhq"]}
     needs |= {key: ["data=polyu"] for key in ("noise=real", "noise=hair_mix")}
+    group, _, option = override.partition("=")
+    if group == "settings":  # they belong to a recipe and a train option
+        recipe, _, train = option.rpartition("_")
+        override = f"recipe={recipe}"
+        needs[override] = [f"train={train}"]
+    if group == "model" and (needed := NEEDED.get(option)):  # a guided or fine-tuned model goes with what it builds on
+        override = f"model=[{needed},{option}]"
     overrides = [override, *needs.get(override, [])]
     composed = tmp_path / "params.yaml"
     compose_and_dump(str(composed), str(ROOT / "conf"), None, "config", None, overrides)
     params = config.load(Path(composed))
     for name, entry in params.models.items():
-        models.check(entry.architecture(), where=f"models.{name}")
+        models.outline(entry.architecture())
+        params.training(name)
+    if override.startswith("recipe=") and option not in ("none", "smoke", "published_dncnn"):
+        assert params.recipe == override.removeprefix("recipe=")

@@ -1,0 +1,71 @@
+"""Run recipes, each in a clone of the last commit, and publish their reports as reports/recipes/<name>.md.
+
+    DENOISELAB_MIRROR=/mirror python -m bench.recipes [NAME ...]
+
+Without names all of them, in some two hours on two cores. The reports' numbers are those of the run; nothing is
+edited by hand.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PAGES = Path("reports/recipes")
+RUNS = {
+    "hair": ["recipe=hair"],
+    "hair_polyu": ["recipe=hair", "data=polyu", "noise=hair_mix"],
+    "stl10": ["recipe=stl10"],
+    "stl10_harder": ["recipe=stl10_harder"],
+    "animals": ["recipe=animals"],
+    "animals_sr": ["recipe=animals_sr"],
+    "faces": ["recipe=faces"],
+    "bsds500": ["recipe=bsds500"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
+    names = parser.parse_args().names or list(RUNS)
+    if unknown := sorted({*names} - {*RUNS}):
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(RUNS)}")
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            _run(Path(folder) / "clone", RUNS[name])
+            publish(Path(folder) / "clone" / "reports", name, RUNS[name])
+        print(f"{name}: {(time.perf_counter() - started) / 60:.1f} min, {PAGES / name}.md", flush=True)
+
+
+def _run(clone: Path, overrides: list[str]) -> None:
+    subprocess.run(["git", "clone", "-q", ".", str(clone)], check=True)
+    dvc = Path(sys.executable).with_name("dvc")
+    settings = [word for override in overrides for word in ("-S", override)]
+    subprocess.run([str(dvc), "exp", "run", *settings], cwd=clone, check=True, stdout=subprocess.DEVNULL)
+
+
+def publish(reports: Path, name: str, overrides: list[str]) -> None:
+    """Copy a report, its plots and costs to reports/recipes/; not its photographs, which belong to others."""
+    own = PAGES / name
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    for path in [*sorted((reports / "figures").glob("*.png")), reports / "cost.md"]:
+        shutil.copyfile(path, own / path.name)
+    text = (reports / "report.md").read_text(encoding="utf-8")
+    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture
+    text = re.sub(
+        r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
+    )
+    title, _, rest = text.partition("\n")
+    command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
+    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md))\)", rf"]({name}/\1)", rest)
+    (PAGES / f"{name}.md").write_text(f"{title}\n\nMade by `{command}`.\n{linked}", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
