@@ -645,4 +645,5 @@ def test_every_data_set_says_its_licence_and_whom_to_cite(path):
         about = sources.ABOUT[name]
         assert about.title and about.licence and about.citation
         assert (sources.TABLES / f"{name}.csv").is_file() == about.verified
-    assert f'name: Literal["{path.stem}"]' in (ROOT / "src/denoiselab/config/data.py").read_text(encoding="utf-8")
+    assert path.stem == tree["name"] or tree["name"] == "folder"
+    assert f'name: Literal["{tree["name"]}"]' in (ROOT / "src/denoiselab/config/data.py").read_text(encoding="utf-8")
