@@ -2,7 +2,7 @@
 
     DENOISELAB_MIRROR=/mirror python -m bench.recipes [NAME ...]
 
-Without names all of them, in some two hours on two cores. The reports' numbers are those of the run; nothing is
+Without names all of them. The reports' numbers are those of the run; nothing is
 edited by hand.
 """
 

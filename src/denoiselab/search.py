@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from denoiselab import experiment, paths, planning, seeding, training
 from denoiselab.config import Entry, Params
 from denoiselab.config.tune import Phase, Range
+from denoiselab.tracking.processes import alive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S = 60  # a trial of another machine without one for three times as long is tried again
@@ -102,20 +103,10 @@ def _study(params: Params, model: str, phase_name: str, phase: Phase, fixed: dic
 def _retry_dead(study: optuna.Study) -> None:
     """Trials of this machine whose process is gone are tried again with their values, so from their checkpoint."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        own = trial.user_attrs.get("host") == socket.gethostname()
-        if own and not _alive(trial.user_attrs["process"]):
+        told = trial.user_attrs
+        if "host" in told and not alive(told["host"], told.get("process"), socket.gethostname()):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params, user_attrs={"retries": trial.number})
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
 
 
 def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], tracked: Tracked, trial: Trial) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from denoiselab import files, paths
+from denoiselab.tracking.processes import alive
 
 EXPERIMENT = "denoiselab"
 
@@ -135,16 +136,7 @@ def process() -> dict[str, str]:
 
 
 def _alive(run: Any) -> bool:
-    """Whether a run's process may still work on it; that of another machine may."""
+    """Whether a run's process may still work on it."""
     tags = run.data.tags
-    if run.info.status != "RUNNING":
-        return False
-    if tags.get("process.host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(tags["process.id"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return int(tags["process.id"]) != os.getpid()
+    at_work = alive(tags.get("process.host"), tags.get("process.id"), socket.gethostname())
+    return bool(run.info.status == "RUNNING" and at_work)
