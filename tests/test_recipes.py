@@ -63,6 +63,12 @@ ORIGINAL = {  # (keys of train as the original had them)
 }
 
 
+@pytest.mark.parametrize("train", ["cpu", "paper"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_takes_another_line_up(recipe, train):
+    assert list(composed(f"recipe={recipe}", f"train={train}", "model=unet").models) == ["noisy", "unet"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_train_paper_is_the_originals(recipe):
     from denoiselab import model_store, models
