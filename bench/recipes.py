@@ -25,6 +25,7 @@ RUNS = {
     "animals_sr": ["recipe=animals_sr"],
     "faces": ["recipe=faces"],
     "bsds500": ["recipe=bsds500"],
+    "cpu_budget": ["recipe=cpu_budget"],
 }
 
 
