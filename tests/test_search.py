@@ -13,6 +13,7 @@ import yaml
 
 from denoiselab import config, search
 from denoiselab.config import Params
+from denoiselab.config.tune import Phase
 from tests.test_end_to_end import call, compose, dvc, environment, make_project, setting, start
 
 SPACE = {
@@ -29,18 +30,18 @@ def tuned(tree: dict, **changes) -> Params:
     return Params.model_validate(tree)
 
 
-PHASE = {"trials": 6, "steps": 10, "space": SPACE}
+PHASE = {"trials": 6, "steps": 10, "validations": 2, "space": SPACE}
 
 
 def test_values_change_the_block_and_its_budget(tree):
     params = tuned(tree)
-    changed = search.changed(params, "unet", {"lr": 0.001, "widths": [8, 16]}, steps=10)
+    changed = search.changed(params, "unet", {"lr": 0.001, "widths": [8, 16]}, phase=Phase(**PHASE))
     assert changed.training("unet").lr == 0.001
     assert changed.training("unet").steps == 10
     assert changed.entry("unet").architecture()["widths"] == [8, 16]
     assert changed.training("dncnn") == params.training("dncnn")
     tree["models"]["unet"]["epochs"] = 3
-    assert search.changed(tuned(tree), "unet", {}, steps=10).training("unet").epochs is None
+    assert search.changed(tuned(tree), "unet", {}, phase=Phase(**PHASE)).training("unet").epochs is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def project(tmp_path_factory) -> Path:
         "model": "unet",
         "storage": None,
         "startup_trials": 4,
-        "phases": {"all": PHASE, "later": {"trials": 2, "steps": 10, "space": {"batch": {"low": 2, "high": 4}}}},
+        "phases": {"all": PHASE, "later": {"trials": 2, "steps": 10, "validations": 2, "space": {"batch": {"low": 2, "high": 4}}}},
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     dvc(folder, "repro", "add-noise")

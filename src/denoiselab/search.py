@@ -42,7 +42,7 @@ def run(params: Params, model: str, tracked: Tracked) -> dict[str, optuna.Study]
     studies: dict[str, optuna.Study] = {}
     for name, phase in params.tune.phases.items():
         fixed = best(studies)
-        study = _study(params, model, name, phase, fixed)
+        study = _study(params, model, name, phase)
         _retry_dead(study)
         while len(study.get_trials(deepcopy=False, states=FINISHED)) < phase.trials:
             begun = len(study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)))
@@ -65,11 +65,14 @@ def best(studies: dict[str, optuna.Study]) -> dict[str, Any]:
     return values
 
 
-def changed(params: Params, model: str, values: dict[str, Any], steps: int | None = None) -> Params:
-    """The parameters with other values in a model's block, and a budget of `steps`."""
+def changed(params: Params, model: str, values: dict[str, Any], phase: Phase | None = None) -> Params:
+    """The parameters with other values in a model's block, and the budget of a phase's trials."""
     block = params.entry(model).model_dump(exclude_unset=True) | values
-    if steps is not None:
-        block = {k: v for k, v in block.items() if k != "epochs"} | {"steps": steps}
+    if phase is not None:
+        block = {k: v for k, v in block.items() if k != "epochs"} | {
+            "steps": phase.steps,
+            "validate_every": _every(phase),
+        }
     return params.model_copy(update={"models": {**params.models, model: Entry.model_validate(block)}})
 
 
@@ -81,7 +84,7 @@ def name(params: Params, model: str, phase: str) -> str:
     return f"{model}-{phase}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _study(params: Params, model: str, phase_name: str, phase: Phase, fixed: dict[str, Any]) -> optuna.Study:
+def _study(params: Params, model: str, phase_name: str, phase: Phase) -> optuna.Study:
     folder = paths.shared_root() / ".tune"
     folder.mkdir(exist_ok=True)
     storage = optuna.storages.RDBStorage(
@@ -90,14 +93,18 @@ def _study(params: Params, model: str, phase_name: str, phase: Phase, fixed: dic
         grace_period=3 * HEARTBEAT_S,
         heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
     )
-    every = planning.plan(changed(params, model, fixed, phase.steps), model).settings.validate_every or phase.steps
     return optuna.create_study(
         storage=storage,
         study_name=name(params, model, phase_name),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(params.tune.startup_trials, n_warmup_steps=every),
+        pruner=optuna.pruners.MedianPruner(params.tune.startup_trials, n_warmup_steps=_every(phase)),
     )
+
+
+def _every(phase: Phase) -> int:
+    """Steps between the validations of a trial."""
+    return max(1, phase.steps // phase.validations)
 
 
 def _retry_dead(study: optuna.Study) -> None:
@@ -114,7 +121,7 @@ def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], trac
     trial.set_user_attr("host", socket.gethostname())
     trial.set_user_attr("process", os.getpid())
     values = {key: _plain(_suggest(trial, key, space)) for key, space in phase.space.items()}
-    plan = planning.plan(changed(params, model, fixed | values, phase.steps), model)
+    plan = planning.plan(changed(params, model, fixed | values, phase), model)
     try:
         with tracked(plan, trial.number) as log:
             result = experiment.train(plan, _reporting(trial, log))

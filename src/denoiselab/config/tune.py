@@ -32,6 +32,7 @@ class Phase(Block):
 
     trials: int = Field(ge=1)  # finished or pruned
     steps: int = Field(ge=1)  # of a trial
+    validations: int = Field(ge=1)  # in a trial, evenly spread: after each but the last it may be pruned
     space: dict[str, Range | Choices] = Field(min_length=1)  # by key of the model's block
 
 
