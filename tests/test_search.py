@@ -71,7 +71,10 @@ def project(tmp_path_factory) -> Path:
         "model": "unet",
         "storage": None,
         "startup_trials": 4,
-        "phases": {"all": PHASE, "later": {"trials": 2, "steps": 10, "validations": 2, "space": {"batch": {"low": 2, "high": 4}}}},
+        "phases": {
+            "all": PHASE,
+            "later": {"trials": 2, "steps": 10, "validations": 2, "space": {"batch": {"low": 2, "high": 4}}},
+        },
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     dvc(folder, "repro", "add-noise")
