@@ -248,6 +248,13 @@ def test_an_adopted_classifier_is_not_counted():
     assert model_store.parameters(made("guided_unet")) == alone
 
 
+def test_a_residual_ffdnet_starts_from_the_identity_and_still_takes_the_level():
+    model, x = made("ffdnet", residual=True), noisy(2, 3, 17, 20)
+    assert torch.equal(model(x, 25.0), x)
+    torch.nn.init.ones_(model.layers[-1].weight)
+    assert not torch.equal(model(x, 25.0), model(x, 50.0))
+
+
 @pytest.mark.parametrize("arch", FROM_THE_IDENTITY)
 def test_training_starts_near_the_identity(arch):
     x = noisy(2, 3, 32, 32)
