@@ -1,0 +1,95 @@
+"""Figures of scores: by model, by noise level, as training goes on, and by class."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from denoiselab.figures._style import COLOURS, line, plain, plt, save
+
+
+def bars(table: pd.DataFrame, path: Path) -> None:
+    """PSNR of every model with its interval, a group of bars a model, a colour a test set and condition.
+
+    Rows of one protocol alone: others do not compare.
+    """
+    assert table.protocol_sha256.nunique() == 1
+    table = table.assign(condition=table.set + ", " + table.condition)
+    models = list(dict.fromkeys(table.model))
+    conditions = list(dict.fromkeys(table.condition))
+    figure, axes = plt.subplots(
+        figsize=(8, 0.8 + 0.38 * len(models) * max(1, 0.6 * len(conditions))), layout="constrained"
+    )
+    height = 0.8 / len(conditions)
+    for n, condition in enumerate(conditions):
+        rows = table[table.condition == condition].set_index("model").reindex(models)
+        places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * height
+        error = np.nan_to_num(np.array([rows.psnr_mean - rows.psnr_low, rows.psnr_high - rows.psnr_mean]))
+        axes.barh(
+            places, rows.psnr_mean, height, xerr=error, color=COLOURS[n % len(COLOURS)], label=condition, capsize=3
+        )
+        for place, value in zip(places, rows.psnr_mean, strict=True):
+            axes.text(
+                0.02, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white"
+            )
+    axes.set_yticks(np.arange(len(models)), models)
+    axes.invert_yaxis()
+    axes.set_xlim(left=max(0, np.floor(table.psnr_mean.min() - 3)))
+    axes.set_xlabel("PSNR (dB), mean and bootstrap interval over test images")
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(conditions) > 1:
+        axes.legend(frameon=False)
+    save(figure, path)
+
+
+def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
+    """Validation score and training loss by step, a line a trained model; classifiers below, if there are any."""
+    kinds = (("val_psnr", "validation PSNR (dB)", "training loss"), ("val_accuracy", "accuracy", "cross-entropy"))
+    shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
+    figure, panels = plt.subplots(
+        len(shown), 2, figsize=(11, 3.6 * len(shown)), layout="constrained", squeeze=False, sharex="row"
+    )
+    for row, (score, label, loss) in zip(panels, shown, strict=True):
+        own = {model: history for model, history in histories.items() if score in history}
+        for n, (model, history) in enumerate(own.items()):
+            row[0].plot(history.step, history[score], **line(n))
+            row[1].plot(history.step, history.loss, label=model, **line(n))
+        row[0].set(xlabel="step", ylabel=label)
+        row[1].set(xlabel="step", ylabel=loss, yscale="log")
+        plain(row[0])
+        plain(row[1])
+        row[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def levels(rows: pd.DataFrame, trained: tuple[float, float], path: Path) -> None:
+    """PSNR and SSIM by noise level, a line a model; levels outside a training range are shaded, a single one marked."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
+    for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
+        for n, (model, own) in enumerate(means.groupby("model", sort=False)):
+            axes.plot(own.sigma_255, own[score], label=model, **line(n))
+        low, high = rows.sigma_255.min(), rows.sigma_255.max()
+        if trained[0] == trained[1]:
+            axes.axvline(trained[0], color="0.5", linestyle=":")
+        for start, end in ((low, trained[0]), (trained[1], high)):
+            if trained[0] < trained[1] and end > start:
+                axes.axvspan(start, end, color="0.5", alpha=0.12, linewidth=0)
+        axes.set(xlabel="noise level sigma (of 255)", ylabel=label, xlim=(low, high))
+        plain(axes)
+    panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
+    """Share of each class (a row) that a classifier put into each class (a column)."""
+    counts = pd.crosstab(rows.label, rows.predicted).reindex(index=classes, columns=classes, fill_value=0)
+    shares = counts.to_numpy() / counts.sum(axis=1).to_numpy()[:, None].clip(min=1)
+    figure, axes = plt.subplots(figsize=(1.6 + 0.5 * len(classes),) * 2, layout="constrained")
+    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (y, x), share in np.ndenumerate(shares):
+        axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color="w" if share < 0.6 else "k")
+    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set(xlabel="put into (%)", ylabel="class")
+    save(figure, path)

@@ -1,0 +1,45 @@
+"""The report: what compare makes of evaluate's files. report.md, figures and comparison.csv are the same bytes for
+the same numbers; measured times are in cost.md and report.html alone."""
+
+import platform
+import shutil
+from functools import partial
+from importlib import resources
+from importlib.metadata import version
+
+from denoiselab import comparison, conditions, files, paths
+from denoiselab.config import Params
+from denoiselab.report import drawing, facts
+from denoiselab.report.rendering import page, render
+
+PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
+
+
+def write(params: Params) -> None:
+    """Write comparison.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
+    rows = comparison.read(params)
+    table = comparison.table(rows, params)
+    files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
+    shutil.rmtree(paths.FIGURES, ignore_errors=True)
+    context = {
+        "params": params,
+        "classifiers": drawing.classifiers(params),
+        "original": _original(params),
+        "difference": partial(facts.difference, params, rows),
+        "results": [facts.result(params, *key, rows, table) for key in facts.keys(table)],
+        "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
+        "data": facts.data(),
+        "figures": drawing.draw(params, rows, table),
+        "settings": facts.settings(params),
+        "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "cost": facts.cost(params),
+    }
+    files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False}))
+    files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
+    files.write_text(paths.REPORT_HTML, page(render("report.md.j2", context | {"timed": True})))
+
+
+def _original(params: Params) -> str | None:
+    """The template of a recipe's original system: what it reached, what differs, which of its claims held."""
+    template = f"originals/{params.recipe}.md.j2"
+    return template if (resources.files("denoiselab") / "templates" / template).is_file() else None

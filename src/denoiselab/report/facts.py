@@ -1,0 +1,105 @@
+"""What the report says in words and tables: results, data, settings, cost."""
+
+from typing import Any
+
+import pandas as pd
+
+from denoiselab import comparison, conditions, files, literature, paths
+from denoiselab.config import Params
+from denoiselab.data import manifest
+from denoiselab.report.rendering import in_words
+
+
+def keys(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(set, condition) of every table of the report."""
+    return list(dict.fromkeys(zip(table.set, table.condition, strict=True)))
+
+
+def result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """One test set under one condition, so one protocol: its rows, best first, what the paired differences say, and
+    what was published."""
+    stored = conditions.read(paths.NOISY, condition)
+    here = rows[(rows.set == set_name) & (rows.condition == condition)]
+    own = table[(table.set == set_name) & (table.condition == condition)]
+    ranked = own.sort_values("psnr_mean", ascending=False).to_dict("records")
+    models = [str(row["model"]) for row in ranked]
+    best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
+    best["mse"] = min(row["mse_mean"] for row in ranked)
+    pairs = [(models[0], models[1])] if len(models) > 1 else []
+    classical = [m for m in models if params.models[m].arch == "classical"]
+    learned = [m for m in models if params.models[m].arch not in ("classical", "identity")]
+    if classical and learned:
+        pair = sorted((learned[0], classical[0]), key=models.index)
+        pairs += [(pair[0], pair[1])] if (pair[0], pair[1]) not in pairs else []
+    return {
+        "set": set_name,
+        "condition": stored,
+        "rows": ranked,
+        "best": best,
+        "differences": [comparison.difference(here, *pair, params) for pair in pairs],
+        "compared": bool(own.published.notna().any()),
+        "published": literature.matching(set_name, stored.protocol.name, stored.spec),
+    }
+
+
+def data() -> dict[str, Any]:
+    """Images by split, the hash of them all, where they come from, and leaks."""
+    rows = manifest.read(paths.RAW)
+    splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
+    labels = {row.label for row in rows} - {""}
+    return manifest.dataset(paths.RAW) | {
+        "splits": splits,
+        "classes": len(labels),
+        "sha256": files.sha256(paths.RAW / "manifest.csv"),
+    }
+
+
+def settings(params: Params) -> list[tuple[str, str]]:
+    """How each model was trained, in a line each."""
+    lines = []
+    for name, entry in params.models.items():
+        own = {k: v for k, v in entry.architecture().items() if k not in ("arch", "channels", "strengths")}
+        card = files.read_json(paths.model(name) / "model.json")
+        text = ", ".join([entry.arch, *(f"{k} {v}" for k, v in own.items())])
+        if card["imported"]:
+            text += f"; not trained here: weights `{card['imported']['sha256'][:16]}`"
+        elif card["parameters"]:
+            train = params.training(name)
+            kept = next(iter(card["best"].values()))["step"]
+            losses = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in train.loss.items())
+            text += f"; {train.optimizer}, lr {train.lr:g} ({train.schedule.kind}), batch {train.batch}, "
+            text += (
+                f"{'cross-entropy' if card['task'] == 'classify' else losses}, {card['steps']} steps, best at {kept}"
+            )
+            text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
+            text += f"; guided by {entry.needs}" if card["adopted"] else ""
+            text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
+        elif entry.arch == "classical":
+            text += "; " + _strengths(pd.read_csv(paths.history(name)))
+        lines.append((name, text))
+    return lines
+
+
+def _strengths(trials: pd.DataFrame) -> str:
+    """The strength that calibration chose at each noise level."""
+    best = trials.loc[trials.dropna().groupby("sigma_255").val_psnr.idxmax()]
+    return ", ".join(f"strength {row.strength:g} at sigma {row.sigma_255:g}" for row in best.itertuples())
+
+
+def cost(params: Params) -> list[dict[str, Any]]:
+    rows = []
+    for name in params.models:
+        train, infer = files.read_json(paths.training_cost(name)), files.read_json(paths.inference_cost(name))
+        card = files.read_json(paths.model(name) / "model.json")
+        rows.append({"model": name, "parameters": card["parameters"], "train": train, "infer": infer})
+    return rows
+
+
+def difference(
+    params: Params, rows: pd.DataFrame, better: str, worse: str, score: str = "psnr", condition: str | None = None
+) -> comparison.Difference | None:
+    """Paired difference of two models on the first set, for the templates; None where one of them was not run."""
+    here = rows[(rows.set == rows.set.iloc[0]) & (rows.condition == (condition or rows.condition.iloc[0]))]
+    if not {better, worse} <= {*here.model}:
+        return None
+    return comparison.difference(here, better, worse, params, score)
