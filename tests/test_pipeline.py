@@ -73,6 +73,7 @@ def test_outputs_are_those_of_paths():
     assert outs("train") == {p(key).as_posix() for p in made}
     assert outs("evaluate") == {
         (paths.evaluation(key) / "metrics.json").as_posix(),
+        (paths.evaluation(key) / "alarms.json").as_posix(),
         (paths.evaluation(key) / "per_image.csv").as_posix(),
         (paths.evaluation(key) / "curve.csv").as_posix(),
         paths.samples(key).as_posix(),

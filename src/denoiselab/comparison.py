@@ -75,10 +75,13 @@ def of_task(params: Params, task: str) -> list[str]:
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(("model", "condition", "image", "label", "predicted", "sets"), str)
+    nan = {score: ["nan"] for score in SCORES}  # outputs that are not finite
     frames = []
     for path in (paths.evaluation(model) / file for model in of_task(params, task)):
         try:
-            frames.append(pd.read_csv(path, dtype=texts, keep_default_na=False, float_precision="round_trip"))
+            frames.append(
+                pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=nan, float_precision="round_trip")
+            )
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -134,7 +137,7 @@ def difference(here: pd.DataFrame, better: str, worse: str, params: Params, scor
 
 
 def by_image(rows: pd.DataFrame, score: str) -> pd.Series:
-    """A model's score for each image, the mean over its noise draws. Infinite PSNR is left out."""
+    """A model's score for each image, the mean over its noise draws. Infinite PSNR and NaN are left out."""
     finite = rows[np.isfinite(rows[score])]
     return finite.groupby("image", sort=True)[score].mean()
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from denoiselab import conditions, devices, files, images, inference, metrics, model_store, paths
+from denoiselab import alarms, conditions, devices, files, images, inference, metrics, model_store, paths
 from denoiselab.config import Params
+from denoiselab.estimation import estimate_sigma_255
 from denoiselab.scores import LevelScore, Prediction, Score, summarise, summarise_predictions, write
 
 WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
@@ -62,14 +63,16 @@ def evaluate(params: Params, name: str) -> dict[str, Any]:
     devices.prepare(device)
     card, model = model_store.read_card(paths.model(name)), model_store.load(paths.model(name)).to(device)
     subject = Subject(params, name, model, card["classes"], device)
+    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(card))
     paths.samples(name).mkdir(parents=True, exist_ok=True)
     classifier = card["task"] == "classify"
-    summary = _classification(subject) if classifier else _restoration(subject)
+    summary = _classification(subject) if classifier else _restoration(subject, watch)
     levels = (
         [] if classifier else [_at_level(subject, level, test) for level, test in conditions.curve(paths.RAW, params)]
     )
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     files.write_json(paths.evaluation(name) / "metrics.json", summary)
+    files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
     cost = {"ms_per_megapixel": median(subject.cost), "device": devices.describe(device)}
     files.write_json(paths.inference_cost(name), cost)
     return summary
@@ -81,29 +84,45 @@ def _tests(params: Params) -> Iterator[tuple[conditions.Condition, conditions.Te
             yield condition, test
 
 
-def _restoration(subject: Subject) -> dict[str, Any]:
-    """per_image.csv and samples of a model that restores."""
+def _trained_levels(card: dict[str, Any]) -> tuple[float, float] | None:
+    """The lowest and highest sigma of 255 that a net was trained on here, if that was Gaussian noise."""
+    spec = card["noise"]["train"]
+    if spec["kind"] != "gaussian" or card["imported"] or not card["parameters"]:
+        return None
+    levels = spec["sigma_255"] if isinstance(spec["sigma_255"], list) else [spec["sigma_255"]]
+    return min(levels), max(levels)
+
+
+def _restoration(subject: Subject, watch: alarms.Watch) -> dict[str, Any]:
+    """per_image.csv and samples of a model that restores; `watch` looks at every output."""
     name, params = subject.name, subject.params
     scores: list[Score] = []
     kept: dict[str, int] = {}
     for condition, test in _tests(params):
         restored = subject.timed(subject.restore, test, condition.sigma_255)
-        pixels = _pixels(restored, name, test.image)
-        clean, output, data_range = _scored(subject.model, test, restored, pixels)
-        scores.append(
-            Score(
-                **_tested(subject, condition, test),
-                psnr=metrics.psnr(clean, output, data_range=data_range),
-                ssim=metrics.ssim(clean, output, data_range=data_range),
-                mse=metrics.mse(clean, output, data_range=data_range),
-            )
-        )
+        scores.append(Score(**(_tested(subject, condition, test) | _measured(subject.model, test, restored))))
+        if not getattr(subject.model, "as_it_is", False):
+            _watch(watch, condition, test, restored, scores[-1].psnr)
         number = kept.setdefault(condition.name, 0)
         if test.draw == 0 and number < params.evaluate.samples:
-            images.write_png(paths.samples(name) / condition.name / f"{number:02d}.png", pixels)
+            images.write_png(paths.samples(name) / condition.name / f"{number:02d}.png", _pixels(restored))
             kept[condition.name] += 1
     write(paths.evaluation(name) / "per_image.csv", scores, Score)
     return summarise(scores, model_store.parameters(subject.model))
+
+
+def _watch(
+    watch: alarms.Watch, condition: conditions.Condition, test: conditions.TestImage, restored: np.ndarray, psnr: float
+) -> None:
+    planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None]
+    watch.look(
+        condition.name,
+        test.image,
+        alarms.examine(test.clean, test.noisy, restored),
+        gain=psnr - metrics.psnr(test.clean / 255.0, test.noisy, data_range=1),
+        level=estimate_sigma_255(planar).item(),
+        clipped=condition.spec["clip"],
+    )
 
 
 def _classification(subject: Subject) -> dict[str, Any]:
@@ -120,14 +139,8 @@ def _classification(subject: Subject) -> dict[str, Any]:
 
 def _at_level(subject: Subject, level: float, test: conditions.TestImage) -> LevelScore:
     restored = subject.restore(test, level)
-    clean, output, data_range = _scored(subject.model, test, restored, _pixels(restored, subject.name, test.image))
-    return LevelScore(
-        model=subject.name,
-        sigma_255=level,
-        image=test.image,
-        psnr=metrics.psnr(clean, output, data_range=data_range),
-        ssim=metrics.ssim(clean, output, data_range=data_range),
-    )
+    measured = _measured(subject.model, test, restored)
+    return LevelScore(subject.name, level, test.image, psnr=measured["psnr"], ssim=measured["ssim"])
 
 
 def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -144,20 +157,22 @@ def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
             yield f"test/{condition}/{test.image}", np.concatenate([images.middle(p, STRIP) for p in parts], axis=1)
 
 
-def _pixels(restored: np.ndarray, name: str, image: str) -> np.ndarray:
-    try:
-        return metrics.to_uint8(restored)
-    except ValueError as error:
-        raise ValueError(f"models.{name} on {image}: {error}") from None
+def _pixels(restored: np.ndarray) -> np.ndarray:
+    """As a picture (H, W, C) uint8; black where values are NaN."""
+    return metrics.to_uint8(np.nan_to_num(restored))
 
 
-def _scored(
-    model: nn.Module, test: conditions.TestImage, restored: np.ndarray, pixels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """(clean, restored, data range) to measure: 8 bits, but for the noisy input, which is measured as it is."""
+def _measured(model: nn.Module, test: conditions.TestImage, restored: np.ndarray) -> dict[str, float]:
+    """PSNR, SSIM and MSE of 8 bits, but for the noisy input, which is measured as it is; NaN for outputs that are not
+    finite."""
+    scores = {"psnr": metrics.psnr, "ssim": metrics.ssim, "mse": metrics.mse}
+    if not np.isfinite(restored).all():
+        return dict.fromkeys(scores, float("nan"))
     if getattr(model, "as_it_is", False):
-        return test.clean / 255.0, restored.astype(np.float64), 1.0
-    return test.clean, pixels, 255.0
+        clean, output, data_range = test.clean / 255.0, restored.astype(np.float64), 1.0
+    else:
+        clean, output, data_range = test.clean, _pixels(restored), 255.0
+    return {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
 
 
 def _tested(subject: Subject, condition: conditions.Condition, test: conditions.TestImage) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Tested:
 
 @dataclass(frozen=True)
 class Score(Tested):
-    """A restored image. `psnr` is in dB and inf for identical images, `mse` a share of the squared range."""
+    """A restored image. `psnr` is in dB and inf for identical images, `mse` a share of the squared range; all are
+    NaN where the output was not finite."""
 
     psnr: float
     ssim: float
@@ -63,18 +64,18 @@ def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
 def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
     """Means by condition and, where there are several test sets, by set/condition.
 
-    A PSNR of inf is left out of its mean and counted.
+    A PSNR of inf is left out of its mean and counted as identical, outputs that are not finite as such.
     """
     result: dict[str, Any] = {"parameters": parameters}
     for key, rows in _groups(scores).items():
-        finite = [row.psnr for row in rows if math.isfinite(row.psnr)]
-        means = {
-            "psnr": fmean(finite) if finite else None,
-            "ssim": fmean(r.ssim for r in rows),
-            "mse": fmean(r.mse for r in rows),
+        scores_of = {name: [getattr(row, name) for row in rows] for name in ("psnr", "ssim", "mse")}
+        finite = {name: [value for value in values if math.isfinite(value)] for name, values in scores_of.items()}
+        result[key] = {
+            **{name: fmean(values) if values else None for name, values in finite.items()},
+            "images": len({row.image for row in rows}),
+            "identical": sum(map(math.isinf, scores_of["psnr"])),
+            "not_finite": sum(map(math.isnan, scores_of["psnr"])),
         }
-        images = len({row.image for row in rows})
-        result[key] = {**means, "images": images, "identical": len(rows) - len(finite)}
     return result
 
 

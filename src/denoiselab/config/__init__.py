@@ -72,10 +72,18 @@ class Curve(Block):
     crop: int = Field(ge=16)  # pixels, from their middle
 
 
+class Alarms(Block):
+    """What is said on top of the report."""
+
+    min_gain_db: float  # over the noisy input, of the mean and of every image
+    max_halfwidth_db: float = Field(gt=0)  # of the interval of a mean PSNR
+
+
 class Evaluate(Block):
     tile: int = Field(ge=64)  # pixels
     samples: int = Field(ge=0)  # images
     curve: Curve
+    alarms: Alarms
     confidence: float = Field(gt=0, lt=1)
     resamples: int = Field(ge=100)
 

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import resources
 from importlib.metadata import version
 
-from denoiselab import comparison, conditions, files, paths
+from denoiselab import alarms, comparison, conditions, files, paths
 from denoiselab.config import Params
 from denoiselab.report import drawing, facts
 from denoiselab.report.rendering import page, render
@@ -33,10 +33,17 @@ def write(params: Params) -> None:
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": facts.cost(params),
+        "alarms": alarms.lines(_alarms(params) + alarms.of_table(table, params.evaluate)),
     }
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
     files.write_text(paths.REPORT_HTML, page(render("report.md.j2", context | {"timed": True})))
+
+
+def _alarms(params: Params) -> list[tuple[str, alarms.Alarm]]:
+    """(model, alarm) of what evaluate raised."""
+    stored = {name: files.read_json(paths.evaluation(name) / "alarms.json") for name in params.models}
+    return [(name, alarms.Alarm(**alarm)) for name, found in stored.items() for alarm in found]
 
 
 def _original(params: Params) -> str | None:

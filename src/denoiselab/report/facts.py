@@ -22,7 +22,7 @@ def result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, ta
     here = rows[(rows.set == set_name) & (rows.condition == condition)]
     own = table[(table.set == set_name) & (table.condition == condition)]
     ranked = own.sort_values("psnr_mean", ascending=False).to_dict("records")
-    models = [str(row["model"]) for row in ranked]
+    models = [str(row["model"]) for row in ranked if row["psnr_mean"] == row["psnr_mean"]]  # not NaN
     best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
     best["mse"] = min(row["mse_mean"] for row in ranked)
     pairs = [(models[0], models[1])] if len(models) > 1 else []

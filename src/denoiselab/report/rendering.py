@@ -29,7 +29,8 @@ def page(text: str) -> str:
     """The report as one HTML file that needs no network: figures become data URIs."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     body = re.sub(r'src="([^"]+)"', lambda match: f'src="{_data_uri(match[1])}"', body)
-    body = body.replace("<blockquote>\n<p>🔴", '<blockquote class="alarm">\n<p>🔴')
+    for sign, kind in {"🔴": "alarm", "🟡": "warning"}.items():
+        body = body.replace(f"<blockquote>\n<p>{sign}", f'<blockquote class="{kind}">\n<p>{sign}')
     title = text.partition("\n")[0].removeprefix("# ")
     return render("page.html.j2", {"title": title, "body": Markup(body)})
 
