@@ -55,7 +55,7 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    for path in [*sorted((reports / "figures").glob("*.png")), reports / "cost.md"]:
+    for path in [*sorted((reports / "figures").glob("*.png")), reports / "cost.md", reports / "cost.png"]:
         shutil.copyfile(path, own / path.name)
     text = (reports / "report.md").read_text(encoding="utf-8")
     text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture

@@ -248,4 +248,9 @@ def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
     assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** with ") for line in lines[3:9])
     page = paths.REPORT_HTML.read_text(encoding="utf-8")
     assert page.count('<blockquote class="alarm">') == 1
+    cost = paths.REPORT_COST.read_text(encoding="utf-8")
+    front = cost[cost.index("## folder, sigma25") :]
+    assert "| **gaussian** |" in front and "| net |" in front and "noisy" not in front
+    assert files.read_json(paths.inference_cost("net"))["macs_per_megapixel"] == 9 * (12 + 16 + 12) * 10**6
+    assert "| 0.4 |" in cost and ">0.4</td>" in page
     assert page.count('<blockquote class="warning">') == sum(line.startswith("> 🟡") for line in lines)

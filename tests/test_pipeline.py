@@ -79,7 +79,14 @@ def test_outputs_are_those_of_paths():
         paths.samples(key).as_posix(),
         paths.inference_cost(key).as_posix(),
     }
-    reports = (paths.COMPARISON, paths.REPORT_MD, paths.REPORT_HTML, paths.REPORT_COST, paths.FIGURES)
+    reports = (
+        paths.COMPARISON,
+        paths.REPORT_MD,
+        paths.REPORT_HTML,
+        paths.REPORT_COST,
+        paths.COST_FIGURE,
+        paths.FIGURES,
+    )
     assert outs("compare") == {path.as_posix() for path in reports}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from denoiselab import alarms, conditions, devices, files, images, inference, metrics, model_store, paths
+from denoiselab import alarms, conditions, costs, devices, files, images, inference, metrics, model_store, paths
 from denoiselab.config import Params
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.scores import LevelScore, Prediction, Score, summarise, summarise_predictions, write
@@ -74,6 +74,7 @@ def evaluate(params: Params, name: str) -> dict[str, Any]:
     files.write_json(paths.evaluation(name) / "metrics.json", summary)
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
     cost = {"ms_per_megapixel": median(subject.cost), "device": devices.describe(device)}
+    cost |= costs.of(model, paths.model(name), device)
     files.write_json(paths.inference_cost(name), cost)
     return summary
 

@@ -14,6 +14,7 @@ COMPARISON = Path("reports/comparison.csv")
 REPORT_MD = Path("reports/report.md")
 REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
+COST_FIGURE = Path("reports/cost.png")
 FIGURES = Path("reports/figures")
 
 
@@ -48,7 +49,7 @@ def samples(name: str) -> Path:
 
 
 def inference_cost(name: str) -> Path:
-    """Measured inference time; apart from the rest because it differs from run to run."""
+    """Measured inference time and memory; apart from the rest because they differ from run to run."""
     return Path("reports/cost/evaluate") / f"{name}.json"
 
 

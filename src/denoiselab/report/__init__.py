@@ -1,5 +1,5 @@
 """The report: what compare makes of evaluate's files. report.md, figures and comparison.csv are the same bytes for
-the same numbers; measured times are in cost.md and report.html alone."""
+the same numbers; measured times are in cost.md, cost.png and report.html alone."""
 
 import platform
 import shutil
@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from denoiselab import alarms, comparison, conditions, files, paths
 from denoiselab.config import Params
-from denoiselab.report import drawing, facts
+from denoiselab.report import cost, drawing, facts
 from denoiselab.report.rendering import page, render
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -21,6 +21,7 @@ def write(params: Params) -> None:
     table = comparison.table(rows, params)
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
+    costs = facts.cost(params)
     context = {
         "params": params,
         "classifiers": drawing.classifiers(params),
@@ -32,7 +33,8 @@ def write(params: Params) -> None:
         "figures": drawing.draw(params, rows, table),
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "cost": facts.cost(params),
+        "cost": costs,
+        "fronts": cost.fronts(params, table, costs),
         "alarms": alarms.lines(_alarms(params) + alarms.of_table(table, params.evaluate)),
     }
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False}))

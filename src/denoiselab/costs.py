@@ -1,0 +1,48 @@
+"""What it takes to use a model: multiplications, size of its file, memory."""
+
+import copy
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from denoiselab import inference, model_store
+
+SIDE = 512  # pixels, of the image whose multiplications are counted
+
+
+def of(model: nn.Module, folder: Path, device: torch.device) -> dict[str, Any]:
+    """`macs_per_megapixel`, `weights_mb` (10^6 bytes) of what `folder` holds, and `peak_mib` of this process so far."""
+    card = model_store.read_card(folder)
+    weights = folder / f"{card['weights'][0]}.safetensors"
+    return {
+        "macs_per_megapixel": macs_per_megapixel(model, card["architecture"]["channels"]),
+        "weights_mb": weights.stat().st_size / 1e6,
+        "peak_mib": peak_mib(device),
+    }
+
+
+def macs_per_megapixel(model: nn.Module, channels: int) -> int | None:
+    """Multiply-accumulates of a network's convolutions and matrix products, told the noise level; None without weights.
+
+    Counted on the meta device, so nothing is computed: the same on every machine.
+    """
+    if not model_store.parameters(model):
+        return None
+    outline = copy.deepcopy(model).to("meta")
+    image = torch.empty(1, channels, SIDE, SIDE, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        inference.forward(outline, image, 25.0, torch.zeros(1, dtype=torch.long, device="meta"))
+    return round(counter.get_total_flops() / 2 / SIDE**2 * 1e6)
+
+
+def peak_mib(device: torch.device) -> float:
+    """Largest memory so far: of the tensors on CUDA, else of the whole process (its libraries take some hundred)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

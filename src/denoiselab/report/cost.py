@@ -1,0 +1,36 @@
+"""What quality costs: the Pareto front of every table, and its figure."""
+
+from typing import Any
+
+import pandas as pd
+
+from denoiselab import pareto, paths
+from denoiselab.config import Params
+from denoiselab.figures import cost as cost_figure
+
+
+def fronts(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Draw cost.png and return, by set and condition, the models by time with `front`: whether no other one is both
+    faster and better. The noisy input is left out where there is anything else."""
+    rows = _rows(params, table, cost)
+    cost_figure.tradeoffs(rows, paths.COST_FIGURE)
+    result = []
+    for (set_name, condition), own in rows.groupby(["set", "condition"], sort=False):
+        own = own.assign(front=pareto.front(list(own.ms), list(own.psnr))).sort_values("ms")
+        result.append({"set": set_name, "condition": condition, "rows": own.to_dict("records")})
+    return result
+
+
+def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd.DataFrame:
+    measured = {
+        row["model"]: {
+            "ms": row["infer"]["ms_per_megapixel"],
+            "macs": (row["infer"]["macs_per_megapixel"] or 0) / 1e6,
+        }
+        for row in cost
+    }
+    columns = {"set": table.set, "condition": table.condition, "model": table.model, "psnr": table.psnr_mean}
+    rows = pd.DataFrame(columns | {"parameters": table.parameters})
+    rows = rows.assign(**{key: [measured[model][key] for model in rows.model] for key in ("ms", "macs")})
+    others = rows[[params.models[model].arch != "identity" for model in rows.model]]
+    return others if len(others) else rows

@@ -1,0 +1,102 @@
+"""What a model costs, against sums by hand; the Pareto front and its figure."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from denoiselab import costs, model_store, models, pareto
+from denoiselab.figures import cost as cost_figure
+
+DNCNN = {"arch": "dncnn", "channels": 3, "depth": 5, "features": 8, "batch_norm": True}
+
+
+def test_multiplications_are_those_of_the_convolutions():
+    by_hand = 9 * (3 * 8 + 3 * 8 * 8 + 8 * 3)  # a pixel
+    assert costs.macs_per_megapixel(models.build(DNCNN), 3) == by_hand * 10**6
+    pooled = {"arch": "resunet", "channels": 3, "widths": [8, 16, 24], "blocks": 1}
+    assert costs.macs_per_megapixel(models.build(pooled), 3) == pytest.approx(_counted(models.build(pooled)), rel=0.01)
+
+
+def _counted(model: torch.nn.Module, side: int = 128) -> float:
+    """Multiplications a megapixel, counted from the shapes that pass through every convolution."""
+    total = 0.0
+
+    def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        wide = inputs[0] if isinstance(layer, torch.nn.ConvTranspose2d) else output
+        total += layer.weight.numel() * wide.shape[-2] * wide.shape[-1]
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            assert layer.groups == 1
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.rand(1, 3, side, side))
+    return total / side**2 * 1e6
+
+
+def test_the_classifier_that_guides_a_net_counts():
+    classifier = models.build(
+        {"arch": "classifier_cnn", "channels": 3, "widths": [4, 8], "batch_norm": True, "classes": 2, "side": 4}
+    )
+    block = {"arch": "guided_unet", "channels": 3, "widths": [4, 6, 8], "batch_norm": True, "classes": 2}
+    guided, alone = (models.build(block | {"guidance": kind}) for kind in ("classifier", "zeroed"))
+    both = costs.macs_per_megapixel(alone, 3) + costs.macs_per_megapixel(classifier, 3)
+    guided.adopt(classifier)
+    assert costs.macs_per_megapixel(guided, 3) == pytest.approx(both, rel=1e-3)
+    oracle = models.build(block | {"guidance": "oracle"})
+    assert costs.macs_per_megapixel(oracle, 3) == costs.macs_per_megapixel(alone, 3)
+
+
+def test_a_method_without_weights_has_no_multiplications_to_count():
+    block = {"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [1.0]}
+    assert costs.macs_per_megapixel(models.build(block), 3) is None
+
+
+def test_size_and_memory_are_those_of_the_file_and_the_process(tmp_path):
+    model = models.build(DNCNN)
+    card = {"architecture": DNCNN, "adopted": None}
+    model_store.save(tmp_path, {"best_psnr": model.state_dict(), "best_ssim": {}}, card)
+    cpu = torch.device("cpu")
+    before = costs.of(model, tmp_path, cpu)
+    values = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    assert values <= 1e6 * before["weights_mb"] < values + 4000  # names and shapes
+    if sys.platform == "linux":
+        taken = np.ones(int(2**20 * (before["peak_mib"] + 64)), np.uint8)  # more than ever before
+        assert costs.peak_mib(cpu) > before["peak_mib"] + 32
+        del taken
+
+
+def test_the_front_is_what_nothing_is_both_cheaper_and_better_than():
+    costs_, qualities = [1, 2, 3, 4, 2, 5], [20, 30, 25, 31, 30, float("nan")]
+    assert pareto.front(costs_, qualities) == [True, True, False, True, True, False]
+
+
+def test_the_figure_labels_every_model_without_covering_labels(tmp_path, monkeypatch):
+    names = ["gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "dncnn", "unet"]
+    rows = pd.DataFrame({"model": names, "psnr": [26.4, 25.3, 28.4, 29.4, 28.1, 27.8, 29.5, 29.6]})
+    rows = rows.assign(set="s", condition="c", ms=[114, 1928, 160, 1874, 916, 315, 1800, 1700])
+    rows = rows.assign(macs=[0] * 6 + [57e3, 24e3], parameters=[0] * 6 + [57443, 881340])
+    monkeypatch.setattr(plt, "close", lambda figure: None)
+    cost_figure.tradeoffs(rows, tmp_path / "cost.png")
+    figure = plt.gcf()
+    try:
+        times, macs, _ = figure.axes
+        assert [text.get_text() for text in times.texts] == names
+        assert [text.get_text() for text in macs.texts] == ["dncnn", "unet"]
+        boxes = [cost_figure.Text.get_window_extent(text) for text in times.texts]
+        pairs = [(a, b) for n, a in enumerate(boxes) for b in boxes[:n]]
+        shared = [(Bbox.intersection(a, b), min(a.width * a.height, b.width * b.height)) for a, b in pairs]
+        assert all(part is None or part.width * part.height < 0.1 * smaller for part, smaller in shared)
+        steps = times.lines[0]
+        assert list(steps.get_xdata()) == [114, 160, 1700]
+    finally:
+        monkeypatch.undo()
+        plt.close(figure)
+    assert Image.open(tmp_path / "cost.png").width > 1000
