@@ -2,37 +2,18 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from scipy import ndimage
 from torch import nn
 
-from denoiselab import (
-    alarms,
-    comparison,
-    conditions,
-    config,
-    evaluation,
-    experiment,
-    files,
-    inference,
-    metrics,
-    model_store,
-    patches,
-    paths,
-    planning,
-    report,
-)
-from denoiselab.config import Params
-from denoiselab.data.fetch import fetch
+from denoiselab import alarms, config, evaluation, inference, metrics
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.models.classical import nlm
-from tests.conftest import composed, photograph
+from tests.conftest import photograph
 
 SETTINGS = config.Alarms(min_gain_db=0.0, max_halfwidth_db=0.5)
 NAMES = ("astronaut", "chelsea", "coffee")
@@ -194,63 +175,3 @@ def test_broken_outputs_stand_before_warnings_one_line_a_kind():
         ("🔴", "b: bad; c: very"),
         ("🟡", "a, b: trained elsewhere"),
     ]
-
-
-def make(root: Path, params: dict | None = None) -> Params:
-    overrides = ["data=folder", f"data.path={root / 'photos'}", "model=gaussian", "data.drop_leaks=true"]
-    small = [f"patches.{key}=48" for key in ("size", "stride", "val_size")]
-    tree = composed(*overrides, *small, "patches.scales=[1.0]").model_dump(mode="json", exclude_unset=True)
-    tree["train"] |= {"steps": 2, "validate_every": 1, "val_patches": 4, "crop": 32, "warmup_steps": 0}
-    tree["evaluate"] |= {"samples": 1, "curve": {"levels": [10, 50], "images": 2, "crop": 32}}
-    net = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
-    tree["models"] |= {"net": net}
-    return config.Params.model_validate(tree)
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Params:
-    """A folder as after the stages train, with a network none of whose weights is a number."""
-    (tmp_path / "photos").mkdir()
-    for n in range(20):
-        Image.fromarray(photograph(NAMES[n % 2])[10 * n : 10 * n + 56, 14 * n : 14 * n + 56]).save(
-            tmp_path / "photos" / f"{n}.png"
-        )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    params = make(tmp_path)
-    fetch(params.data, paths.RAW)
-    patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
-    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
-    for name in params.models:
-        experiment.run(planning.plan(params, name), lambda step, row: None)
-    card = model_store.read_card(paths.model("net"))
-    broken = {key: value * float("nan") for key, value in model_store.load(paths.model("net")).state_dict().items()}
-    own = {key: value for key, value in card.items() if key not in ("format", "weights")}
-    model_store.save(paths.model("net"), dict.fromkeys(card["weights"], broken), own)
-    return params
-
-
-def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
-    for name in project.models:
-        evaluation.evaluate(project, name)
-    summary = files.read_json(paths.evaluation("net") / "metrics.json")["sigma25"]
-    assert (summary["psnr"], summary["ssim"], summary["mse"]) == (None, None, None)
-    assert summary["not_finite"] == summary["images"] > 0 and summary["identical"] == 0
-    assert files.read_json(paths.evaluation("gaussian") / "metrics.json")["sigma25"]["not_finite"] == 0
-    assert [a["kind"] for a in files.read_json(paths.evaluation("net") / "alarms.json")] == ["not_finite"]
-    assert files.read_json(paths.evaluation("noisy") / "alarms.json") == []
-    assert files.read_json(paths.evaluation("gaussian") / "alarms.json") == []
-    rows = comparison.read(project)
-    assert rows.psnr.dtype == float and rows[rows.model == "net"].psnr.isna().all()
-    report.write(project)
-    lines = paths.REPORT_MD.read_text(encoding="utf-8").splitlines()
-    assert lines[2].startswith("> 🔴 **Output not finite (sigma25):** net: 100 % of the values are NaN or infinite on ")
-    assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** with ") for line in lines[3:9])
-    page = paths.REPORT_HTML.read_text(encoding="utf-8")
-    assert page.count('<blockquote class="alarm">') == 1
-    cost = paths.REPORT_COST.read_text(encoding="utf-8")
-    front = cost[cost.index("## folder, sigma25") :]
-    assert "| **gaussian** |" in front and "| net |" in front and "noisy" not in front
-    assert files.read_json(paths.inference_cost("net"))["macs_per_megapixel"] == 9 * (12 + 16 + 12) * 10**6
-    assert "| 0.4 |" in cost and ">0.4</td>" in page
-    assert page.count('<blockquote class="warning">') == sum(line.startswith("> 🟡") for line in lines)

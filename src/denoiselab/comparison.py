@@ -10,7 +10,7 @@ from denoiselab import conditions, files, literature, paths
 from denoiselab.config import Evaluate, Params
 from denoiselab.statistics import Interval, mean_interval
 
-SCORES = ("psnr", "ssim", "mse")
+SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         entry: dict[str, object] = dict(zip(keys, key, strict=True))
         entry |= {"n_images": group.image.nunique(), "n_draws": group.draw.nunique()}
         entry["n_identical"] = group[np.isinf(group.psnr)].image.nunique()
-        for score in SCORES:
+        for score in (score for score in SCORES if score in group):
             interval = _interval(by_image(group, score).to_numpy(), params.evaluate, params.seed)
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
         noisy = rows[(rows.model == "noisy") & (rows.set == set_name) & (rows.condition == condition)]

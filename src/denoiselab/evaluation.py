@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from denoiselab import alarms, conditions, costs, devices, files, images, inference, metrics, model_store, paths
+from denoiselab import alarms, conditions, costs, devices, files, images, inference, lpips, metrics, model_store, paths
 from denoiselab.config import Params
 from denoiselab.estimation import estimate_sigma_255
-from denoiselab.scores import LevelScore, Prediction, Score, summarise, summarise_predictions, write
+from denoiselab.scores import LevelScore, LpipsScore, Prediction, Score, summarise, summarise_predictions, write
 
 WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
 STRIP = 256  # pixels, side of the pictures for the tracking store
@@ -97,18 +97,21 @@ def _trained_levels(card: dict[str, Any]) -> tuple[float, float] | None:
 def _restoration(subject: Subject, watch: alarms.Watch) -> dict[str, Any]:
     """per_image.csv and samples of a model that restores; `watch` looks at every output."""
     name, params = subject.name, subject.params
+    perceptual = lpips.load(params.evaluate.lpips).to(subject.device) if params.evaluate.lpips else None
+    kind = LpipsScore if perceptual else Score
     scores: list[Score] = []
     kept: dict[str, int] = {}
     for condition, test in _tests(params):
         restored = subject.timed(subject.restore, test, condition.sigma_255)
-        scores.append(Score(**(_tested(subject, condition, test) | _measured(subject.model, test, restored))))
+        measured = _measured(subject.model, test, restored, perceptual)
+        scores.append(kind(**(_tested(subject, condition, test) | measured)))
         if not getattr(subject.model, "as_it_is", False):
             _watch(watch, condition, test, restored, scores[-1].psnr)
         number = kept.setdefault(condition.name, 0)
         if test.draw == 0 and number < params.evaluate.samples:
             images.write_png(paths.samples(name) / condition.name / f"{number:02d}.png", _pixels(restored))
             kept[condition.name] += 1
-    write(paths.evaluation(name) / "per_image.csv", scores, Score)
+    write(paths.evaluation(name) / "per_image.csv", scores, kind)
     return summarise(scores, model_store.parameters(subject.model))
 
 
@@ -163,10 +166,14 @@ def _pixels(restored: np.ndarray) -> np.ndarray:
     return metrics.to_uint8(np.nan_to_num(restored))
 
 
-def _measured(model: nn.Module, test: conditions.TestImage, restored: np.ndarray) -> dict[str, float]:
-    """PSNR, SSIM and MSE of 8 bits, but for the noisy input, which is measured as it is; NaN for outputs that are not
-    finite."""
-    scores = {"psnr": metrics.psnr, "ssim": metrics.ssim, "mse": metrics.mse}
+def _measured(
+    model: nn.Module, test: conditions.TestImage, restored: np.ndarray, perceptual: lpips.Lpips | None = None
+) -> dict[str, float]:
+    """PSNR, SSIM, MSE and, where it is given, LPIPS of 8 bits, but for the noisy input, which is measured as it is; NaN
+    for outputs that are not finite."""
+    scores: dict[str, Callable[..., float]] = {"psnr": metrics.psnr, "ssim": metrics.ssim, "mse": metrics.mse}
+    if perceptual:
+        scores["lpips"] = perceptual.between
     if not np.isfinite(restored).all():
         return dict.fromkeys(scores, float("nan"))
     if getattr(model, "as_it_is", False):

@@ -36,6 +36,13 @@ class Score(Tested):
 
 
 @dataclass(frozen=True)
+class LpipsScore(Score):
+    """With the perceptual distance."""
+
+    lpips: float
+
+
+@dataclass(frozen=True)
 class Prediction(Tested):
     """A classified image."""
 
@@ -53,7 +60,8 @@ class LevelScore:
     ssim: float
 
 
-Row = type[Score] | type[Prediction] | type[LevelScore]
+MEASURED = ("psnr", "ssim", "mse", "lpips")
+Row = type[Score] | type[LpipsScore] | type[Prediction] | type[LevelScore]
 
 
 def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
@@ -61,14 +69,14 @@ def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
     files.write_csv(path, [f.name for f in fields(kind)], map(asdict, rows))
 
 
-def summarise(scores: list[Score], parameters: int) -> dict[str, Any]:
+def summarise(scores: Sequence[Score], parameters: int) -> dict[str, Any]:
     """Means by condition and, where there are several test sets, by set/condition.
 
     A PSNR of inf is left out of its mean and counted as identical, outputs that are not finite as such.
     """
     result: dict[str, Any] = {"parameters": parameters}
     for key, rows in _groups(scores).items():
-        scores_of = {name: [getattr(row, name) for row in rows] for name in ("psnr", "ssim", "mse")}
+        scores_of = {name: [getattr(row, name) for row in rows] for name in MEASURED if hasattr(rows[0], name)}
         finite = {name: [value for value in values if math.isfinite(value)] for name, values in scores_of.items()}
         result[key] = {
             **{name: fmean(values) if values else None for name, values in finite.items()},

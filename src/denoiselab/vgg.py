@@ -1,5 +1,6 @@
 """The convolutions of VGG16 (Simonyan and Zisserman, ICLR 2015) as a feature net, with torchvision's names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,16 +11,19 @@ from denoiselab.models._unet import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 LAYERS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256)  # up to relu3_3
 TAPS = (3, 8, 15)  # relu1_2, relu2_2, relu3_3
+ALL_LAYERS = (*LAYERS, "pool", 512, 512, 512, "pool", 512, 512, 512)  # up to relu5_3
+ALL_TAPS = (*TAPS, 22, 29)  # and relu4_3, relu5_3
 
 
 class Vgg16(nn.Module):
-    """features(images): relu1_2, relu2_2 and relu3_3 of (N, 1 or 3, H, W) images in [0, 1]."""
+    """features(images): `taps`, by default relu1_2, relu2_2 and relu3_3, of (N, 1 or 3, H, W) images in [0, 1]."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Sequence[int | str] = LAYERS, taps: Sequence[int] = TAPS) -> None:
         super().__init__()
+        self.taps = taps
         layers: list[nn.Module] = []
         planes = 3
-        for width in LAYERS:
+        for width in plan:
             if isinstance(width, int):
                 layers += [nn.Conv2d(planes, width, 3, padding=1), nn.ReLU()]
                 planes = width
@@ -36,14 +40,15 @@ class Vgg16(nn.Module):
         maps = []
         for n, layer in enumerate(self.layers):
             x = layer(x)
-            if n in TAPS:
+            if n in self.taps:
                 maps.append(x)
         return maps
 
 
-def load(path: Path) -> Vgg16:
-    """VGG16 with the weights of torchvision's vgg16 file. ValueError where it is another file."""
-    net = Vgg16()
+def load(path: Path, net: Vgg16 | None = None) -> Vgg16:
+    """`net`, by default the first layers, with the weights of torchvision's vgg16 file. ValueError where it is another
+    file."""
+    net = net or Vgg16()
     tensors = foreign.read(path)
     wanted = {name: "features." + name.removeprefix("layers.") for name in net.state_dict()}
     missing = sorted(set(wanted.values()) - tensors.keys())

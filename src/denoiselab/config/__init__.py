@@ -79,11 +79,21 @@ class Alarms(Block):
     max_halfwidth_db: float = Field(gt=0)  # of the interval of a mean PSNR
 
 
+class Lpips(Block):
+    """Files or addresses of LPIPS on VGG16."""
+
+    vgg16: str  # torchvision's weights
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    heads: str  # of LPIPS v0.1, vgg.pth
+    heads_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class Evaluate(Block):
     tile: int = Field(ge=64)  # pixels
     samples: int = Field(ge=0)  # images
     curve: Curve
     alarms: Alarms
+    lpips: Lpips | None  # null: not measured
     confidence: float = Field(gt=0, lt=1)
     resamples: int = Field(ge=100)
 

@@ -24,7 +24,7 @@ def result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, ta
     ranked = own.sort_values("psnr_mean", ascending=False).to_dict("records")
     models = [str(row["model"]) for row in ranked if row["psnr_mean"] == row["psnr_mean"]]  # not NaN
     best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
-    best["mse"] = min(row["mse_mean"] for row in ranked)
+    best |= {s: min(row[f"{s}_mean"] for row in ranked) for s in ("mse", "lpips") if f"{s}_mean" in own}
     pairs = [(models[0], models[1])] if len(models) > 1 else []
     classical = [m for m in models if params.models[m].arch == "classical"]
     learned = [m for m in models if params.models[m].arch not in ("classical", "identity")]

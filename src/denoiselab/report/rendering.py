@@ -43,8 +43,8 @@ def _data_uri(path: str) -> str:
 
 
 def _cell(row: dict[str, Any], score: str) -> str:
-    """A mean with its interval (one image has none), in the units of the tables: dB, SSIM, MSE times 1000."""
-    digits, scale = {"psnr": (2, 1), "ssim": (4, 1), "mse": (3, 1000)}[score]
+    """A mean with its interval (one image has none), in the units of the tables: dB, SSIM, MSE times 1000, LPIPS."""
+    digits, scale = {"psnr": (2, 1), "ssim": (4, 1), "mse": (3, 1000), "lpips": (4, 1)}[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
     return mean if low == "nan" else f"{mean} [{low}, {high}]"
 

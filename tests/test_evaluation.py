@@ -1,0 +1,101 @@
+"""Stages evaluate and compare on a small folder of real photographs: outputs that are no numbers, and LPIPS."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from denoiselab import (
+    comparison,
+    conditions,
+    config,
+    evaluation,
+    experiment,
+    files,
+    model_store,
+    patches,
+    paths,
+    planning,
+    report,
+)
+from denoiselab.config import Params
+from denoiselab.data.fetch import fetch
+from tests.conftest import composed, photograph
+from tests.test_lpips import write_weights
+
+
+def make(root: Path, **evaluate: object) -> Params:
+    overrides = ["data=folder", f"data.path={root / 'photos'}", "model=gaussian", "data.drop_leaks=true"]
+    small = [f"patches.{key}=48" for key in ("size", "stride", "val_size")]
+    tree = composed(*overrides, *small, "patches.scales=[1.0]").model_dump(mode="json", exclude_unset=True)
+    tree["train"] |= {"steps": 2, "validate_every": 1, "val_patches": 4, "crop": 32, "warmup_steps": 0}
+    tree["evaluate"] |= {"samples": 1, "curve": {"levels": [10, 50], "images": 2, "crop": 32}} | evaluate
+    net = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
+    tree["models"] |= {"net": net}
+    return config.Params.model_validate(tree)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Params:
+    """A folder as after the stages train, with a network none of whose weights is a number."""
+    (tmp_path / "photos").mkdir()
+    for n in range(20):
+        Image.fromarray(photograph(("astronaut", "chelsea")[n % 2])[10 * n : 10 * n + 56, 14 * n : 14 * n + 56]).save(
+            tmp_path / "photos" / f"{n}.png"
+        )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    params = make(tmp_path)
+    fetch(params.data, paths.RAW)
+    patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
+    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    for name in params.models:
+        experiment.run(planning.plan(params, name), lambda step, row: None)
+    card = model_store.read_card(paths.model("net"))
+    broken = {key: value * float("nan") for key, value in model_store.load(paths.model("net")).state_dict().items()}
+    own = {key: value for key, value in card.items() if key not in ("format", "weights")}
+    model_store.save(paths.model("net"), dict.fromkeys(card["weights"], broken), own)
+    return params
+
+
+def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
+    for name in project.models:
+        evaluation.evaluate(project, name)
+    summary = files.read_json(paths.evaluation("net") / "metrics.json")["sigma25"]
+    assert (summary["psnr"], summary["ssim"], summary["mse"]) == (None, None, None)
+    assert summary["not_finite"] == summary["images"] > 0 and summary["identical"] == 0
+    assert files.read_json(paths.evaluation("gaussian") / "metrics.json")["sigma25"]["not_finite"] == 0
+    assert [a["kind"] for a in files.read_json(paths.evaluation("net") / "alarms.json")] == ["not_finite"]
+    assert files.read_json(paths.evaluation("noisy") / "alarms.json") == []
+    assert files.read_json(paths.evaluation("gaussian") / "alarms.json") == []
+    rows = comparison.read(project)
+    assert rows.psnr.dtype == float and rows[rows.model == "net"].psnr.isna().all()
+    report.write(project)
+    lines = paths.REPORT_MD.read_text(encoding="utf-8").splitlines()
+    assert lines[2].startswith("> 🔴 **Output not finite (sigma25):** net: 100 % of the values are NaN or infinite on ")
+    assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** with ") for line in lines[3:9])
+    page = paths.REPORT_HTML.read_text(encoding="utf-8")
+    assert page.count('<blockquote class="alarm">') == 1
+    cost = paths.REPORT_COST.read_text(encoding="utf-8")
+    front = cost[cost.index("## folder, sigma25") :]
+    assert "| **gaussian** |" in front and "| net |" in front and "noisy" not in front
+    assert files.read_json(paths.inference_cost("net"))["macs_per_megapixel"] == 9 * (12 + 16 + 12) * 10**6
+    assert "| 0.4 |" in cost and ">0.4</td>" in page
+    assert page.count('<blockquote class="warning">') == sum(line.startswith("> 🟡") for line in lines)
+
+
+def test_lpips_is_a_column_where_it_is_wanted(project, tmp_path):
+    params = make(tmp_path, lpips=write_weights(tmp_path))
+    for name in params.models:
+        evaluation.evaluate(params, name)
+    rows = comparison.read(params)
+    means = rows[rows.model != "net"].groupby("model").lpips.mean()
+    assert 0 < means["gaussian"] < means["noisy"]
+    assert rows[rows.model == "net"].lpips.isna().all()
+    summary = files.read_json(paths.evaluation("gaussian") / "metrics.json")["sigma25"]
+    assert summary["lpips"] == pytest.approx(means["gaussian"])
+    report.write(params)
+    text = paths.REPORT_MD.read_text(encoding="utf-8")
+    assert "| LPIPS (lower is better) |" in text and f"**{means['gaussian']:.4f} [" in text
+    evaluation.evaluate(project, "gaussian")
+    assert "lpips" not in (paths.evaluation("gaussian") / "per_image.csv").read_text()
