@@ -17,7 +17,7 @@ def grid(clean: np.ndarray, panels: list[tuple[str, np.ndarray]], path: Path) ->
 
     `clean` and the panels' pictures are (H, W, C) uint8; a panel's title stands above it.
     """
-    y, x = _busiest(clean, ZOOM)
+    y, x = busiest(clean, ZOOM)
     size = (min(ZOOM, clean.shape[0]), min(ZOOM, clean.shape[1]))
     rows = -(-len(panels) // PANELS)
     figure = plt.figure(figsize=(2.3 * PANELS + 2.5 * rows, 2.5 * rows), layout="constrained")
@@ -55,7 +55,7 @@ def _picture(axes: plt.Axes, pixels: np.ndarray, title: str) -> None:
     axes.set_axis_off()
 
 
-def _busiest(image: np.ndarray, size: int) -> tuple[int, int]:
+def busiest(image: np.ndarray, size: int) -> tuple[int, int]:
     """Corner (y, x) of the window with the most detail."""
     gray = image.mean(axis=2).astype(np.float32)
     detail = np.abs(cv2.Laplacian(gray, cv2.CV_32F))

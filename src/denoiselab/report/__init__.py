@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from denoiselab import alarms, comparison, conditions, files, paths
 from denoiselab.config import Params
-from denoiselab.report import cost, drawing, facts
+from denoiselab.report import cost, drawing, facts, slider
 from denoiselab.report.rendering import page, render
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -37,9 +37,11 @@ def write(params: Params) -> None:
         "fronts": cost.fronts(params, table, costs),
         "alarms": alarms.lines(_alarms(params) + alarms.of_table(table, params.evaluate)),
     }
-    files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False}))
+    files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False, "slider": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
-    files.write_text(paths.REPORT_HTML, page(render("report.md.j2", context | {"timed": True})))
+    pictures = slider.pictures(params, rows)
+    text = render("report.md.j2", context | {"timed": True, "slider": bool(pictures)})
+    files.write_text(paths.REPORT_HTML, page(text, pictures))
 
 
 def _alarms(params: Params) -> list[tuple[str, alarms.Alarm]]:

@@ -2,10 +2,12 @@
 
 import base64
 import re
+from itertools import chain, count, pairwise
 from typing import Any
 
 import jinja2
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markupsafe import Markup
 
 from denoiselab import paths
@@ -25,14 +27,52 @@ def render(template: str, context: dict[str, Any]) -> str:
     return environment.get_template(template).render(context)
 
 
-def page(text: str) -> str:
-    """The report as one HTML file that needs no network: figures become data URIs."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    body = re.sub(r'src="([^"]+)"', lambda match: f'src="{_data_uri(match[1])}"', body)
-    for sign, kind in {"🔴": "alarm", "🟡": "warning"}.items():
-        body = body.replace(f"<blockquote>\n<p>{sign}", f'<blockquote class="{kind}">\n<p>{sign}')
+def page(text: str, slider: list[dict[str, Any]] | None = None) -> str:
+    """Markdown as one HTML file that needs no network: figures become data URIs, headings a table of contents.
+
+    A block fenced as `slider` becomes the slider over the pictures of report.slider.
+    """
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    sections = _identify(tokens)
+    for token in tokens:
+        _inline_figures(token)
+        if token.type == "fence" and token.info == "slider":
+            token.type, token.content = "html_block", render("slider.html.j2", {"pictures": slider})
+    first = next((n for n, token in enumerate(tokens) if token.tag == "h2"), len(tokens))
+    lead, body = (_html(markdown, part) for part in (tokens[:first], tokens[first:]))
     title = text.partition("\n")[0].removeprefix("# ")
-    return render("page.html.j2", {"title": title, "body": Markup(body)})
+    return render("page.html.j2", {"title": title, "sections": sections, "lead": lead, "body": body})
+
+
+def _identify(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Give every heading an id; returns (id, text) of those of level two."""
+    sections: dict[str, str] = {}
+    seen: set[str] = set()
+    for opening, inline in pairwise(tokens):
+        if opening.type == "heading_open":
+            text = "".join(child.content for child in inline.children or [])
+            stem = re.sub(r"\W+", "-", text.lower()).strip("-") or "section"
+            name = next(name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name not in seen)
+            seen.add(name)
+            opening.attrSet("id", name)
+            if opening.tag == "h2":
+                sections[name] = text
+    return list(sections.items())
+
+
+def _inline_figures(token: Token) -> None:
+    for image in (child for child in token.children or [] if child.type == "image"):
+        image.attrSet("src", _data_uri(str(image.attrGet("src"))))
+
+
+def _html(markdown: MarkdownIt, tokens: list[Token]) -> Markup:
+    """Tables in boxes that scroll, blockquotes with a sign as alarms and warnings."""
+    html = str(markdown.renderer.render(tokens, markdown.options, {}))
+    html = html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+    for sign, kind in {"🔴": "alarm", "🟡": "warning"}.items():
+        html = html.replace(f"<blockquote>\n<p>{sign}", f'<blockquote class="{kind}">\n<p>{sign}')
+    return Markup(html)
 
 
 def _data_uri(path: str) -> str:
