@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-os.environ["CI"] = "1"  # no progress bars
+os.environ.setdefault("CI", "1")  # no progress bars
 
 from importlib.util import find_spec
 from pathlib import Path

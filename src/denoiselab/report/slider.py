@@ -13,7 +13,7 @@ from denoiselab import conditions, images, metrics, paths
 from denoiselab.config import Params
 from denoiselab.figures.pictures import busiest
 
-SIDES = (320, 256, 192, 128, 96)  # pixels, sides of the detail to choose from
+SIDE, SMALLEST = 320, 64  # pixels, side of the detail
 LIMIT = 4_000_000  # characters, all details together
 QUALITY = 80  # of WebP
 
@@ -28,11 +28,13 @@ def pictures(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
     models = [str(model) for model in ranked if params.models[model].arch != "identity"]
     if not models:
         return []
-    for side in SIDES:
+    side = SIDE
+    while True:
         result = list(_details(params, rows, models, side))
-        if sum(len(view["src"]) for picture in result for view in picture["views"]) <= LIMIT:
-            break
-    return result
+        size = sum(len(view["src"]) for picture in result for view in picture["views"])
+        if size <= LIMIT or side == SMALLEST:
+            return result
+        side = max(SMALLEST, int(0.95 * side * (LIMIT / size) ** 0.5))  # less, as smaller windows are busier
 
 
 def _details(params: Params, rows: pd.DataFrame, models: list[str], side: int) -> Iterator[dict[str, Any]]:
