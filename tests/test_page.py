@@ -185,6 +185,10 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
     sides = {picture[key] for picture in pictures for key in ("height", "width")}
     assert len(sides) == 1 and 128 < min(sides) < slider.SIDE
     assert len(json.dumps(pictures)) < 1.02 * slider.LIMIT
+    paths.FIGURES.mkdir(parents=True)
+    (paths.FIGURES / "pictures.webp").write_bytes(bytes(9_700_000))
+    pictures = slider.pictures(params, pd.DataFrame(rows))
+    assert len(json.dumps(pictures)) + 9_700_000 * 4 / 3 < 15_000_000
 
 
 @pytest.mark.slow

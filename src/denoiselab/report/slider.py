@@ -15,6 +15,7 @@ from denoiselab.figures.pictures import busiest
 
 SIDE, SMALLEST = 320, 64  # pixels, side of the detail
 LIMIT = 4_000_000  # characters, all details together
+PAGE = 14_500_000  # characters, the details and the figures that were drawn
 QUALITY = 80  # of WebP
 
 
@@ -22,19 +23,20 @@ def pictures(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """A dict a kept test image and condition: name, height and width of the detail in pixels, and views (name, psnr,
     src): the noisy input, the clean image, then the models, best first.
 
-    The details are as large as LIMIT allows. Nothing where no model restores or no sample was kept.
+    The details are as large as LIMIT and PAGE allow. Nothing where no model restores or no sample was kept.
     """
     ranked = rows.groupby("model").psnr.mean().sort_values(ascending=False).index
     models = [str(model) for model in ranked if params.models[model].arch != "identity"]
     if not models:
         return []
-    side = SIDE
+    figures = sum(path.stat().st_size for path in paths.FIGURES.glob("*")) * 4 // 3
+    limit, side = max(0, min(LIMIT, PAGE - figures)), SIDE
     while True:
         result = list(_details(params, rows, models, side))
         size = sum(len(view["src"]) for picture in result for view in picture["views"])
-        if size <= LIMIT or side == SMALLEST:
+        if size <= limit or side == SMALLEST:
             return result
-        side = max(SMALLEST, int(0.95 * side * (LIMIT / size) ** 0.5))  # less, as smaller windows are busier
+        side = max(SMALLEST, int(0.95 * side * (limit / size) ** 0.5))  # less, as smaller windows are busier
 
 
 def _details(params: Params, rows: pd.DataFrame, models: list[str], side: int) -> Iterator[dict[str, Any]]:
