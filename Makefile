@@ -5,10 +5,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro smoke tune test test-fast lint format ui doctor
+.PHONY: help repro smoke tune leaderboard test test-fast lint format ui doctor
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
 
 repro: .venv/installed  ## run the pipeline to reports/report.md
 	dvc repro
@@ -19,6 +19,9 @@ smoke: .venv/installed  ## run the pipeline in small, in a copy, to see that all
 tune: .venv/installed  ## search hyper-parameters on the validation images, as params.yaml's block tune says
 	dvc repro add-noise
 	python -m pipeline.tune
+
+leaderboard: .venv/installed  ## one table of all DVC experiments: reports/leaderboard/
+	python -m pipeline.leaderboard
 
 test: .venv/installed  ## run all tests
 	python -m pytest

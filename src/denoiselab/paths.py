@@ -16,6 +16,7 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
 COST_FIGURE = Path("reports/cost.png")
 FIGURES = Path("reports/figures")
+LEADERBOARD = Path("reports/leaderboard")  # of no stage: it looks over the experiments
 
 
 def model(name: str) -> Path:
