@@ -13,7 +13,7 @@ import yaml
 
 from denoiselab import leaderboard
 from denoiselab.leaderboard import ranking, settings, sources
-from tests.test_end_to_end import TINY, call, dvc, make_project, setting
+from tests.test_end_to_end import TINY, call, dvc, make_project, runs, setting
 
 PSNR = {"noisy": [20.0, 20.2, 20.4], "unet": [30.0, 31.0, 33.0], "dncnn": [29.0, 30.5, 32.0]}
 PER_IMAGE = "reports/evaluate/gaussian/per_image.csv"
@@ -108,18 +108,18 @@ def test_the_lead_is_the_paired_difference(made):
     assert (group.lead.wins, group.lead.images, group.lead.settled) == (3, 3, True)
 
 
-@pytest.mark.parametrize(("column", "value"), [("seed", 1), ("draw", 1)])
-def test_other_noise_makes_no_pairs(made, column, value):
+@pytest.mark.parametrize(("column", "said"), [("seed", "seeds"), ("draw", "draws of the noise")])
+def test_other_noise_makes_no_pairs(made, column, said):
     ahead = {"unet": [33.0, 34.0, 35.0]}
-    (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **{column: value})])
-    assert group.lead.refused == f"their {column} differ"
+    (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **{column: 1})])
+    assert group.lead.refused == f"their {said} differ"
     assert group.lead.interval is None and not group.lead.settled
     assert group.lead.by == pytest.approx(34.0 - 30.5)
 
 
 def test_other_images_make_no_pairs(made):
     (group,) = ranking.groups([made("one", {"dncnn": [1.0, 2.0]}), made("two", {"unet": PSNR["unet"]})])
-    assert group.lead.refused == "their image differ"
+    assert group.lead.refused == "their images differ"
 
 
 def test_params_that_act_on_a_model(tree):
@@ -207,6 +207,31 @@ def test_an_experiment_without_a_comparison_of_its_own_is_refused(stored):
         read(files, lock | {"fetch": {"outs": [{"path": "data/raw", "md5": "d1.dir"}]}})
 
 
+def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = [
+        made("one", {"dncnn": PSNR["dncnn"]}),
+        made("two", {"unet": PSNR["unet"]}, {"augment.kind": "a|b"}, seed=1),
+        made("three", {"unet": [29.0, 31.0, 29.0]}, data_md5="d1"),
+        made("four", {"dncnn": [29.5, 30.0, 30.0]}, data_md5="d1"),
+        made("five", {"unet": PSNR["unet"]}, protocol="awgn-clipped8"),
+    ]
+    monkeypatch.setattr(sources, "gather", lambda: (found, [sources.Unfinished("six", "stage compare has not run")]))
+    leaderboard.write()
+    page = (tmp_path / "reports/leaderboard/leaderboard.md").read_text(encoding="utf-8")
+    said = [line.partition(":** ")[2] for line in page.splitlines() if line.startswith("> ")]
+    assert said[0] == "**unet (five)** is the only result."
+    assert said[1] == (
+        "**unet (two)** leads dncnn (one) by 0.83 dB in the mean; no paired difference, because their seeds differ. "
+        "The intervals are each mean's own: 28.20 to 34.47 and 27.45 to 33.55."
+    )
+    assert said[2].startswith("dncnn (four) and unet (three) cannot be told apart: a difference of 0.17 dB (95 % inter")
+    assert said[2].endswith("better on 2 of 3 images).")
+    assert "(2 of 2 that do not compare)" in page
+    assert "| six | stage compare has not run |" in page
+    assert "| 3 | augment.kind `a\\|b` |" in page
+
+
 def test_a_folder_without_a_repository_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=str(tmp_path)):
@@ -248,11 +273,18 @@ def test_a_queue_ends_in_a_page_to_read(tmp_path):
     psnr = [[float(line.split(",")[9]) for line in text.splitlines()[1:]] for text in (theirs, mine)]
     assert best.psnr_mean == pytest.approx(sum(psnr[0]) / len(psnr[0]))
     differences = np.subtract(*psnr)
-    assert f"better than gaussian (workspace, in 1 more) by {differences.mean():.2f} dB" in page
+    assert f"better than gaussian (workspace and 1 more) by {differences.mean():.2f} dB" in page
     assert f"better on {(differences > 0).sum()} of 4 images" in page
     assert "| lost | Failed in the queue |" in page
     assert "| begun | stage " in page
     assert f"{best.psnr_mean:.2f} [" in (project / "reports/leaderboard/leaderboard.html").read_text(encoding="utf-8")
+
+    _, found = runs(project)  # MLflow's compare view has the same numbers under the same names
+    scores = {run.data.tags["dvc.exp_name"]: run.data for run in found if run.data.tags["model"] == "gaussian"}
+    for row in board[board.model == "gaussian"].itertuples():
+        own = scores[row.experiments.split()[-1]]
+        assert own.metrics[f"test/{row.condition}/psnr"] == pytest.approx(row.psnr_mean)
+        assert (own.tags["data"], own.tags["noise"]) == (row.data, row.condition.replace("sigma", "gaussian"))
 
 
 def experiment(project, name: str) -> str:

@@ -1,10 +1,13 @@
 """Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from denoiselab import files, model_store, models, paths, tracking
+from tests.conftest import ROOT
 
 CARD = {
     "name": "small",
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.slow
 def root(tmp_path, monkeypatch):
     """An empty project with one trained model, as the working directory."""
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
@@ -53,6 +57,7 @@ def test_training_and_evaluation_are_one_run(root):
     client, (run,) = runs(root)
     assert run.info.status == "FINISHED"
     assert run.data.params["train.lr"] == "0.1"
+    assert run.data.params["data.name"] == run.data.tags["data"] == "embedded"
     assert run.data.metrics == {"train/loss": 0.5, "val/psnr": 20.0, "test/sigma25/psnr": 30.0}
     assert client.list_artifacts(run.info.run_id, "images")
 

@@ -14,7 +14,7 @@ from denoiselab.leaderboard.sources import Experiment
 from denoiselab.statistics import Interval, mean_interval
 
 KEYS = ("set", "condition", "protocol", "protocol_sha256")
-PAIRED = ["image", "draw", "seed", "protocol_sha256"]
+PAIRED = {"image": "images", "draw": "draws of the noise", "seed": "seeds"}  # what a pair shares beside its group
 SCORES = ("psnr", "ssim", "mse")
 NUMBERS = [f"{score}_{part}" for score in SCORES for part in ("mean", "low", "high")]
 COLUMNS = [*NUMBERS, "psnr_gain", "parameters", "n_images", "n_draws", "n_identical"]
@@ -120,11 +120,16 @@ def _same(one: Row, other: Row) -> bool:
 def lead(first: Row, second: Row) -> Lead:
     """The PSNR of the first minus that of the second; paired where both saw the same noisy images."""
     by = first.scores["psnr_mean"] - second.scores["psnr_mean"]
-    keys = [set(row.images[PAIRED].itertuples(index=False, name=None)) for row in (first, second)]
-    if keys[0] != keys[1]:
-        parts = [name for n, name in enumerate(PAIRED) if len({frozenset(k[n] for k in own) for own in keys}) > 1]
-        return Lead(by, f"their {' and '.join(parts) or 'images'} differ")
+    if not _share(first.images, second.images, [*PAIRED]):
+        differ = [words for key, words in PAIRED.items() if not _share(first.images, second.images, [key])]
+        return Lead(by, f"their {' and '.join(differ or PAIRED.values())} differ")
     paired = (by_image(first.images, "psnr") - by_image(second.images, "psnr")).dropna()
     drawn = {key: first.settings[f"evaluate.{key}"] for key in ("confidence", "resamples")}
     interval = mean_interval(paired.to_numpy(), seed=first.settings["seed"], **drawn)
     return Lead(by, None, interval, int((paired > 0).sum()), len(paired))
+
+
+def _share(one: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> bool:
+    """Whether two sets of per-image rows are about the same."""
+    found, expected = (set(rows[keys].itertuples(index=False, name=None)) for rows in (one, other))
+    return found == expected

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from denoiselab import files, paths
+from denoiselab import config, files, paths
 from denoiselab.tracking.processes import alive
 
 EXPERIMENT = "denoiselab"
@@ -86,11 +86,13 @@ def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | Non
 
 
 def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
-    """A new run with the card's values as its params."""
-    client = connect()
+    """A new run with the card's values and the name of the data as its params."""
+    client, data = connect(), config.load().data.name
     label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
-    run = client.create_run(experiment, tags={**_tags(name, card), **tags}, run_name=f"{name}-{label}").info.run_id
-    client.log_batch(run, params=_params(card))
+    run = client.create_run(
+        experiment, tags={**_tags(name, card), "data": data, **tags}, run_name=f"{name}-{label}"
+    ).info.run_id
+    client.log_batch(run, params=_params(card | {"data": {"name": data}}))
     return run
 
 
