@@ -1,14 +1,15 @@
-"""Stage evaluate@MODEL: score one trained model on the test images."""
+"""Stage evaluate@MODEL: score a model's trainings on the test images."""
 
-from denoiselab import config, evaluation, tracking
+from denoiselab import config, evaluation, paths, tracking
 from pipeline import argument, run
 
 
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    summary = evaluation.evaluate(params, name)
-    tracking.log_evaluation(name, summary, evaluation.pictures(params, name))
+    summaries = evaluation.evaluate(params, name)
+    for number, (folder, summary) in enumerate(zip(paths.trainings(name), summaries, strict=True)):
+        tracking.log_evaluation(name, folder, summary, [] if number else evaluation.pictures(params, name))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Stage train@MODEL: train or calibrate one entry of params.models."""
+"""Stage train@MODEL: train or calibrate one entry of params.models, once a seed."""
 
 from denoiselab import config, experiment, planning, tracking
 from pipeline import argument, run
 
 
 def main() -> None:
-    plan = planning.plan(config.load(), argument("the model's name in params.models"))
-    with tracking.training(plan.name, plan.card(), plan.fingerprint) as log:
-        experiment.run(plan, log)
+    plans = planning.plans(config.load(), argument("the model's name in params.models"))
+    results = []
+    for plan in plans:
+        with tracking.training(plan.name, plan.card(), plan.fingerprint, plan.folder) as log:
+            results.append(experiment.run(plan, log))
+    experiment.record(plans, results)
 
 
 if __name__ == "__main__":

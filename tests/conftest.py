@@ -13,8 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from denoiselab import config
+from denoiselab import conditions, config, evaluation, experiment, patches, paths, planning, report
 from denoiselab.config import Params
+from denoiselab.data.fetch import fetch
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,6 +50,62 @@ def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
     for n, suffix in enumerate(("png", "jpg", "tif", "bmp", "webp", "png")):
         Image.fromarray(astronaut[60 * n : 60 * n + 96, 70 * n : 70 * n + 112]).save(folder / f"photo{n}.{suffix}")
     return folder
+
+
+def trained(params: Params, name: str) -> None:
+    """Write what stage train writes, without tracking."""
+    plans = planning.plans(params, name)
+    experiment.record(plans, [experiment.run(plan, lambda step, row: None) for plan in plans])
+
+
+def small(photos: Path, *overrides: str) -> Params:
+    """Parameters of a run on small crops that trains nothing."""
+    sizes = ["patches.size=48", "patches.stride=48", "patches.val_size=48", "patches.scales=[1.0]"]
+    models = ["model=[gaussian,median]", "noise=blind55", "evaluate.samples=2", "evaluate.resamples=100"]
+    tree = composed("data=folder", f"data.path={photos}", *sizes, *models, *overrides).model_dump(
+        mode="json", exclude_unset=True
+    )
+    tree["train"] |= {"val_patches": 2}
+    tree["evaluate"]["curve"] |= {"levels": [10, 50], "images": 1, "crop": 48}
+    for name in ("gaussian", "median"):
+        tree["models"][name]["strengths"] = [1.0]
+    return config.Params.model_validate(tree)
+
+
+def run_stages(root: Path, params: Params) -> None:
+    """Every stage but compare, by the stages' own functions, in the folder `root`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("DVC_ROOT", str(root))
+        fetch(params.data, paths.RAW)
+        patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
+        conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+        for name in params.models:
+            trained(params, name)
+            evaluation.evaluate(params, name)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> tuple[Path, Params]:
+    """A folder in which every stage but compare was run."""
+    root = tmp_path_factory.mktemp("finished")
+    (root / "photos").mkdir()
+    for n, name in enumerate(("astronaut", "chelsea", "coffee", "motorcycle_left") * 4):
+        crop = photograph(name)[8 * n : 8 * n + 96, 10 * n : 10 * n + 128]
+        Image.fromarray(crop).save(root / "photos" / f"{name}-{n}.png")
+    params = small(root / "photos", "data.drop_leaks=true")
+    run_stages(root, params)
+    return root, params
+
+
+@pytest.fixture(scope="session")
+def written(finished) -> str:
+    """report.html of the project."""
+    root, params = finished
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        report.write(params)
+    return (root / paths.REPORT_HTML).read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         ),
         ("models.unet.init_from", "models/dncnn", "needs must be init_from, 'models/dncnn'"),
         ("models.unet.init", "he", "models.unet.init: input should be 'none', 'xavier_uniform'"),
-        ("foo", 1, "unknown key 'foo'; allowed: recipe, seed, data"),
+        ("foo", 1, "unknown key 'foo'; allowed: recipe, seed, seeds, data"),
         ("data.name", "imagenet", "data.name: 'imagenet' is unknown; allowed: 'embedded', 'folder', 'pairs'"),
         ("data.foo", 1, "data: unknown key 'foo'; allowed: watch, channels, allow_leak, drop_leaks, name"),
         ("noise.train.kind", "fog", "noise.train.kind: 'fog' is unknown; allowed: 'gaussian', 'poisson'"),

@@ -10,17 +10,15 @@ from denoiselab import (
     conditions,
     config,
     evaluation,
-    experiment,
     files,
     model_store,
     patches,
     paths,
-    planning,
     report,
 )
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
-from tests.conftest import composed, photograph
+from tests.conftest import composed, photograph, trained
 from tests.test_lpips import write_weights
 
 
@@ -50,7 +48,7 @@ def project(tmp_path, monkeypatch) -> Params:
     patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
     conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     for name in params.models:
-        experiment.run(planning.plan(params, name), lambda step, row: None)
+        trained(params, name)
     card = model_store.read_card(paths.model("net"))
     broken = {key: value * float("nan") for key, value in model_store.load(paths.model("net")).state_dict().items()}
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}

@@ -10,7 +10,7 @@ from PIL import Image
 from denoiselab import conditions, config, evaluation, experiment, files, model_store, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
-from tests.conftest import composed, photograph
+from tests.conftest import composed, photograph, trained
 
 SIDE = 48
 TRAIN = {"steps": 6, "validate_every": 3, "val_patches": 4, "batch": 4, "crop": 32, "warmup_steps": 0}
@@ -73,7 +73,7 @@ def here(project, monkeypatch) -> Path:
 
 def train(params: Params, *names: str) -> None:
     for name in names:
-        experiment.run(planning.plan(params, name), lambda step, row: None)
+        trained(params, name)
 
 
 def weights(name: str) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_a_classifier_is_trained_on_labels_and_evaluated_by_accuracy(here):
     assert card["weights"] == ["best_accuracy", "best_log_likelihood"]
     history = list(files.read_csv(paths.history("classifier")))
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
-    summary = evaluation.evaluate(params, "classifier")
+    summary = evaluation.evaluate(params, "classifier")[0]
     rows = list(files.read_csv(paths.evaluation("classifier") / "per_image.csv"))
     assert summary["normal"]["accuracy"] == np.mean([row["label"] == row["predicted"] for row in rows])
     assert summary["normal"]["accuracy"] > 0.5
@@ -106,7 +106,7 @@ def test_a_guided_net_holds_its_classifier_untouched_and_loads_whole(here):
     guide = 4 * 6 * 9 + (2 + 1) * 4 * 4 * 4  # inputs of the first decoder block, and the layer that makes the map
     counts = [model_store.read_card(paths.model(name))["parameters"] for name in ("guided", "plain")]
     assert counts[0] - counts[1] == guide
-    summary = evaluation.evaluate(params, "guided")
+    summary = evaluation.evaluate(params, "guided")[0]
     assert summary["normal"]["psnr"] > 5
 
 
@@ -141,7 +141,7 @@ def test_the_oracle_is_told_the_true_class_in_the_test(here, monkeypatch):
     monkeypatch.setattr(
         evaluation.inference, "restore", lambda *a, **k: (told.append(k["label"]), original(*a, **k))[1]
     )
-    evaluation.evaluate(params, "oracle")
+    evaluation.evaluate(params, "oracle")[0]
     rows = list(files.read_csv(paths.evaluation("oracle") / "per_image.csv"))
     expected = [["astronaut", "chelsea"].index(row["label"]) for row in rows]
     assert {*expected} == {0, 1}
@@ -200,7 +200,7 @@ def test_the_perceptual_loss_takes_the_classifier_it_needs(here):
 def test_the_curve_has_a_row_an_image_and_level(here):
     params = make(here)
     train(params, "plain", "noisy")
-    evaluation.evaluate(params, "noisy")
+    evaluation.evaluate(params, "noisy")[0]
     rows = list(files.read_csv(paths.evaluation("noisy") / "curve.csv"))
     assert [float(row["sigma_255"]) for row in rows] == [10, 50, 10, 50]
     by_level = {level: [float(r["psnr"]) for r in rows if float(r["sigma_255"]) == level] for level in (10, 50)}

@@ -127,7 +127,7 @@ def test_different_pictures_before_white_are_not_taken_for_one():
 
 
 def row(image: str, split: str, dhash: str, **changes) -> Row:
-    made = Row(image, split, "", "", "", "", image, "", dhash, 100, 100, "folder")
+    made = Row(image, split, "", image, "", "", "", image, "", dhash, 100, 100, "folder")
     return replace(made, **changes)
 
 
@@ -176,7 +176,7 @@ def test_the_hash_is_of_the_picture_not_of_its_channels():
     flipped = np.ascontiguousarray(pixels[:, ::-1])
     assert leaks.difference_hash(pixels) == leaks.difference_hash(pixels.copy())
     assert len(leaks.difference_hash(pixels)) == 64
-    gray = Row("g", "train", "", "", "", "", "1", "", leaks.difference_hash(images.gray(pixels)), 1, 1, "")
+    gray = Row("g", "train", "", "g", "", "", "", "1", "", leaks.difference_hash(images.gray(pixels)), 1, 1, "")
     colour = replace(gray, image="c", split="test", sha256="2", dhash=leaks.difference_hash(pixels))
     assert [leak.bits <= 5 for leak in leaks.find([gray, colour])] == [True]
     assert leaks.find([gray, replace(colour, dhash=leaks.difference_hash(flipped))]) == []

@@ -154,7 +154,7 @@ def test_polyu_is_split_by_scene(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("DENOISELAB_MIRROR", str(MIRROR.resolve()))
     rows = fetch(composed("data=polyu").data, tmp_path / "raw")
-    scenes = {split: {row.label for row in rows if row.split == split} for split in ("train", "val", "test")}
+    scenes = {split: {row.group for row in rows if row.split == split} for split in ("train", "val", "test")}
     assert len(rows) == 100
     assert all(row.noisy for row in rows)
     assert not scenes["train"] & scenes["val"] | scenes["train"] & scenes["test"] | scenes["val"] & scenes["test"]

@@ -21,7 +21,7 @@ def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
 
 def row(name: str, split: str, pixels: np.ndarray, noisy: str = "") -> manifest.Row:
     sha256, (height, width) = images.pixel_hash(pixels), pixels.shape[:2]
-    return manifest.Row(name, split, "", "", f"{name}.png", noisy, sha256, "", "0" * 64, width, height, "")
+    return manifest.Row(name, split, "", name, "", f"{name}.png", noisy, sha256, "", "0" * 64, width, height, "")
 
 
 def params(**changes) -> Patches:

@@ -15,6 +15,7 @@ CARD = {
     "task": "restore",
     "adopted": None,
     "classes": [],
+    "seed": 0,
     "train": {"lr": 0.1},
     "noise": {"name": "gaussian25"},
     "data_sha256": "0",
@@ -34,7 +35,11 @@ def root(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = models.build(CARD["architecture"])
     model_store.save(paths.model("small"), {name: model.state_dict() for name in ("best_psnr", "best_ssim")}, CARD)
-    files.write_csv(paths.history("small"), ["step", "loss", "val_psnr"], [{"step": 5, "loss": 0.5, "val_psnr": 20.0}])
+    files.write_csv(
+        paths.history("small"),
+        ["seed", "step", "loss", "val_psnr"],
+        [{"seed": 0, "step": 5, "loss": 0.5, "val_psnr": 20.0}],
+    )
     return tmp_path
 
 
@@ -47,11 +52,13 @@ def runs(root):
 
 def evaluate() -> None:
     picture = np.zeros((8, 24, 1), np.uint8)
-    tracking.log_evaluation("small", {"parameters": 2, "sigma25": {"psnr": 30.0}}, [("test/IMG (1) \u00e4", picture)])
+    tracking.log_evaluation(
+        "small", paths.model("small"), {"parameters": 2, "sigma25": {"psnr": 30.0}}, [("test/IMG (1) \u00e4", picture)]
+    )
 
 
 def test_training_and_evaluation_are_one_run(root):
-    with tracking.training("small", CARD, "abc") as log:
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
         log(5, {"step": 5, "loss": 0.5, "val_psnr": 20.0})
     evaluate()
     client, (run,) = runs(root)
@@ -63,11 +70,11 @@ def test_training_and_evaluation_are_one_run(root):
 
 
 def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
-    with pytest.raises(RuntimeError), tracking.training("small", CARD, "abc") as log:
+    with pytest.raises(RuntimeError), tracking.training("small", CARD, "abc", paths.model("small")) as log:
         log(5, {"step": 5, "val_psnr": 20.0})
         raise RuntimeError
     assert runs(root)[1][0].info.status == "FAILED"
-    with tracking.training("small", CARD, "abc") as log:
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
         log(5, {"step": 5, "val_psnr": 20.0})
         log(10, {"step": 10, "val_psnr": 21.0})
     client, (run,) = runs(root)
@@ -80,7 +87,7 @@ def test_a_store_that_is_down_does_not_stop_a_training(root, monkeypatch, capsys
     with monkeypatch.context() as down:
         down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
         down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        with tracking.training("small", CARD, "abc") as log:
+        with tracking.training("small", CARD, "abc", paths.model("small")) as log:
             log(5, {"step": 5, "val_psnr": 20.0})
     assert "warning: MLflow" in capsys.readouterr().err
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -6,7 +6,7 @@ file's sha256 and each test image's PSNR. Drawn once from (seed, image id, condi
 same pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class TestImage:
 
     image: str
     label: str
+    group: str
     sets: tuple[str, ...]
     draw: int
     clean: np.ndarray
@@ -107,15 +108,28 @@ def draw_validation(
     return 255 * metrics.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated, clean, noisy
 
 
-def test(raw: Path, root: Path, condition: str, channels: int) -> Iterator[TestImage]:
-    """The test images of a condition, one at a time. ValueError where a stored file is not what was written."""
+def test(
+    raw: Path,
+    root: Path,
+    condition: str,
+    channels: int,
+    *,
+    draw: int | None = None,
+    chosen: Container[str] | None = None,
+) -> Iterator[TestImage]:
+    """The test images of a condition, one at a time, of one draw of the noise or all, the `chosen` images or all.
+
+    ValueError where a stored file is not what was written.
+    """
     rows = {row.image: row for row in manifest.read(raw, "test")}
     for entry in files.read_json(root / condition / "index.json")["test"]:
         path, row = root / condition / entry["file"], rows[entry["image"]]
+        if draw not in (None, entry["draw"]) or (chosen is not None and row.image not in chosen):
+            continue
         if files.sha256(path) != entry["sha256"]:
             raise ValueError(f"{path}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
         clean = _read(raw / row.path, channels)
-        yield TestImage(row.image, row.label, tuple(row.sets.split()), entry["draw"], clean, np.load(path))
+        yield TestImage(row.image, row.label, row.group, tuple(row.sets.split()), entry["draw"], clean, np.load(path))
 
 
 def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
@@ -133,7 +147,7 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
         for level in settings.levels:
             one = spec.model_copy(update={"sigma_255": level})
             noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
-            yield level, TestImage(row.image, row.label, tuple(row.sets.split()), 0, clean, noisy)
+            yield level, TestImage(row.image, row.label, row.group, tuple(row.sets.split()), 0, clean, noisy)
 
 
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:

@@ -11,7 +11,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from denoiselab import alarms, conditions, costs, devices, files, images, inference, lpips, metrics, model_store, paths
+from denoiselab import (
+    alarms,
+    cases,
+    conditions,
+    costs,
+    devices,
+    files,
+    images,
+    inference,
+    lpips,
+    metrics,
+    model_store,
+    paths,
+)
 from denoiselab.config import Params
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.scores import LevelScore, LpipsScore, Prediction, Score, summarise, summarise_predictions, write
@@ -28,16 +41,21 @@ class Subject:
 
     params: Params
     name: str
+    number: int  # of the training: 0 for the first seed
     model: nn.Module
-    classes: list[str]
+    card: dict[str, Any]
     device: torch.device
     cost: list[float] = field(default_factory=list)  # ms per megapixel of each image
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
 
     def timed(self, output: Output, test: conditions.TestImage, level: float) -> np.ndarray:
         """`output` of an image, its time added to `cost`."""
         if not self.cost:
             crop = np.s_[:WARM_UP, :WARM_UP]
-            small = conditions.TestImage("", test.label, (), 0, test.clean[crop], test.noisy[crop])
+            small = conditions.TestImage("", test.label, "", (), 0, test.clean[crop], test.noisy[crop])
             output(small, level)
         started = time.perf_counter()
         result = output(test, level)
@@ -57,26 +75,42 @@ class Subject:
         return inference.forward(self.model, planar, level)[0].cpu().numpy()
 
 
-def evaluate(params: Params, name: str) -> dict[str, Any]:
-    """Evaluate models/<name>/ on every stored condition, write its files and return metrics.json."""
-    device = devices.choose(params.training(name).device)
-    devices.prepare(device)
-    card, model = model_store.read_card(paths.model(name)), model_store.load(paths.model(name)).to(device)
-    subject = Subject(params, name, model, card["classes"], device)
-    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(card))
-    paths.samples(name).mkdir(parents=True, exist_ok=True)
-    classifier = card["task"] == "classify"
-    summary = _classification(subject) if classifier else _restoration(subject, watch)
+def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
+    """Evaluate every training of models/<name>/ on every stored condition, write the files; returns each one's means.
+
+    metrics.json has those of all; pictures, curve and time are of the first.
+    """
+    first = _subject(params, name, 0)
+    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(first.card))
+    classifier = first.card["task"] == "classify"
+    subjects = [first, *(_subject(params, name, n) for n in range(1, len(paths.trainings(name))))]
+    with cases.keeping(paths.samples(name), params.evaluate.samples) as keeper:
+        kept = [keeper, *([None] * (len(subjects) - 1))]
+        rows: list[list[Any]] = [
+            _classified(s) if classifier else _restored(s, watch, k) for s, k in zip(subjects, kept, strict=True)
+        ]
+    every = [row for own in rows for row in own]
+    kind = LpipsScore if params.evaluate.lpips else Score
+    write(paths.evaluation(name) / "per_image.csv", every, Prediction if classifier else kind)
     levels = (
-        [] if classifier else [_at_level(subject, level, test) for level, test in conditions.curve(paths.RAW, params)]
+        [] if classifier else [_at_level(first, level, test) for level, test in conditions.curve(paths.RAW, params)]
     )
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
-    files.write_json(paths.evaluation(name) / "metrics.json", summary)
+    means = summarise_predictions if classifier else summarise
+    parameters = model_store.parameters(first.model)
+    files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
-    cost = {"ms_per_megapixel": median(subject.cost), "device": devices.describe(device)}
-    cost |= costs.of(model, paths.model(name), device)
+    cost = {"ms_per_megapixel": median(first.cost), "device": devices.describe(first.device)}
+    cost |= costs.of(first.model, paths.trainings(name)[0], first.device)
     files.write_json(paths.inference_cost(name), cost)
-    return summary
+    return [means(own, parameters) for own in rows]
+
+
+def _subject(params: Params, name: str, number: int) -> Subject:
+    folder = paths.trainings(name)[number]
+    device = devices.choose(params.training(name).device)
+    devices.prepare(device)
+    return Subject(params, name, number, model_store.load(folder).to(device), model_store.read_card(folder), device)
 
 
 def _tests(params: Params) -> Iterator[tuple[conditions.Condition, conditions.TestImage]]:
@@ -94,51 +128,47 @@ def _trained_levels(card: dict[str, Any]) -> tuple[float, float] | None:
     return min(levels), max(levels)
 
 
-def _restoration(subject: Subject, watch: alarms.Watch) -> dict[str, Any]:
-    """per_image.csv and samples of a model that restores; `watch` looks at every output."""
-    name, params = subject.name, subject.params
+def _restored(subject: Subject, watch: alarms.Watch, kept: cases.Keeper | None) -> list[Score]:
+    """The scores of a model that restores; `watch` looks at every output, `kept` keeps pictures of some."""
+    params = subject.params
     perceptual = lpips.load(params.evaluate.lpips).to(subject.device) if params.evaluate.lpips else None
     kind = LpipsScore if perceptual else Score
     scores: list[Score] = []
-    kept: dict[str, int] = {}
     for condition, test in _tests(params):
         restored = subject.timed(subject.restore, test, condition.sigma_255)
         measured = _measured(subject.model, test, restored, perceptual)
         scores.append(kind(**(_tested(subject, condition, test) | measured)))
+        gain = scores[-1].psnr - metrics.psnr(test.clean / 255.0, test.noisy, data_range=1)
         if not getattr(subject.model, "as_it_is", False):
-            _watch(watch, condition, test, restored, scores[-1].psnr)
-        number = kept.setdefault(condition.name, 0)
-        if test.draw == 0 and number < params.evaluate.samples:
-            images.write_png(paths.samples(name) / condition.name / f"{number:02d}.png", _pixels(restored))
-            kept[condition.name] += 1
-    write(paths.evaluation(name) / "per_image.csv", scores, kind)
-    return summarise(scores, model_store.parameters(subject.model))
+            _watch(watch, condition, test, restored, gain)
+        if kept and test.draw == 0:
+            kept.add(condition.name, test.image, gain, _pixels(restored))
+    return scores
 
 
 def _watch(
-    watch: alarms.Watch, condition: conditions.Condition, test: conditions.TestImage, restored: np.ndarray, psnr: float
+    watch: alarms.Watch, condition: conditions.Condition, test: conditions.TestImage, restored: np.ndarray, gain: float
 ) -> None:
     planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None]
     watch.look(
         condition.name,
         test.image,
         alarms.examine(test.clean, test.noisy, restored),
-        gain=psnr - metrics.psnr(test.clean / 255.0, test.noisy, data_range=1),
+        gain=gain,
         level=estimate_sigma_255(planar).item(),
         clipped=condition.spec["clip"],
     )
 
 
-def _classification(subject: Subject) -> dict[str, Any]:
-    """per_image.csv of a classifier."""
+def _classified(subject: Subject) -> list[Prediction]:
+    """What a classifier takes the test images for."""
     rows = []
     for condition, test in _tests(subject.params):
         if test.label not in subject.classes:
             raise ValueError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
         predicted = subject.classes[int(subject.timed(subject.classify, test, condition.sigma_255).argmax())]
         rows.append(Prediction(**_tested(subject, condition, test), predicted=predicted))
-    write(paths.evaluation(subject.name) / "per_image.csv", rows, Prediction)
-    return summarise_predictions(rows, model_store.parameters(subject.model))
+    return rows
 
 
 def _at_level(subject: Subject, level: float, test: conditions.TestImage) -> LevelScore:
@@ -150,9 +180,8 @@ def _at_level(subject: Subject, level: float, test: conditions.TestImage) -> Lev
 def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
     """The middle of the kept samples as strips noisy, restored, clean: (key, (h, 3 w, C) uint8)."""
     for condition in conditions.names(paths.NOISY):
-        tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
-        first = (test for test in tests if test.draw == 0)
-        for n, test in enumerate(islice(first, params.evaluate.samples)):
+        tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels, draw=0)
+        for n, test in enumerate(islice(tests, params.evaluate.samples)):
             path = paths.samples(name) / condition / f"{n:02d}.png"
             if not path.exists():  # a classifier makes none
                 return
@@ -193,6 +222,7 @@ def _tested(subject: Subject, condition: conditions.Condition, test: conditions.
         "sets": " ".join(test.sets),
         "image": test.image,
         "label": test.label,
+        "group": test.group,
         "draw": test.draw,
-        "seed": subject.params.seed,
+        "seed": subject.card["seed"],
     }

@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -31,18 +32,38 @@ from denoiselab.planning import Plan
 from denoiselab.validation import Accuracy, Validation
 
 
-def run(plan: Plan, log: training.Log) -> None:
-    """Train or calibrate as planned and write models/<name>/, its history, pictures and cost."""
-    print(f"{plan.name}: on {devices.describe(plan.device)}", file=sys.stderr)
+def run(plan: Plan, log: training.Log) -> training.Run:
+    """Train or calibrate as planned and write the weights, for the first seed also its pictures."""
+    print(f"{plan.name}: seed {plan.seed}, on {devices.describe(plan.device)}", file=sys.stderr)
     model, validate = _prepared(plan)
-    if model_store.parameters(model) and not plan.entry.weights:
+    if plan.trains:
         result = _train(plan, model, validate, log)
     else:
         result = _calibrate(plan, model, validate)
         for row in result.history:
             log(int(row["step"]), row)
     _write(plan, model, result)
-    _write_pictures(plan, validate, result)
+    if not plan.number:
+        _write_pictures(plan, validate, result)
+    return result
+
+
+def record(plans: list[Plan], results: list[training.Run]) -> None:
+    """Write the history of an entry's trainings, a row a seed and validation, and what one of them took."""
+    rows = [{"seed": plan.seed} | row for plan, result in zip(plans, results, strict=True) for row in result.history]
+    first = plans[0]
+    files.write_csv(paths.history(first.name), list(dict.fromkeys(key for row in rows for key in row)), rows)
+    seconds = fmean(result.seconds for result in results)
+    rate = fmean(result.step for result in results) * first.settings.batch / max(seconds, 1e-9)
+    files.write_json(
+        paths.training_cost(first.name),
+        {
+            "seconds": seconds,
+            "trainings": len(results),
+            "images_per_second": rate if first.trains else None,
+            "device": devices.describe(first.device),
+        },
+    )
 
 
 def train(plan: Plan, log: training.Log) -> training.Run:
@@ -58,7 +79,7 @@ def _prepared(plan: Plan) -> tuple[nn.Module, Validation]:
 
 def _start(plan: Plan) -> nn.Module:
     """The model as training finds it: fresh, imported, with another entry's weights, or around another's model."""
-    torch.manual_seed(seeding.key(plan.params.seed, "init"))
+    torch.manual_seed(seeding.key(plan.seed, "init"))
     model = models.build(plan.entry.architecture(), where=f"models.{plan.name}")
     models.initialise(model, plan.entry.init)
     if plan.entry.weights:
@@ -66,7 +87,7 @@ def _start(plan: Plan) -> nn.Module:
         foreign.load(model, plan.entry.arch, file)
     if plan.entry.init_from:
         try:
-            model.load_state_dict(model_store.load(Path(plan.entry.init_from)).state_dict())
+            model.load_state_dict(model_store.load(plan.needed_folder).state_dict())
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"models.{plan.name}.init_from: its weights do not fit this model: {reason}") from None
@@ -75,7 +96,7 @@ def _start(plan: Plan) -> nn.Module:
             raise ValueError(f"models.{plan.name}.needs: must name the classifier that guides it, models/<name>")
         if plan.needed["classes"] != plan.classes:
             raise ValueError(f"models.{plan.name}.needs: {plan.entry.needs} was trained on other classes")
-        model.adopt(model_store.load(Path(plan.entry.needs)))  # type: ignore[operator]
+        model.adopt(model_store.load(plan.needed_folder))  # type: ignore[operator]
     return model.to(plan.device)
 
 
@@ -89,7 +110,7 @@ def _validation(plan: Plan) -> Validation:
 def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
     settings, params = plan.settings, plan.params
     stock = _stock(plan)
-    source = batches.build(stock, settings.batch, settings.crop, params.augment, params.seed, plan.device)
+    source = batches.build(stock, settings.batch, settings.crop, params.augment, plan.seed, plan.device)
     checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint)
     with checkpoint.held():
         return training.fit(
@@ -138,8 +159,8 @@ def _features(plan: Plan) -> nn.Module | None:
     match plan.settings.perceptual:
         case Vgg16(weights=weights, sha256=sha256):
             return vgg.load(_obtain("vgg16", weights, sha256)).to(plan.device)
-        case OwnClassifier(model=folder):
-            return model_store.load(Path(folder)).to(plan.device)
+        case OwnClassifier():
+            return model_store.load(plan.needed_folder).to(plan.device)
     return None
 
 
@@ -166,19 +187,13 @@ def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.R
 
 def _write(plan: Plan, model: nn.Module, result: training.Run) -> None:
     best = {name: {"step": kept["step"], f"val_{name}": kept["value"]} for name, kept in result.best.items()}
-    trained = model_store.parameters(model) > 0 and not plan.entry.weights
     outcome = {
         "parameters": model_store.parameters(model),
         "steps": 0 if plan.entry.weights else result.step,
         "best": best,
     }
     weights = {f"best_{name}": kept["weights"] for name, kept in result.best.items()}
-    model_store.save(paths.model(plan.name), weights, plan.card() | outcome)
-    columns = list(dict.fromkeys(key for row in result.history for key in row))
-    files.write_csv(paths.history(plan.name), columns, result.history)
-    rate = result.step * plan.settings.batch / max(result.seconds, 1e-9) if trained else None
-    cost = {"seconds": result.seconds, "images_per_second": rate, "device": devices.describe(plan.device)}
-    files.write_json(paths.training_cost(plan.name), cost)
+    model_store.save(plan.folder, weights, plan.card() | outcome)
 
 
 def _write_pictures(plan: Plan, validate: Validation, result: training.Run) -> None:

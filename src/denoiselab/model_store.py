@@ -1,6 +1,7 @@
 """A trained model on disk: models/<name>/ with best_<score>.safetensors for every score (PSNR and SSIM, or a
 classifier's accuracy) and model.json."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ValueError(f"{folder / 'model.json'}: not of format {FORMAT}, which this version reads")
     return card
+
+
+def digest(folder: Path) -> str:
+    """sha256 of a trained model's own files, without those of its trainings from other seeds."""
+    own = sorted(path for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256("".join(f"{path.name}\0{files.sha256(path)}\n" for path in own).encode()).hexdigest()
 
 
 def load(folder: Path, weights: str | None = None) -> nn.Module:

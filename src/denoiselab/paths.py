@@ -11,6 +11,7 @@ RAW = Path("data/raw")
 PATCHES = Path("data/patches")
 NOISY = Path("data/noisy")
 COMPARISON = Path("reports/comparison.csv")
+PAIRS = Path("reports/pairs.csv")
 REPORT_MD = Path("reports/report.md")
 REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
@@ -24,8 +25,19 @@ def model(name: str) -> Path:
     return Path("models") / name
 
 
+def trained(name: str, number: int) -> Path:
+    """Weights and settings of its training from another seed: the first one's are the model's own."""
+    return model(name) / "seeds" / str(number) if number else model(name)
+
+
+def trainings(name: str) -> list[Path]:
+    """The folders of all its trainings, the first seed's first."""
+    others = sorted((model(name) / "seeds").glob("*"), key=lambda path: int(path.name))
+    return [model(name), *others]
+
+
 def history(name: str) -> Path:
-    """Training history: a row a validation (or a calibration trial)."""
+    """Training history: a row a validation (or a calibration trial) of every seed."""
     return Path("reports/train") / f"{name}.csv"
 
 

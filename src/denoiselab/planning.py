@@ -25,6 +25,7 @@ class Plan:
     """One training, resolved: everything that decides its result."""
 
     name: str
+    number: int  # of the training: 0 for the first seed
     entry: Entry
     settings: Train
     params: Params
@@ -33,6 +34,26 @@ class Plan:
     classes: list[str]  # of the data, in order; empty where they have none
     data_sha256: str  # of the patches, the noisy validation patches, and the model it builds on
     code_sha256: str  # of the modules that train it
+
+    @property
+    def seed(self) -> int:
+        """Of the training; the noise of validation and test is the same for all of them."""
+        return self.params.seed + self.number
+
+    @property
+    def folder(self) -> Path:
+        """Where its weights go."""
+        return paths.trained(self.name, self.number)
+
+    @property
+    def needed_folder(self) -> Path:
+        """The model that it builds on, if any: its training of the same number."""
+        return _needed(self.entry, self.number)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has weights to train: not if it is imported or has none."""
+        return not self.entry.weights and model_store.parameters(self._outline) > 0
 
     @property
     def noise(self) -> NoiseSpec:
@@ -63,7 +84,7 @@ class Plan:
             "noise": self.params.noise.model_dump(mode="json") | {"train": self.noise.model_dump(mode="json")},
             "augment": self.params.augment.model_dump(mode="json"),
             "patches": self.params.patches.model_dump(mode="json"),
-            "seed": self.params.seed,
+            "seed": self.seed,
             "data_sha256": self.data_sha256,
         }
 
@@ -76,7 +97,13 @@ class Plan:
         ).hexdigest()[:24]
 
 
-def plan(params: Params, name: str) -> Plan:
+def plans(params: Params, name: str) -> list[Plan]:
+    """The trainings of an entry: one a seed, but one alone for what is not trained."""
+    first = plan(params, name)
+    return [first, *(plan(params, name, number) for number in range(1, params.seeds if first.trains else 1))]
+
+
+def plan(params: Params, name: str, number: int = 0) -> Plan:
     """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
     for other, entry in params.models.items():
         models.check(entry.architecture(), where=f"models.{other}")
@@ -85,13 +112,20 @@ def plan(params: Params, name: str) -> Plan:
             raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
     settings, entry = params.training(name), params.entry(name)
     device = devices.choose(settings.device)
-    needed = model_store.read_card(Path(entry.needs)) if entry.needs.startswith("models/") else None
-    sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy")), *([Path(entry.needs)] if needed else [])]
-    digest = hashlib.sha256("".join(map(files.sha256, sources)).encode()).hexdigest()
+    folder = _needed(entry, number)
+    needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
+    sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy"))]
+    digests = [*map(files.sha256, sources), *([model_store.digest(folder)] if needed else [])]
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     archs = {entry.arch} | ({needed["architecture"]["arch"]} if needed else set())
-    resolved = Plan(name, entry, settings, params, device, needed, _classes(), digest, _code(archs))
+    resolved = Plan(name, number, entry, settings, params, device, needed, _classes(), digest, _code(archs))
     _check_classes(resolved)
     return resolved
+
+
+def _needed(entry: Entry, number: int) -> Path:
+    folder = paths.trained(Path(entry.needs).name, number)
+    return folder if folder.exists() else Path(entry.needs)
 
 
 def _classes() -> list[str]:

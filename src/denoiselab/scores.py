@@ -21,8 +21,9 @@ class Tested:
     sets: str  # test sets of the image, separated by spaces
     image: str
     label: str
-    draw: int
-    seed: int
+    group: str  # images of one group (a scene) are not independent
+    draw: int  # of the noise
+    seed: int  # of the training
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ class Entry(BaseModel):
 
 class Params(Block):
     recipe: str  # the recipe that all this comes from, or none
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0)  # of the noise, and of the first training
+    seeds: int = Field(ge=1)  # trainings of every network, from seed on; compared as one entry
     data: Data
     patches: Patches
     noise: Noise

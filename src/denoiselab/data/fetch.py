@@ -72,6 +72,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
         image=source.image,
         split=source.split,
         label=source.label,
+        group=source.group or source.image,
         sets=" ".join(source.sets or ([source.source] if source.split == "test" else [])),
         path=relative,
         noisy=noisy_path,

@@ -19,6 +19,7 @@ class Source:
     split: str  # train, val or test
     label: str  # class, or empty
     file: Path  # read, or named where `pixels` are given
+    group: str = ""  # images of one group (a scene) are not independent; none: the image is one of its own
     sets: tuple[str, ...] = ()  # the named test sets it belongs to; none: a test image is in that of its source's name
     noisy: Path | None = None  # the real noisy photograph of `file`
     crop: tuple[int, int, int, int] | None = None  # top, left, height, width
@@ -33,6 +34,7 @@ class Row:
     image: str
     split: str
     label: str
+    group: str  # images of one group resemble each other: a scene, or else the image itself
     sets: str  # separated by spaces
     path: str  # relative to the manifest
     noisy: str  # relative path of the real noisy photograph, or empty

@@ -15,7 +15,7 @@ NAME = re.compile(r"(?P<camera>\w+?)_[\d-]+_\d+_\d+_(?P<scene>[A-Za-z]+)_+\d+")
 
 
 def images(data: Polyu, sources: Sources) -> list[Source]:
-    """The 100 pairs; the scene is their label."""
+    """The 100 pairs; the scene is their group."""
     folder = sources.unpacked("polyu", data.polyu) / "CroppedImages"
     pairs = {path.name.removesuffix("_mean.JPG"): path for path in sorted(folder.glob("*_mean.JPG"))}
     scenes = {}
@@ -28,8 +28,9 @@ def images(data: Polyu, sources: Sources) -> list[Source]:
         Source(
             name,
             places[scenes[name]],
-            scenes[name],
+            "",
             path,
+            group=scenes[name],
             sets=("PolyU",) if places[scenes[name]] == "test" else (),
             noisy=path.with_name(f"{name}_real.JPG"),
             source="polyu",

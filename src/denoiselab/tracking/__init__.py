@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,14 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def training(name: str, card: dict[str, Any], fingerprint: str, parent: Future[str] | None = None) -> Iterator[Log]:
+def training(
+    name: str, card: dict[str, Any], fingerprint: str, folder: Path | None, parent: Future[str] | None = None
+) -> Iterator[Log]:
     """A run for one training; yields log(step, values). A training that goes on after a kill goes on in its run.
 
     Any exception marks the run FAILED (or as its attribute `run_status` says), an interrupt or SIGTERM marks it KILLED;
-    both are raised again. With a `parent`, the run of a search, it is one of its trials, which keep no weights.
+    both are raised again. The weights in `folder` are logged when it ends. With a `parent`, the run of a search, it is
+    one of its trials, which keep no weights and so no folder.
     """
     worker = Worker()
     run: dict[str, str] = {}
@@ -42,7 +46,7 @@ def training(name: str, card: dict[str, Any], fingerprint: str, parent: Future[s
         yield lambda step, values: worker.do(
             lambda: None if step in logged else content.values(run["id"], step, values)
         )
-        worker.do(lambda: None if parent else content.model_files(run["id"], name))
+        worker.do(lambda: content.model_files(run["id"], folder) if folder else None)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -69,7 +73,7 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
     status = "KILLED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
     try:
-        yield lambda plan, number: training(f"{model}-trial{number}", plan.card(), plan.fingerprint, run)
+        yield lambda plan, number: training(f"{model}-trial{number}", plan.card(), plan.fingerprint, None, run)
         status = "FINISHED"
         worker.do(lambda: runs.connect().log_artifacts(run.result(0), str(paths.tuning()), artifact_path="search"))
     finally:
@@ -78,25 +82,27 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
         worker.finish()
 
 
-def log_evaluation(name: str, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Add the test metrics and pictures (key, (H, W, C) uint8) to the run that trained models/<name>/.
+def log_evaluation(
+    name: str, folder: Path, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]
+) -> None:
+    """Add the test metrics and pictures (key, (H, W, C) uint8) to the run that trained the weights in `folder`.
 
     Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
     made from the files.
     """
     worker = Worker()
     run: dict[str, str] = {}
-    worker.do(lambda: run.update(runs.find(name) or _from_files(name)))
-    worker.do(lambda: _fill(run["id"], name) if "empty" in run else None)
+    worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))
+    worker.do(lambda: _fill(run["id"], name, folder) if "empty" in run else None)
     worker.do(lambda: content.test_scores(run["id"], summary))
     for key, pixels in pictures:
         worker.do(partial(content.picture, run, key, pixels))
     worker.finish()
 
 
-def _from_files(name: str) -> dict[str, str]:
+def _from_files(name: str, folder: Path) -> dict[str, str]:
     """A new run for a training that is only known from its files."""
-    card = model_store.read_card(paths.model(name))
+    card = model_store.read_card(folder)
     plan = {key: value for key, value in card.items() if key not in ("format", "parameters", "steps", "best")}
     return {
         "id": runs.create(runs.experiment_id(), name, plan, {"from_files": "true", **runs.process()}),
@@ -104,12 +110,14 @@ def _from_files(name: str) -> dict[str, str]:
     }
 
 
-def _fill(run: str, name: str) -> None:
+def _fill(run: str, name: str, folder: Path) -> None:
     """Log history and weights from the files."""
+    seed = model_store.read_card(folder)["seed"]
     for row in files.read_csv(paths.history(name)):
-        values = {key: float(value) for key, value in row.items() if value}
-        content.values(run, int(values["step"]), values)
-    content.model_files(run, name)
+        values = {key: float(value) for key, value in row.items() if value and key != "seed"}
+        if int(row["seed"]) == seed:
+            content.values(run, int(values["step"]), values)
+    content.model_files(run, folder)
     runs.connect().set_terminated(run, "FINISHED")
 
 

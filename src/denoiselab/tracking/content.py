@@ -3,11 +3,12 @@
 import math
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from denoiselab import files, model_store, paths
+from denoiselab import model_store
 from denoiselab.tracking.runs import connect
 
 
@@ -36,15 +37,16 @@ def picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
     connect().log_image(run["id"], pixels, key=re.sub(r"[^A-Za-z0-9_./-]+", "_", key), step=0)
 
 
-def model_files(run: str, name: str) -> None:
+def model_files(run: str, folder: Path) -> None:
     """Weights and card as artifacts, a network also as an MLflow model that takes any batch, height and width."""
     import mlflow
     import torch
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    client, folder = connect(), paths.model(name)
-    client.log_artifacts(run, str(folder), artifact_path="weights")
+    client = connect()
+    for path in (p for p in sorted(folder.iterdir()) if p.is_file()):
+        client.log_artifact(run, str(path), artifact_path="weights")
     model = model_store.load(folder)
     if model_store.parameters(model):
         card = model_store.read_card(folder)
@@ -59,7 +61,7 @@ def model_files(run: str, name: str) -> None:
                 input_example=np.zeros((2, channels, 50, 70), np.float32),
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
             )
-    client.set_tag(run, "weights.sha256", files.sha256(folder))
+    client.set_tag(run, "weights.sha256", model_store.digest(folder))
 
 
 def steps(run: str) -> list[int]:

@@ -5,9 +5,10 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from denoiselab import config, files, paths
+from denoiselab import config, model_store, paths
 from denoiselab.tracking.processes import alive
 
 EXPERIMENT = "denoiselab"
@@ -96,9 +97,9 @@ def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str
     return run
 
 
-def find(name: str) -> dict[str, str] | None:
-    """The run of this experiment that trained models/<name>/."""
-    experiment, weights = experiment_id(), files.sha256(paths.model(name))
+def find(folder: Path) -> dict[str, str] | None:
+    """The run of this experiment that trained the weights in `folder`."""
+    experiment, weights = experiment_id(), model_store.digest(folder)
     found = connect().search_runs(
         [experiment], f"tags.`weights.sha256` = '{weights}'", order_by=["attributes.start_time DESC"]
     )
