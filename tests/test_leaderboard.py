@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import io
 import json
 import sys
 import time
@@ -24,7 +25,7 @@ def images(psnr: dict, **columns) -> pd.DataFrame:
     fixed = {"condition": "sigma25", **PROTOCOL, "sets": "a b", "label": "", "draw": 0, "seed": 0} | columns
     scores = [(model, f"i{n}", value) for model, values in psnr.items() for n, value in enumerate(values)]
     rows = pd.DataFrame(scores, columns=["model", "image", "psnr"]).assign(**fixed)
-    return rows.assign(ssim=rows.psnr / 40, mse=10 ** (-rows.psnr / 10))
+    return rows.assign(group=rows.image, ssim=rows.psnr / 40, mse=10 ** (-rows.psnr / 10))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -108,10 +109,10 @@ def test_the_lead_is_the_paired_difference(made):
     assert (group.lead.wins, group.lead.images, group.lead.settled) == (3, 3, True)
 
 
-@pytest.mark.parametrize(("column", "said"), [("seed", "seeds"), ("draw", "draws of the noise")])
-def test_other_noise_makes_no_pairs(made, column, said):
+@pytest.mark.parametrize(("other", "said"), [({"draw": 1}, "draws of the noise"), ({"changes": {"seed": 1}}, "seeds")])
+def test_other_noise_makes_no_pairs(made, other, said):
     ahead = {"unet": [33.0, 34.0, 35.0]}
-    (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **{column: 1})])
+    (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **other)])
     assert group.lead.refused == f"their {said} differ"
     assert group.lead.interval is None and not group.lead.settled
     assert group.lead.by == pytest.approx(34.0 - 30.5)
@@ -211,7 +212,7 @@ def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = [
         made("one", {"dncnn": PSNR["dncnn"]}),
-        made("two", {"unet": PSNR["unet"]}, {"augment.kind": "a|b"}, seed=1),
+        made("two", {"unet": PSNR["unet"]}, {"augment.kind": "a|b", "seed": 1}),
         made("three", {"unet": [29.0, 31.0, 29.0]}, data_md5="d1"),
         made("four", {"dncnn": [29.5, 30.0, 30.0]}, data_md5="d1"),
         made("five", {"unet": PSNR["unet"]}, protocol="awgn-clipped8"),
@@ -229,7 +230,7 @@ def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
     assert said[2].endswith("better on 2 of 3 images).")
     assert "(2 of 2 that do not compare)" in page
     assert "| six | stage compare has not run |" in page
-    assert "| 3 | augment.kind `a\\|b` |" in page
+    assert "| 3 | seed `1`, augment.kind `a\\|b` |" in page
 
 
 def test_a_folder_without_a_repository_is_named(tmp_path, monkeypatch):
@@ -270,8 +271,8 @@ def test_a_queue_ends_in_a_page_to_read(tmp_path):
 
     theirs = call(project, "git", "show", f"{experiment(project, best.experiments)}:{PER_IMAGE}")
     mine = (project / PER_IMAGE).read_text()
-    psnr = [[float(line.split(",")[9]) for line in text.splitlines()[1:]] for text in (theirs, mine)]
-    assert best.psnr_mean == pytest.approx(sum(psnr[0]) / len(psnr[0]))
+    psnr = [pd.read_csv(io.StringIO(text)).psnr for text in (theirs, mine)]
+    assert best.psnr_mean == pytest.approx(psnr[0].mean())
     differences = np.subtract(*psnr)
     assert f"better than gaussian (workspace and 1 more) by {differences.mean():.2f} dB" in page
     assert f"better on {(differences > 0).sum()} of 4 images" in page

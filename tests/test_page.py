@@ -3,32 +3,24 @@
 import json
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from denoiselab import (
     comparison,
     conditions,
     config,
-    evaluation,
-    experiment,
     images,
     metrics,
-    patches,
     paths,
-    planning,
     report,
 )
-from denoiselab.config import Params
-from denoiselab.data.fetch import fetch
 from denoiselab.report import slider
 from denoiselab.report.rendering import page
 from tests.browser import browse
-from tests.conftest import composed, photograph
+from tests.conftest import photograph, small
 
 TABLE = """# Which?
 
@@ -52,51 +44,6 @@ for (const n of [0, 1, 2]) {
 }
 return seen;
 """
-
-
-def small(photos: Path, *overrides: str) -> Params:
-    """Parameters of a run on small crops that trains nothing."""
-    sizes = ["patches.size=48", "patches.stride=48", "patches.val_size=48", "patches.scales=[1.0]"]
-    models = ["model=[gaussian,median]", "noise=blind55", "evaluate.samples=2", "evaluate.resamples=100"]
-    tree = composed("data=folder", f"data.path={photos}", *sizes, *models, *overrides).model_dump(
-        mode="json", exclude_unset=True
-    )
-    tree["train"] |= {"val_patches": 2}
-    tree["evaluate"]["curve"] |= {"levels": [10, 50], "images": 1, "crop": 48}
-    for name in ("gaussian", "median"):
-        tree["models"][name]["strengths"] = [1.0]
-    return config.Params.model_validate(tree)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> tuple[Path, Params]:
-    """A folder in which every stage but compare was run, by the stages' own functions."""
-    root = tmp_path_factory.mktemp("page")
-    (root / "photos").mkdir()
-    for n, name in enumerate(("astronaut", "chelsea", "coffee", "motorcycle_left") * 4):
-        crop = photograph(name)[8 * n : 8 * n + 96, 10 * n : 10 * n + 128]
-        Image.fromarray(crop).save(root / "photos" / f"{name}-{n}.png")
-    params = small(root / "photos", "data.drop_leaks=true")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setenv("DVC_ROOT", str(root))
-        fetch(params.data, paths.RAW)
-        patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-        conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
-        for name in params.models:
-            experiment.run(planning.plan(params, name), lambda step, row: None)
-            evaluation.evaluate(params, name)
-    return root, params
-
-
-@pytest.fixture(scope="module")
-def written(project) -> str:
-    """report.html of the project."""
-    root, params = project
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        report.write(params)
-    return (root / paths.REPORT_HTML).read_text(encoding="utf-8")
 
 
 def test_headings_have_ids_of_their_own_and_a_table_of_contents():
@@ -128,8 +75,8 @@ def test_pictures_cannot_end_their_script():
 
 
 @pytest.mark.slow
-def test_without_samples_or_models_there_is_no_slider(project, monkeypatch):
-    root, params = project
+def test_without_samples_or_models_there_is_no_slider(finished, monkeypatch):
+    root, params = finished
     monkeypatch.chdir(root)
     rows = comparison.read(params)
     assert len(slider.pictures(params, rows)) == 6
@@ -147,10 +94,10 @@ def test_without_samples_or_models_there_is_no_slider(project, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_slider_is_in_the_page_alone(project, written):
+def test_the_slider_is_in_the_page_alone(finished, written):
     assert "Compare pictures" in written
     assert written.index('id="compare-pictures"') < written.index('id="pictures"')
-    text = (project[0] / paths.REPORT_MD).read_text(encoding="utf-8")
+    text = (finished[0] / paths.REPORT_MD).read_text(encoding="utf-8")
     assert "## Pictures" in text
     assert "slider" not in text and "Compare pictures" not in text
 
@@ -170,7 +117,7 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
         for n, name in enumerate(names):
             clean = photograph(name)[:400, :500]
             noisy = clean / 255 + sigma / 255 * rng.standard_normal(clean.shape)
-            tests[condition].append(conditions.TestImage(name, "", (), 0, clean, noisy.astype(np.float32)))
+            tests[condition].append(conditions.TestImage(name, "", name, (), 0, clean, noisy.astype(np.float32)))
             output = clean / 255 + 0.2 * (noisy - clean / 255)
             for model in params.models:
                 path = paths.samples(model) / condition / f"{n:02d}.png"
@@ -179,7 +126,7 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
                 images.write_png(path, metrics.to_uint8(output)) if path == first else os.link(first, path)
                 rows.append({"model": model, "condition": condition, "image": name, "draw": 0, "psnr": 30.0})
     monkeypatch.setattr(conditions, "names", lambda root: list(tests))
-    monkeypatch.setattr(conditions, "test", lambda raw, root, condition, channels: iter(tests[condition]))
+    monkeypatch.setattr(conditions, "test", lambda raw, root, condition, channels, draw: iter(tests[condition]))
     pictures = slider.pictures(params, pd.DataFrame(rows))
     assert [len(picture["views"]) for picture in pictures] == [22] * 15
     sides = {picture[key] for picture in pictures for key in ("height", "width")}
@@ -220,7 +167,7 @@ def test_every_table_of_a_report_sorts(written, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_slider_shows_two_pictures_and_their_scores(project, written, tmp_path):
+def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_path):
     script = """
     const [stage, range] = [one(".stage"), one(".stage input")];
     stage.setPointerCapture = () => {};  // a made-up pointer cannot be captured
@@ -257,7 +204,7 @@ def test_the_slider_shows_two_pictures_and_their_scores(project, written, tmp_pa
     return {states, options, width, rendering: getComputedStyle(one("img.left")).imageRendering};
     """
     found = browse(written, script, tmp_path)
-    files = [project[0] / paths.evaluation(name) / "per_image.csv" for name in ("noisy", "gaussian", "median")]
+    files = [finished[0] / paths.evaluation(name) / "per_image.csv" for name in ("noisy", "gaussian", "median")]
     rows = pd.concat(map(pd.read_csv, files))
     scores = rows[rows.condition == "sigma15"].set_index(["model", "image"]).psnr.map("{:.2f} dB".format)
     images_shown = [name.removesuffix(", sigma15") for name in found["options"][0][:2]]
@@ -294,7 +241,7 @@ def test_a_figure_opens_large_and_closes(written, tmp_path):
       button.click();
       const {width, height} = one("img", dialog).getBoundingClientRect();
       const open = [dialog.matches(":modal"), one("img", dialog).src === one("img", button).src];
-      const large = width > 0.9 * innerWidth || height > 0.9 * innerHeight;
+      const large = width > 0.85 * innerWidth || height > 0.85 * innerHeight;
       one("img", dialog).click();
       return [...open, large, dialog.open, document.activeElement === button, button.ariaLabel];
     });

@@ -81,6 +81,7 @@ def test_outputs_are_those_of_paths():
     }
     reports = (
         paths.COMPARISON,
+        paths.PAIRS,
         paths.REPORT_MD,
         paths.REPORT_HTML,
         paths.REPORT_COST,

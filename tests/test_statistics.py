@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoiselab import comparison, statistics
+from denoiselab import comparison, differences, statistics
+from denoiselab.report import facts
 
 SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 0}
 
@@ -17,13 +18,18 @@ def test_an_interval_is_near_the_normal_one_for_many_values():
     assert found.mean - found.low == pytest.approx(1.96 * 2 / 20, rel=0.15)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
+@pytest.mark.parametrize("scenes", [68, 40])
+def test_intervals_cover_the_truth_as_often_as_they_say(scenes):
+    """400 repeats; skewed differences of models on 68 images (CBSD68's number), and on 40 scenes of one to nine."""
     rng = np.random.default_rng(1)
     inside = 0
-    for n in range(200):
-        found = statistics.mean_interval(rng.normal(0, 1, 40), **{**SETTINGS, "seed": n, "resamples": 500})
-        inside += found.low <= 0 <= found.high
-    assert 0.88 <= inside / 200 <= 0.99
+    for n in range(400):
+        groups = np.arange(scenes) if scenes == 68 else np.repeat(np.arange(scenes), rng.integers(1, 10, scenes))
+        shared = 0.1 * rng.gamma(4, size=scenes)
+        values = shared[groups] + rng.normal(0, 0.05, len(groups))
+        found = statistics.mean_interval(values, groups=groups, **{**SETTINGS, "seed": n, "resamples": 1000})
+        inside += found.low <= 0.4 <= found.high
+    assert 0.92 <= inside / 400 <= 0.98
 
 
 def test_one_value_has_no_interval_and_equal_values_an_empty_one():
@@ -35,26 +41,82 @@ def test_a_paired_difference_sees_through_the_spread_of_the_images(params):
     images = [f"image{n}" for n in range(12)]
     levels = np.linspace(20, 40, 12)
     frames = [
-        pd.DataFrame({"model": model, "condition": "c", "image": images, "draw": 0, "psnr": levels + shift})
+        pd.DataFrame(
+            {
+                "model": model,
+                "condition": "c",
+                "image": images,
+                "group": images,
+                "draw": 0,
+                "seed": 0,
+                "psnr": levels + shift,
+            }
+        )
         for model, shift in (("a", 0.3), ("b", np.linspace(0.1, 0.2, 12)))
     ]
-    found = comparison.difference(pd.concat(frames), "a", "b", params)
+    found = differences.difference(pd.concat(frames), "a", "b", params)
     assert found.interval.mean == pytest.approx(0.15)
-    assert found.settled
+    assert found.verdict(0.05) == "better"
     assert (found.wins, found.images) == (12, 12)
-    assert not comparison.difference(pd.concat(frames), "b", "a", params).settled
+    assert differences.difference(pd.concat(frames), "b", "a", params).verdict(0.05) == "level"
 
 
 def test_identical_images_are_left_out_of_means_and_differences(params):
     psnr = {"a": [30.0, float("inf"), 32.0], "b": [29.0, 28.0, 31.0]}
     rows = pd.concat(
-        pd.DataFrame({"model": model, "image": ["x", "y", "z"], "draw": 0, "psnr": values})
+        pd.DataFrame({"model": model, "image": list("xyz"), "group": list("xyz"), "draw": 0, "seed": 0, "psnr": values})
         for model, values in psnr.items()
     )
     assert list(comparison.by_image(rows[rows.model == "a"], "psnr")) == [30.0, 32.0]
-    found = comparison.difference(rows, "a", "b", params)
+    found = differences.difference(rows, "a", "b", params)
     assert (found.interval.mean, found.images) == (1.0, 2)
 
 
 def test_nothing_has_no_mean():
     assert np.isnan(statistics.mean_interval(np.array([]), **SETTINGS).mean)
+
+
+def test_holms_adjusted_values_are_those_worked_by_hand():
+    assert statistics.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
+
+
+def test_images_of_a_scene_are_resampled_together():
+    rng = np.random.default_rng(3)
+    scenes = np.repeat(np.arange(20), 10)
+    values = rng.normal(30, 2, 20)[scenes] + rng.normal(0, 0.1, 200)
+    alone = statistics.mean_interval(values, **SETTINGS)
+    together = statistics.mean_interval(values, groups=scenes, **SETTINGS)
+    assert together.mean == pytest.approx(values.mean())
+    assert together.high - together.low > 2.5 * (alone.high - alone.low)
+
+
+def test_few_pairs_settle_nothing_and_a_seed_that_changes_places_neither(params):
+    def rows(model: str, seed: int, shift: float, n: int) -> pd.DataFrame:
+        images = [f"image{k}" for k in range(n)]
+        values = np.linspace(20, 40, n) + shift + np.linspace(0, 0.01, n)
+        return pd.DataFrame({"model": model, "image": images, "group": images, "draw": 0, "seed": seed, "psnr": values})
+
+    few = pd.concat([rows("a", 0, 1, 5), rows("b", 0, 0, 5)])
+    assert differences.difference(few, "a", "b", params).verdict(0.05) == "few"
+    places = pd.concat([rows("a", 0, 1, 30), rows("a", 1, -0.1, 30), rows("b", 0, 0, 30)])
+    found = differences.difference(places, "a", "b", params)
+    assert found.interval.low > 0 and found.p < 0.05
+    assert found.verdict(0.05) == "level"
+    apart = pd.concat([rows("a", 0, 1, 30), rows("a", 1, 0.5, 30), rows("b", 0, 0, 30)])
+    assert differences.difference(apart, "a", "b", params).verdict(0.05) == "better"
+
+
+def test_who_leads_the_second_may_still_be_level_with_the_third(params):
+    rng = np.random.default_rng(0)
+    images, levels = [f"image{n}" for n in range(20)], np.linspace(20, 40, 20)
+    psnr = {"unet": levels, "dncnn": levels - 0.1 + rng.normal(0, 0.01, 20), "nlm": levels - 0.5 + rng.normal(0, 3, 20)}
+    rows = pd.concat(
+        pd.DataFrame({"model": model, "image": images, "group": images, "draw": 0, "seed": 0, "psnr": values})
+        for model, values in psnr.items()
+    )
+    ranked = sorted(psnr, key=lambda model: -psnr[model].mean())
+    assert ranked == ["unet", "dncnn", "nlm"]
+    answer = facts._answer(params, ranked, rows, differences.pairs(rows, ranked, params))
+    assert answer["level"] == ["nlm"]
+    assert (answer["first"].better, answer["first"].worse, answer["classical"]) == ("unet", "nlm", None)

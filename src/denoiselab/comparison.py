@@ -1,32 +1,15 @@
-"""What the per-image rows say: a row a model, test set and condition, and paired differences between models."""
+"""What the per-image rows say of each model: a row a model, test set and condition."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from denoiselab import conditions, files, literature, paths
-from denoiselab.config import Evaluate, Params
-from denoiselab.statistics import Interval, mean_interval
+from denoiselab.config import Params
+from denoiselab.statistics import Interval, mean_intervals
 
 SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Score of `better` minus that of `worse`, image by image."""
-
-    better: str
-    worse: str
-    interval: Interval
-    wins: int  # images on which `better` is better
-    images: int
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval lies above 0."""
-        return self.interval.low > 0
 
 
 def read(params: Params) -> pd.DataFrame:
@@ -58,9 +41,9 @@ def predictions(params: Params) -> pd.DataFrame:
 
 def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Accuracy of every classifier with its bootstrap interval over images, a row a model, set and condition."""
-    result = []
+    result, found = [], _means(rows, ["right"], params)
     for key, group in rows.groupby(["model", "set", "condition"], sort=False):
-        interval = _interval(group.groupby("image").right.mean().to_numpy(), params.evaluate, params.seed)
+        interval = found[(*key, "right")]
         entry = dict(zip(("model", "set", "condition"), key, strict=True))
         entry |= {"accuracy_mean": interval.mean, "accuracy_low": interval.low, "accuracy_high": interval.high}
         card = files.read_json(paths.model(str(key[0])) / "model.json")
@@ -96,16 +79,18 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
 
     `published` is the literature's PSNR for what the model's entry names, on that set, protocol and noise.
     """
-    result = []
+    scores = [score for score in SCORES if score in rows]
+    result, found = [], _means(rows, scores, params)
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, protocol, _ = map(str, key)
         entry: dict[str, object] = dict(zip(keys, key, strict=True))
         entry |= {"n_images": group.image.nunique(), "n_draws": group.draw.nunique()}
         entry["n_identical"] = group[np.isinf(group.psnr)].image.nunique()
-        for score in (score for score in SCORES if score in group):
-            interval = _interval(by_image(group, score).to_numpy(), params.evaluate, params.seed)
+        for score in scores:
+            interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
+        entry |= _seeds(group)
         noisy = rows[(rows.model == "noisy") & (rows.set == set_name) & (rows.condition == condition)]
         gain = by_image(group, "psnr") - by_image(noisy, "psnr") if len(noisy) else pd.Series([np.nan])
         entry["psnr_gain"] = float(gain.mean())
@@ -113,6 +98,12 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
         result.append(entry)
     return pd.DataFrame(result)
+
+
+def _seeds(rows: pd.DataFrame) -> dict[str, object]:
+    """How many trainings a model had, and the worst and best PSNR of one of them."""
+    means = rows[np.isfinite(rows.psnr)].groupby("seed").psnr.mean()
+    return {"n_seeds": rows.seed.nunique(), "psnr_seed_low": means.min(), "psnr_seed_high": means.max()}
 
 
 def _published(
@@ -129,18 +120,41 @@ def _published(
     return {"published_method": None, "published": None, "minus_published": None}
 
 
-def difference(here: pd.DataFrame, better: str, worse: str, params: Params, score: str = "psnr") -> Difference:
-    """Paired difference in a score of two models, of the rows of one set and condition."""
-    paired = (by_image(here[here.model == better], score) - by_image(here[here.model == worse], score)).dropna()
-    interval = _interval(paired.to_numpy(), params.evaluate, params.seed)
-    return Difference(better, worse, interval, int((paired > 0).sum()), len(paired))
+def _means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:
+    """The interval of each column's mean over images, by model, set, condition and column."""
+    result = {}
+    for (set_name, condition), here in rows.groupby(["set", "condition"], sort=False):
+        own = {(model, column): by_image(of, column) for model, of in here.groupby("model") for column in columns}
+        table = pd.DataFrame(own)
+        found = intervals(table.to_numpy().T, groups_of(here, table.index), params)
+        for (model, column), interval in zip(table, found, strict=True):
+            result[str(model), str(set_name), str(condition), column] = interval
+    return result
+
+
+def groups_of(rows: pd.DataFrame, images: pd.Index) -> np.ndarray:
+    """The group of each of the images."""
+    return rows.drop_duplicates("image").set_index("image")["group"].reindex(images).to_numpy()
 
 
 def by_image(rows: pd.DataFrame, score: str) -> pd.Series:
-    """A model's score for each image, the mean over its noise draws. Infinite PSNR and NaN are left out."""
+    """A model's score for each image, the mean over draws of the noise and seeds of the training; of finite ones."""
     finite = rows[np.isfinite(rows[score])]
     return finite.groupby("image", sort=True)[score].mean()
 
 
-def _interval(values: np.ndarray, settings: Evaluate, seed: int) -> Interval:
-    return mean_interval(values, confidence=settings.confidence, resamples=settings.resamples, seed=seed)
+def intervals(values: np.ndarray, groups: np.ndarray, params: Params) -> list[Interval]:
+    """Bootstrap intervals of the rows of (k, images), as evaluate.* says; NaN is left out. `groups`: each image's."""
+    settings, known = params.evaluate, np.isfinite(values)
+    result: dict[int, Interval] = {}
+    for mask in np.unique(known, axis=0):  # all rows of the same images at once
+        chosen = np.flatnonzero((known == mask).all(axis=1))
+        found = mean_intervals(
+            values[chosen][:, mask],
+            groups=groups[mask],
+            confidence=settings.confidence,
+            resamples=settings.resamples,
+            seed=params.seed,
+        )
+        result |= dict(zip(chosen.tolist(), found, strict=True))
+    return [result[n] for n in range(len(values))]

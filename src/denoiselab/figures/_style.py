@@ -27,10 +27,7 @@ def plain(axes: plt.Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Plots as PNG, pictures as WebP, without anything that changes from run to run."""
+    """As PNG without anything that changes from run to run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".webp":
-        figure.savefig(path, dpi=100, pil_kwargs={"quality": 90})
-    else:
-        figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

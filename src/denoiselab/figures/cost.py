@@ -62,21 +62,31 @@ def _spread(axes: plt.Axes, texts: list[Annotation]) -> None:
     dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(text.xy) for text in texts)]
     taken: list[Bbox] = []
     for text in texts:
-        boxes = {place: _moved(text, place) for place in PLACES}
-        worst = {place: _covered(box, [*dots, *taken], axes.bbox) for place, box in boxes.items()}
-        chosen = min(PLACES, key=worst.__getitem__)
-        taken.append(_moved(text, chosen))
+        box = Text.get_window_extent(text)  # without the line to the dot
+        x, y = axes.transData.transform(text.xy)
+        places = {place: _box(x, y, place, box.width, box.height, axes.figure.dpi / 72) for place in PLACES}
+        near = [
+            other for other in (*dots, *taken) if abs(other.x0 - x) < 2 * box.width + 60 and abs(other.y0 - y) < 120
+        ]
+        chosen = min(PLACES, key=lambda place: _covered(places[place], near, axes.bbox))
+        text.set_position(chosen)
+        text.set(ha="left" if chosen[0] > 0 else "right", va="bottom" if chosen[1] > 0 else "top")
+        taken.append(places[chosen])
 
 
-def _moved(text: Annotation, place: tuple[int, int]) -> Bbox:
-    """The label's box in pixels, once it is there."""
-    text.set_position(place)
-    text.set(ha="left" if place[0] > 0 else "right", va="bottom" if place[1] > 0 else "top")
-    return Text.get_window_extent(text)  # without the line to the dot
+def _box(x: float, y: float, place: tuple[int, int], width: float, height: float, scale: float) -> Bbox:
+    """Pixels of a label at `place`, points from the dot at (x, y)."""
+    left, bottom = x + scale * place[0], y + scale * place[1]
+    return Bbox.from_bounds(left - width * (place[0] < 0), bottom - height * (place[1] < 0), width, height)
 
 
 def _covered(box: Bbox, others: list[Bbox], panel: Bbox) -> float:
     """Pixels of the box that lie on others or outside the panel."""
-    parts = [shared.width * shared.height for other in others if (shared := Bbox.intersection(box, other))]
-    inside = Bbox.intersection(box, panel)
-    return sum(parts) + box.width * box.height - (inside.width * inside.height if inside else 0)
+    parts = [_shared(box, other) for other in others]
+    return sum(parts) + box.width * box.height - _shared(box, panel)
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    """Pixels of both."""
+    width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(0.0, width) * max(0.0, height)

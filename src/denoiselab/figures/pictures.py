@@ -1,66 +1,173 @@
-"""Figures of pictures: enlarged crops of every model's output, patches as training went on."""
+"""Figures of pictures: enlarged crops of every model's output, its errors, patches as training went on.
 
+Put together pixel by pixel, so that nothing is resampled but by whole factors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
+import matplotlib as mpl
 import numpy as np
-from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont
 
-from denoiselab.figures._style import plt, save
-
+TILE = 192  # pixels, about what a crop is enlarged to
 ZOOM = 96  # pixels, side of the enlarged crop
-PANELS = 5  # a row of the picture grid
+DETAIL = 112  # pixels, side of the crop where an output is most wrong
+PANELS = 6  # a row of the picture grid
+GAP, TEXT = 6, 13  # pixels, between panels, and the height of letters
+WIDEST = 520  # pixels, of the whole picture
+BOX, ALARM = "#E69F00", "#C1121F"
 
 
-def grid(clean: np.ndarray, panels: list[tuple[str, np.ndarray]], path: Path) -> None:
-    """The clean picture with a box, and the box enlarged in every panel.
+@dataclass(frozen=True)
+class Panel:
+    """A picture (H, W, C) uint8 under a title of one line or two."""
 
-    `clean` and the panels' pictures are (H, W, C) uint8; a panel's title stands above it.
-    """
+    title: str
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Example:
+    """An output to look at closely: clean, noisy and restored (H, W, C) uint8."""
+
+    title: str
+    alarming: bool
+    clean: np.ndarray
+    noisy: np.ndarray
+    restored: np.ndarray
+
+
+def grid(clean: np.ndarray, panels: Sequence[Panel], path: Path) -> None:
+    """The clean picture (H, W, C) uint8 with a box, and the box enlarged in every panel."""
     y, x = busiest(clean, ZOOM)
-    size = (min(ZOOM, clean.shape[0]), min(ZOOM, clean.shape[1]))
-    rows = -(-len(panels) // PANELS)
-    figure = plt.figure(figsize=(2.3 * PANELS + 2.5 * rows, 2.5 * rows), layout="constrained")
-    whole, right = figure.subfigures(
-        1, 2, width_ratios=[2.5 * rows * clean.shape[1] / max(clean.shape[:2]), 2.3 * PANELS]
+    crops = [Panel(panel.title, panel.pixels[y : y + ZOOM, x : x + ZOOM]) for panel in panels]
+    lines = [_line(crops[n : n + PANELS]) for n in range(0, len(crops), PANELS)]
+    right = _stack(lines, GAP)
+    whole = _coloured(clean)
+    ImageDraw.Draw(whole).rectangle((x - 1, y - 1, x + ZOOM, y + ZOOM), outline=BOX, width=2)
+    scale = min(right.height / whole.height, WIDEST / whole.width)
+    left = whole.resize((round(scale * whole.width), round(scale * whole.height)), Image.Resampling.LANCZOS)
+    _save(_beside([left, right], GAP), path)
+
+
+def errors(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
+    """A row an example, where its error is largest: the pictures, what was taken away and what is wrong.
+
+    The maps are means over channels; their scales are 3 and 1 `sigma_255` either way, in blue what is too dark.
+    """
+    heads = (
+        "clean",
+        "noisy",
+        "restored",
+        f"noisy − restored, ±{3 * sigma_255:.0f}",
+        f"restored − clean, ±{sigma_255:.0f}",
     )
-    axes = whole.subplots()
-    _picture(axes, clean, "")
-    axes.add_patch(Rectangle((x - 0.5, y - 0.5), size[1], size[0], fill=False, edgecolor="#E69F00", linewidth=2))
-    for spot, (title, pixels) in zip(
-        right.subplots(rows, PANELS, squeeze=False).flat, panels + [("", None)] * PANELS, strict=False
-    ):
-        if pixels is None:
-            spot.set_axis_off()
-        else:
-            _picture(spot, pixels[y : y + size[0], x : x + size[1]], title)
-    save(figure, path)
+    parts = []
+    for example in examples:
+        wrong = _mean(example.restored) - _mean(example.clean)
+        taken = _mean(example.noisy) - _mean(example.restored)
+        maps = [_diverging(taken, 3 * sigma_255), _diverging(wrong, sigma_255)]
+        y, x = _fullest(wrong**2, DETAIL)
+        pictures = [p[y : y + DETAIL, x : x + DETAIL] for p in (example.clean, example.noisy, example.restored, *maps)]
+        line = _line([Panel(head, pixels) for head, pixels in zip(heads, pictures, strict=True)])
+        parts.append(
+            _stack([_text(example.title, line.width, ALARM if example.alarming else "black", "left"), line], 0)
+        )
+    _save(_stack(parts, 2 * GAP), path)
 
 
 def progress(patches: np.ndarray, titles: list[str], path: Path) -> None:
     """Rows of validation patches (H, W, C) uint8 in equal columns, a title above each column."""
     width = patches.shape[1] // len(titles)
-    figure, panels = plt.subplots(1, len(titles), figsize=(1.6 * len(titles), 1.6 * patches.shape[0] / width + 0.3))
-    for n, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        _picture(axes, patches[:, n * width : (n + 1) * width], title)
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.25 / figure.get_size_inches()[1], wspace=0.02)
-    save(figure, path)
+    columns = [patches[:, n * width : (n + 1) * width] for n in range(len(titles))]
+    _save(_line([Panel(title, column) for title, column in zip(titles, columns, strict=True)]), path)
 
 
-def _picture(axes: plt.Axes, pixels: np.ndarray, title: str) -> None:
-    axes.imshow(
-        pixels if pixels.shape[-1] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-    )
-    axes.set_title(title, fontsize=9)
-    axes.set_axis_off()
+def _line(panels: Sequence[Panel]) -> Image.Image:
+    """Panels side by side, enlarged to about TILE pixels wide."""
+    lines = max(panel.title.count("\n") for panel in panels)
+    tiles = []
+    for panel in panels:
+        picture = _coloured(panel.pixels)
+        factor = max(1, round(TILE / picture.width))
+        picture = picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+        title = panel.title + "\n" * (lines - panel.title.count("\n"))
+        tiles.append(_stack([_text(title, picture.width, "black", "center"), picture], 0))
+    return _beside(tiles, GAP)
+
+
+def _text(text: str, width: int, colour: str, align: str) -> Image.Image:
+    """Lines of text on white; in smaller letters where they do not fit."""
+    lines = text.split("\n")
+    size = TEXT
+    while size > 8 and max(_font(size).getlength(line) for line in lines) > width:
+        size -= 1
+    result = Image.new("RGB", (width, 5 + (TEXT + 4) * len(lines)), "white")
+    draw = ImageDraw.Draw(result)
+    for n, line in enumerate(lines):
+        x = (width - _font(size).getlength(line)) / 2 if align == "center" else 0
+        draw.text((max(0, x), 2 + (TEXT + 4) * n), line, fill=colour, font=_font(size))
+    return result
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own, which is there on every machine."""
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+    width = sum(part.width for part in parts) + gap * (len(parts) - 1)
+    result, x = Image.new("RGB", (width, max(part.height for part in parts)), "white"), 0
+    for part in parts:
+        result.paste(part, (x, 0))
+        x += part.width + gap
+    return result
+
+
+def _stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+    height = sum(part.height for part in parts) + gap * (len(parts) - 1)
+    result, y = Image.new("RGB", (max(part.width for part in parts), height), "white"), 0
+    for part in parts:
+        result.paste(part, (0, y))
+        y += part.height + gap
+    return result
+
+
+def _coloured(pixels: np.ndarray) -> Image.Image:
+    """(H, W, 1) or (H, W, 3) uint8 as an RGB image of its own."""
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+
+
+def _diverging(values: np.ndarray, limit: float) -> np.ndarray:
+    """(H, W) values of -limit to limit as (H, W, 3) uint8, white at 0."""
+    return np.asarray(mpl.colormaps["RdBu_r"](values / (2 * limit) + 0.5, bytes=True)[:, :, :3])
+
+
+def _mean(pixels: np.ndarray) -> np.ndarray:
+    """The mean of the channels (H, W) float32."""
+    return np.asarray(pixels.mean(axis=2), dtype=np.float32)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, "WEBP", quality=85)
 
 
 def busiest(image: np.ndarray, size: int) -> tuple[int, int]:
     """Corner (y, x) of the window with the most detail."""
     gray = image.mean(axis=2).astype(np.float32)
-    detail = np.abs(cv2.Laplacian(gray, cv2.CV_32F))
-    window = (min(size, image.shape[1]), min(size, image.shape[0]))
-    sums = cv2.boxFilter(detail, -1, window, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    valid = sums[: image.shape[0] - window[1] + 1, : image.shape[1] - window[0] + 1]
+    return _fullest(np.abs(cv2.Laplacian(gray, cv2.CV_32F)), size)
+
+
+def _fullest(values: np.ndarray, size: int) -> tuple[int, int]:
+    """Corner (y, x) of the window of (H, W) float32 values with the largest sum."""
+    window = (min(size, values.shape[1]), min(size, values.shape[0]))
+    sums = cv2.boxFilter(values, -1, window, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    valid = sums[: values.shape[0] - window[1] + 1, : values.shape[1] - window[0] + 1]
     y, x = np.unravel_index(int(np.argmax(valid)), valid.shape)
     return int(y), int(x)

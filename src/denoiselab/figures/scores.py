@@ -43,7 +43,7 @@ def bars(table: pd.DataFrame, path: Path) -> None:
 
 
 def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
-    """Validation score and training loss by step, a line a trained model; classifiers below, if there are any."""
+    """Validation score and training loss by step, a line a training; classifiers below, if there are any."""
     kinds = (("val_psnr", "validation PSNR (dB)", "training loss"), ("val_accuracy", "accuracy", "cross-entropy"))
     shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
     figure, panels = plt.subplots(
@@ -52,8 +52,9 @@ def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
     for row, (score, label, loss) in zip(panels, shown, strict=True):
         own = {model: history for model, history in histories.items() if score in history}
         for n, (model, history) in enumerate(own.items()):
-            row[0].plot(history.step, history[score], **line(n))
-            row[1].plot(history.step, history.loss, label=model, **line(n))
+            for seed, (_, run) in enumerate(history.groupby("seed")):
+                row[0].plot(run.step, run[score], **line(n))
+                row[1].plot(run.step, run.loss, label=None if seed else model, **line(n))
         row[0].set(xlabel="step", ylabel=label)
         row[1].set(xlabel="step", ylabel=loss, yscale="log")
         plain(row[0])
@@ -62,23 +63,39 @@ def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
     save(figure, path)
 
 
-def levels(rows: pd.DataFrame, trained: tuple[float, float], path: Path) -> None:
-    """PSNR and SSIM by noise level, a line a model; levels outside a training range are shaded, a single one marked."""
+def levels(rows: pd.DataFrame, trained: dict[str, tuple[float, float]], path: Path) -> None:
+    """PSNR and SSIM by noise level, a line a model. `trained`: the lowest and highest level that a network saw.
+
+    Levels outside the range of all networks are shaded, a single level is marked; where networks differ, each one's
+    line is thin outside its own range.
+    """
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
+    ranges = {*trained.values()}
     for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
         for n, (model, own) in enumerate(means.groupby("model", sort=False)):
-            axes.plot(own.sigma_255, own[score], label=model, **line(n))
+            if len(ranges) > 1 and model in trained:
+                axes.plot(own.sigma_255, own[score], **line(n) | {"linewidth": 0.7, "markersize": 1.5})
+                own = own[own.sigma_255.between(*trained[str(model)])]
+                axes.plot(own.sigma_255, own[score], label=model, **line(n) | {"linewidth": 2.2, "markersize": 6})
+            else:
+                axes.plot(own.sigma_255, own[score], label=model, **line(n))
         low, high = rows.sigma_255.min(), rows.sigma_255.max()
-        if trained[0] == trained[1]:
-            axes.axvline(trained[0], color="0.5", linestyle=":")
-        for start, end in ((low, trained[0]), (trained[1], high)):
-            if trained[0] < trained[1] and end > start:
-                axes.axvspan(start, end, color="0.5", alpha=0.12, linewidth=0)
+        if len(ranges) == 1:
+            _mark(axes, *next(iter(ranges)), low, high)
         axes.set(xlabel="noise level sigma (of 255)", ylabel=label, xlim=(low, high))
         plain(axes)
     panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
+
+
+def _mark(axes: plt.Axes, lowest: float, highest: float, low: float, high: float) -> None:
+    """Shade what of low to high is outside lowest to highest; a dotted line where these are one."""
+    if lowest == highest:
+        axes.axvline(lowest, color="0.5", linestyle=":")
+    for start, end in ((low, lowest), (highest, high)):
+        if lowest < highest and end > start:
+            axes.axvspan(start, end, color="0.5", alpha=0.12, linewidth=0)
 
 
 def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab.comparison import by_image
+from denoiselab.comparison import by_image, groups_of
 from denoiselab.leaderboard.settings import Settings, differing, effective
 from denoiselab.leaderboard.sources import Experiment
 from denoiselab.statistics import Interval, mean_interval
 
 KEYS = ("set", "condition", "protocol", "protocol_sha256")
-PAIRED = {"image": "images", "draw": "draws of the noise", "seed": "seeds"}  # what a pair shares beside its group
+PAIRED = {"image": "images", "draw": "draws of the noise"}  # what a pair shares beside its group, and the noise's seed
 SCORES = ("psnr", "ssim", "mse")
 NUMBERS = [f"{score}_{part}" for score in SCORES for part in ("mean", "low", "high")]
 COLUMNS = [*NUMBERS, "psnr_gain", "parameters", "n_images", "n_draws", "n_identical"]
@@ -120,12 +120,16 @@ def _same(one: Row, other: Row) -> bool:
 def lead(first: Row, second: Row) -> Lead:
     """The PSNR of the first minus that of the second; paired where both saw the same noisy images."""
     by = first.scores["psnr_mean"] - second.scores["psnr_mean"]
-    if not _share(first.images, second.images, [*PAIRED]):
-        differ = [words for key, words in PAIRED.items() if not _share(first.images, second.images, [key])]
-        return Lead(by, f"their {' and '.join(differ or PAIRED.values())} differ")
+    alike = _share(first.images, second.images, [*PAIRED])
+    differ = [words for key, words in PAIRED.items() if not _share(first.images, second.images, [key])]
+    differ = [] if alike else differ or [*PAIRED.values()]
+    differ += ["seeds"] if first.settings["seed"] != second.settings["seed"] else []
+    if differ:
+        return Lead(by, f"their {' and '.join(differ)} differ")
     paired = (by_image(first.images, "psnr") - by_image(second.images, "psnr")).dropna()
     drawn = {key: first.settings[f"evaluate.{key}"] for key in ("confidence", "resamples")}
-    interval = mean_interval(paired.to_numpy(), seed=first.settings["seed"], **drawn)
+    groups = groups_of(first.images, paired.index)
+    interval = mean_interval(paired.to_numpy(), groups=groups, seed=first.settings["seed"], **drawn)
     return Lead(by, None, interval, int((paired > 0).sum()), len(paired))
 
 

@@ -24,7 +24,7 @@ def effective(tree: dict[str, Any], model: str) -> Settings:
     if entry["arch"] == "classical":
         made, train = {"patches": _only(tree["patches"], "val_size")}, _only(tree["train"], "val_patches")
     else:
-        made, train = {key: tree[key] for key in ("patches", "augment")}, tree["train"]
+        made, train = {key: tree[key] for key in ("patches", "augment", "seeds")}, tree["train"]
     result |= _flat(made) | _not_overridden(train, entry)
     needed = str(entry.get("needs", "")).removeprefix("models/")
     return (effective(tree, needed) if needed in tree["models"] else {}) | result

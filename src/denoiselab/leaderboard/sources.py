@@ -20,7 +20,9 @@ from denoiselab import paths
 from denoiselab.report.rendering import in_words
 
 WORKSPACE = "workspace"
-TEXTS = dict.fromkeys(("model", "set", "condition", "protocol", "protocol_sha256", "sets", "image", "label"), str)
+TEXTS = dict.fromkeys(
+    ("model", "set", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group"), str
+)
 
 Read = Callable[[str], bytes]  # a file of an experiment by its path in the project; OSError where there is none
 
@@ -140,5 +142,5 @@ def _rows(read: Read, path: Path, outs: dict[str, str]) -> pd.DataFrame:
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != outs.get(name):
         raise ValueError(f"{name} is not what dvc.lock says")
     return pd.read_csv(
-        io.BytesIO(content), dtype=TEXTS, keep_default_na=False, na_values=[""], float_precision="round_trip"
+        io.BytesIO(content), dtype=TEXTS, keep_default_na=False, na_values=["", "nan"], float_precision="round_trip"
     )

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import resources
 from importlib.metadata import version
 
-from denoiselab import alarms, comparison, conditions, files, paths
+from denoiselab import alarms, comparison, conditions, differences, files, paths
 from denoiselab.config import Params
 from denoiselab.report import cost, drawing, facts, slider
 from denoiselab.report.rendering import page, render
@@ -16,10 +16,12 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 
 
 def write(params: Params) -> None:
-    """Write comparison.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
+    """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
     rows = comparison.read(params)
     table = comparison.table(rows, params)
+    pairs = differences.every(rows, params)
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(paths.PAIRS, differences.table(pairs, params).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs = facts.cost(params)
     context = {
@@ -27,10 +29,11 @@ def write(params: Params) -> None:
         "classifiers": drawing.classifiers(params),
         "original": _original(params),
         "difference": partial(facts.difference, params, rows),
-        "results": [facts.result(params, *key, rows, table) for key in facts.keys(table)],
+        "results": [facts.result(params, *key, rows, table, pairs[key]) for key in facts.keys(table)],
         "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
         "data": facts.data(),
-        "figures": drawing.draw(params, rows, table),
+        "commit": facts.commit(),
+        "figures": drawing.draw(params, rows, table, pairs),
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": costs,

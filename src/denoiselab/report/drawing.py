@@ -1,18 +1,26 @@
 """Draws every figure of the report; paths are relative to the report."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from denoiselab import comparison, conditions, files, images, metrics, paths
+from denoiselab import cases, comparison, conditions, files, images, metrics, paths
 from denoiselab.config import Params
 from denoiselab.config.noise import Gaussian
+from denoiselab.differences import Difference, Pairs
+from denoiselab.figures import matrix
 from denoiselab.figures import pictures as picture_figures
 from denoiselab.figures import scores as score_figures
+from denoiselab.figures.pictures import Example, Panel
+from denoiselab.report.kept import Kept, decibels, kept
+from denoiselab.report.rendering import in_short
+
+CASES = 10  # figures of single outputs, all conditions together
 
 
-def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
     """Draw every figure; the paths are relative to the report."""
     bars = []
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
@@ -24,34 +32,87 @@ def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, A
     if trained:
         score_figures.training(trained, paths.FIGURES / "training.png")
     levels = comparison.curves(params)
-    spec = params.noise.train
     if len(levels):
-        assert isinstance(spec, Gaussian)
-        known = spec.sigma_255 if isinstance(spec.sigma_255, tuple) else (spec.sigma_255, spec.sigma_255)
-        score_figures.levels(levels, known, paths.FIGURES / "levels.png")
-    grids = []
-    for condition in conditions.names(paths.NOISY):
-        here = rows[(rows.condition == condition) & (rows.draw == 0)].drop_duplicates(["model", "image"])
-        ranked = here.groupby("model").psnr.mean().sort_values().index
-        scores = here.set_index(["model", "image"]).psnr
-        every = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels)
-        tests = (test for test in every if test.draw == 0)
-        for n, test in zip(range(params.evaluate.samples), tests, strict=False):
-            noisy = metrics.psnr(test.clean / 255.0, test.noisy, data_range=1)
-            panels = [("clean", test.clean), (f"noisy input\n{noisy:.2f} dB", metrics.to_uint8(test.noisy))]
-            for model in (m for m in ranked if params.models[m].arch != "identity"):
-                restored = images.read(paths.samples(model) / condition / f"{n:02d}.png", params.data.channels)
-                panels.append((f"{model}\n{scores[model, test.image]:.2f} dB", restored.reshape(test.clean.shape)))
-            path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
-            picture_figures.grid(test.clean, panels, path)
-            grids.append({"condition": condition, "image": test.image, "path": _relative(path)})
+        score_figures.levels(levels, _trained_levels(params, levels), paths.FIGURES / "levels.png")
     return {
         "bars": bars,
+        "matrices": {key: _matrix(params, *key, here) for key, here in pairs.items() if here},
+        "mismatches": _mismatches(params, table),
         "training": _relative(paths.FIGURES / "training.png") if trained else None,
         "progress": [_progress(name) for name in trained if (paths.progress(name) / "patches.png").exists()],
         "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
-        "grids": grids,
+        "grids": [_grid(one) for one in kept(params, rows)],
+        "cases": list(_cases(params, table)),
     }
+
+
+def _grid(one: Kept) -> dict[str, str]:
+    """A kept picture, clean, noisy, and restored by every model, worst first."""
+    shown = [one.noisy, *reversed(one.outputs)]
+    panels = [Panel(f"{output.model}\n{decibels(output.psnr)}", output.pixels) for output in shown]
+    path = paths.FIGURES / f"pictures-{one.condition}-{one.number:02d}.webp"
+    picture_figures.grid(one.test.clean, [Panel("clean", one.test.clean), *panels], path)
+    return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
+
+
+def _cases(params: Params, table: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """The best, median and worst output of the best models under each condition, at most CASES pictures in all."""
+    stored = conditions.names(paths.NOISY)
+    restoring = table[[params.models[m].arch != "identity" for m in table.model]]
+    for condition in (conditions.read(paths.NOISY, name) for name in stored):
+        psnr = restoring[restoring.condition == condition.name].groupby("model").psnr_mean.mean()
+        for model in psnr.sort_values(ascending=False).index[: max(1, CASES // len(stored))]:
+            path = paths.FIGURES / f"cases-{condition.name}-{model}.webp"
+            picture_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
+            yield {"model": str(model), "condition": condition.name, "path": _relative(path)}
+
+
+def _examples(params: Params, model: str, condition: str) -> list[Example]:
+    found = cases.read(paths.samples(model), condition)
+    chosen, channels = {case.image for case in found}, params.data.channels
+    tests = {t.image: t for t in conditions.test(paths.RAW, paths.NOISY, condition, channels, draw=0, chosen=chosen)}
+    examples = []
+    for case in found:
+        test = tests[case.image]
+        gain = "no number" if case.gain is None else f"{case.gain:+.2f} dB"
+        harm = ", WORSE THAN ITS INPUT" if case.harmed else ""
+        restored = images.read(paths.samples(model) / condition / f"{case.kind}.png", channels)
+        title = f"{case.kind}: {gain}{harm} ({case.image})"
+        noisy = metrics.to_uint8(test.noisy)
+        examples.append(Example(title, case.harmed, test.clean, noisy, restored.reshape(test.clean.shape)))
+    return examples
+
+
+def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The lowest and highest sigma of Gaussian noise that each network was trained on."""
+    found = {}
+    for name in dict.fromkeys(levels.model):
+        spec = params.training_noise(name)
+        if params.models[name].arch not in ("identity", "classical") and isinstance(spec, Gaussian):
+            sigma = spec.sigma_255
+            found[name] = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+    return found
+
+
+def _matrix(params: Params, set_name: str, condition: str, pairs: list[Difference]) -> str:
+    path = paths.FIGURES / f"pairs-{set_name}-{condition}.png"
+    matrix.differences(pairs, 1 - params.evaluate.confidence, path)
+    return _relative(path)
+
+
+def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
+    """Training noise against test noise, by set, where there is more than one test noise."""
+    networks = [m for m in dict.fromkeys(table.model) if params.models[m].arch not in ("identity", "classical")]
+    found = []
+    for set_name, own in table[table.model.isin(networks)].groupby("set", sort=False):
+        psnr = own.pivot(index="model", columns="condition", values="psnr_mean")
+        psnr = psnr.reindex(index=networks, columns=list(dict.fromkeys(own.condition)))
+        if psnr.shape[1] > 1:
+            psnr.index = pd.Index([f"{m}: {in_short(params.training_noise(m))}" for m in networks])
+            path = paths.FIGURES / f"mismatch-{set_name}.png"
+            matrix.mismatch(psnr, path)
+            found.append({"set": str(set_name), "path": _relative(path)})
+    return found
 
 
 def _progress(name: str) -> dict[str, str]:

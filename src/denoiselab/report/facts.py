@@ -1,12 +1,14 @@
 """What the report says in words and tables: results, data, settings, cost."""
 
+import subprocess
 from typing import Any
 
 import pandas as pd
 
-from denoiselab import comparison, conditions, files, literature, paths
+from denoiselab import conditions, differences, files, literature, paths
 from denoiselab.config import Params
 from denoiselab.data import manifest
+from denoiselab.differences import Difference
 from denoiselab.report.rendering import in_words
 
 
@@ -15,7 +17,9 @@ def keys(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(table.set, table.condition, strict=True)))
 
 
-def result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+def result(
+    params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame, pairs: list[Difference]
+) -> dict[str, Any]:
     """One test set under one condition, so one protocol: its rows, best first, what the paired differences say, and
     what was published."""
     stored = conditions.read(paths.NOISY, condition)
@@ -25,21 +29,49 @@ def result(params: Params, set_name: str, condition: str, rows: pd.DataFrame, ta
     models = [str(row["model"]) for row in ranked if row["psnr_mean"] == row["psnr_mean"]]  # not NaN
     best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
     best |= {s: min(row[f"{s}_mean"] for row in ranked) for s in ("mse", "lpips") if f"{s}_mean" in own}
-    pairs = [(models[0], models[1])] if len(models) > 1 else []
-    classical = [m for m in models if params.models[m].arch == "classical"]
-    learned = [m for m in models if params.models[m].arch not in ("classical", "identity")]
-    if classical and learned:
-        pair = sorted((learned[0], classical[0]), key=models.index)
-        pairs += [(pair[0], pair[1])] if (pair[0], pair[1]) not in pairs else []
     return {
         "set": set_name,
         "condition": stored,
         "rows": ranked,
         "best": best,
-        "differences": [comparison.difference(here, *pair, params) for pair in pairs],
+        "groups": here["group"].nunique(),
+        "seeded": max(row["n_seeds"] for row in ranked) if params.seeds > 1 else 0,
+        "answer": _answer(params, models, here, pairs),
         "compared": bool(own.published.notna().any()),
         "published": literature.matching(set_name, stored.protocol.name, stored.spec),
     }
+
+
+def _answer(params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[Difference]) -> dict[str, Any] | None:
+    """Who leads; which models cannot be told apart from it; by how much over the first of them, else the second; how
+    the best network does against the best classical method. None where one model alone was run."""
+    if len(ranked) < 2:
+        return None
+    models = [m for m in ranked if params.models[m].arch != "identity"]
+    found = {frozenset((one.better, one.worse)): one for one in pairs}
+    if len(models) < 2:  # one method, against the noisy input
+        return {"first": differences.difference(here, ranked[0], ranked[1], params), "level": [], "classical": None}
+    leading = {m: found[frozenset((models[0], m))] for m in models[1:]}
+    verdict = 1 - params.evaluate.confidence
+    level = [m for m, one in leading.items() if one.verdict(verdict) == "level"]
+    first = leading[level[0] if level else models[1]]
+    classical = [m for m in models if params.models[m].arch == "classical"]
+    learned = [m for m in models if params.models[m].arch != "classical"]
+    between = found[frozenset((classical[0], learned[0]))] if classical and learned else None
+    return {
+        "first": first,
+        "level": level,
+        "classical": between if between is not first else None,
+    }
+
+
+def commit() -> str | None:
+    """The Git commit of the working tree, with -dirty where that was changed; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def data() -> dict[str, Any]:
@@ -97,9 +129,9 @@ def cost(params: Params) -> list[dict[str, Any]]:
 
 def difference(
     params: Params, rows: pd.DataFrame, better: str, worse: str, score: str = "psnr", condition: str | None = None
-) -> comparison.Difference | None:
+) -> Difference | None:
     """Paired difference of two models on the first set, for the templates; None where one of them was not run."""
     here = rows[(rows.set == rows.set.iloc[0]) & (rows.condition == (condition or rows.condition.iloc[0]))]
     if not {better, worse} <= {*here.model}:
         return None
-    return comparison.difference(here, better, worse, params, score)
+    return differences.difference(here, better, worse, params, score)

@@ -11,6 +11,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from denoiselab import paths
+from denoiselab.config.noise import NoiseSpec
 
 
 def render(template: str, context: dict[str, Any]) -> str:
@@ -100,6 +101,12 @@ def in_words(spec: dict[str, Any]) -> str:
     ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
     values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
     return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
+
+
+def in_short(spec: NoiseSpec) -> str:
+    """A noise in a word or two: its kind and level."""
+    level = getattr(spec, "sigma_255", None)
+    return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
 
 
 def _value(value: Any) -> str:

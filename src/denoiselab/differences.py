@@ -1,0 +1,105 @@
+"""Paired differences between models: image by image, with interval and test, for every pair."""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from denoiselab.comparison import by_image, groups_of, intervals
+from denoiselab.config import Params
+from denoiselab.statistics import FEW, Interval, holm, wilcoxon
+
+COLUMNS = [
+    *("set", "condition", "better", "worse"),
+    *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
+    *("wins", "n_images", "p_holm", "verdict"),
+]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of `better` minus that of `worse`, image by image."""
+
+    better: str
+    worse: str
+    interval: Interval
+    wins: int  # images on which `better` is better
+    images: int
+    groups: int  # of images that are not independent; as many as images where all are
+    p: float  # of the signed-rank test, after Holm's correction where it is one of many
+    seeds_overlap: bool  # whether some training of `worse` is as good as some training of `better`
+
+    def verdict(self, level: float) -> str:
+        """better, level (cannot be told apart), or few (too few images to say), at 1 - `level`, say 0.05."""
+        if self.groups < FEW:
+            return "few"
+        told = self.interval.low > 0 and self.p < level and not self.seeds_overlap
+        return "better" if told else "level"
+
+
+Pairs = dict[tuple[str, str], list[Difference]]  # by set and condition
+
+
+def difference(here: pd.DataFrame, better: str, worse: str, params: Params, score: str = "psnr") -> Difference:
+    """Paired difference in a score of two models, of the rows of one set and condition; p is of this pair alone."""
+    return _pairs(here, [(better, worse)], params, score)[0]
+
+
+def pairs(here: pd.DataFrame, models: list[str], params: Params) -> list[Difference]:
+    """Paired differences in PSNR of all pairs of `models`, the first named the better; p is after Holm's correction."""
+    means = {model: by_image(here[here.model == model], "psnr").mean() for model in models}
+    ranked = sorted(models, key=lambda model: -means[model])
+    found = _pairs(here, list(combinations(ranked, 2)), params, "psnr")
+    adjusted = holm(np.array([one.p for one in found]))
+    return [replace(one, p=float(p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+def every(rows: pd.DataFrame, params: Params) -> Pairs:
+    """The pairs of all models but the noisy input, by set and condition."""
+    result: Pairs = {}
+    for key, here in rows.groupby(["set", "condition"], sort=False):
+        scored = here[np.isfinite(here.psnr)]
+        models = [m for m in dict.fromkeys(scored.model) if params.models[m].arch != "identity"]
+        result[str(key[0]), str(key[1])] = pairs(here, models, params) if len(models) > 1 else []
+    return result
+
+
+def table(found: Pairs, params: Params) -> pd.DataFrame:
+    """reports/pairs.csv: a row a pair, set and condition."""
+    result = []
+    for (set_name, condition), here in found.items():
+        for one in here:
+            result.append(
+                {
+                    "set": set_name,
+                    "condition": condition,
+                    "better": one.better,
+                    "worse": one.worse,
+                    "psnr_difference": one.interval.mean,
+                    "psnr_difference_low": one.interval.low,
+                    "psnr_difference_high": one.interval.high,
+                    "wins": one.wins,
+                    "n_images": one.images,
+                    "p_holm": one.p,
+                    "verdict": one.verdict(1 - params.evaluate.confidence),
+                }
+            )
+    return pd.DataFrame(result, columns=COLUMNS)
+
+
+def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
+    """Paired differences of the pairs `names`, in their order; only images count that both models have a score of."""
+    table = pd.DataFrame({m: by_image(here[here.model == m], score) for m in dict.fromkeys(sum(names, ()))})
+    groups = groups_of(here, table.index)
+    finite = here[np.isfinite(here[score])]
+    seeds = {m: finite[finite.model == m].groupby("seed")[score].mean() for m in table}
+    values = np.array([table[a] - table[b] for a, b in names])
+    result = []
+    for (a, b), own, interval in zip(names, values, intervals(values, groups, params), strict=True):
+        known = np.isfinite(own)
+        own, scenes = own[known], groups[known]
+        p = wilcoxon(own, scenes) if len(own) else float("nan")
+        overlap = seeds[a].min() <= seeds[b].max() and seeds[b].min() <= seeds[a].max()
+        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, bool(overlap)))
+    return result

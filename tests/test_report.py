@@ -1,0 +1,127 @@
+"""The report's tables against sums of their own: the CSVs are read by the csv module, nothing of ours computes."""
+
+import csv
+import math
+import re
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from denoiselab import config, report
+from tests.conftest import photograph, run_stages, small
+
+MODELS = ("noisy", "gaussian", "median", "net")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A run with a network trained twice, two draws of the noise and pictures of ten scenes."""
+    root = tmp_path_factory.mktemp("report")
+    (root / "photos").mkdir()
+    for n, name in enumerate(("astronaut", "coffee", "motorcycle_left", "chelsea") * 6):
+        crop = photograph(name)[9 * n : 9 * n + 64, 14 * n : 14 * n + 72]
+        Image.fromarray(crop).save(root / "photos" / f"{name}-{n}.png")
+    shares = ["data.split.train=0.3", "data.split.val=0.2", "data.split.test=0.5"]
+    params = small(root / "photos", "seeds=2", "protocol.draws=2", "data.drop_leaks=true", *shares)
+    tree = params.model_dump(mode="json", exclude_unset=True)
+    tree["train"] |= {"steps": 2, "validate_every": 1, "crop": 32, "warmup_steps": 0}
+    tree["evaluate"]["resamples"] = 4000
+    net = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
+    tree["models"] |= {"net": net}
+    params = config.Params.model_validate(tree)
+    run_stages(root, params)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        report.write(params)
+    return root
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def by_image(root: Path, model: str, condition: str, score: str) -> dict[str, float]:
+    """Means over draws and seeds."""
+    found = defaultdict(list)
+    for row in read(root / f"reports/evaluate/{model}/per_image.csv"):
+        if row["condition"] == condition:
+            found[row["image"]].append(float(row[score]))
+    assert {len(values) for values in found.values()} == {4 if model == "net" else 2}
+    return {image: fmean(values) for image, values in found.items()}
+
+
+def bootstrapped(values: list[float]) -> tuple[float, float]:
+    """A percentile bootstrap from other random numbers."""
+    drawn = np.random.RandomState(7).choice(np.array(values), (20000, len(values)))
+    return tuple(np.percentile(drawn.mean(axis=1), [2.5, 97.5]))
+
+
+@pytest.mark.slow
+def test_every_cell_of_the_tables_follows_from_the_rows(root):
+    text = (root / "reports/report.md").read_text(encoding="utf-8")
+    for condition in ("sigma15", "sigma25", "sigma50"):
+        section = text.split(f"## folder, {condition}\n")[1].split("\n## ")[0]
+        lines = [line.replace("*", "").strip("| ").split(" | ") for line in section.splitlines() if line[:2] == "| "]
+        head, cells = lines[0], {line[0]: line for line in lines[1:]}
+        assert head == ["model", "PSNR (dB)", "gain (dB)", "seeds (dB)", "SSIM", "MSE (×10⁻³)", "parameters"]
+        assert sorted(cells) == sorted(MODELS)
+        noisy = by_image(root, "noisy", condition, "psnr")
+        for model, row in cells.items():
+            for column, score, factor, digits in ((1, "psnr", 1, 2), (4, "ssim", 1, 4), (5, "mse", 1000, 3)):
+                values = [factor * value for value in by_image(root, model, condition, score).values()]
+                mean, low, high = map(float, re.findall(r"[\d.]+", row[column]))
+                unit = 0.5000001 * 10**-digits
+                assert mean == pytest.approx(fmean(values), abs=unit)
+                truth = bootstrapped(values)
+                assert (low, high) == pytest.approx(truth, abs=unit + 0.1 * (truth[1] - truth[0]))
+            psnr = by_image(root, model, condition, "psnr")
+            assert float(row[2]) == pytest.approx(fmean(psnr[i] - noisy[i] for i in psnr), abs=0.0050001)
+            assert [model] == [r[0] for r in cells.values() if r[0] == model]
+        ranked = sorted(MODELS, key=lambda model: -fmean(by_image(root, model, condition, "psnr").values()))
+        assert list(cells) == ranked
+        assert section.count(f"**{cells[ranked[0]][1]}**") == 1  # the best is bold
+
+
+@pytest.mark.slow
+def test_seeds_are_those_of_the_rows(root):
+    rows = read(root / "reports/evaluate/net/per_image.csv")
+    table = {(row["model"], row["condition"]): row for row in read(root / "reports/comparison.csv")}
+    for condition in ("sigma15", "sigma25", "sigma50"):
+        means = {
+            seed: fmean(float(r["psnr"]) for r in rows if (r["condition"], r["seed"]) == (condition, seed))
+            for seed in ("0", "1")
+        }
+        own = table["net", condition]
+        assert own["n_seeds"] == "2"
+        assert float(own["psnr_seed_low"]) == pytest.approx(min(means.values()))
+        assert float(own["psnr_seed_high"]) == pytest.approx(max(means.values()))
+        assert means["0"] != means["1"]
+
+
+@pytest.mark.slow
+def test_every_pair_follows_from_the_rows(root):
+    found = {(r["condition"], frozenset((r["better"], r["worse"]))): r for r in read(root / "reports/pairs.csv")}
+    for condition in ("sigma15", "sigma25", "sigma50"):
+        p = {}
+        for pair in combinations(MODELS[1:], 2):
+            row = found.pop((condition, frozenset(pair)))
+            better, worse = (by_image(root, row[key], condition, "psnr") for key in ("better", "worse"))
+            values = [better[image] - worse[image] for image in better]
+            assert float(row["psnr_difference"]) == pytest.approx(fmean(values)) and fmean(values) >= 0
+            truth = bootstrapped(values)
+            interval = (float(row["psnr_difference_low"]), float(row["psnr_difference_high"]))
+            assert interval == pytest.approx(truth, abs=0.1 * (truth[1] - truth[0]))
+            assert (int(row["wins"]), int(row["n_images"])) == (sum(v > 0 for v in values), len(values))
+            p[pair] = (stats.wilcoxon(values).pvalue, float(row["p_holm"]))
+        largest = 0.0
+        for n, (raw, adjusted) in enumerate(sorted(p.values())):  # Holm, step by step
+            largest = max(largest, min(1, raw * (len(p) - n)))
+            assert math.isclose(adjusted, largest)
+    assert not found
