@@ -26,6 +26,8 @@ RUNS = {
     "faces": ["recipe=faces"],
     "bsds500": ["recipe=bsds500"],
     "cpu_budget": ["recipe=cpu_budget"],
+    "small": ["recipe=small"],
+    "mismatch": ["recipe=mismatch"],
 }
 
 
@@ -55,16 +57,18 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    for path in [*sorted((reports / "figures").glob("*.png")), reports / "cost.md", reports / "cost.png"]:
+    others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv")]
+    for path in [*sorted((reports / "figures").glob("*.png")), *others]:
         shutil.copyfile(path, own / path.name)
     text = (reports / "report.md").read_text(encoding="utf-8")
     text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture
     text = re.sub(
         r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
     )
+    text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
-    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md))\)", rf"]({name}/\1)", rest)
+    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)
     (PAGES / f"{name}.md").write_text(f"{title}\n\nMade by `{command}`.\n{linked}", encoding="utf-8", newline="\n")
 
 
