@@ -150,7 +150,7 @@ def test_an_experiment_in_a_copy_trains_one_model_and_logs_to_the_one_store(proj
     assert "Running stage 'train@gaussian'" not in output
     assert "Stage 'train@noisy' didn't change" in output or "Stage 'train@noisy' is cached" in output
     client, found = runs(project)
-    run = next(run for run in found if run.data.tags.get("dvc.exp_name"))
+    run = next(run for run in found if run.data.tags.get("dvc.exp_name") and run.data.tags["model"] == "unet")
     assert run.data.params["train.lr"] == "0.001"
     assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
     assert client.list_artifacts(run.info.run_id, "weights")
