@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-BATCH = 500  # resamples at a time: what bounds the memory
+BATCH = 50  # resamples at a time: bounds the memory, and what stays in the cache is several times faster
 FEW = 6  # pairs below which the signed-rank test cannot reach 5 %, whatever they say
 
 

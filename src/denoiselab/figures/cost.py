@@ -17,18 +17,22 @@ PLACES = [
 
 
 def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
-    """PSNR against each of QUANTITIES (NaN or 0 where a model has none), a row of panels a test set and condition, the
-    Pareto front as a step line. `rows`: set, condition, model, psnr (dB) and the quantities."""
+    """PSNR, the mean over conditions, against each of QUANTITIES (NaN or 0 where a model has none), a row of panels a
+    test set, the Pareto front as a step line. `rows`: set, condition, model, psnr (dB) and the quantities."""
     shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
-    groups = list(rows.groupby(["set", "condition"], sort=False))
+    groups = list(rows.groupby("set", sort=False))
     size = (4.6 * len(shown), 3.8 * len(groups))
     figure, panels = plt.subplots(len(groups), len(shown), figsize=size, layout="constrained", squeeze=False)
     labels = []
-    for line, ((set_name, condition), own) in zip(panels, groups, strict=True):
+    for line, (set_name, own) in zip(panels, groups, strict=True):
+        conditions = list(dict.fromkeys(own.condition))
+        title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} conditions'}"
+        own = own.groupby("model", sort=False)[["psnr", *QUANTITIES]].mean().reset_index()
         for axes, name in zip(line, shown, strict=True):
             labels.append((axes, _panel(axes, own[(own[name] > 0) & own.psnr.notna()], name)))
-            axes.set(xlabel=QUANTITIES[name], ylabel="PSNR (dB)", title=f"{set_name}, {condition}")
+            axes.set(xlabel=QUANTITIES[name], ylabel="PSNR (dB)", title=title)
     figure.draw_without_rendering()  # only now are places in pixels known
+    figure.set_layout_engine("none")
     for axes, texts in labels:
         _spread(axes, texts)
     save(figure, path)

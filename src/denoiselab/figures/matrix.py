@@ -22,7 +22,8 @@ def differences(pairs: list[Difference], level: float, path: Path) -> None:
         told[row, column] = min(one.interval.mean, 2) if better else 0
         weight, colour = ("bold", "black") if better else ("normal", "0.45")
         text = f"{one.interval.mean:+.2f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+        label = axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+        label.set_in_layout(False)
     axes.imshow(told[:-1, 1:], cmap="PuOr", vmin=-4, vmax=4, extent=(0.5, len(models) - 0.5, len(models) - 1.5, -0.5))
     _name(axes, models[:-1], models[1:], offset=1)
     save(figure, path)

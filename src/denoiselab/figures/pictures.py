@@ -155,7 +155,7 @@ def _mean(pixels: np.ndarray) -> np.ndarray:
 
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, "WEBP", quality=85)
+    image.save(path, "WEBP", quality=85, method=2)
 
 
 def busiest(image: np.ndarray, size: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Draws every figure of the report; paths are relative to the report."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ CASES = 10  # figures of single outputs, all conditions together
 
 def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
     """Draw every figure; the paths are relative to the report."""
+    with ThreadPoolExecutor() as pool:  # pictures, while Matplotlib draws the plots
+        grids = pool.submit(lambda: [_grid(one) for one in kept(params, rows)])
+        cases = pool.submit(lambda: list(_cases(params, table)))
+        plots = _plots(params, table, pairs)
+        return plots | {"grids": grids.result(), "cases": cases.result()}
+
+
+def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
     bars = []
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
@@ -41,8 +50,6 @@ def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs) 
         "training": _relative(paths.FIGURES / "training.png") if trained else None,
         "progress": [_progress(name) for name in trained if (paths.progress(name) / "patches.png").exists()],
         "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
-        "grids": [_grid(one) for one in kept(params, rows)],
-        "cases": list(_cases(params, table)),
     }
 
 

@@ -73,5 +73,7 @@ def _encoded(details: list[Detail], side: int) -> Iterator[dict[str, Any]]:
 def _source(pixels: np.ndarray) -> str:
     """(h, w, 1) or (h, w, 3) uint8 as a data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "WEBP", quality=QUALITY)
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+        buffer, "WEBP", quality=QUALITY, method=2
+    )
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
