@@ -17,6 +17,7 @@ from denoiselab.figures import scores as score_figures
 from denoiselab.figures.pictures import Example, Panel
 from denoiselab.report.kept import Kept, decibels, kept
 from denoiselab.report.rendering import in_short
+from denoiselab.statistics import FEW
 
 CASES = 10  # figures of single outputs, all conditions together
 
@@ -45,7 +46,11 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         score_figures.levels(levels, _trained_levels(params, levels), paths.FIGURES / "levels.png")
     return {
         "bars": bars,
-        "matrices": {key: _matrix(params, *key, here) for key, here in pairs.items() if here},
+        "matrices": {
+            key: _matrix(params, *key, here)
+            for key, here in pairs.items()
+            if max((one.groups for one in here), default=0) >= FEW  # else nothing is told apart
+        },
         "mismatches": _mismatches(params, table),
         "training": _relative(paths.FIGURES / "training.png") if trained else None,
         "progress": [_progress(name) for name in trained if (paths.progress(name) / "patches.png").exists()],
