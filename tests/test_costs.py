@@ -76,6 +76,7 @@ def test_size_and_memory_are_those_of_the_file_and_the_process(tmp_path):
 def test_the_front_is_what_nothing_is_both_cheaper_and_better_than():
     costs_, qualities = [1, 2, 3, 4, 2, 5], [20, 30, 25, 31, 30, float("nan")]
     assert pareto.front(costs_, qualities) == [True, True, False, True, True, False]
+    assert pareto.front([100, 100, 100, 100], [31, 28, 25, 31]) == [True, False, False, True]
 
 
 def test_the_figure_labels_every_model_without_covering_labels(tmp_path, monkeypatch):

@@ -104,9 +104,19 @@ def test_the_lead_is_the_paired_difference(made):
     (group,) = ranking.groups([made("one")])
     assert [row.model for row in group.rows] == ["unet", "dncnn", "noisy"]
     assert group.lead.refused is None
-    assert group.lead.interval.mean == pytest.approx(np.mean([1.0, 0.5, 1.0]))
-    assert 0.5 <= group.lead.interval.low < group.lead.interval.mean < group.lead.interval.high <= 1.0
-    assert (group.lead.wins, group.lead.images, group.lead.settled) == (3, 3, True)
+    paired = group.lead.paired
+    assert paired.interval.mean == pytest.approx(np.mean([1.0, 0.5, 1.0]))
+    assert 0.5 <= paired.interval.low < paired.interval.mean < paired.interval.high <= 1.0
+    assert (paired.wins, paired.images, group.lead.verdict) == (3, 3, "few")
+
+
+def test_a_lead_is_settled_by_enough_images_and_the_test(made):
+    spread = np.linspace(0, 0.1, 12)
+    psnr = {"noisy": [20.0] * 12, "unet": list(30 + spread), "dncnn": list(29.9 - spread)}
+    (group,) = ranking.groups([made("one", psnr)])
+    assert group.lead.verdict == "better"
+    (group,) = ranking.groups([made("one", psnr | {"dncnn": list(30 - spread + np.tile([-1, 1.05], 6))})])
+    assert group.lead.verdict == "level"
 
 
 @pytest.mark.parametrize(("other", "said"), [({"draw": 1}, "draws of the noise"), ({"changes": {"seed": 1}}, "seeds")])
@@ -114,7 +124,7 @@ def test_other_noise_makes_no_pairs(made, other, said):
     ahead = {"unet": [33.0, 34.0, 35.0]}
     (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **other)])
     assert group.lead.refused == f"their {said} differ"
-    assert group.lead.interval is None and not group.lead.settled
+    assert group.lead.paired is None and group.lead.verdict is None
     assert group.lead.by == pytest.approx(34.0 - 30.5)
 
 
@@ -226,7 +236,9 @@ def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
         "**unet (two)** leads dncnn (one) by 0.83 dB in the mean; no paired difference, because their seeds differ. "
         "The intervals are each mean's own: 28.20 to 34.47 and 27.45 to 33.55."
     )
-    assert said[2].startswith("dncnn (four) and unet (three) cannot be told apart: a difference of 0.17 dB (95 % inter")
+    assert said[2].startswith(
+        "dncnn (four) is ahead of unet (three) by 0.17 dB, with too few images for a test (95 % inter"
+    )
     assert said[2].endswith("better on 2 of 3 images).")
     assert "(2 of 2 that do not compare)" in page
     assert "| six | stage compare has not run |" in page
@@ -274,7 +286,7 @@ def test_a_queue_ends_in_a_page_to_read(tmp_path):
     psnr = [pd.read_csv(io.StringIO(text)).psnr for text in (theirs, mine)]
     assert best.psnr_mean == pytest.approx(psnr[0].mean())
     differences = np.subtract(*psnr)
-    assert f"better than gaussian (workspace and 1 more) by {differences.mean():.2f} dB" in page
+    assert f"ahead of gaussian (workspace and 1 more) by {differences.mean():.2f} dB, with too few images" in page
     assert f"better on {(differences > 0).sum()} of 4 images" in page
     assert "| lost | Failed in the queue |" in page
     assert "| begun | stage " in page

@@ -120,3 +120,27 @@ def test_who_leads_the_second_may_still_be_level_with_the_third(params):
     answer = facts._answer(params, ranked, rows, differences.pairs(rows, ranked, params))
     assert answer["level"] == ["nlm"]
     assert (answer["first"].better, answer["first"].worse, answer["classical"]) == ("unet", "nlm", None)
+
+
+def test_what_no_data_could_tell_apart_is_called_too_few(params):
+    """With 28 pairs and 8 images the smallest corrected p is 28 x 2 / 2^8."""
+    images = [f"image{n}" for n in range(8)]
+    rows = pd.concat(
+        pd.DataFrame({"model": f"m{m}", "image": images, "group": images, "draw": 0, "seed": 0, "psnr": values})
+        for m, values in enumerate(30 - np.arange(8)[:, None] + np.linspace(0, 0.1, 8) * np.arange(1, 9)[:, None])
+    )
+    models = [f"m{m}" for m in range(8)]
+    assert {one.verdict(0.05) for one in differences.pairs(rows, models, params)} == {"few"}
+    assert differences.pairs(rows, models[:2], params)[0].verdict(0.05) == "better"
+
+
+def test_a_pair_is_ordered_by_what_both_have(params):
+    """The first restores five easy images exactly, which have no PSNR, and is better on all others."""
+    images = [f"image{n}" for n in range(25)]
+    psnr = {"a": np.r_[[np.inf] * 5, np.linspace(29.5, 31, 20)], "b": np.r_[[45.0] * 5, np.linspace(29, 30.4, 20)]}
+    rows = pd.concat(
+        pd.DataFrame({"model": model, "image": images, "group": images, "draw": 0, "seed": 0, "psnr": values})
+        for model, values in psnr.items()
+    )
+    (found,) = differences.pairs(rows, ["a", "b"], params)
+    assert (found.better, found.wins, found.images, found.verdict(0.05)) == ("a", 20, 20, "better")

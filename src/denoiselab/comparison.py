@@ -9,6 +9,7 @@ from denoiselab import conditions, files, literature, paths
 from denoiselab.config import Params
 from denoiselab.statistics import Interval, mean_intervals
 
+TEXTS = ("model", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group", "predicted")
 SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
 
 
@@ -57,7 +58,7 @@ def of_task(params: Params, task: str) -> list[str]:
 
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
-    texts = dict.fromkeys(("model", "condition", "image", "label", "predicted", "sets"), str)
+    texts = dict.fromkeys(TEXTS, str)
     nan = {score: ["nan"] for score in SCORES}  # outputs that are not finite
     frames = []
     for path in (paths.evaluation(model) / file for model in of_task(params, task)):
@@ -112,7 +113,7 @@ def _published(
     """The literature's value for the first of the model's `published` that has one; -S: trained for one level."""
     spec = conditions.read(paths.NOISY, condition).spec
     entry = params.models[model]
-    specific = bool(entry.weights) or params.noise.train.model_dump(mode="json") == spec
+    specific = bool(entry.weights) or params.training_noise(model).model_dump(mode="json") == spec
     known = {value.method: value for value in literature.matching(set_name, protocol, spec)}
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):

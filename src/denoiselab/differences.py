@@ -8,7 +8,7 @@ import pandas as pd
 
 from denoiselab.comparison import by_image, groups_of, intervals
 from denoiselab.config import Params
-from denoiselab.statistics import FEW, Interval, holm, wilcoxon
+from denoiselab.statistics import Interval, holm, wilcoxon
 
 COLUMNS = [
     *("set", "condition", "better", "worse"),
@@ -28,11 +28,12 @@ class Difference:
     images: int
     groups: int  # of images that are not independent; as many as images where all are
     p: float  # of the signed-rank test, after Holm's correction where it is one of many
-    seeds_overlap: bool  # whether some training of `worse` is as good as some training of `better`
+    tests: int  # that it was corrected for
+    seeds_overlap: bool  # of several trainings, whether some of `worse` and some of `better` change places
 
     def verdict(self, level: float) -> str:
-        """better, level (cannot be told apart), or few (too few images to say), at 1 - `level`, say 0.05."""
-        if self.groups < FEW:
+        """better, level (cannot be told apart), or few (images, so that no data could tell), at `level`, say 0.05."""
+        if self.tests * 2.0 ** (1 - self.groups) >= level:
             return "few"
         told = self.interval.low > 0 and self.p < level and not self.seeds_overlap
         return "better" if told else "level"
@@ -47,12 +48,13 @@ def difference(here: pd.DataFrame, better: str, worse: str, params: Params, scor
 
 
 def pairs(here: pd.DataFrame, models: list[str], params: Params) -> list[Difference]:
-    """Paired differences in PSNR of all pairs of `models`, the first named the better; p is after Holm's correction."""
+    """Paired differences in PSNR of all pairs of `models`, named the better first; p is after Holm's correction."""
     means = {model: by_image(here[here.model == model], "psnr").mean() for model in models}
     ranked = sorted(models, key=lambda model: -means[model])
     found = _pairs(here, list(combinations(ranked, 2)), params, "psnr")
+    found = [difference(here, one.worse, one.better, params) if one.interval.mean < 0 else one for one in found]
     adjusted = holm(np.array([one.p for one in found]))
-    return [replace(one, p=float(p)) for one, p in zip(found, adjusted, strict=True)]
+    return [replace(one, p=float(p), tests=len(found)) for one, p in zip(found, adjusted, strict=True)]
 
 
 def every(rows: pd.DataFrame, params: Params) -> Pairs:
@@ -88,6 +90,11 @@ def table(found: Pairs, params: Params) -> pd.DataFrame:
     return pd.DataFrame(result, columns=COLUMNS)
 
 
+def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:
+    """Whether trainings of two models change places, by their means a seed; False where neither has several."""
+    return bool(max(len(one), len(other)) > 1 and one.min() <= other.max() and other.min() <= one.max())
+
+
 def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
     """Paired differences of the pairs `names`, in their order; only images count that both models have a score of."""
     table = pd.DataFrame({m: by_image(here[here.model == m], score) for m in dict.fromkeys(sum(names, ()))})
@@ -100,6 +107,6 @@ def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, sco
         known = np.isfinite(own)
         own, scenes = own[known], groups[known]
         p = wilcoxon(own, scenes) if len(own) else float("nan")
-        overlap = seeds[a].min() <= seeds[b].max() and seeds[b].min() <= seeds[a].max()
-        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, bool(overlap)))
+        overlap = seeds_overlap(seeds[a], seeds[b])
+        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, 1, overlap))
     return result

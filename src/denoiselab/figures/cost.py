@@ -27,7 +27,11 @@ def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
     for line, (set_name, own) in zip(panels, groups, strict=True):
         conditions = list(dict.fromkeys(own.condition))
         title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} conditions'}"
-        own = own.groupby("model", sort=False)[["psnr", *QUANTITIES]].mean().reset_index()
+        own = (
+            own.groupby("model", sort=False)[["psnr", *QUANTITIES]]
+            .agg(lambda column: column.mean(skipna=False))
+            .reset_index()
+        )
         for axes, name in zip(line, shown, strict=True):
             labels.append((axes, _panel(axes, own[(own[name] > 0) & own.psnr.notna()], name)))
             axes.set(xlabel=QUANTITIES[name], ylabel="PSNR (dB)", title=title)

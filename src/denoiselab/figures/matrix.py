@@ -13,7 +13,8 @@ CELL = 0.55  # inches
 
 def differences(pairs: list[Difference], level: float, path: Path) -> None:
     """PSNR of the row's model minus that of the column's, best first; bold and coloured where they are told apart."""
-    models = [pairs[0].better, *(one.worse for one in pairs if one.better == pairs[0].better)]
+    names = dict.fromkeys(name for one in pairs for name in (one.better, one.worse))
+    models = sorted(names, key=lambda model: -sum(one.better == model for one in pairs))
     told = np.full((len(models),) * 2, np.nan)
     figure, axes = plt.subplots(figsize=(2 + CELL * len(models), 1.2 + CELL * len(models)), layout="constrained")
     for one in pairs:
@@ -24,8 +25,8 @@ def differences(pairs: list[Difference], level: float, path: Path) -> None:
         text = f"{one.interval.mean:+.2f}"
         label = axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
         label.set_in_layout(False)
-    axes.imshow(told[:-1, 1:], cmap="PuOr", vmin=-4, vmax=4, extent=(0.5, len(models) - 0.5, len(models) - 1.5, -0.5))
-    _name(axes, models[:-1], models[1:], offset=1)
+    axes.imshow(told, cmap="PuOr", vmin=-4, vmax=4)
+    _name(axes, models, models)
     save(figure, path)
 
 
@@ -51,8 +52,7 @@ def mismatch(table: pd.DataFrame, path: Path) -> None:
     save(figure, path)
 
 
-def _name(axes: plt.Axes, rows: list[str], columns: list[str], offset: int = 0) -> None:
-    """Names beside the rows and below the columns, the first column at `offset`."""
-    axes.set_xticks(range(offset, offset + len(columns)), columns, rotation=45, ha="right", fontsize=8)
+def _name(axes: plt.Axes, rows: list[str], columns: list[str]) -> None:
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.spines[:].set_visible(False)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from denoiselab.comparison import by_image, groups_of
+from denoiselab.differences import Difference, seeds_overlap
 from denoiselab.leaderboard.settings import Settings, differing, effective
 from denoiselab.leaderboard.sources import Experiment
-from denoiselab.statistics import Interval, mean_interval
+from denoiselab.statistics import mean_interval, wilcoxon
 
 KEYS = ("set", "condition", "protocol", "protocol_sha256")
 PAIRED = {"image": "images", "draw": "draws of the noise"}  # what a pair shares beside its group, and the noise's seed
@@ -51,14 +52,8 @@ class Lead:
 
     by: float  # dB, of the means
     refused: str | None  # why there are no pairs
-    interval: Interval | None = None  # of the paired difference
-    wins: int = 0  # images on which the first is better
-    images: int = 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval of the paired difference lies above 0."""
-        return self.interval is not None and self.interval.low > 0
+    paired: Difference | None = None
+    verdict: str | None = None  # of the paired difference
 
 
 @dataclass
@@ -128,9 +123,13 @@ def lead(first: Row, second: Row) -> Lead:
         return Lead(by, f"their {' and '.join(differ)} differ")
     paired = (by_image(first.images, "psnr") - by_image(second.images, "psnr")).dropna()
     drawn = {key: first.settings[f"evaluate.{key}"] for key in ("confidence", "resamples")}
-    groups = groups_of(first.images, paired.index)
-    interval = mean_interval(paired.to_numpy(), groups=groups, seed=first.settings["seed"], **drawn)
-    return Lead(by, None, interval, int((paired > 0).sum()), len(paired))
+    values, groups = paired.to_numpy(), groups_of(first.images, paired.index)
+    interval = mean_interval(values, groups=groups, seed=first.settings["seed"], **drawn)
+    p = wilcoxon(values, groups) if len(values) else float("nan")
+    overlap = seeds_overlap(*(row.images.groupby("seed").psnr.mean() for row in (first, second)))
+    wins, scenes = int((values > 0).sum()), len({*groups})
+    found = Difference(first.model, second.model, interval, wins, len(values), scenes, p, 1, overlap)
+    return Lead(by, None, found, found.verdict(1 - drawn["confidence"]))
 
 
 def _share(one: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> bool:

@@ -16,13 +16,13 @@ from dvc.repo import Repo
 from dvc.scm import SCMError
 from dvc.utils.serialize import parse_yaml
 
-from denoiselab import paths
+from denoiselab import comparison, paths
+from denoiselab.leaderboard.settings import effective
 from denoiselab.report.rendering import in_words
 
 WORKSPACE = "workspace"
-TEXTS = dict.fromkeys(
-    ("model", "set", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group"), str
-)
+TEXTS = dict.fromkeys((*comparison.TEXTS, "set"), str)
+NEEDED = {"n_identical", "psnr_gain", "parameters"}, {"group", "seed"}  # columns that older code did not write
 
 Read = Callable[[str], bytes]  # a file of an experiment by its path in the project; OSError where there is none
 
@@ -60,7 +60,13 @@ def gather() -> tuple[list[Experiment], list[Unfinished]]:
             for name, baseline, read in _all(repo):
                 try:
                     found.append(experiment(name, baseline, read))
-                except (ValueError, KeyError, TypeError, DvcException) as error:  # whatever older code has left there
+                except (
+                    ValueError,
+                    KeyError,
+                    TypeError,
+                    AttributeError,
+                    DvcException,
+                ) as error:  # whatever older code has left there
                     left.append(Unfinished(name, f"{error}" if type(error) is ValueError else f"unreadable: {error!r}"))
             done = {"Success"}
             tasks = [task for task in repo.experiments.celery_queue.status() if task["status"] not in done]
@@ -96,8 +102,12 @@ def experiment(name: str, baseline: str, read: Read) -> Experiment:
     for condition in set(table.condition):
         in_words(specs[condition])  # the page says it
     texts = {condition: json.dumps(spec, sort_keys=True) for condition, spec in specs.items()}
-    data = outs[paths.RAW.as_posix()]
-    return Experiment(name, baseline, params, data, texts, table, pd.concat(images, ignore_index=True))
+    data, rows = outs[paths.RAW.as_posix()], pd.concat(images, ignore_index=True)
+    if not (NEEDED[0] <= {*table} and NEEDED[1] <= {*rows}):
+        raise ValueError("older code made its tables")
+    for model in dict.fromkeys(table.model):
+        effective(params, model)  # the page shows it; KeyError where older code wrote params.yaml
+    return Experiment(name, baseline, params, data, texts, table, rows)
 
 
 def _tree(read: Read, path: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from denoiselab.figures import scores as score_figures
 from denoiselab.figures.pictures import Example, Panel
 from denoiselab.report.kept import Kept, decibels, kept
 from denoiselab.report.rendering import in_short
-from denoiselab.statistics import FEW
 
 CASES = 10  # figures of single outputs, all conditions together
 
@@ -49,7 +48,7 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         "matrices": {
             key: _matrix(params, *key, here)
             for key, here in pairs.items()
-            if max((one.groups for one in here), default=0) >= FEW  # else nothing is told apart
+            if any(one.verdict(1 - params.evaluate.confidence) != "few" for one in here)
         },
         "mismatches": _mismatches(params, table),
         "training": _relative(paths.FIGURES / "training.png") if trained else None,
@@ -95,12 +94,18 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
     return examples
 
 
+def _trained_here(params: Params, name: str) -> bool:
+    """Whether a model was trained on this run's noise: a network that was not imported."""
+    entry = params.models[name]
+    return entry.arch not in ("identity", "classical") and not entry.weights
+
+
 def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """The lowest and highest sigma of Gaussian noise that each network was trained on."""
     found = {}
     for name in dict.fromkeys(levels.model):
         spec = params.training_noise(name)
-        if params.models[name].arch not in ("identity", "classical") and isinstance(spec, Gaussian):
+        if _trained_here(params, name) and isinstance(spec, Gaussian):
             sigma = spec.sigma_255
             found[name] = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     return found
@@ -114,7 +119,7 @@ def _matrix(params: Params, set_name: str, condition: str, pairs: list[Differenc
 
 def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
     """Training noise against test noise, by set, where there is more than one test noise."""
-    networks = [m for m in dict.fromkeys(table.model) if params.models[m].arch not in ("identity", "classical")]
+    networks = [m for m in dict.fromkeys(table.model) if _trained_here(params, m)]
     found = []
     for set_name, own in table[table.model.isin(networks)].groupby("set", sort=False):
         psnr = own.pivot(index="model", columns="condition", values="psnr_mean")

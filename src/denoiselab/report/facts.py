@@ -35,7 +35,7 @@ def result(
         "rows": ranked,
         "best": best,
         "groups": here["group"].nunique(),
-        "seeded": max(row["n_seeds"] for row in ranked) if params.seeds > 1 else 0,
+        "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": _answer(params, models, here, pairs),
         "compared": bool(own.published.notna().any()),
         "published": literature.matching(set_name, stored.protocol.name, stored.spec),
@@ -50,17 +50,25 @@ def _answer(params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[D
     models = [m for m in ranked if params.models[m].arch != "identity"]
     found = {frozenset((one.better, one.worse)): one for one in pairs}
     if len(models) < 2:  # one method, against the noisy input
-        return {"first": differences.difference(here, ranked[0], ranked[1], params), "level": [], "classical": None}
+        return {
+            "first": differences.difference(here, ranked[0], ranked[1], params),
+            "level": [],
+            "harm": False,
+            "classical": None,
+        }
     leading = {m: found[frozenset((models[0], m))] for m in models[1:]}
     verdict = 1 - params.evaluate.confidence
-    level = [m for m, one in leading.items() if one.verdict(verdict) == "level"]
-    first = leading[level[0] if level else models[1]]
+    found_out = {m: one.verdict(verdict) if one.better == models[0] else "level" for m, one in leading.items()}
+    level = [m for m, said in found_out.items() if said == "level"]
+    few = [m for m, said in found_out.items() if said == "few"]
+    first = leading[(level or few or models[1:])[0]]
     classical = [m for m in models if params.models[m].arch == "classical"]
     learned = [m for m in models if params.models[m].arch != "classical"]
     between = found[frozenset((classical[0], learned[0]))] if classical and learned else None
     return {
         "first": first,
         "level": level,
+        "harm": models[0] != ranked[0],  # the noisy input is better than all of them
         "classical": between if between is not first else None,
     }
 
