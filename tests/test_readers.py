@@ -605,8 +605,8 @@ def test_polyu_keeps_a_scene_in_one_split(tmp_path, published):
         members[f"CroppedImages/{stem}_mean.JPG"] = encoded(noise(100 + n), "jpeg")
     published("polyu", members)
     rows = fetch(from_archive("polyu", repository(tmp_path / "a.tar.gz", members)), tmp_path / "raw")
-    assert {row.image: row.label for row in rows} == dict(zip(stems, ["toy", "toy", "plug", "desk"], strict=True))
-    assert len({row.split for row in rows if row.label == "toy"}) == 1
+    assert {row.image: row.group for row in rows} == dict(zip(stems, ["toy", "toy", "plug", "desk"], strict=True))
+    assert len({row.split for row in rows if row.group == "toy"}) == 1
     assert {row.split for row in rows} == {"train", "val", "test"}
     for row in rows:
         for path, kind in ((row.noisy, "real"), (row.path, "mean")):
