@@ -34,12 +34,15 @@ class BasicBlock(nn.Module):
         self.second_norm = _norm(outputs, config.batch_norm and config.second_norm)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            # Thinned first, instead of a strided convolution: oneDNN's gradient of one from few channels is wrong on
+            # several threads and writes past its buffer on one (oneDNN issue 6035, torch 2.13).
+            projection = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.shortcut = nn.Sequential(projection, _norm(outputs, config.batch_norm))
+        self.stride = stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.first_norm(self.first(x)))
-        return F.relu(self.second_norm(self.second(y)) + self.shortcut(x))
+        return F.relu(self.second_norm(self.second(y)) + self.shortcut(x[..., :: self.stride, :: self.stride]))
 
 
 class ClassifierResNet(nn.Module):
