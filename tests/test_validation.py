@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from denoiselab import files, models
-from denoiselab.validation import HIGHEST_PSNR, Validation
+from denoiselab.metrics import HIGHEST_PSNR
+from denoiselab.validation import Validation
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ class Case:
 
     kind: str  # of KINDS
     image: str
-    gain: float | None  # dB; None where it is not finite
-    harmed: bool  # whether the noisy input was better
+    gain: float | None  # dB; None where the output was not finite
+    harmed: bool  # whether the noisy input was better, or the output not finite
 
 
 class Keeper:

@@ -8,6 +8,7 @@ same pixels.
 
 from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class TestImage:
     draw: int
     clean: np.ndarray
     noisy: np.ndarray
+
+    @cached_property
+    def psnr_noisy(self) -> float:
+        """PSNR of the noisy image as it is, neither clamped nor rounded, in dB."""
+        return metrics.capped_psnr(self.clean / 255.0, self.noisy, data_range=1)
 
 
 @dataclass(frozen=True)
@@ -174,9 +180,9 @@ def _write_test(
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
     np.save(path, noisy)
-    psnr = metrics.psnr(clean / 255.0, noisy, data_range=1)
+    psnr = metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
-    return entry | {"psnr_noisy": psnr if np.isfinite(psnr) else None}
+    return entry | {"psnr_noisy": psnr}
 
 
 def _read(path: Path, channels: int) -> np.ndarray:

@@ -138,7 +138,7 @@ def _restored(subject: Subject, watch: alarms.Watch, kept: cases.Keeper | None) 
         restored = subject.timed(subject.restore, test, condition.sigma_255)
         measured = _measured(subject.model, test, restored, perceptual)
         scores.append(kind(**(_tested(subject, condition, test) | measured)))
-        gain = scores[-1].psnr - metrics.psnr(test.clean / 255.0, test.noisy, data_range=1)
+        gain = scores[-1].psnr - test.psnr_noisy
         if not getattr(subject.model, "as_it_is", False):
             _watch(watch, condition, test, restored, gain)
         if kept and test.draw == 0:
@@ -200,7 +200,7 @@ def _measured(
 ) -> dict[str, float]:
     """PSNR, SSIM, MSE and, where it is given, LPIPS of 8 bits, but for the noisy input, which is measured as it is; NaN
     for outputs that are not finite."""
-    scores: dict[str, Callable[..., float]] = {"psnr": metrics.psnr, "ssim": metrics.ssim, "mse": metrics.mse}
+    scores: dict[str, Callable[..., float]] = {"psnr": metrics.capped_psnr, "ssim": metrics.ssim, "mse": metrics.mse}
     if perceptual:
         scores["lpips"] = perceptual.between
     if not np.isfinite(restored).all():

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # of the 11x11 window
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+HIGHEST_PSNR = 100.0  # dB; what identical images count with, so that means and differences are numbers
 
 
 def mse(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
@@ -24,6 +25,11 @@ def psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float
     """Peak signal-to-noise ratio in dB, no border crop; inf for identical images."""
     error = mse(clean, restored, data_range=data_range)
     return float("inf") if error == 0 else float(-10 * np.log10(error))
+
+
+def capped_psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
+    """`psnr`, at most HIGHEST_PSNR."""
+    return min(psnr(clean, restored, data_range=data_range), HIGHEST_PSNR)
 
 
 def ssim(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:

@@ -28,8 +28,8 @@ class Tested:
 
 @dataclass(frozen=True)
 class Score(Tested):
-    """A restored image. `psnr` is in dB and inf for identical images, `mse` a share of the squared range; all are
-    NaN where the output was not finite."""
+    """A restored image. `psnr` is in dB, at most metrics.HIGHEST_PSNR, `mse` a share of the squared range; all
+    are NaN where the output was not finite."""
 
     psnr: float
     ssim: float
@@ -73,16 +73,16 @@ def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
 def summarise(scores: Sequence[Score], parameters: int) -> dict[str, Any]:
     """Means by condition and, where there are several test sets, by set/condition.
 
-    A PSNR of inf is left out of its mean and counted as identical, outputs that are not finite as such.
+    Outputs that are not finite are left out of the means and counted.
     """
     result: dict[str, Any] = {"parameters": parameters}
     for key, rows in _groups(scores).items():
         scores_of = {name: [getattr(row, name) for row in rows] for name in MEASURED if hasattr(rows[0], name)}
-        finite = {name: [value for value in values if math.isfinite(value)] for name, values in scores_of.items()}
+        finite = {name: [value for value in values if not math.isnan(value)] for name, values in scores_of.items()}
         result[key] = {
             **{name: fmean(values) if values else None for name, values in finite.items()},
             "images": len({row.image for row in rows}),
-            "identical": sum(map(math.isinf, scores_of["psnr"])),
+            "identical": sum(mse == 0 for mse in scores_of["mse"]),
             "not_finite": sum(map(math.isnan, scores_of["psnr"])),
         }
     return result

@@ -14,7 +14,6 @@ from denoiselab import conditions, inference, metrics
 from denoiselab.config.noise import NoiseSpec
 
 BATCH_PIXELS = 2**19  # in one forward pass
-HIGHEST_PSNR = 100.0  # dB; that of a patch that comes out exactly, which would be infinite
 PICTURES = 4  # patches in the pictures of a training
 
 
@@ -67,7 +66,7 @@ class Validation:
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
         for part in self._outputs(model, only):
             restored = part.output.clamp(0, 1)
-            scores["psnr"].append(metrics.batch_psnr(part.clean, restored).clamp(max=HIGHEST_PSNR))
+            scores["psnr"].append(metrics.batch_psnr(part.clean, restored).clamp(max=metrics.HIGHEST_PSNR))
             scores["ssim"].append(metrics.batch_ssim(part.clean, restored))
         return {name: torch.cat(values).mean().item() for name, values in scores.items()}
 

@@ -45,16 +45,15 @@ def kept(params: Params, rows: pd.DataFrame) -> Iterator[Kept]:
                 files = [paths.samples(model) / condition / f"{n:02d}.png" for model in models]
                 pixels = [p.reshape(test.clean.shape) for p in pool.map(images.read, files, [channels] * len(files))]
                 scores = [float(psnr[model, test.image]) for model in models]
-                noisy = metrics.psnr(test.clean / 255.0, test.noisy, data_range=1)
                 yield Kept(
                     condition,
                     n,
                     test,
-                    Output("noisy input", noisy, metrics.to_uint8(test.noisy)),
+                    Output("noisy input", test.psnr_noisy, metrics.to_uint8(test.noisy)),
                     [Output(*output) for output in zip(models, scores, pixels, strict=True)],
                 )
 
 
 def decibels(psnr: float) -> str:
     """A PSNR in words: identical pictures have none, and outputs that are not finite."""
-    return f"{psnr:.2f} dB" if np.isfinite(psnr) else "identical" if psnr > 0 else "not finite"
+    return f"{psnr:.2f} dB" if psnr < metrics.HIGHEST_PSNR else "not finite" if np.isnan(psnr) else "identical"
