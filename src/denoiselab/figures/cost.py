@@ -17,14 +17,15 @@ PLACES = [
 
 
 def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
-    """PSNR, the mean over conditions, against each of QUANTITIES (NaN or 0 where a model has none), a row of panels a
-    test set, the Pareto front as a step line. `rows`: set, condition, model, psnr (dB) and the quantities."""
+    """PSNR, the mean over conditions of one protocol, against each of QUANTITIES (NaN or 0 where a model has none), a
+    row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, condition, model,
+    psnr (dB) and the quantities."""
     shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
-    groups = list(rows.groupby("set", sort=False))
+    groups = list(rows.groupby(["set", "protocol"], sort=False))
     size = (4.6 * len(shown), 3.8 * len(groups))
     figure, panels = plt.subplots(len(groups), len(shown), figsize=size, layout="constrained", squeeze=False)
     labels = []
-    for line, (set_name, own) in zip(panels, groups, strict=True):
+    for line, ((set_name, _), own) in zip(panels, groups, strict=True):
         conditions = list(dict.fromkeys(own.condition))
         title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} conditions'}"
         own = (

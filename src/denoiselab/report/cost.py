@@ -29,8 +29,7 @@ def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd
         }
         for row in cost
     }
-    columns = {"set": table.set, "condition": table.condition, "model": table.model, "psnr": table.psnr_mean}
-    rows = pd.DataFrame(columns | {"parameters": table.parameters})
+    rows = table[["set", "protocol", "condition", "model", "parameters"]].assign(psnr=table.psnr_mean)
     rows = rows.assign(**{key: [measured[model][key] for model in rows.model] for key in ("ms", "macs")})
     others = rows[[params.models[model].arch != "identity" for model in rows.model]]
     return others if len(others) else rows
