@@ -103,8 +103,8 @@ class Entry(BaseModel):
 
     With `weights` (a file or URL) and `sha256` (of that file) it is not trained but imported. With `init_from`, another
     entry's output, training starts from that one's weights. `noise` is its own training and validation noise in place
-    of noise.train. `init` redraws the weights. `published` names the methods of the literature that it is to be
-    compared with: the first one that has a value for a test set counts.
+    of noise.train, and that of imported weights. `init` redraws the weights. `published` names the methods of the
+    literature that it is to be compared with: the first one that has a value for a test set counts.
 
     The architecture's own keys are checked by that architecture (denoiselab.models.build).
     """
