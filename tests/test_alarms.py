@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,11 @@ from scipy import ndimage
 from torch import nn
 
 from denoiselab import alarms, config, evaluation, inference, metrics
+from denoiselab.differences import Difference
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.models.classical import nlm
+from denoiselab.report import raised
+from denoiselab.statistics import Interval
 from tests.conftest import photograph
 
 SETTINGS = config.Alarms(min_gain_db=0.0, max_halfwidth_db=0.5)
@@ -146,29 +150,41 @@ def test_noise_outside_the_levels_of_the_training_is_told(sigma_255, trained, cl
         assert float(found["level"].text.split("estimated at ")[1].split()[0]) == pytest.approx(sigma_255, abs=2)
 
 
-def table(images: int, halves: dict[str, float]) -> pd.DataFrame:
-    rows = [
-        {"model": m, "set": "s", "condition": "c", "n_images": images, "psnr_low": 30 - h, "psnr_high": 30 + h}
-        for m, h in halves.items()
-    ]
-    return pd.DataFrame(rows)
+def table(images: int, halves: dict[str, float], groups: int | None = None) -> pd.DataFrame:
+    rows = [{"model": m, "psnr_low": 30 - h, "psnr_high": 30 + h} for m, h in halves.items()]
+    return pd.DataFrame(rows).assign(set="s", condition="c", n_images=images, n_groups=groups or images)
+
+
+def that_many(pairs: int) -> dict:
+    return {("s", "c"): [None] * pairs}  # how many there are is all that counts
 
 
 def test_wide_intervals_and_few_images_are_told_once_for_all_models(params):
-    found = alarms.of_table(table(5, {"a": 2.0, "b": 1.0, "c": 0.4, "d": math.nan}), params.evaluate)
+    found = raised.of_table(table(5, {"a": 2.0, "b": 1.0, "c": 0.4, "d": math.nan}), that_many(0), params.evaluate)
     assert [(model, alarm.kind) for model, alarm in found] == [("", "few"), ("a", "interval"), ("b", "interval")]
     assert "some 80 images would be needed, there are 5" in found[1][1].text  # 5 (2 / 0.5)^2
     assert "it takes 6" in found[0][1].text  # 2 / 2^6 < 0.05 < 2 / 2^5
-    lines = alarms.lines(found)
+    lines = raised.lines(found)
     assert [line["sign"] for line in lines] == ["🟡", "🟡"]
     assert lines[0]["text"].startswith("a, b: ") and lines[1]["text"].startswith("with 5 ")
-    assert alarms.of_table(table(6, {"a": 0.5}), params.evaluate) == []
+    assert raised.of_table(table(6, {"a": 0.5}), that_many(1), params.evaluate) == []
+
+
+def test_too_few_is_what_no_pair_could_be_told_apart_with(params):
+    (_, alarm), *more = raised.of_table(table(10, {"a": 0.5}), that_many(28), params.evaluate)
+    assert alarm.kind == "few" and "none of 28 tests" in alarm.text and "it takes 11" in alarm.text and not more
+    assert raised.of_table(table(11, {"a": 0.5}), that_many(28), params.evaluate) == []
+    (_, alarm), (_, wide) = raised.of_table(table(60, {"a": 2.0}, groups=5), that_many(1), params.evaluate)
+    assert "with 5 groups of images" in alarm.text and "it takes 6" in alarm.text
+    assert "some 80 groups of images would be needed, there are 5" in wide.text
+    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 28, False)
+    assert one.verdict(0.05) == "few" and replace(one, groups=11).verdict(0.05) == "better"
 
 
 def test_broken_outputs_stand_before_warnings_one_line_a_kind():
     wrong = alarms.Alarm("worse", "c", 1, 4, "x", "bad")
     level = alarms.Alarm("level", "c", 4, 4, "x", "trained elsewhere")
-    lines = alarms.lines(
+    lines = raised.lines(
         [("a", level), ("b", level), ("b", wrong), ("c", alarms.Alarm("worse", "c", 2, 4, "y", "very"))]
     )
     assert [(line["sign"], line["text"]) for line in lines] == [

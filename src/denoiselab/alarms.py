@@ -1,18 +1,16 @@
 """Alarms: outputs that are broken, models that do harm, and results that too few images carry.
 
-`Watch` looks at the float outputs of one model, before they are clamped and rounded; `of_table` at the means.
+`Watch` looks at the float outputs of one model, before they are clamped and rounded; report.raised at the means.
 """
 
 import math
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from denoiselab import metrics
-from denoiselab.config import Alarms, Evaluate
+from denoiselab.config import Alarms
 
 CONSTANT_255 = 1.0  # an output with a smaller deviation in every channel is constant ...
 VARIED_255 = 4.0  # ... where the clean image has at least this one
@@ -101,8 +99,8 @@ def _channels(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
 
 
 def _psnr(truth: np.ndarray, restored: np.ndarray) -> float:
-    """Of an output that is clamped; a perfect one has 100 dB, so that differences are numbers."""
-    return min(metrics.psnr(truth, restored.clip(0, 1), data_range=1), 100.0)
+    """Of an output that is clamped."""
+    return metrics.capped_psnr(truth, restored.clip(0, 1), data_range=1)
 
 
 @dataclass
@@ -191,41 +189,3 @@ def _outputs(condition: str, seen: dict[str, _Seen]) -> list[Alarm]:
         text = f"{found[worst][1]} on {worst}, the worst of {len(found)} (of {len(seen)} images)"
         alarms.append(Alarm(kind, condition, len(found), len(seen), worst, text))
     return alarms
-
-
-def of_table(table: pd.DataFrame, settings: Evaluate) -> list[tuple[str, Alarm]]:
-    """(model, alarm) for comparison.csv's rows: intervals too wide, and too few images for any test ("" for model).
-
-    With n images a two-sided sign or signed-rank test gives no p below 2 / 2^n.
-    """
-    found: list[tuple[str, Alarm]] = []
-    needed = math.floor(math.log2(2 / (1 - settings.confidence))) + 1
-    limit = settings.alarms.max_halfwidth_db
-    for (set_name, condition), rows in table.groupby(["set", "condition"], sort=False):
-        place, n = f"{set_name}, {condition}", int(rows.n_images.iloc[0])
-        if n < needed:
-            text = f"with {n} no test can be significant at {100 * (1 - settings.confidence):g} %; it takes {needed}"
-            found.append(("", Alarm("few", place, n, n, "", text)))
-        halves = ((rows.psnr_high - rows.psnr_low) / 2).set_axis(rows.model)
-        wide = halves[halves > limit]
-        if len(wide):
-            widest = float(wide.max())
-            text = (
-                f"the mean PSNR is known to ±{widest:.2f} dB at worst ({wide.idxmax()}), not to ±{limit:g} dB: "
-                f"some {math.ceil(n * (widest / limit) ** 2)} images would be needed, there are {n}"
-            )
-            found += [(str(model), Alarm("interval", place, n, n, "", text)) for model in wide.index]
-    return found
-
-
-def lines(found: list[tuple[str, Alarm]]) -> list[dict[str, Any]]:
-    """The report's lines, one a kind and condition whatever the number of models: `sign`, `headline` and `text`."""
-    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for model, alarm in sorted(found, key=lambda item: list(HEADLINES).index(item[1].kind)):
-        groups.setdefault((alarm.kind, alarm.condition), {}).setdefault(alarm.text, []).append(model)
-    result = []
-    for (kind, condition), texts in groups.items():
-        sign, _, headline = HEADLINES[kind].partition(" ")
-        parts = [f"{', '.join(filter(None, models))}: {text}".removeprefix(": ") for text, models in texts.items()]
-        result.append({"sign": sign, "headline": f"{headline} ({condition}):", "text": "; ".join(parts)})
-    return result

@@ -86,8 +86,9 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, protocol, _ = map(str, key)
         entry: dict[str, object] = dict(zip(keys, key, strict=True))
-        entry |= {"n_images": group.image.nunique(), "n_draws": group.draw.nunique()}
-        entry["n_identical"] = group[np.isinf(group.psnr)].image.nunique()
+        entry |= {"n_images": group.image.nunique(), "n_groups": group["group"].nunique()}
+        entry["n_draws"] = group.draw.nunique()
+        entry["n_identical"] = group[group.mse == 0].image.nunique()
         for score in scores:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
@@ -113,7 +114,7 @@ def _published(
     """The literature's value for the first of the model's `published` that has one; -S: trained for one level."""
     spec = conditions.read(paths.NOISY, condition).spec
     entry = params.models[model]
-    specific = bool(entry.weights) or params.training_noise(model).model_dump(mode="json") == spec
+    specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)
     known = {value.method: value for value in literature.matching(set_name, protocol, spec)}
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from denoiselab.comparison import by_image, groups_of, intervals
 from denoiselab.config import Params
-from denoiselab.statistics import Interval, holm, wilcoxon
+from denoiselab.statistics import Interval, holm, smallest_p, wilcoxon
 
 COLUMNS = [
     *("set", "condition", "better", "worse"),
@@ -33,7 +33,7 @@ class Difference:
 
     def verdict(self, level: float) -> str:
         """better, level (cannot be told apart), or few (images, so that no data could tell), at `level`, say 0.05."""
-        if self.tests * 2.0 ** (1 - self.groups) >= level:
+        if smallest_p(self.groups, self.tests) >= level:
             return "few"
         told = self.interval.low > 0 and self.p < level and not self.seeds_overlap
         return "better" if told else "level"

@@ -66,6 +66,11 @@ def wilcoxon(differences: np.ndarray, groups: np.ndarray | None = None) -> float
     return float(stats.wilcoxon(means[means != 0]).pvalue) if np.any(means) else 1.0
 
 
+def smallest_p(differences: int, tests: int = 1) -> float:
+    """The smallest p that the signed-rank test of so many differences can have, after Holm's correction for `tests`."""
+    return min(tests * 2.0 ** (1 - differences), 1.0)
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """(m,) p values, adjusted for m tests (Holm, 1979)."""
     order = np.argsort(p)

@@ -7,9 +7,9 @@ from functools import partial
 from importlib import resources
 from importlib.metadata import version
 
-from denoiselab import alarms, comparison, conditions, differences, files, paths
+from denoiselab import comparison, conditions, differences, files, paths
 from denoiselab.config import Params
-from denoiselab.report import cost, drawing, facts, slider
+from denoiselab.report import cost, drawing, facts, raised, slider
 from denoiselab.report.rendering import page, render
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -38,19 +38,13 @@ def write(params: Params) -> None:
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": costs,
         "fronts": cost.fronts(params, table, costs),
-        "alarms": alarms.lines(_alarms(params) + alarms.of_table(table, params.evaluate)),
+        "alarms": raised.lines(raised.of_outputs(params) + raised.of_table(table, pairs, params.evaluate)),
     }
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False, "slider": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
     pictures = slider.pictures(params, rows)
     text = render("report.md.j2", context | {"timed": True, "slider": bool(pictures)})
     files.write_text(paths.REPORT_HTML, page(text, pictures))
-
-
-def _alarms(params: Params) -> list[tuple[str, alarms.Alarm]]:
-    """(model, alarm) of what evaluate raised."""
-    stored = {name: files.read_json(paths.evaluation(name) / "alarms.json") for name in params.models}
-    return [(name, alarms.Alarm(**alarm)) for name, found in stored.items() for alarm in found]
 
 
 def _original(params: Params) -> str | None:

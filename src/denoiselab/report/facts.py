@@ -34,7 +34,7 @@ def result(
         "condition": stored,
         "rows": ranked,
         "best": best,
-        "groups": here["group"].nunique(),
+        "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": _answer(params, models, here, pairs),
         "compared": bool(own.published.notna().any()),
