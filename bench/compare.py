@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from dvc.utils.hydra import compose_and_dump
 
-from denoiselab import cases, conditions, config, experiment, files, images, metrics, patches, paths, planning
+from denoiselab import cases, conditions, config, draws, experiment, files, images, metrics, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from denoiselab.scores import LevelScore, Score, summarise, write
@@ -87,7 +87,7 @@ def _prepare(params: Params) -> None:
     """What every stage but compare leaves."""
     fetch(params.data, paths.RAW)
     patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     rng = np.random.default_rng(0)
     for name in params.models:
         plans = planning.plans(params, name)
@@ -98,7 +98,7 @@ def _prepare(params: Params) -> None:
 def _evaluate(params: Params, name: str, rng: np.random.Generator) -> None:
     strength = rng.uniform(0, 3)
     rows: list[Score] = []
-    levels = [LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in conditions.curve(paths.RAW, params)]
+    levels = [LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in draws.curve(paths.RAW, params)]
     with cases.keeping(paths.samples(name), params.evaluate.samples) as keeper:
         for key in conditions.names(paths.NOISY):
             condition = conditions.read(paths.NOISY, key)

@@ -1,12 +1,12 @@
 """Stage add-noise: the stored noise of validation patches and test images."""
 
-from denoiselab import conditions, config, paths
+from denoiselab import config, draws, paths
 from pipeline import run
 
 
 def main() -> None:
     params = config.load()
-    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     print(f"{', '.join(params.noise.test)} in {paths.NOISY}")
 
 

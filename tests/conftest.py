@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from denoiselab import conditions, config, evaluation, experiment, patches, paths, planning, report
+from denoiselab import config, draws, evaluation, experiment, patches, paths, planning, report
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 
@@ -79,7 +79,7 @@ def run_stages(root: Path, params: Params) -> None:
         patch.setenv("DVC_ROOT", str(root))
         fetch(params.data, paths.RAW)
         patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-        conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+        draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
         for name in params.models:
             trained(params, name)
             evaluation.evaluate(params, name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import inference, metrics, models, seeding
+from denoiselab import batch_metrics, inference, metrics, models, seeding
 from denoiselab.calibration import calibrate
 from denoiselab.models.classical import METHODS
 
@@ -18,7 +18,7 @@ class FakeValidation:
 
     def __call__(self, model, only=None):
         level, clean, noisy = next(pair for pair in self.pairs if pair[0] == only)
-        return {"psnr": metrics.batch_psnr(clean, inference.forward(model, noisy, level)).mean().item()}
+        return {"psnr": batch_metrics.psnr(clean, inference.forward(model, noisy, level)).mean().item()}
 
 
 def pair(astronaut: np.ndarray, sigma: float):
@@ -32,9 +32,9 @@ def test_calibrated_it_beats_the_noisy_input(astronaut, method):
     level, clean, noisy = pair(astronaut, 25.0)
     rows = calibrate(model, FakeValidation([(level, clean, noisy)]))
     restored = inference.forward(model, noisy, level)
-    gain = metrics.batch_psnr(clean, restored) - metrics.batch_psnr(clean, noisy)
+    gain = batch_metrics.psnr(clean, restored) - metrics.batch_psnr(clean, noisy)
     assert gain.item() > 2.5
-    assert metrics.batch_psnr(clean, restored).item() == pytest.approx(max(row["val_psnr"] for row in rows), abs=1e-6)
+    assert batch_metrics.psnr(clean, restored).item() == pytest.approx(max(row["val_psnr"] for row in rows), abs=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -61,4 +61,4 @@ def test_an_unknown_level_is_estimated(astronaut):
     model.set_strengths({25.0: 0.6})
     level, clean, noisy = pair(astronaut, 25.0)
     told, untold = inference.forward(model, noisy, level), model(noisy)
-    assert (metrics.batch_psnr(clean, told) - metrics.batch_psnr(clean, untold)).abs().item() < 0.5
+    assert (batch_metrics.psnr(clean, told) - metrics.batch_psnr(clean, untold)).abs().item() < 0.5

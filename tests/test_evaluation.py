@@ -7,8 +7,8 @@ from PIL import Image
 
 from denoiselab import (
     comparison,
-    conditions,
     config,
+    draws,
     evaluation,
     files,
     model_store,
@@ -46,7 +46,7 @@ def project(tmp_path, monkeypatch) -> Params:
     params = make(tmp_path)
     fetch(params.data, paths.RAW)
     patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
-    conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     for name in params.models:
         trained(params, name)
     card = model_store.read_card(paths.model("net"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoiselab import conditions, config, evaluation, experiment, files, model_store, patches, paths, planning
+from denoiselab import config, draws, evaluation, experiment, files, model_store, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from tests.conftest import composed, photograph, trained
@@ -49,7 +49,7 @@ def project(tmp_path_factory) -> Path:
         patch.chdir(root)
         fetch(params.data, paths.RAW)
         patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
-        conditions.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+        draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     return root
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from denoiselab import conditions, foreign, images, inference, metrics, models, patches
+from denoiselab import conditions, draws, foreign, images, inference, metrics, models, patches
 from denoiselab.config import Params
 from denoiselab.data import manifest
 from denoiselab.data.fetch import fetch
@@ -79,7 +79,7 @@ def noisy_psnr(shared):
         tree["protocol"]["legacy_seed"] = True
         params, folder = Params.model_validate(tree), shared / f"{data}-{stored}"
         small_patches(folder / "patches", params.data.channels)
-        conditions.write(shared / data, folder / "patches", params, folder / "noisy")
+        draws.write(shared / data, folder / "patches", params, folder / "noisy")
         found = {}
         for sigma in SIGMAS:
             assert conditions.read(folder / "noisy", f"sigma{sigma}").protocol.name == f"awgn-{stored}"

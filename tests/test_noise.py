@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from pydantic import TypeAdapter
 
-from denoiselab import conditions, config, noise, patches, seeding
+from denoiselab import conditions, config, draws, noise, patches, seeding
 from denoiselab.config import Params
 from denoiselab.config.block import check
 from denoiselab.config.noise import NoiseSpec
@@ -429,7 +429,7 @@ Stored = dict[tuple[str, str, int], np.ndarray]
 def stored(raw: Path, params: Params, out: Path) -> Stored:
     """The noisy images and patches by (condition, image or patch, draw)."""
     patches.cut(raw, params.patches, params.data.channels, out / "patches")
-    conditions.write(raw, out / "patches", params, out / "noisy")
+    draws.write(raw, out / "patches", params, out / "noisy")
     found: Stored = {}
     for name in conditions.names(out / "noisy"):
         for test in conditions.test(raw, out / "noisy", name, params.data.channels):

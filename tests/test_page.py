@@ -17,7 +17,7 @@ from denoiselab import (
     paths,
     report,
 )
-from denoiselab.report import slider
+from denoiselab.report import kept, slider
 from denoiselab.report.rendering import page
 from tests.browser import browse
 from tests.conftest import photograph, small
@@ -44,6 +44,10 @@ for (const n of [0, 1, 2]) {
 }
 return seen;
 """
+
+
+def slid(params, rows) -> list[dict]:
+    return slider.pictures([slider.detail(one) for one in kept.kept(params, rows) if one.outputs])
 
 
 def test_headings_have_ids_of_their_own_and_a_table_of_contents():
@@ -79,12 +83,12 @@ def test_without_samples_or_models_there_is_no_slider(finished, monkeypatch):
     root, params = finished
     monkeypatch.chdir(root)
     rows = comparison.read(params)
-    assert len(slider.pictures(params, rows)) == 6
-    assert slider.pictures(params, rows[rows.model == "noisy"]) == []
+    assert len(slid(params, rows)) == 6
+    assert slid(params, rows[rows.model == "noisy"]) == []
     tree = params.model_dump(mode="json", exclude_unset=True)
     tree["evaluate"]["samples"] = 0
     unsampled = config.Params.model_validate(tree)
-    assert slider.pictures(unsampled, rows) == []
+    assert slid(unsampled, rows) == []
     monkeypatch.setattr(paths, "REPORT_HTML", root / "reports/unsampled.html")
     monkeypatch.setattr(paths, "REPORT_MD", root / "reports/unsampled.md")
     monkeypatch.setattr(paths, "FIGURES", root / "reports/other")
@@ -127,14 +131,14 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
                 rows.append({"model": model, "condition": condition, "image": name, "draw": 0, "psnr": 30.0})
     monkeypatch.setattr(conditions, "names", lambda root: list(tests))
     monkeypatch.setattr(conditions, "test", lambda raw, root, condition, channels, draw: iter(tests[condition]))
-    pictures = slider.pictures(params, pd.DataFrame(rows))
+    pictures = slid(params, pd.DataFrame(rows))
     assert [len(picture["views"]) for picture in pictures] == [22] * 15
     sides = {picture[key] for picture in pictures for key in ("height", "width")}
     assert len(sides) == 1 and 128 < min(sides) < slider.SIDE
     assert len(json.dumps(pictures)) < 1.02 * slider.LIMIT
     paths.FIGURES.mkdir(parents=True)
     (paths.FIGURES / "pictures.webp").write_bytes(bytes(9_700_000))
-    pictures = slider.pictures(params, pd.DataFrame(rows))
+    pictures = slid(params, pd.DataFrame(rows))
     assert len(json.dumps(pictures)) + 9_700_000 * 4 / 3 < 15_000_000
 
 

@@ -82,6 +82,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """
     scores = [score for score in SCORES if score in rows]
     result, found = [], _means(rows, scores, params)
+    psnr = {key: by_image(here, "psnr") for key, here in rows.groupby(["set", "condition"], sort=False)}
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, protocol, _ = map(str, key)
@@ -93,9 +94,8 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
         entry |= _seeds(group)
-        noisy = rows[(rows.model == "noisy") & (rows.set == set_name) & (rows.condition == condition)]
-        gain = by_image(group, "psnr") - by_image(noisy, "psnr") if len(noisy) else pd.Series([np.nan])
-        entry["psnr_gain"] = float(gain.mean())
+        own = psnr[set_name, condition]
+        entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
         entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
         entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
         result.append(entry)
@@ -104,7 +104,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 def _seeds(rows: pd.DataFrame) -> dict[str, object]:
     """How many trainings a model had, and the worst and best PSNR of one of them."""
-    means = rows[np.isfinite(rows.psnr)].groupby("seed").psnr.mean()
+    means = rows.groupby("seed").psnr.mean()
     return {"n_seeds": rows.seed.nunique(), "psnr_seed_low": means.min(), "psnr_seed_high": means.max()}
 
 
@@ -126,10 +126,9 @@ def _means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple
     """The interval of each column's mean over images, by model, set, condition and column."""
     result = {}
     for (set_name, condition), here in rows.groupby(["set", "condition"], sort=False):
-        own = {(model, column): by_image(of, column) for model, of in here.groupby("model") for column in columns}
-        table = pd.DataFrame(own)
+        table = by_image(here, columns)
         found = intervals(table.to_numpy().T, groups_of(here, table.index), params)
-        for (model, column), interval in zip(table, found, strict=True):
+        for (column, model), interval in zip(table, found, strict=True):
             result[str(model), str(set_name), str(condition), column] = interval
     return result
 
@@ -139,10 +138,12 @@ def groups_of(rows: pd.DataFrame, images: pd.Index) -> np.ndarray:
     return rows.drop_duplicates("image").set_index("image")["group"].reindex(images).to_numpy()
 
 
-def by_image(rows: pd.DataFrame, score: str) -> pd.Series:
-    """A model's score for each image, the mean over draws of the noise and seeds of the training; of finite ones."""
-    finite = rows[np.isfinite(rows[score])]
-    return finite.groupby("image", sort=True)[score].mean()
+def by_image(rows: pd.DataFrame, scores: str | list[str]) -> pd.DataFrame:
+    """Scores of each image, the mean over draws of the noise and seeds of the training, of those that are not NaN.
+
+    A row an image, a column a model or, for a list, (score, model).
+    """
+    return rows.groupby(["image", "model"])[scores].mean().unstack("model")
 
 
 def intervals(values: np.ndarray, groups: np.ndarray, params: Params) -> list[Interval]:

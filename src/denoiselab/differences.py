@@ -49,7 +49,7 @@ def difference(here: pd.DataFrame, better: str, worse: str, params: Params, scor
 
 def pairs(here: pd.DataFrame, models: list[str], params: Params) -> list[Difference]:
     """Paired differences in PSNR of all pairs of `models`, named the better first; p is after Holm's correction."""
-    means = {model: by_image(here[here.model == model], "psnr").mean() for model in models}
+    means = by_image(here, "psnr").mean()
     ranked = sorted(models, key=lambda model: -means[model])
     found = _pairs(here, list(combinations(ranked, 2)), params, "psnr")
     found = [difference(here, one.worse, one.better, params) if one.interval.mean < 0 else one for one in found]
@@ -61,7 +61,7 @@ def every(rows: pd.DataFrame, params: Params) -> Pairs:
     """The pairs of all models but the noisy input, by set and condition."""
     result: Pairs = {}
     for key, here in rows.groupby(["set", "condition"], sort=False):
-        scored = here[np.isfinite(here.psnr)]
+        scored = here[here.psnr.notna()]
         models = [m for m in dict.fromkeys(scored.model) if params.models[m].arch != "identity"]
         result[str(key[0]), str(key[1])] = pairs(here, models, params) if len(models) > 1 else []
     return result
@@ -97,16 +97,15 @@ def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:
 
 def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
     """Paired differences of the pairs `names`, in their order; only images count that both models have a score of."""
-    table = pd.DataFrame({m: by_image(here[here.model == m], score) for m in dict.fromkeys(sum(names, ()))})
+    table = by_image(here, score)
     groups = groups_of(here, table.index)
-    finite = here[np.isfinite(here[score])]
-    seeds = {m: finite[finite.model == m].groupby("seed")[score].mean() for m in table}
+    seeds = here.groupby(["seed", "model"])[score].mean().unstack("model")
     values = np.array([table[a] - table[b] for a, b in names])
     result = []
     for (a, b), own, interval in zip(names, values, intervals(values, groups, params), strict=True):
         known = np.isfinite(own)
         own, scenes = own[known], groups[known]
         p = wilcoxon(own, scenes) if len(own) else float("nan")
-        overlap = seeds_overlap(seeds[a], seeds[b])
+        overlap = seeds_overlap(seeds[a].dropna(), seeds[b].dropna())
         result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, 1, overlap))
     return result

@@ -17,6 +17,7 @@ from denoiselab import (
     conditions,
     costs,
     devices,
+    draws,
     files,
     images,
     inference,
@@ -92,9 +93,7 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     every = [row for own in rows for row in own]
     kind = LpipsScore if params.evaluate.lpips else Score
     write(paths.evaluation(name) / "per_image.csv", every, Prediction if classifier else kind)
-    levels = (
-        [] if classifier else [_at_level(first, level, test) for level, test in conditions.curve(paths.RAW, params)]
-    )
+    levels = [] if classifier else [_at_level(first, level, test) for level, test in draws.curve(paths.RAW, params)]
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     means = summarise_predictions if classifier else summarise
     parameters = model_store.parameters(first.model)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import metrics
+from denoiselab import batch_metrics
 
 CHARBONNIER_EPSILON = 1e-3
 
@@ -21,7 +21,7 @@ def charbonnier(restored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 def ssim(restored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """1 - SSIM, data range 1 (Zhao et al., IEEE TCI 2017)."""
-    return 1 - metrics.batch_ssim(clean, restored).mean().float()
+    return 1 - batch_metrics.ssim(clean, restored).mean().float()
 
 
 class Perceptual(nn.Module):

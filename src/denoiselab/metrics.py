@@ -1,12 +1,9 @@
 """PSNR, SSIM and MSE, by the conventions of the published denoising tables.
 
-The reference functions take arrays (H, W) or (H, W, C); the batched ones take tensors (N, C, H, W) on
-any device and give a value an image.
+Of arrays (H, W) or (H, W, C); denoiselab.batch_metrics has those of tensors.
 """
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # of the 11x11 window
@@ -61,32 +58,6 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     if not np.isfinite(image).all():
         raise ValueError("the image has values that are not finite")
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def batch_psnr(clean: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """PSNR in dB of each image, (N,), data range 1."""
-    error = (clean - restored).double().square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(error)
-
-
-def batch_ssim(clean: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """SSIM of each image, (N,), data range 1, as `ssim`."""
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=clean.dtype, device=clean.device)
-    weights = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
-    weights /= weights.sum()
-
-    def blur(x: torch.Tensor) -> torch.Tensor:
-        flat = x.flatten(0, 1).unsqueeze(1)
-        return F.conv2d(F.conv2d(flat, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1)).view(*x.shape[:2], -1)
-
-    a, b = clean - 0.5, restored - 0.5  # less cancellation below; the means get it back
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
-    mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
-    c1, c2 = SSIM_K1**2, SSIM_K2**2
-    score = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return score.double().mean(dim=(1, 2))
 
 
 def _same_shape(clean: np.ndarray, restored: np.ndarray) -> None:

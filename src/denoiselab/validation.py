@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import conditions, inference, metrics
+from denoiselab import batch_metrics, conditions, draws, inference, metrics
 from denoiselab.config.noise import NoiseSpec
 
 BATCH_PIXELS = 2**19  # in one forward pass
@@ -49,7 +49,7 @@ class Validation:
             return Part(level, planar[0].float().div(255), planar[1], classes)
 
         if own:
-            self.parts = [part(*conditions.draw_validation(patch_folder, chosen, *own))]
+            self.parts = [part(*draws.validation(patch_folder, chosen, *own))]
         else:
             stored = (conditions.validation(noisy_root, patch_folder, name, chosen) for name in names)
             levels = (conditions.read(noisy_root, name).sigma_255 for name in names)
@@ -66,8 +66,8 @@ class Validation:
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
         for part in self._outputs(model, only):
             restored = part.output.clamp(0, 1)
-            scores["psnr"].append(metrics.batch_psnr(part.clean, restored).clamp(max=metrics.HIGHEST_PSNR))
-            scores["ssim"].append(metrics.batch_ssim(part.clean, restored))
+            scores["psnr"].append(batch_metrics.psnr(part.clean, restored).clamp(max=metrics.HIGHEST_PSNR))
+            scores["ssim"].append(batch_metrics.ssim(part.clean, restored))
         return {name: torch.cat(values).mean().item() for name, values in scores.items()}
 
     @torch.inference_mode()

@@ -1,5 +1,6 @@
 """What the figures have in common: colours, lines, and files that are the same bytes for the same numbers."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,17 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import ImageFont
 
 # Okabe and Ito: told apart by colour-blind readers, too.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+
+
+@cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own, which is there on every machine; `size` in pixels."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf" / name), size)
 
 
 def line(n: int) -> dict[str, Any]:

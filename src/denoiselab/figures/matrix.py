@@ -2,32 +2,43 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex
+from PIL import Image, ImageDraw
 
 from denoiselab.differences import Difference
-from denoiselab.figures._style import plt, save
+from denoiselab.figures._style import font, plt, save
 
 CELL = 0.55  # inches
+WIDE, HIGH, PAD, LETTERS = 58, 34, 8, 12  # pixels
 
 
 def differences(pairs: list[Difference], level: float, path: Path) -> None:
-    """PSNR of the row's model minus that of the column's, best first; bold and coloured where they are told apart."""
+    """PSNR of the row's model minus that of the column's, best first; bold and coloured where they are told apart.
+
+    A model's name stands left of its row and under its column. Drawn letter by letter: Matplotlib takes a second.
+    """
     names = dict.fromkeys(name for one in pairs for name in (one.better, one.worse))
     models = sorted(names, key=lambda model: -sum(one.better == model for one in pairs))
-    told = np.full((len(models),) * 2, np.nan)
-    figure, axes = plt.subplots(figsize=(2 + CELL * len(models), 1.2 + CELL * len(models)), layout="constrained")
-    for one in pairs:
-        row, column = models.index(one.better), models.index(one.worse)
-        better = one.verdict(level) == "better"
-        told[row, column] = min(one.interval.mean, 2) if better else 0
-        weight, colour = ("bold", "black") if better else ("normal", "0.45")
-        text = f"{one.interval.mean:+.2f}"
-        label = axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
-        label.set_in_layout(False)
-    axes.imshow(told, cmap="PuOr", vmin=-4, vmax=4)
-    _name(axes, models, models)
-    save(figure, path)
+    places = {model: n for n, model in enumerate(models)}
+    left = max(round(font(LETTERS).getlength(m)) + 2 * PAD - (n + 1) * WIDE for m, n in places.items())
+    image = Image.new("RGB", (left + len(models) * WIDE, len(models) * HIGH), "white")
+    draw = ImageDraw.Draw(image)
+    for model, n in places.items():
+        place = (left + (n + 1) * WIDE - PAD, (n + 0.5) * HIGH)
+        draw.text(place, model, fill="black", font=font(LETTERS), anchor="rm")
+    better = [one.verdict(level) == "better" for one in pairs]
+    shades = np.array([min(one.interval.mean, 2) / 8 if told else 0 for one, told in zip(pairs, better, strict=True)])
+    fills = mpl.colormaps["PuOr"](0.5 + shades)
+    for one, told, fill in zip(pairs, better, fills, strict=True):
+        x, y = left + places[one.worse] * WIDE, places[one.better] * HIGH
+        draw.rectangle((x, y, x + WIDE - 1, y + HIGH - 1), fill=to_hex(fill))
+        middle, text = (x + WIDE / 2, y + HIGH / 2), f"{one.interval.mean:+.2f}"
+        draw.text(middle, text, fill="black" if told else "#737373", font=font(LETTERS, told), anchor="mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
 
 
 def mismatch(table: pd.DataFrame, path: Path) -> None:
@@ -47,12 +58,8 @@ def mismatch(table: pd.DataFrame, path: Path) -> None:
             column, row, text, ha="center", va="center", fontsize=8, color="black" if value > -3 else "white",
             weight="bold" if value == 0 else "normal",
         )  # fmt: skip
-    _name(axes, list(table.index), list(table.columns))
+    axes.set_xticks(range(len(table.columns)), table.columns, fontsize=8)
+    axes.set_yticks(range(len(table)), table.index, fontsize=8)
+    axes.spines[:].set_visible(False)
     axes.set(xlabel="tested on", ylabel="trained on")
     save(figure, path)
-
-
-def _name(axes: plt.Axes, rows: list[str], columns: list[str]) -> None:
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.spines[:].set_visible(False)

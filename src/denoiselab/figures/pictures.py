@@ -5,13 +5,14 @@ Put together pixel by pixel, so that nothing is resampled but by whole factors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
 import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from denoiselab.figures._style import font
 
 TILE = 192  # pixels, about what a crop is enlarged to
 ZOOM = 96  # pixels, side of the enlarged crop
@@ -104,20 +105,14 @@ def _text(text: str, width: int, colour: str, align: str) -> Image.Image:
     """Lines of text on white; in smaller letters where they do not fit."""
     lines = text.split("\n")
     size = TEXT
-    while size > 8 and max(_font(size).getlength(line) for line in lines) > width:
+    while size > 8 and max(font(size).getlength(line) for line in lines) > width:
         size -= 1
     result = Image.new("RGB", (width, 5 + (TEXT + 4) * len(lines)), "white")
     draw = ImageDraw.Draw(result)
     for n, line in enumerate(lines):
-        x = (width - _font(size).getlength(line)) / 2 if align == "center" else 0
-        draw.text((max(0, x), 2 + (TEXT + 4) * n), line, fill=colour, font=_font(size))
+        x = (width - font(size).getlength(line)) / 2 if align == "center" else 0
+        draw.text((max(0, x), 2 + (TEXT + 4) * n), line, fill=colour, font=font(size))
     return result
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own, which is there on every machine."""
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:

@@ -121,7 +121,8 @@ def lead(first: Row, second: Row) -> Lead:
     differ += ["seeds"] if first.settings["seed"] != second.settings["seed"] else []
     if differ:
         return Lead(by, f"their {' and '.join(differ)} differ")
-    paired = (by_image(first.images, "psnr") - by_image(second.images, "psnr")).dropna()
+    one, other = (by_image(row.images, "psnr")[row.model] for row in (first, second))
+    paired = (one - other).dropna()
     drawn = {key: first.settings[f"evaluate.{key}"] for key in ("confidence", "resamples")}
     values, groups = paired.to_numpy(), groups_of(first.images, paired.index)
     interval = mean_interval(values, groups=groups, seed=first.settings["seed"], **drawn)

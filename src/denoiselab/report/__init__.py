@@ -3,6 +3,7 @@ the same numbers; measured times are in cost.md, cost.png and report.html alone.
 
 import platform
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
@@ -18,12 +19,14 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 def write(params: Params) -> None:
     """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
     rows = comparison.read(params)
-    table = comparison.table(rows, params)
-    pairs = differences.every(rows, params)
+    with ThreadPoolExecutor() as pool:  # the bootstrap lets go of the interpreter
+        found = pool.submit(differences.every, rows, params)
+        table, pairs = comparison.table(rows, params), found.result()
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
     files.write_text(paths.PAIRS, differences.table(pairs, params).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs = facts.cost(params)
+    figures, details = drawing.draw(params, rows, table, pairs)
     context = {
         "params": params,
         "classifiers": drawing.classifiers(params),
@@ -33,7 +36,7 @@ def write(params: Params) -> None:
         "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
         "data": facts.data(),
         "commit": facts.commit(),
-        "figures": drawing.draw(params, rows, table, pairs),
+        "figures": figures,
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": costs,
@@ -42,7 +45,7 @@ def write(params: Params) -> None:
     }
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False, "slider": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
-    pictures = slider.pictures(params, rows)
+    pictures = slider.pictures(details)
     text = render("report.md.j2", context | {"timed": True, "slider": bool(pictures)})
     files.write_text(paths.REPORT_HTML, page(text, pictures))
 

@@ -15,19 +15,31 @@ from denoiselab.figures import matrix
 from denoiselab.figures import pictures as picture_figures
 from denoiselab.figures import scores as score_figures
 from denoiselab.figures.pictures import Example, Panel
+from denoiselab.report import slider
 from denoiselab.report.kept import Kept, decibels, kept
 from denoiselab.report.rendering import in_short
 
 CASES = 10  # figures of single outputs, all conditions together
 
 
-def draw(params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
-    """Draw every figure; the paths are relative to the report."""
+def draw(
+    params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs
+) -> tuple[dict[str, Any], list[slider.Detail]]:
+    """Draw every figure, whose paths are relative to the report; and the details of the kept pictures."""
     with ThreadPoolExecutor() as pool:  # pictures, while Matplotlib draws the plots
-        grids = pool.submit(lambda: [_grid(one) for one in kept(params, rows)])
+        pictures = pool.submit(_pictures, params, rows)
         cases = pool.submit(lambda: list(_cases(params, table)))
         plots = _plots(params, table, pairs)
-        return plots | {"grids": grids.result(), "cases": cases.result()}
+        grids, details = pictures.result()
+        return plots | {"grids": grids, "cases": cases.result()}, details
+
+
+def _pictures(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider.Detail]]:
+    grids, details = [], []
+    for one in kept(params, rows):
+        grids.append(_grid(one))
+        details += [slider.detail(one)] if one.outputs else []
+    return grids, details
 
 
 def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:

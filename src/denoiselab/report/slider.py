@@ -7,13 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from denoiselab import paths
-from denoiselab.config import Params
 from denoiselab.figures.pictures import busiest
-from denoiselab.report.kept import Kept, decibels, kept
+from denoiselab.report.kept import Kept, decibels
 
 SIDE, SMALLEST = 320, 64  # pixels, side of the detail
 LIMIT = 4_000_000  # characters, all details together
@@ -25,13 +23,12 @@ Detail = tuple[
 ]  # title, views: name, score, (H, W, C) uint8; the clean one second
 
 
-def pictures(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A dict a kept test image and condition: name, height and width of the detail in pixels, and views (name, psnr,
-    src): the noisy input, the clean image, then the models, best first.
+def pictures(details: list[Detail]) -> list[dict[str, Any]]:
+    """A dict a detail: name, height and width in pixels, and views (name, psnr, src): the noisy input, the clean image,
+    then the models, best first.
 
-    The details are as large as LIMIT and PAGE allow. Nothing where no model restores or no sample was kept.
+    The details are as large as LIMIT and PAGE allow.
     """
-    details = [_detail(one) for one in kept(params, rows) if one.outputs]
     figures = sum(path.stat().st_size for path in paths.FIGURES.glob("*")) * 4 // 3
     limit, side = max(0, min(LIMIT, PAGE - figures)), SIDE
     while True:
@@ -47,8 +44,8 @@ def pictures(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
         side = max(SMALLEST, int(0.95 * side * (limit / expected) ** 0.5))  # less, as smaller windows are busier
 
 
-def _detail(one: Kept) -> Detail:
-    """The views at their largest."""
+def detail(one: Kept) -> Detail:
+    """Of a kept picture the views at their largest."""
     y, x = busiest(one.test.clean, SIDE)
     window = np.s_[y : y + SIDE, x : x + SIDE]
     views = [("noisy input", decibels(one.noisy.psnr), one.noisy.pixels[window].copy())]

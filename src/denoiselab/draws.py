@@ -1,0 +1,125 @@
+"""Draws the noise of validation and test, once for all models, keyed by seed, image, condition and draw.
+
+`write` stores that of every test condition, see denoiselab.conditions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from denoiselab import conditions, files, images, metrics, noise, patches, protocols, seeding
+from denoiselab.conditions import TestImage
+from denoiselab.config import Params
+from denoiselab.config.noise import Gaussian, NoiseSpec
+from denoiselab.data import manifest
+
+
+def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
+    """Draw and store the noise of every test condition. ValueError where `real` noise finds no pair."""
+    rows = manifest.read(raw, "test")
+    for condition, spec in params.noise.test.items():
+        folder = out / condition
+        folder.mkdir(parents=True, exist_ok=True)
+        measured = _write_val(patch_folder, params, condition, spec, folder / "val.npy")
+        entries = [
+            _write_test(raw, row, n, draw, params, condition, spec, folder)
+            for n, row in enumerate(rows)
+            for draw in range(params.protocol.draws)
+        ]
+        stated = noise.level(spec)
+        protocol = protocols.of(spec, params.protocol)
+        files.write_json(
+            folder / "index.json",
+            {
+                "condition": condition,
+                "protocol": asdict(protocol) | {"sha256": protocol.sha256},
+                "spec": spec.model_dump(mode="json"),
+                "sigma_255": measured if stated is None else stated,
+                "measured": stated is None,
+                "seed": params.seed,
+                "val": {"file": "val.npy", "sha256": files.sha256(folder / "val.npy")},
+                "test": entries,
+            },
+        )
+
+
+def validation(
+    patch_folder: Path, chosen: np.ndarray, spec: NoiseSpec, seed: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Level (stated, else the RMS), clean and noisy as `validation`, for noise that is no stored condition."""
+    clean, places = patches.load(patch_folder, "val")[chosen], patches.index(patch_folder, "val")
+    keys = [seeding.generator(seed, places[n].id, spec.model_dump_json()) for n in chosen]
+    noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])
+    stated = noise.level(spec)
+    return 255 * metrics.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated, clean, noisy
+
+
+def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
+    """(sigma_255, image) for every level of evaluate.curve: crops of test images under the training's kind of noise.
+
+    Nothing where that is not Gaussian. Drawn here, from (seed, image id, level): the same pixels for every model.
+    """
+    settings, spec = params.evaluate.curve, params.noise.train
+    if not isinstance(spec, Gaussian):
+        return
+    rows = manifest.read(raw, "test")
+    chosen = np.linspace(0, len(rows) - 1, min(settings.images, len(rows))).round().astype(int)
+    for row in (rows[n] for n in chosen):
+        clean = images.middle(conditions.read_image(raw / row.path, params.data.channels), settings.crop)
+        for level in settings.levels:
+            one = spec.model_copy(update={"sigma_255": level})
+            noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
+            yield level, TestImage(row.image, row.label, row.group, tuple(row.sets.split()), 0, clean, noisy)
+
+
+def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
+    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units."""
+    clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
+    noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
+    total = 0.0
+    for n, place in enumerate(patches.index(folder, "val")):
+        generator = seeding.generator(params.seed, place.id, condition)
+        noisy[n] = _draw(clean[n], spec, generator, None if recorded is None else recorded[n])
+        total += metrics.mse(clean[n] / 255.0, noisy[n], data_range=1)
+    noisy.flush()
+    return float(round(255 * (total / len(clean)) ** 0.5, 4))
+
+
+def _write_test(
+    raw: Path, row: manifest.Row, n: int, draw: int, params: Params, condition: str, spec: NoiseSpec, folder: Path
+) -> dict[str, Any]:
+    clean = conditions.read_image(raw / row.path, params.data.channels)
+    if params.protocol.legacy_seed:
+        noisy = _legacy(clean, spec)
+    else:
+        recorded = conditions.read_image(raw / row.noisy, params.data.channels) if row.noisy else None
+        noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
+    path = folder / f"test-{n:05d}-{draw}.npy"
+    np.save(path, noisy)
+    psnr = metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
+    entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
+    return entry | {"psnr_noisy": psnr}
+
+
+def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
+    """(H, W, C) uint8 to noisy (H, W, C) float32."""
+    noisy = noise.add(_planar(clean), generator, spec, None if recorded is None else _planar(recorded))
+    return noisy[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _planar(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:
+    """Classic seeding: numpy's global generator at 0 before each image, float64 normal numbers of the image's shape."""
+    assert isinstance(spec, Gaussian) and isinstance(spec.sigma_255, float), "checked by Params"
+    normal: np.ndarray = np.random.RandomState(0).standard_normal(clean.shape)
+    noisy = (clean / 255.0).astype(np.float32) + spec.sigma_255 / 255 * normal
+    if spec.clip:
+        noisy = noisy.clip(0, 1)
+    return (np.round(noisy * 255) / 255 if spec.quantise else noisy).astype(np.float32)
