@@ -43,7 +43,7 @@ def start(project: Path, *args: str) -> subprocess.Popen[str]:
 
 def call(project: Path, *args: str, rc: int = 0) -> str:
     process = start(project, *args)
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=1800)  # stl10 has 32 stages
     assert process.returncode == rc, output
     return output
 

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
+from optuna.trial import TrialState
 
 from denoiselab import config, search
 from denoiselab.config import Params
@@ -59,6 +61,22 @@ def test_mistakes_are_named(tree, tmp_path, phase, said):
     with pytest.raises(ValueError, match=r"params\.yaml") as error:
         config.load(path)
     assert said in str(error.value)
+
+
+def test_trials_that_begin_at_once_draw_other_values(tree):
+    params = tuned(tree)
+    study = optuna.create_study(direction="maximize")
+
+    def drawn(trial: optuna.Trial) -> float:
+        search._seed(trial, params)
+        return trial.suggest_float("lr", 0.0005, 0.005)
+
+    lost = study.ask()
+    first = drawn(lost)
+    study.tell(lost, state=TrialState.FAIL)
+    one, other = study.ask(), study.ask()
+    assert drawn(one) == first  # what a lost trial had is drawn again
+    assert drawn(other) != first
 
 
 @pytest.fixture(scope="module")

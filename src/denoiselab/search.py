@@ -45,10 +45,6 @@ def run(params: Params, model: str, tracked: Tracked) -> dict[str, optuna.Study]
         study = _study(params, model, name, phase)
         _retry_dead(study)
         while len(study.get_trials(deepcopy=False, states=FINISHED)) < phase.trials:
-            begun = len(study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)))
-            study.sampler = optuna.samplers.TPESampler(
-                seed=seeding.key(params.seed, "tune", begun) % 2**32, n_startup_trials=params.tune.startup_trials
-            )
             study.optimize(partial(_value, params, model, phase, fixed, tracked), n_trials=1)
             _tell(study, name, phase)
         studies[name] = study
@@ -120,6 +116,7 @@ def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], trac
     """Train with a trial's values; the best validation score."""
     trial.set_user_attr("host", socket.gethostname())
     trial.set_user_attr("process", os.getpid())
+    _seed(trial, params)
     values = {key: _plain(_suggest(trial, key, space)) for key, space in phase.space.items()}
     plan = planning.plan(changed(params, model, fixed | values, phase), model)
     try:
@@ -131,6 +128,15 @@ def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], trac
         trial.set_user_attr("error", str(error))
         raise optuna.TrialPruned from None
     return next(iter(result.best.values()))["value"]
+
+
+def _seed(trial: Trial, params: Params) -> None:
+    """Seed the sampler by how many trials began before this one and live: machines that start at once draw others."""
+    there = trial.study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+    begun = sum(other.number < trial.number for other in there)
+    trial.study.sampler = optuna.samplers.TPESampler(
+        seed=seeding.key(params.seed, "tune", begun) % 2**32, n_startup_trials=params.tune.startup_trials
+    )
 
 
 def _reporting(trial: Trial, log: training.Log) -> training.Log:
