@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.text import Annotation, Text
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from denoiselab import pareto
@@ -51,6 +52,9 @@ def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str) -> list[Annotation]:
     axes.step(on[name], on.psnr, where="post", color=COLOURS[0], alpha=0.6)
     axes.scatter(rows[name], rows.psnr, color=[COLOURS[0] if there else "0.55" for there in best], s=22, zorder=3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.16, y=0.16)
     plain(axes)
     return [

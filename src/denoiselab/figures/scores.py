@@ -8,8 +8,8 @@ import pandas as pd
 from denoiselab.figures._style import COLOURS, line, plain, plt, save
 
 
-def bars(table: pd.DataFrame, path: Path) -> None:
-    """PSNR of every model with its interval, a group of bars a model, a colour a test set and condition.
+def means(table: pd.DataFrame, path: Path) -> None:
+    """PSNR of every model as a dot with its interval, a colour a test set and condition.
 
     Rows of one protocol alone: others do not compare.
     """
@@ -17,28 +17,23 @@ def bars(table: pd.DataFrame, path: Path) -> None:
     table = table.assign(condition=table.set + ", " + table.condition)
     models = list(dict.fromkeys(table.model))
     conditions = list(dict.fromkeys(table.condition))
-    figure, axes = plt.subplots(
-        figsize=(8, 0.8 + 0.38 * len(models) * max(1, 0.6 * len(conditions))), layout="constrained"
-    )
-    height = 0.8 / len(conditions)
+    high = 0.9 + 0.34 * len(models) * max(1, 0.6 * len(conditions))
+    figure, axes = plt.subplots(figsize=(8, high), layout="constrained")
     for n, condition in enumerate(conditions):
         rows = table[table.condition == condition].set_index("model").reindex(models)
-        places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * height
+        places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * 0.8 / len(conditions)
         error = np.nan_to_num(np.array([rows.psnr_mean - rows.psnr_low, rows.psnr_high - rows.psnr_mean]))
-        axes.barh(
-            places, rows.psnr_mean, height, xerr=error, color=COLOURS[n % len(COLOURS)], label=condition, capsize=3
-        )
+        look = {"color": COLOURS[n % len(COLOURS)], "fmt": "o", "markersize": 5, "capsize": 3, "label": condition}
+        axes.errorbar(rows.psnr_mean, places, xerr=error, **look)
         for place, value in zip(places, rows.psnr_mean, strict=True):
-            axes.text(
-                0.02, place, f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center", ha="left", color="white"
-            )
+            number = "" if np.isnan(value) else f"{value:.2f}"
+            axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
-    axes.set_xlim(left=max(0, np.floor(table.psnr_mean.min() - 3)))
     axes.set_xlabel("PSNR (dB), mean and bootstrap interval over test images")
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     if len(conditions) > 1:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
     save(figure, path)
 
 

@@ -43,11 +43,11 @@ def _pictures(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]],
 
 
 def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
-    bars = []
+    means = []
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
-        score_figures.bars(rows_of_it.sort_values("psnr_mean", ascending=False), path)
-        bars.append({"protocol": protocol, "path": _relative(path)})
+        score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
+        means.append({"protocol": protocol, "path": _relative(path)})
     histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
     trained = {name: history for name, history in histories.items() if "loss" in history}
     if trained:
@@ -56,7 +56,7 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
     if len(levels):
         score_figures.levels(levels, _trained_levels(params, levels), paths.FIGURES / "levels.png")
     return {
-        "bars": bars,
+        "means": means,
         "matrices": {
             key: _matrix(params, *key, here)
             for key, here in pairs.items()
