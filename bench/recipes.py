@@ -66,6 +66,7 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
         r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
     )
     text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
+    text = re.sub(r"## How to reproduce\n.*?(?=\n## )", "", text, flags=re.DOTALL)  # the command is said above
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
     linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)

@@ -121,11 +121,13 @@ def test_the_numbers_are_those_measured():
 
 def test_one_image_that_gets_worse_is_named():
     watch = alarms.Watch(SETTINGS, None)
-    for image, gain in (("good", 3.0), ("bad", -0.5), ("same", math.inf)):
+    for image, gain in (("good", 3.0), ("bad", -0.5), ("broken", math.nan)):
         watch.look("c", image, {}, gain=gain, level=25, clipped=False)
     (alarm,) = watch.alarms()
-    assert (alarm.kind, alarm.images, alarm.of, alarm.worst) == ("worse", 1, 2, "bad")
+    assert (alarm.kind, alarm.images, alarm.of, alarm.worst) == ("harmed", 1, 2, "bad")
     assert "mean gain +1.25 dB; below 0 dB on 1 of 2 images, most on bad (-0.50 dB)" in alarm.text
+    watch.look("c", "ugly", {}, gain=-3.0, level=25, clipped=False)
+    assert [alarm.kind for alarm in watch.alarms()] == ["worse"]  # on the mean
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ HEADLINES = {
     "channels": "🔴 Channels swapped",
     "worse": "🔴 Worse than its input",
     "gain": "🔴 Gain below the floor",
+    "harmed": "🟡 Worse than its input on some images",
     "level": "🟡 Noise outside the levels of the training",
     "interval": "🟡 Interval too wide",
     "few": "🟡 Too few images",
@@ -158,7 +159,9 @@ class Watch:
             f"mean gain {fmean(gains.values()):+.2f} dB; below {floor:g} dB on {below} of {len(gains)} images, "
             f"most on {worst} ({gains[worst]:+.2f} dB)"
         )
-        return [Alarm("worse" if gains[worst] < 0 else "gain", condition, below, len(gains), worst, text)]
+        mean = fmean(gains.values())
+        kind = "worse" if mean < 0 else "gain" if mean < floor or gains[worst] >= 0 else "harmed"
+        return [Alarm(kind, condition, below, len(gains), worst, text)]
 
     def _level(self, condition: str, seen: dict[str, _Seen]) -> list[Alarm]:
         """Where the levels of most images are outside: a single one may be texture."""

@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from denoiselab import pareto
 from denoiselab.figures._style import COLOURS, plain, plt, save
 
-QUANTITIES = {"ms": "ms per megapixel", "macs": "MAC per pixel", "parameters": "parameters"}
+QUANTITIES = {"ms": "ms per megapixel", "macs": "GMAC per megapixel", "parameters": "parameters"}
 PLACES = [
     (x, y) for y in (5, -5, 17, -17, 29, -29, 41, -41) for x in (5, -5)
 ]  # points from the dot to a label, tried in order

@@ -68,7 +68,8 @@ def levels(rows: pd.DataFrame, trained: dict[str, tuple[float, float]], path: Pa
     means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
     ranges = {*trained.values()}
     for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
-        for n, (model, own) in enumerate(means.groupby("model", sort=False)):
+        axes.plot("sigma_255", score, data=means[means.model == "noisy"], color="0.6", label="noisy")
+        for n, (model, own) in enumerate(means[means.model != "noisy"].groupby("model", sort=False)):
             if len(ranges) > 1 and model in trained:
                 axes.plot(own.sigma_255, own[score], **line(n) | {"linewidth": 0.7, "markersize": 1.5})
                 own = own[own.sigma_255.between(*trained[str(model)])]

@@ -25,7 +25,7 @@ def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd
     measured = {
         row["model"]: {
             "ms": row["infer"]["ms_per_megapixel"],
-            "macs": (row["infer"]["macs_per_megapixel"] or 0) / 1e6,
+            "macs": (row["infer"]["macs_per_megapixel"] or 0) / 1e9,
         }
         for row in cost
     }
