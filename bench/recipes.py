@@ -33,15 +33,17 @@ RUNS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--note", default="", help="a sentence for cost.md, such as: Beside other work.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
-    names = parser.parse_args().names or list(RUNS)
+    args = parser.parse_args()
+    names = args.names or list(RUNS)
     if unknown := sorted({*names} - {*RUNS}):
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(RUNS)}")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             _run(Path(folder) / "clone", RUNS[name])
-            publish(Path(folder) / "clone" / "reports", name, RUNS[name])
+            publish(Path(folder) / "clone" / "reports", name, RUNS[name], args.note)
         print(f"{name}: {(time.perf_counter() - started) / 60:.1f} min, {PAGES / name}.md", flush=True)
 
 
@@ -52,21 +54,27 @@ def _run(clone: Path, overrides: list[str]) -> None:
     subprocess.run([str(dvc), "exp", "run", *settings], cwd=clone, check=True, stdout=subprocess.DEVNULL)
 
 
-def publish(reports: Path, name: str, overrides: list[str]) -> None:
-    """Copy a report, its plots and costs to reports/recipes/; not its photographs, which belong to others."""
+def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> None:
+    """Copy a report, its plots and costs to reports/recipes/; not its photographs, which belong to others.
+
+    `note` is said in front of the costs: what else the machine did, say.
+    """
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
     others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv")]
     for path in [*sorted((reports / "figures").glob("*.png")), *others]:
         shutil.copyfile(path, own / path.name)
+    if note:
+        cost = (own / "cost.md").read_text(encoding="utf-8")
+        (own / "cost.md").write_text(cost.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8", newline="\n")
     text = (reports / "report.md").read_text(encoding="utf-8")
     text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture
     text = re.sub(
         r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
     )
     text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
-    text = re.sub(r"## How to reproduce\n.*?(?=\n## )", "", text, flags=re.DOTALL)  # the command is said above
+    text = re.sub(r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL)  # the command is said above
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
     linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)
