@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import losses, models, noise, optim, training
+from denoiselab import batch_metrics, losses, models, noise, optim, training
 from denoiselab.batches import ResidentBatches, Stock
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config.noise import Gaussian, Real
 from denoiselab.config.train import Freeze, Train
-from denoiselab.metrics import batch_psnr
 
 CPU = torch.device("cpu")
 SPEC = Gaussian(kind="gaussian", sigma_255=25, per_channel=True, clip=False, quantise=False)
@@ -41,7 +40,7 @@ class Scores:
 
     @torch.no_grad()
     def __call__(self, model):
-        psnr = batch_psnr(self.clean, model.eval()(self.noisy)).mean().item()
+        psnr = batch_metrics.psnr(self.clean, model.eval()(self.noisy)).mean().item()
         return {"psnr": psnr, "ssim": -psnr}
 
     @torch.no_grad()
