@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import batch_metrics, inference, metrics, models, seeding
+from denoiselab import batch_metrics, inference, models, seeding
 from denoiselab.calibration import calibrate
 from denoiselab.models.classical import METHODS
 
