@@ -124,7 +124,7 @@ def test_one_image_that_gets_worse_is_named():
     for image, gain in (("good", 3.0), ("bad", -0.5), ("broken", math.nan)):
         watch.look("c", image, {}, gain=gain, level=25, clipped=False)
     (alarm,) = watch.alarms()
-    assert (alarm.kind, alarm.images, alarm.of, alarm.worst) == ("harmed", 1, 2, "bad")
+    assert (alarm.kind, alarm.images, alarm.of, alarm.worst) == ("some", 1, 2, "bad")
     assert "mean gain +1.25 dB; below 0 dB on 1 of 2 images, most on bad (-0.50 dB)" in alarm.text
     watch.look("c", "ugly", {}, gain=-3.0, level=25, clipped=False)
     assert [alarm.kind for alarm in watch.alarms()] == ["worse"]  # on the mean
@@ -157,8 +157,9 @@ def table(images: int, halves: dict[str, float], groups: int | None = None) -> p
     return pd.DataFrame(rows).assign(set="s", condition="c", n_images=images, n_groups=groups or images)
 
 
-def that_many(pairs: int) -> dict:
-    return {("s", "c"): [None] * pairs}  # how many there are is all that counts
+def that_many(pairs: int, groups: int = 0) -> dict:
+    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 1, 1, groups, 0.001, pairs, False)
+    return {("s", "c"): [one] * pairs}
 
 
 def test_wide_intervals_and_few_images_are_told_once_for_all_models(params):
@@ -169,14 +170,14 @@ def test_wide_intervals_and_few_images_are_told_once_for_all_models(params):
     lines = raised.lines(found)
     assert [line["sign"] for line in lines] == ["🟡", "🟡"]
     assert lines[0]["text"].startswith("a, b: ") and lines[1]["text"].startswith("with 5 ")
-    assert raised.of_table(table(6, {"a": 0.5}), that_many(1), params.evaluate) == []
+    assert raised.of_table(table(6, {"a": 0.5}), that_many(1, 6), params.evaluate) == []
 
 
 def test_too_few_is_what_no_pair_could_be_told_apart_with(params):
-    (_, alarm), *more = raised.of_table(table(10, {"a": 0.5}), that_many(28), params.evaluate)
+    (_, alarm), *more = raised.of_table(table(10, {"a": 0.5}), that_many(28, 10), params.evaluate)
     assert alarm.kind == "few" and "none of 28 tests" in alarm.text and "it takes 11" in alarm.text and not more
-    assert raised.of_table(table(11, {"a": 0.5}), that_many(28), params.evaluate) == []
-    (_, alarm), (_, wide) = raised.of_table(table(60, {"a": 2.0}, groups=5), that_many(1), params.evaluate)
+    assert raised.of_table(table(11, {"a": 0.5}), that_many(28, 11), params.evaluate) == []
+    (_, alarm), (_, wide) = raised.of_table(table(60, {"a": 2.0}, groups=5), that_many(1, 5), params.evaluate)
     assert "with 5 groups of images" in alarm.text and "it takes 6" in alarm.text
     assert "some 80 groups of images would be needed, there are 5" in wide.text
     one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 28, False)

@@ -82,7 +82,9 @@ def test_the_front_is_what_nothing_is_both_cheaper_and_better_than():
 def test_the_figure_labels_every_model_without_covering_labels(tmp_path, monkeypatch):
     names = ["gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "dncnn", "unet"]
     rows = pd.DataFrame({"model": names, "psnr": [26.4, 25.3, 28.4, 29.4, 28.1, 27.8, 29.5, 29.6]})
-    rows = rows.assign(set="s", protocol="p", condition="c", ms=[114, 1928, 160, 1874, 916, 315, 1800, 1700])
+    rows = rows.assign(
+        set="s", protocol="p", protocol_sha256="h", condition="c", ms=[114, 1928, 160, 1874, 916, 315, 1800, 1700]
+    )
     rows = rows.assign(macs=[0] * 6 + [57e3, 24e3], parameters=[0] * 6 + [57443, 881340])
     monkeypatch.setattr(plt, "close", lambda figure: None)
     cost_figure.tradeoffs(rows, tmp_path / "cost.png")

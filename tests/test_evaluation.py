@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from denoiselab import (
     comparison,
+    conditions,
     config,
     draws,
     evaluation,
     files,
+    metrics,
     model_store,
     patches,
     paths,
@@ -18,6 +22,8 @@ from denoiselab import (
 )
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
+from denoiselab.report.kept import decibels
+from denoiselab.scores import Score, summarise
 from tests.conftest import composed, photograph, trained
 from tests.test_lpips import write_weights
 
@@ -54,6 +60,22 @@ def project(tmp_path, monkeypatch) -> Params:
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}
     model_store.save(paths.model("net"), dict.fromkeys(card["weights"], broken), own)
     return params
+
+
+def test_an_exact_output_has_100_db_and_is_counted():
+    clean = photograph("astronaut")[:64, :64]
+    noisy = (clean / 255).astype(np.float32)
+    test = conditions.TestImage("x", "", "x", (), 0, clean, noisy)
+    assert test.psnr_noisy == metrics.HIGHEST_PSNR == 100
+    about = {"model": "m", "condition": "c", "protocol": "p", "protocol_sha256": "h", "sets": "s", "image": "x"}
+    rows = [
+        Score(**about, label="", group="x", draw=0, seed=0, **evaluation._measured(torch.nn.Identity(), test, output))
+        for output in (noisy, noisy + 0.1)
+    ]
+    assert rows[0].psnr == 100 and decibels(100) == "identical" and decibels(rows[1].psnr).endswith("dB")
+    means = summarise(rows, 0)["c"]
+    assert (means["identical"], means["not_finite"]) == (1, 0)
+    assert means["psnr"] == pytest.approx((100 + rows[1].psnr) / 2)
 
 
 def test_a_model_that_gives_nan_is_reported_not_a_crash(project):

@@ -36,7 +36,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             mean = own[score].mean()
             record |= {f"{score}_mean": mean, f"{score}_low": 0.9 * mean, f"{score}_high": 1.1 * mean}
         record |= {"psnr_gain": own.psnr.mean() - 20.2, "parameters": 7, "n_images": len(own)}
-        records.append(record | {"n_draws": 1, "n_identical": 0})
+        records.append(record | {"n_groups": 1, "n_draws": 1, "n_identical": 0})
     return pd.DataFrame(records)
 
 

@@ -1,6 +1,12 @@
 """Published numbers: every cell has a source, and is found only where set, protocol and noise are the same."""
 
-from denoiselab import literature
+from types import SimpleNamespace
+
+import pytest
+
+from denoiselab import comparison, conditions, literature
+from denoiselab.config import Params
+from tests.conftest import composed
 
 SPEC = {"kind": "gaussian", "sigma_255": 25.0}
 
@@ -20,6 +26,28 @@ def test_a_value_is_found_by_set_protocol_and_noise():
     assert not literature.matching("BSD100", "awgn-unclipped", SPEC)
     assert not literature.matching("BSD68", "awgn-unclipped", SPEC | {"sigma_255": 26.0})
     assert not literature.matching("BSD68", "awgn-unclipped", {"kind": "poisson", "photons": 25})
+
+
+@pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None), (None, None)])
+def test_a_net_for_one_level_is_compared_at_that_level_alone(tree_of_imported, monkeypatch, sigma_255, found):
+    params = tree_of_imported(sigma_255)
+    spec = params.noise.test["sigma25"].model_dump(mode="json")
+    monkeypatch.setattr(conditions, "read", lambda root, condition: SimpleNamespace(spec=spec))
+    value = comparison._published(params, "dncnn25_kair", "BSD68", "sigma25", "awgn-unclipped", 29.2)
+    assert value["published_method"] == found
+
+
+@pytest.fixture
+def tree_of_imported():
+    """Parameters with imported weights that were trained on a sigma, or None where nobody says so."""
+
+    def params(sigma_255):
+        tree = composed("recipe=published_dncnn").model_dump(mode="json", exclude_unset=True)
+        own = tree["models"]["dncnn25_kair"]
+        own["noise"] = own["noise"] | {"sigma_255": sigma_255} if sigma_255 else None
+        return Params.model_validate(tree)
+
+    return params
 
 
 def test_where_sources_differ_the_first_counts():

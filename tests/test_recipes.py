@@ -26,7 +26,7 @@ SHORT = ["steps=4", "validate_every=2"]
 RECIPES = {  # of the line-up the original's net alone, where the others are tested elsewhere
     "hair": [*FEW, "model=dncnn_hair", *(f"models.dncnn_hair.{budget}" for budget in SHORT)],
     "stl10": FEW,
-    "stl10_harder": [*FEW, "model=[classifier_cnn,classifier_resnet,cnn_unet]"],
+    "stl10_harder": [*FEW, "model=[unet_small,unet_equal,classifier_cnn,classifier_resnet,cnn_unet,resnet_unet]"],
     "animals": [*FEW, "model=unet_classic", "models.unet_classic.steps=4"],
     "animals_sr": FEW,
     "faces": [*FEW, "model=pixelshuffle_unet", "models.pixelshuffle_unet.steps=4"],

@@ -33,7 +33,7 @@ HEADLINES = {
     "channels": "🔴 Channels swapped",
     "worse": "🔴 Worse than its input",
     "gain": "🔴 Gain below the floor",
-    "harmed": "🟡 Worse than its input on some images",
+    "some": "🟡 Little or no gain on some images",
     "level": "🟡 Noise outside the levels of the training",
     "interval": "🟡 Interval too wide",
     "few": "🟡 Too few images",
@@ -132,8 +132,8 @@ class Watch:
         level: float,
         clipped: bool,
     ) -> None:
-        """Take in one output: what `examine` found, its PSNR minus that of the input, and the estimated noise level
-        of the input (of 255), whose noise was clipped or not."""
+        """Take in one output: what `examine` found, its PSNR minus that of the input (NaN: left out), and the estimated
+        noise level of the input (of 255), whose noise was clipped or not."""
         seen = self.seen.setdefault(condition, {}).setdefault(image, _Seen())
         seen.findings |= {k: f for k, f in findings.items() if k not in seen.findings or f > seen.findings[k]}
         seen.gains += [gain] if math.isfinite(gain) else []
@@ -152,15 +152,15 @@ class Watch:
         gains = {image: fmean(one.gains) for image, one in seen.items() if one.gains}
         floor = self.settings.min_gain_db
         below = sum(gain < floor for gain in gains.values())
-        if not gains or not (below or fmean(gains.values()) < floor):
+        if not below:
             return []
+        mean = fmean(gains.values())
         worst = min(gains, key=gains.__getitem__)
         text = (
-            f"mean gain {fmean(gains.values()):+.2f} dB; below {floor:g} dB on {below} of {len(gains)} images, "
+            f"mean gain {mean:+.2f} dB; below {floor:g} dB on {below} of {len(gains)} images, "
             f"most on {worst} ({gains[worst]:+.2f} dB)"
         )
-        mean = fmean(gains.values())
-        kind = "worse" if mean < 0 else "gain" if mean < floor or gains[worst] >= 0 else "harmed"
+        kind = "some" if mean >= floor else "worse" if mean < 0 else "gain"
         return [Alarm(kind, condition, below, len(gains), worst, text)]
 
     def _level(self, condition: str, seen: dict[str, _Seen]) -> list[Alarm]:

@@ -50,7 +50,7 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
 def validation(
     patch_folder: Path, chosen: np.ndarray, spec: NoiseSpec, seed: int
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Level (stated, else the RMS), clean and noisy as `validation`, for noise that is no stored condition."""
+    """Level (stated, else the RMS), clean and noisy as conditions.validation, for noise that is no stored condition."""
     clean, places = patches.load(patch_folder, "val")[chosen], patches.index(patch_folder, "val")
     keys = [seeding.generator(seed, places[n].id, spec.model_dump_json()) for n in chosen]
     noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])

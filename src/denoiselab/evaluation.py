@@ -82,7 +82,7 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     metrics.json has those of all; pictures, curve and time are of the first.
     """
     first = _subject(params, name, 0)
-    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(first.card))
+    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(params, name, first.card))
     classifier = first.card["task"] == "classify"
     subjects = [first, *(_subject(params, name, n) for n in range(1, len(paths.trainings(name))))]
     with cases.keeping(paths.samples(name), params.evaluate.samples) as keeper:
@@ -118,10 +118,10 @@ def _tests(params: Params) -> Iterator[tuple[conditions.Condition, conditions.Te
             yield condition, test
 
 
-def _trained_levels(card: dict[str, Any]) -> tuple[float, float] | None:
-    """The lowest and highest sigma of 255 that a net was trained on here, if that was Gaussian noise."""
-    spec = card["noise"]["train"]
-    if spec["kind"] != "gaussian" or card["imported"] or not card["parameters"]:
+def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[float, float] | None:
+    """The lowest and highest sigma of 255 that a net was trained on, if that is known and was Gaussian noise."""
+    spec, unknown = card["noise"]["train"], card["imported"] and not params.entry(name).noise
+    if spec["kind"] != "gaussian" or unknown or not card["parameters"]:
         return None
     levels = spec["sigma_255"] if isinstance(spec["sigma_255"], list) else [spec["sigma_255"]]
     return min(levels), max(levels)
@@ -153,7 +153,7 @@ def _watch(
         condition.name,
         test.image,
         alarms.examine(test.clean, test.noisy, restored),
-        gain=gain,
+        gain=gain if test.psnr_noisy < metrics.HIGHEST_PSNR else float("nan"),  # nothing to be gained
         level=estimate_sigma_255(planar).item(),
         clipped=condition.spec["clip"],
     )

@@ -19,16 +19,16 @@ PLACES = [
 
 def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
     """PSNR, the mean over conditions of one protocol, against each of QUANTITIES (NaN or 0 where a model has none), a
-    row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, condition, model,
-    psnr (dB) and the quantities."""
+    row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, protocol_sha256,
+    condition, model, psnr (dB) and the quantities."""
     shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
-    groups = list(rows.groupby(["set", "protocol"], sort=False))
+    groups = list(rows.groupby(["set", "protocol", "protocol_sha256"], sort=False))
     size = (4.6 * len(shown), 3.8 * len(groups))
     figure, panels = plt.subplots(len(groups), len(shown), figsize=size, layout="constrained", squeeze=False)
     labels = []
-    for line, ((set_name, _), own) in zip(panels, groups, strict=True):
+    for line, ((set_name, protocol, _), own) in zip(panels, groups, strict=True):
         conditions = list(dict.fromkeys(own.condition))
-        title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} conditions'}"
+        title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} ({protocol})'}"
         own = (
             own.groupby("model", sort=False)[["psnr", *QUANTITIES]]
             .agg(lambda column: column.mean(skipna=False))

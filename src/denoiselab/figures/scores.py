@@ -68,7 +68,8 @@ def levels(rows: pd.DataFrame, trained: dict[str, tuple[float, float]], path: Pa
     means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
     ranges = {*trained.values()}
     for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
-        axes.plot("sigma_255", score, data=means[means.model == "noisy"], color="0.6", label="noisy")
+        for _, own in means[means.model == "noisy"].groupby("model"):
+            axes.plot(own.sigma_255, own[score], color="0.6", label="noisy")
         for n, (model, own) in enumerate(means[means.model != "noisy"].groupby("model", sort=False)):
             if len(ranges) > 1 and model in trained:
                 axes.plot(own.sigma_255, own[score], **line(n) | {"linewidth": 0.7, "markersize": 1.5})

@@ -22,7 +22,10 @@ from denoiselab.report.rendering import in_words
 
 WORKSPACE = "workspace"
 TEXTS = dict.fromkeys((*comparison.TEXTS, "set"), str)
-NEEDED = {"n_identical", "psnr_gain", "parameters"}, {"group", "seed"}  # columns that older code did not write
+NEEDED = (
+    {"n_groups", "n_identical", "psnr_gain", "parameters"},
+    {"group", "seed"},
+)  # columns that older code did not write
 
 Read = Callable[[str], bytes]  # a file of an experiment by its path in the project; OSError where there is none
 

@@ -29,7 +29,9 @@ def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd
         }
         for row in cost
     }
-    rows = table[["set", "protocol", "condition", "model", "parameters"]].assign(psnr=table.psnr_mean)
+    rows = table[["set", "protocol", "protocol_sha256", "condition", "model", "parameters"]].assign(
+        psnr=table.psnr_mean
+    )
     rows = rows.assign(**{key: [measured[model][key] for model in rows.model] for key in ("ms", "macs")})
     others = rows[[params.models[model].arch != "identity" for model in rows.model]]
     return others if len(others) else rows

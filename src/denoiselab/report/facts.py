@@ -113,9 +113,9 @@ def settings(params: Params) -> list[tuple[str, str]]:
             )
             text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
-            text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
         elif entry.arch == "classical":
             text += "; " + _strengths(pd.read_csv(paths.history(name)))
+        text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
         lines.append((name, text))
     return lines
 

@@ -29,10 +29,11 @@ def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate) -> list[Rais
         place, images, n = f"{set_name}, {condition}", int(rows.n_images.iloc[0]), int(rows.n_groups.iloc[0])
         unit = "images" if n == images else "groups of images"
         tests = max(len(pairs[set_name, condition]), 1)
-        if smallest_p(n, tests) >= level:
-            needed = next(k for k in count(n) if smallest_p(k, tests) < level)
+        both = max((one.groups for one in pairs[set_name, condition]), default=n)  # that two models have a score of
+        if smallest_p(both, tests) >= level:
+            needed = next(k for k in count(both) if smallest_p(k, tests) < level)
             test = f"none of {tests} tests" if tests > 1 else "no test"
-            text = f"with {n} {unit} {test} can be significant at {100 * level:g} %; it takes {needed}"
+            text = f"with {both} {unit} {test} can be significant at {100 * level:g} %; it takes {needed}"
             found.append(("", Alarm("few", place, images, images, "", text)))
         halves = ((rows.psnr_high - rows.psnr_low) / 2).set_axis(rows.model)
         wide = halves[halves > limit]
