@@ -22,11 +22,12 @@ SMALL = [
     "evaluate.resamples=100",
 ]
 FEW = ["data.limit.train=60", "data.limit.val=20", "data.limit.test=20"]
+GUIDED = ["unet_small", "unet_equal", "classifier_cnn", "classifier_resnet", "cnn_unet"]
 SHORT = ["steps=4", "validate_every=2"]
 RECIPES = {  # of the line-up the original's net alone, where the others are tested elsewhere
     "hair": [*FEW, "model=dncnn_hair", *(f"models.dncnn_hair.{budget}" for budget in SHORT)],
-    "stl10": FEW,
-    "stl10_harder": [*FEW, "model=[unet_small,unet_equal,classifier_cnn,classifier_resnet,cnn_unet,resnet_unet]"],
+    "stl10": [*FEW, f"model=[{','.join((*GUIDED, 'guided_zeroed', 'guided_shuffled', 'guided_oracle'))}]"],
+    "stl10_harder": [*FEW, f"model=[{','.join(GUIDED)}]"],
     "animals": [*FEW, "model=unet_classic", "models.unet_classic.steps=4"],
     "animals_sr": FEW,
     "faces": [*FEW, "model=pixelshuffle_unet", "models.pixelshuffle_unet.steps=4"],
