@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -21,12 +20,6 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Matplotlib's own, which is there on every machine; `size` in pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf" / name), size)
-
-
-def line(n: int) -> dict[str, Any]:
-    """The n-th line's look: another colour, and another dash once they are used up."""
-    dash = ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
-    return {"color": COLOURS[n % len(COLOURS)], "linestyle": dash, "marker": "o", "markersize": 3}
 
 
 def plain(axes: plt.Axes) -> None:

@@ -1,11 +1,26 @@
 """Figures of scores: by model, by noise level, as training goes on, and by class."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from denoiselab.figures._style import COLOURS, line, plain, plt, save
+from denoiselab.figures._style import COLOURS, plain, plt, save
+
+
+def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Each model's look in all figures of a report: another colour, and another dash once they are used up."""
+    return {
+        model: {
+            "color": COLOURS[n % len(COLOURS)],
+            "linestyle": ("-", "--", ":", "-.")[n // len(COLOURS) % 4],
+            "marker": "o",
+            "markersize": 3,
+        }
+        for n, model in enumerate(models)
+    }
 
 
 def means(table: pd.DataFrame, path: Path) -> None:
@@ -37,8 +52,11 @@ def means(table: pd.DataFrame, path: Path) -> None:
     save(figure, path)
 
 
-def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
-    """Validation score and training loss by step, a line a training; classifiers below, if there are any."""
+def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], path: Path) -> None:
+    """Validation score and training loss by step, a line a training; classifiers below, if there are any.
+
+    `looks`: each model's line, from `lines`.
+    """
     kinds = (("val_psnr", "validation PSNR (dB)", "training loss"), ("val_accuracy", "accuracy", "cross-entropy"))
     shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
     figure, panels = plt.subplots(
@@ -46,10 +64,10 @@ def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
     )
     for row, (score, label, loss) in zip(panels, shown, strict=True):
         own = {model: history for model, history in histories.items() if score in history}
-        for n, (model, history) in enumerate(own.items()):
+        for model, history in own.items():
             for seed, (_, run) in enumerate(history.groupby("seed")):
-                row[0].plot(run.step, run[score], **line(n))
-                row[1].plot(run.step, run.loss, label=None if seed else model, **line(n))
+                row[0].plot(run.step, run[score], **looks[model])
+                row[1].plot(run.step, run.loss, label=None if seed else model, **looks[model])
         row[0].set(xlabel="step", ylabel=label)
         row[1].set(xlabel="step", ylabel=loss, yscale="log")
         plain(row[0])
@@ -58,7 +76,9 @@ def training(histories: dict[str, pd.DataFrame], path: Path) -> None:
     save(figure, path)
 
 
-def levels(rows: pd.DataFrame, trained: dict[str, tuple[float, float]], path: Path) -> None:
+def levels(
+    rows: pd.DataFrame, trained: dict[str, tuple[float, float]], looks: dict[str, dict[str, Any]], path: Path
+) -> None:
     """PSNR and SSIM by noise level, a line a model. `trained`: the lowest and highest level that a network saw.
 
     Levels outside the range of all networks are shaded, a single level is marked; where networks differ, each one's
@@ -70,13 +90,15 @@ def levels(rows: pd.DataFrame, trained: dict[str, tuple[float, float]], path: Pa
     for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
         for _, own in means[means.model == "noisy"].groupby("model"):
             axes.plot(own.sigma_255, own[score], color="0.6", label="noisy")
-        for n, (model, own) in enumerate(means[means.model != "noisy"].groupby("model", sort=False)):
+        for name, own in means[means.model != "noisy"].groupby("model", sort=False):
+            model = str(name)
             if len(ranges) > 1 and model in trained:
-                axes.plot(own.sigma_255, own[score], **line(n) | {"linewidth": 0.7, "markersize": 1.5})
-                own = own[own.sigma_255.between(*trained[str(model)])]
-                axes.plot(own.sigma_255, own[score], label=model, **line(n) | {"linewidth": 2.2, "markersize": 6})
+                axes.plot(own.sigma_255, own[score], **looks[model] | {"linewidth": 0.7, "markersize": 1.5})
+                own = own[own.sigma_255.between(*trained[model])]
+                bold = looks[model] | {"linewidth": 2.2, "markersize": 6}
+                axes.plot(own.sigma_255, own[score], label=model, **bold)
             else:
-                axes.plot(own.sigma_255, own[score], label=model, **line(n))
+                axes.plot(own.sigma_255, own[score], label=model, **looks[model])
         low, high = rows.sigma_255.min(), rows.sigma_255.max()
         if len(ranges) == 1:
             _mark(axes, *next(iter(ranges)), low, high)

@@ -50,11 +50,12 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         means.append({"protocol": protocol, "path": _relative(path)})
     histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
     trained = {name: history for name, history in histories.items() if "loss" in history}
+    looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
     if trained:
-        score_figures.training(trained, paths.FIGURES / "training.png")
+        score_figures.training(trained, looks, paths.FIGURES / "training.png")
     levels = comparison.curves(params)
     if len(levels):
-        score_figures.levels(levels, _trained_levels(params, levels), paths.FIGURES / "levels.png")
+        score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES / "levels.png")
     return {
         "means": means,
         "matrices": {
