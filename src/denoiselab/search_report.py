@@ -7,7 +7,7 @@ import optuna
 import yaml
 from optuna.trial import TrialState
 
-from denoiselab import files, paths, search
+from denoiselab import files, paths, planning, search
 from denoiselab.config import Params
 from denoiselab.figures import search as search_figures
 
@@ -58,17 +58,18 @@ def _phase(params: Params, model: str, name: str, study: optuna.Study, folder: P
     trials = study.get_trials(deepcopy=False, states=search.FINISHED)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     history = [(n, t.value if t.state == TrialState.COMPLETE else None) for n, t in enumerate(trials, 1)]
-    search_figures.history(history, folder / f"{model}-{name}-history.png")
+    score = "accuracy" if planning.plan(params, model).task == "classify" else "PSNR (dB)"
+    search_figures.history(history, score, folder / f"{model}-{name}-history.png")
     lines = [f"## Phase `{name}`\n", f"{len(trials)} trials of {params.tune.phases[name].steps} steps, "]
-    lines[-1] += f"{len(complete)} to the end; best validation score {study.best_value:.3f}.\n"
-    lines.append(f"![Validation score by trial]({model}-{name}-history.png)\n")
+    lines[-1] += f"{len(complete)} to the end; best validation {score} {study.best_value:.3f}.\n"
+    lines.append(f"![Validation {score} by trial]({model}-{name}-history.png)\n")
     if len(complete) > 2 and len(study.best_params) > 1:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         search_figures.importance(shares, folder / f"{model}-{name}-importance.png")
         lines.append(f"![Share of the variance that each parameter explains]({model}-{name}-importance.png)\n")
     keys = list(params.tune.phases[name].space)
-    lines.append(f"| trial | {' | '.join(keys)} | score |\n|--:|{'--:|' * len(keys)}--:|")
+    lines.append(f"| trial | {' | '.join(keys)} | {score} |\n|--:|{'--:|' * len(keys)}--:|")
     ranked = sorted(enumerate(trials, 1), key=lambda item: -_score(item[1]))
     lines += [f"| {n} | {' | '.join(_cell(t.params[k]) for k in keys)} | {_value(t)} |" for n, t in ranked]
     return "\n".join(lines) + "\n"

@@ -7,8 +7,8 @@ import numpy as np
 from denoiselab.figures._style import COLOURS, plain, plt, save
 
 
-def history(trials: list[tuple[int, float | None]], path: Path) -> None:
-    """Score of every trial of a search (None: pruned), and the best so far."""
+def history(trials: list[tuple[int, float | None]], score: str, path: Path) -> None:
+    """Validation score of every trial of a search (None: pruned), and the best so far."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     complete = [(n, value) for n, value in trials if value is not None]
     numbers, values = [n for n, _ in complete], [value for _, value in complete]
@@ -16,7 +16,7 @@ def history(trials: list[tuple[int, float | None]], path: Path) -> None:
     axes.step(numbers, np.maximum.accumulate(values), where="post", color=COLOURS[1], label="best so far")
     pruned = [n for n, value in trials if value is None]
     axes.scatter(pruned, [min(values)] * len(pruned), color="0.5", marker="x", s=18, label="pruned")
-    axes.set(xlabel="trial", ylabel="validation score")
+    axes.set(xlabel="trial", ylabel=f"validation {score}")
     plain(axes)
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)
