@@ -31,7 +31,7 @@ RECIPES = {  # of the line-up the original's net alone, where the others are tes
     "animals": [*FEW, "model=unet_classic", "models.unet_classic.steps=4"],
     "animals_sr": FEW,
     "faces": [*FEW, "model=pixelshuffle_unet", "models.pixelshuffle_unet.steps=4"],
-    "bsds500": [  # on all of its 168 test images, so by a net of an eighth of the width
+    "bsds500": [  # on all of its 100 test images, so by a net of an eighth of the width
         *("data.val_images=4", "model=dncnn_bsds", "models.dncnn_bsds.features=8"),
         *(f"models.dncnn_bsds.{budget}" for budget in SHORT),
     ],

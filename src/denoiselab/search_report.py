@@ -7,7 +7,7 @@ import optuna
 import yaml
 from optuna.trial import TrialState
 
-from denoiselab import files, paths, planning, search
+from denoiselab import files, models, paths, search
 from denoiselab.config import Params
 from denoiselab.figures import search as search_figures
 
@@ -58,7 +58,8 @@ def _phase(params: Params, model: str, name: str, study: optuna.Study, folder: P
     trials = study.get_trials(deepcopy=False, states=search.FINISHED)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     history = [(n, t.value if t.state == TrialState.COMPLETE else None) for n, t in enumerate(trials, 1)]
-    score = "accuracy" if planning.plan(params, model).task == "classify" else "PSNR (dB)"
+    task = getattr(models.outline(params.entry(model).architecture()), "task", "restore")
+    score = "accuracy" if task == "classify" else "PSNR (dB)"
     search_figures.history(history, score, folder / f"{model}-{name}-history.png")
     lines = [f"## Phase `{name}`\n", f"{len(trials)} trials of {params.tune.phases[name].steps} steps, "]
     lines[-1] += f"{len(complete)} to the end; best validation {score} {study.best_value:.3f}.\n"
