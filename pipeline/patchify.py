@@ -6,7 +6,7 @@ from pipeline import run
 
 def main() -> None:
     params = config.load()
-    counts = patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
+    counts = patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES, params.parallel)
     print(f"{counts['train']} training and {counts['val']} validation patches in {paths.PATCHES}")
 
 

@@ -5,13 +5,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from denoiselab import conditions, files, images, metrics, noise, patches, protocols, seeding
+from denoiselab import conditions, files, images, metrics, noise, parallel, patches, protocols, seeding
 from denoiselab.conditions import TestImage
 from denoiselab.config import Params
 from denoiselab.config.noise import Gaussian, NoiseSpec
@@ -25,11 +26,9 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
         folder = out / condition
         folder.mkdir(parents=True, exist_ok=True)
         measured = _write_val(patch_folder, params, condition, spec, folder / "val.npy")
-        entries = [
-            _write_test(raw, row, n, draw, params, condition, spec, folder)
-            for n, row in enumerate(rows)
-            for draw in range(params.protocol.draws)
-        ]
+        drawn = [(n, row, draw) for n, row in enumerate(rows) for draw in range(params.protocol.draws)]
+        write_test = partial(_write_test, raw.absolute(), params, condition, spec, folder.absolute())
+        entries = list(parallel.each(params.parallel, write_test, drawn))
         stated = noise.level(spec)
         protocol = protocols.of(spec, params.protocol)
         files.write_json(
@@ -81,17 +80,30 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
     clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
     noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
     total = 0.0
-    for n, place in enumerate(patches.index(folder, "val")):
-        generator = seeding.generator(params.seed, place.id, condition)
-        noisy[n] = _draw(clean[n], spec, generator, None if recorded is None else recorded[n])
-        total += metrics.mse(clean[n] / 255.0, noisy[n], data_range=1)
+    partners = [None] * len(clean) if recorded is None else recorded
+    drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
+    draw = partial(_draw_val, params.seed, condition, spec)
+    for n, (patch, error) in enumerate(parallel.each(params.parallel, draw, drawn)):
+        noisy[n] = patch
+        total += error
     noisy.flush()
     return float(round(255 * (total / len(clean)) ** 0.5, 4))
 
 
+def _draw_val(
+    seed: int, condition: str, spec: NoiseSpec, patch: tuple[patches.Place, np.ndarray, np.ndarray | None]
+) -> tuple[np.ndarray, float]:
+    """A noisy validation patch, and its mean squared error."""
+    place, clean, recorded = patch
+    noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
+    return noisy, metrics.mse(clean / 255.0, noisy, data_range=1)
+
+
 def _write_test(
-    raw: Path, row: manifest.Row, n: int, draw: int, params: Params, condition: str, spec: NoiseSpec, folder: Path
+    raw: Path, params: Params, condition: str, spec: NoiseSpec, folder: Path, drawn: tuple[int, manifest.Row, int]
 ) -> dict[str, Any]:
+    """Store one draw of a test image's noise; returns its entry in index.json."""
+    n, row, draw = drawn
     clean = conditions.read_image(raw / row.path, params.data.channels)
     if params.protocol.legacy_seed:
         noisy = _legacy(clean, spec)

@@ -19,6 +19,7 @@ from denoiselab import (
     losses,
     model_store,
     models,
+    parallel,
     patches,
     paths,
     seeding,
@@ -174,8 +175,9 @@ def _obtain(name: str, address: str, sha256: str | None) -> Path:
 def _calibrate(plan: Plan, model: nn.Module, validate: Validation) -> training.Run:
     """A model that is not trained: its strength is calibrated, if it has one, and it is validated."""
     started = time.perf_counter()
-    history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
-    scores = validate(model)
+    with parallel.joblib_backend(plan.params.parallel):
+        history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
+        scores = validate(model)
     history.append({"step": len(history), **{f"val_{name}": value for name, value in scores.items()}})
     step = len(history) - 1
     best = {name: {"value": value, "step": step, "weights": model.state_dict()} for name, value in scores.items()}

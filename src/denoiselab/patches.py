@@ -4,6 +4,7 @@ Where the data are real pairs, noisy-<shard>.npy holds the noisy photographs' pa
 """
 
 import csv
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from denoiselab import files, images
-from denoiselab.config import Patches
+from denoiselab import files, images, parallel
+from denoiselab.config import Parallel, Patches
 from denoiselab.data import manifest
 
 
@@ -38,10 +39,11 @@ class Place:
         return f"{self.image}@{self.scale:g}+{self.y}+{self.x}"
 
 
-def cut(raw: Path, params: Patches, channels: int, out: Path) -> dict[str, int]:
+def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel = parallel.SERIAL) -> dict[str, int]:
     """Cut the train and val images of `raw` into `out`, with index.csv; returns the number of patches by split.
 
-    Memory stays flat: one image at a time, written as it comes. ValueError names an image that is smaller than a patch.
+    Memory stays flat: each worker has one image at a time, and they are written in order as they come. ValueError names
+    an image that is smaller than a patch.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = {split: manifest.read(raw, split) for split in ("train", "val")}
@@ -50,8 +52,11 @@ def cut(raw: Path, params: Patches, channels: int, out: Path) -> dict[str, int]:
     with files.replacing(out / "index.csv") as path, path.open("w", newline="", encoding="utf-8") as handle:
         index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
         index.writeheader()
-        train = _cut_split(raw, rows["train"], params.size, params.stride, params.scales, params, channels, out, index)
-        val = _cut_split(raw, rows["val"], params.val_size, params.val_size, [1.0], params, channels, out, index)
+        raw, paired = raw.absolute(), {split: all(row.noisy for row in own) for split, own in rows.items()}
+        cutting = Cutting(raw, channels, paired["train"], params.size, params.stride, params.scales)
+        train = _cut_split(rows["train"], cutting, params.shard_mib, out, index, workers)
+        cutting = Cutting(raw, channels, paired["val"], params.val_size, params.val_size, [1.0])
+        val = _cut_split(rows["val"], cutting, params.shard_mib, out, index, workers)
     return {"train": train, "val": val}
 
 
@@ -86,39 +91,56 @@ def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
             raise ValueError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
 
 
+@dataclass(frozen=True)
+class Cutting:
+    """How the images of one split are cut."""
+
+    raw: Path
+    channels: int
+    paired: bool  # whether every image has its noisy photograph
+    size: int  # pixels
+    stride: int  # pixels
+    scales: list[float]
+
+    def __call__(self, row: manifest.Row) -> list[list[np.ndarray]]:
+        """The windows at each scale, of the image and, in pairs, of its noisy photograph."""
+        return [self._windows(row, path) for path in ((row.path, row.noisy) if self.paired else (row.path,))]
+
+    def count(self, row: manifest.Row) -> int:
+        """Number of the patches of an image."""
+        return sum(_count(*_scaled(row, scale), self.size, self.stride) for scale in self.scales)
+
+    def _windows(self, row: manifest.Row, path: str) -> list[np.ndarray]:
+        pixels = Image.fromarray(images.read(self.raw / path, self.channels))
+        return [_windows(pixels, _scaled(row, scale), self.size, self.stride) for scale in self.scales]
+
+
 def _cut_split(
-    raw: Path,
     rows: list[manifest.Row],
-    size: int,
-    stride: int,
-    scales: list[float],
-    params: Patches,
-    channels: int,
+    cutting: Cutting,
+    shard_mib: int,
     out: Path,
     index: "csv.DictWriter[str]",
+    workers: Parallel,
 ) -> int:
     """Cut the images of one split; returns the number of patches."""
-    total = sum(_count(*_scaled(row, scale), size, stride) for row in rows for scale in scales)
-    shape = (size, size, channels)
-    if rows and not total:
-        raise ValueError(f"patches.scales: at {scales} no image is as large as a patch of {size} pixels")
-    capacity = max(1, params.shard_mib * 2**20 // (size * size * channels))
+    if not rows:
+        return 0
+    total = sum(map(cutting.count, rows))
+    if not total:
+        raise ValueError(
+            f"patches.scales: at {cutting.scales} no image is as large as a patch of {cutting.size} pixels"
+        )
+    shape = (cutting.size, cutting.size, cutting.channels)
+    capacity = max(1, shard_mib * 2**20 // math.prod(shape))
+    names = [rows[0].split, f"noisy-{rows[0].split}"] if cutting.paired else [rows[0].split]
     with ExitStack() as stack:
-        clean = stack.enter_context(Shards(out, rows[0].split, shape, capacity, total)) if rows else None
-        noisy = None
-        if rows and all(row.noisy for row in rows):
-            noisy = stack.enter_context(Shards(out, f"noisy-{rows[0].split}", shape, capacity, total))
-        for row in rows:
-            pictures = [(clean, raw / row.path), (noisy, raw / row.noisy)]
-            for shards, path in pictures:
-                if shards is None:
-                    continue
-                pixels = Image.fromarray(images.read(path, channels))
-                for scale in scales:
-                    windows = _windows(pixels, _scaled(row, scale), size, stride)
-                    if shards is clean:
-                        index.writerows(_places(row, scale, windows.shape[:2], stride, clean))
-                    shards.write(windows.reshape(-1, *shape))
+        shards = [stack.enter_context(Shards(out, name, shape, capacity, total)) for name in names]
+        for row, pictures in zip(rows, parallel.each(workers, cutting, rows), strict=True):
+            for n, scale in enumerate(cutting.scales):
+                index.writerows(_places(row, scale, pictures[0][n].shape[:2], cutting.stride, shards[0]))
+                for own, windows in zip(shards, pictures, strict=True):
+                    own.write(windows[n].reshape(-1, *shape))
     return total
 
 

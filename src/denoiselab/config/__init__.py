@@ -140,6 +140,19 @@ class Entry(BaseModel):
         return {"arch": self.arch} | {k: v for k, v in extra.items() if k not in Train.model_fields}
 
 
+class Parallel(Block):
+    """Where per-image work is done; what comes out is the same."""
+
+    jobs: int = Field(ge=-1)  # threads; -1: one for each core
+    scheduler: str | None = Field(pattern=r"^(tcp|tls)://[^/]+:\d+$")  # of a Dask cluster, in place of the threads
+
+    @model_validator(mode="after")
+    def _works(self) -> "Parallel":
+        if self.jobs == 0:
+            raise ValueError("jobs must be -1 (all cores) or at least 1")
+        return self
+
+
 class Params(Block):
     recipe: str  # the recipe that all this comes from, or none
     seed: int = Field(ge=0)  # of the noise, and of the first training
@@ -151,6 +164,7 @@ class Params(Block):
     augment: Augment
     train: Train
     evaluate: Evaluate
+    parallel: Parallel
     tune: Tune
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Entry] = Field(min_length=1)
 

@@ -109,10 +109,13 @@ class Classical(nn.Module):
         self.strengths = torch.tensor([by_level[level] for level in levels], dtype=torch.float64)
 
     def forward(self, noisy: torch.Tensor, sigma_255: float | None = None) -> torch.Tensor:
-        """(N, C, H, W); a level that is not told is estimated for each image."""
+        """(N, C, H, W); a level that is not told is estimated for each image.
+
+        In this thread; several images in parallel within denoiselab.parallel.joblib_backend.
+        """
         assert len(self.levels), "not calibrated"
         planes = noisy.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        restored = Parallel(n_jobs=-1, prefer="threads")(delayed(self._one)(image, sigma_255) for image in planes)
+        restored = Parallel(prefer="threads")(delayed(self._one)(image, sigma_255) for image in planes)
         stacked = torch.from_numpy(np.stack(restored).astype(np.float32))
         return stacked.permute(0, 3, 1, 2).to(noisy)
 
