@@ -4,15 +4,17 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from denoiselab import batches, noise
+from denoiselab import batches, devices, noise
 from denoiselab.config import Albumentations, NoAugmentation, Turns
 from denoiselab.config.noise import Gaussian
+from denoiselab.patches import Stack
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -45,6 +47,15 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 def orientations(patch: np.ndarray) -> list[bytes]:
     """The eight orientations of a square, itself first."""
     return [np.rot90(mirrored, n).tobytes() for mirrored in (patch, patch[:, ::-1]) for n in range(4)]
+
+
+def stack(folder, patches: np.ndarray, name: str, rows: int = 7) -> Stack:
+    """The patches in files of `rows` patches each."""
+    parts = [patches[start : start + rows] for start in range(0, len(patches), rows)]
+    files = [folder / f"{name}-{n:05d}.npy" for n in range(len(parts))]
+    for file, part in zip(files, parts, strict=True):
+        np.save(file, part)
+    return Stack(files)
 
 
 AUGMENTS = pytest.mark.parametrize("augment", [D4, NONE, in_process(HAIR)], ids=["d4", "none", "hair"])
@@ -148,6 +159,62 @@ def test_partners_get_the_same_crop_and_turn(patches, augment):
         assert torch.equal(batch.clean, build(clean, augment=augment)(step).clean)
 
 
+@pytest.mark.parametrize("augment", [D4, NONE], ids=["d4", "none"])
+def test_streamed_batches_have_the_bytes_of_resident_ones(patches, augment, tmp_path):
+    """In any order of steps, over the end of an epoch, from several files."""
+    whole = batches.Stock(patches, 255 - patches, np.arange(len(patches)))
+    files = batches.Stock(stack(tmp_path, patches, "train"), stack(tmp_path, 255 - patches, "noisy"), whole.labels)
+    resident = batches.ResidentBatches(whole, 4, 32, augment.kind == "d4", 3, CPU)
+    streamed = batches.StreamedBatches(files, 4, 32, augment.kind == "d4", 3, CPU)
+    from_files = batches.ResidentBatches(files, 4, 32, augment.kind == "d4", 3, CPU)
+    assert streamed.steps_per_epoch == resident.steps_per_epoch == 6
+    for step in (0, 1, 2, 5, 6, 7, 8, 20, 3, 4):
+        expected = resident(step)
+        for source in (streamed, from_files):
+            found = source(step)
+            assert torch.equal(found.clean, expected.clean)
+            assert found.clean.stride() == expected.clean.stride()
+            assert torch.equal(found.recorded, expected.recorded)
+            assert torch.equal(found.labels, expected.labels)
+            assert torch.equal(found.generator.get_state(), expected.generator.get_state())
+
+
+def test_the_next_steps_are_gathered_while_one_computes(patches):
+    gathered = threading.Semaphore(0)
+
+    class Watched(np.ndarray):
+        def __getitem__(self, rows):
+            gathered.release()
+            return np.asarray(self)[rows]
+
+    source = batches.StreamedBatches(batches.Stock(patches.view(Watched)), 4, 32, True, 0, CPU)
+    source(0)
+    for _ in range(1 + batches.STEPS_AHEAD):
+        assert gathered.acquire(timeout=30)
+    assert not gathered.acquire(blocking=False)
+    source(1)
+    assert gathered.acquire(timeout=30)
+
+
+def test_a_file_that_cannot_be_read_ends_the_training(patches):
+    class Broken(np.ndarray):
+        def __getitem__(self, rows):
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        batches.StreamedBatches(batches.Stock(patches.view(Broken)), 4, 32, True, 0, CPU)(0)
+
+
+def test_patches_are_streamed_where_they_would_fill_half_of_the_free_memory(patches, monkeypatch):
+    def kind(free: int, *stock) -> type:
+        monkeypatch.setattr(devices, "free_bytes", lambda device: free)
+        return type(build(*stock))
+
+    assert kind(2 * patches.nbytes, patches) is batches.ResidentBatches
+    assert kind(2 * patches.nbytes - 1, patches) is batches.StreamedBatches
+    assert kind(2 * patches.nbytes, patches, patches) is batches.StreamedBatches
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_albumentations_treats_partners_alike(patches, channels):
     """What becomes of the noisy image is what would become of it as a clean one."""
@@ -187,6 +254,13 @@ def test_workers_may_be_spawned(patches):
     """macOS and Windows pickle what they hand to a worker."""
     steps = build(patches, augment=HAIR).steps
     assert torch.equal(pickle.loads(pickle.dumps(steps))[3][0], steps[3][0])
+
+
+def test_a_worker_is_handed_names_of_files_not_patches(patches, tmp_path):
+    files = stack(tmp_path, patches, "train")
+    handed = pickle.dumps(build(files, augment=HAIR).steps)
+    assert len(handed) < patches.nbytes / 10
+    assert torch.equal(pickle.loads(handed)[3][0], build(patches, augment=HAIR).steps[3][0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

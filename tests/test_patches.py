@@ -49,6 +49,31 @@ def test_patches_are_the_pixels_at_their_place_across_shards(tmp_path):
         assert np.array_equal(loaded[n], source[train[n].y : train[n].y + 80, train[n].x : train[n].x + 80])
 
 
+def test_patches_in_several_files_are_one_array_that_stays_on_disk(tmp_path):
+    raw(tmp_path, {"train-a": (400, 500), "val-a": (90, 120)})
+    patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
+    loaded = patches.load(tmp_path / "out", "train")
+    whole = np.concatenate([np.load(path) for path in sorted((tmp_path / "out").glob("train-*.npy"))])
+    assert (loaded.shape, len(loaded), loaded.nbytes) == (whole.shape, len(whole), whole.nbytes)
+    assert len(loaded.shards) > 2
+    assert all(isinstance(shard, np.memmap) for shard in loaded.shards)
+    last = [start - 1 for start in loaded.starts[1:]]
+    for row in (0, *loaded.starts, *last, len(whole) - 1):
+        assert np.array_equal(loaded[row], whole[row])
+        assert isinstance(loaded[row], np.memmap)
+    rows = np.random.default_rng(0).integers(0, len(whole), 50)
+    assert np.array_equal(loaded[rows], whole[rows])
+    for row in (-1, len(whole)):
+        with pytest.raises(IndexError, match=f"patch {row} of {len(whole)}"):
+            loaded[row]
+    assert len(list(loaded)) == len(whole)
+
+
+def test_a_split_without_patches_is_named(tmp_path):
+    with pytest.raises(ValueError, match="there are no val patches"):
+        patches.load(tmp_path, "val")
+
+
 def test_the_index_comes_back(tmp_path):
     raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120)})
     counts = patches.cut(tmp_path, params(scales=[1.0, 0.5]), 3, tmp_path / "out")
@@ -85,7 +110,8 @@ def test_pairs_are_cut_at_the_same_places(tmp_path, channels):
     for split in ("train", "val"):
         clean, noisy = patches.load(tmp_path / "out", split), patches.load_noisy(tmp_path / "out", split)
         assert clean.shape == noisy.shape == (len(patches.index(tmp_path / "out", split)), 40, 40, channels)
-        assert np.array_equal(noisy, clean + 7)
+        rows = np.arange(len(clean))
+        assert np.array_equal(noisy[rows], clean[rows] + 7)
 
 
 def test_images_without_partners_have_no_noisy_patches(tmp_path):

@@ -4,7 +4,10 @@ An epoch goes through all patches in a new order; a last, smaller batch is dropp
 the noisy photographs' patches come along under the same crops and turns.
 """
 
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -12,15 +15,23 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from denoiselab import seeding
+from denoiselab import devices, seeding
 from denoiselab.config import Albumentations, Augment
+from denoiselab.patches import Stack
+
+RESIDENT_SHARE = 0.5  # of the device's free memory that patches may fill
+STEPS_AHEAD = 8  # whose patches are gathered while a step computes
+GATHERING_THREADS = 4  # they wait for the disk, mostly
+
+
+Pixels = np.ndarray | Stack
 
 
 class Stock(NamedTuple):
     """The patches that batches are taken from."""
 
-    clean: np.ndarray  # (N, H, W, C) uint8, H = W
-    noisy: np.ndarray | None = None  # the real noisy photographs' patches, where the data are pairs
+    clean: Pixels  # (N, H, W, C) uint8, H = W
+    noisy: Pixels | None = None  # the real noisy photographs' patches, where the data are pairs
     labels: np.ndarray | None = None  # (N,) int64, where the data have classes
 
 
@@ -40,17 +51,19 @@ class Batches(Protocol):
 
 
 def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device) -> Batches:
-    """Batches of crops of the patches."""
+    """Batches of crops of the patches, which are brought to the device at once where they leave half of it free."""
     if isinstance(augment, Albumentations):
         return AugmentedBatches(stock, batch, crop, augment, seed, device)
-    return ResidentBatches(stock, batch, crop, augment.kind == "d4", seed, device)
+    size = sum(part.nbytes for part in stock if part is not None)
+    kind = ResidentBatches if size <= RESIDENT_SHARE * devices.free_bytes(device) else StreamedBatches
+    return kind(stock, batch, crop, augment.kind == "d4", seed, device)
 
 
 class Order:
-    """Which patches a step takes."""
+    """Which patches a step takes, as numbers on `device`: there they are without a transfer a step."""
 
-    def __init__(self, patches: int, batch: int, seed: int):
-        self.patches, self.seed = patches, seed
+    def __init__(self, patches: int, batch: int, seed: int, device: torch.device | str = "cpu"):
+        self.patches, self.seed, self.device = patches, seed, device
         self.batch = min(batch, patches)
         self.steps_per_epoch = patches // self.batch
         self._epoch: tuple[int, torch.Tensor] = (-1, torch.empty(0))
@@ -59,34 +72,44 @@ class Order:
         epoch, turn = divmod(step, self.steps_per_epoch)
         if self._epoch[0] != epoch:
             generator = seeding.generator(self.seed, "epoch", epoch)
-            self._epoch = (epoch, torch.randperm(self.patches, generator=generator))
+            self._epoch = (epoch, torch.randperm(self.patches, generator=generator).to(self.device))
         return self._epoch[1][turn * self.batch : (turn + 1) * self.batch]
 
 
-class ResidentBatches:
-    """Patches on the device; crops, flips and quarter turns in one gather, no per-sample Python."""
+class Held(NamedTuple):
+    """Patches on the device: a Stock's, or a step's."""
 
-    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
-        self.clean, self.noisy, self.labels = (None if part is None else _resident(part, device) for part in stock)
+    clean: torch.Tensor
+    noisy: torch.Tensor | None
+    labels: torch.Tensor | None
+
+
+class CroppedBatches(ABC):
+    """Crops, flips and quarter turns on the device in one gather, no per-sample Python."""
+
+    def __init__(self, stock: Stock, order: Order, crop: int | None, turns: bool, seed: int, device: torch.device):
         self.size = stock.clean.shape[1]
         self.crop = min(crop or self.size, self.size)
         self.turns = turns
-        self.order = Order(len(stock.clean), batch, seed)
-        self.steps_per_epoch = self.order.steps_per_epoch
+        self.order = order
+        self.steps_per_epoch = order.steps_per_epoch
         self.seed = seed
         self.device = device
 
     def __call__(self, step: int) -> Batch:
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
-        chosen = self.order(step).to(self.device, non_blocking=True)
+        held, chosen = self._patches(step)
         rows, columns = self._places(len(chosen), generator)
 
         def gather(patches: torch.Tensor) -> torch.Tensor:
             return _to_float(patches[chosen[:, None, None], rows, columns])
 
-        clean, noisy = (None if patches is None else gather(patches) for patches in (self.clean, self.noisy))
-        assert clean is not None
-        return Batch(clean, noisy, None if self.labels is None else self.labels[chosen], generator)
+        noisy = None if held.noisy is None else gather(held.noisy)
+        return Batch(gather(held.clean), noisy, None if held.labels is None else held.labels[chosen], generator)
+
+    @abstractmethod
+    def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
+        """Patches on the device, and the numbers (B,) of those that the step takes."""
 
     def _places(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Row and column of every pixel of every crop, (B, crop, crop): a random corner and one of 8 orientations."""
@@ -104,6 +127,59 @@ class ResidentBatches:
         room = self.size - self.crop + 1
         top, left = draw(room), draw(room)
         return top + down, left + across
+
+
+class ResidentBatches(CroppedBatches):
+    """All patches are on the device."""
+
+    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
+        super().__init__(stock, Order(len(stock.clean), batch, seed, device), crop, turns, seed, device)
+        self.held = Held(*(None if part is None else _resident(part, device) for part in stock))  # type: ignore[arg-type]
+
+    def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
+        return self.held, self.order(step)
+
+
+class StreamedBatches(CroppedBatches):
+    """Patches stay where they are, on a disk, say; threads gather those of the next steps while the device computes.
+
+    On CUDA they are copied from pinned memory, on a stream of their own.
+    """
+
+    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
+        super().__init__(stock, Order(len(stock.clean), batch, seed), crop, turns, seed, device)
+        self.stock = stock
+        self.all = torch.arange(self.order.batch, device=device)
+        self._copying = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._threads = ThreadPoolExecutor(GATHERING_THREADS)
+        self._next = 0
+        self._ahead: deque[Future[tuple[Held, torch.cuda.Event | None]]] = deque()
+
+    def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
+        if step != self._next:
+            self._ahead.clear()  # they are of other steps
+        while len(self._ahead) <= STEPS_AHEAD:
+            rows = self.order(step + len(self._ahead)).numpy()
+            self._ahead.append(self._threads.submit(self._gathered, rows))
+        self._next = step + 1
+        held, copied = self._ahead.popleft().result()
+        if copied:
+            computing = torch.cuda.current_stream(self.device)
+            computing.wait_event(copied)
+            for part in held:
+                if part is not None:
+                    part.record_stream(computing)  # its memory is for the copies again once this stream is done with it
+        return held, self.all
+
+    def _gathered(self, rows: np.ndarray) -> tuple[Held, torch.cuda.Event | None]:
+        """The patches with the numbers `rows` on the device, from the event on if there is one."""
+        parts = [None if part is None else torch.from_numpy(part[rows]) for part in self.stock]
+        if not self._copying:
+            return Held(*parts), None  # type: ignore[arg-type]
+        with torch.cuda.stream(self._copying):
+            to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
+            parts = [None if part is None else to_device(part.pin_memory()) for part in parts]
+            return Held(*parts), self._copying.record_event()  # type: ignore[arg-type]
 
 
 class AugmentedBatches:
@@ -175,9 +251,14 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
         return clean[place], None if noisy is None else noisy[place]
 
 
-def _resident(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """In memory once: a memory map is read, an array is taken as it is."""
-    return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
+def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
+    """On the device, in memory once: files are read one by one, an array is taken as it is."""
+    if isinstance(array, np.ndarray):
+        return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
+    whole = torch.empty(array.shape, dtype=torch.uint8, device=device)
+    for start, shard in zip(array.starts, array.shards, strict=True):
+        whole[start : start + len(shard)] = torch.from_numpy(np.array(shard))
+    return whole
 
 
 def _to_float(pixels: torch.Tensor) -> torch.Tensor:

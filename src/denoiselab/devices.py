@@ -3,6 +3,7 @@
 import os
 import platform
 
+import psutil
 import torch
 
 
@@ -22,6 +23,13 @@ def prepare(device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had: of the GPU on CUDA, else of the machine without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 def describe(device: torch.device) -> str:

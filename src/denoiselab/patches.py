@@ -5,9 +5,11 @@ Where the data are real pairs, noisy-<shard>.npy holds the noisy photographs' pa
 
 import csv
 import math
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,19 +72,50 @@ def labels(folder: Path, split: str) -> list[str]:
     return [place.label for place in index(folder, split)]
 
 
-def load(folder: Path, split: str) -> np.ndarray:
-    """All patches of a split, (N, H, W, C) uint8; memory-mapped where they are one shard."""
-    return _load(folder, f"{split}-*.npy")
+class Stack:
+    """Memory-mapped shards as one array (N, H, W, C) uint8: nothing is read but the rows that are asked for.
+
+    Pickled as the names of its files, so that a process that is handed one maps them itself.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = list(paths)
+        self.shards: list[np.ndarray] = [np.load(path, mmap_mode="r") for path in self.paths]
+        *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # number of each shard's first row
+        self.shape: tuple[int, ...] = (rows, *self.shards[0].shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(shard.nbytes for shard in self.shards)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
+        """One patch (H, W, C), a view of its file; or the patches numbered in an array (n,), a copy (n, H, W, C)."""
+        if isinstance(rows, np.ndarray):
+            return np.stack([self[row] for row in rows.tolist()])
+        if not 0 <= rows < len(self):
+            raise IndexError(f"patch {rows} of {len(self)}")
+        shard = bisect(self.starts, rows) - 1
+        return self.shards[shard][rows - self.starts[shard]]
+
+    def __reduce__(self) -> tuple[type["Stack"], tuple[list[Path]]]:
+        return Stack, (self.paths,)
 
 
-def load_noisy(folder: Path, split: str) -> np.ndarray | None:
+def load(folder: Path, split: str) -> Stack:
+    """All patches of a split. ValueError where there are none."""
+    shards = sorted(folder.glob(f"{split}-*.npy"))
+    if not shards:
+        raise ValueError(f"{folder}: there are no {split} patches")
+    return Stack(shards)
+
+
+def load_noisy(folder: Path, split: str) -> Stack | None:
     """The noisy photographs' patches beside those of `load`; None where the data are no pairs."""
-    return _load(folder, f"noisy-{split}-*.npy") if any(folder.glob(f"noisy-{split}-*.npy")) else None
-
-
-def _load(folder: Path, pattern: str) -> np.ndarray:
-    shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob(pattern))]
-    return shards[0] if len(shards) == 1 else np.concatenate(shards)
+    shards = sorted(folder.glob(f"noisy-{split}-*.npy"))
+    return Stack(shards) if shards else None
 
 
 def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
