@@ -1,0 +1,77 @@
+"""Folders that stages can run in, made of this project's files and of real photographs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoiselab import config, images
+
+ROOT = Path(__file__).parent.parent
+FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "conf", "pipeline", "src")
+PHOTOGRAPHS = ("astronaut", "coffee", "motorcycle_left")  # inside scikit-image
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info")
+
+
+def environment() -> dict[str, str]:
+    """For a process that runs this project's code, whatever folder it is in and whatever is installed."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING"))}
+    found = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
+    return own | {"PYTHONPATH": found, "PATH": path, "CI": "1"}  # no progress bars
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder, which is the working directory meanwhile."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield Path(folder)
+        finally:
+            os.chdir(before)
+
+
+def copy(folder: Path) -> None:
+    """This project's code and settings in a Git repository of its own, without a commit."""
+    for name in FILES:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=IGNORED)
+        else:
+            shutil.copyfile(source, target)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """The parameters that `dvc exp run -S OVERRIDE...` would run with, as plain values."""
+    from dvc.utils.hydra import compose_and_dump
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        compose_and_dump(str(path), str(ROOT / "conf"), None, "config", None, list(overrides))
+        return config.load(path).model_dump(mode="json", exclude_unset=True)
+
+
+def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
+    """Different crops (H, W, 3) uint8 of scikit-image's photographs, every other one mirrored; smaller where these are."""
+    spec = find_spec("skimage")
+    assert spec and spec.submodule_search_locations
+    folder, rng = Path(spec.submodule_search_locations[0]) / "data", np.random.default_rng(0)
+    whole = [images.read(folder / f"{name}.png", 3) for name in PHOTOGRAPHS]
+    found = []
+    for n in range(number):
+        image = whole[n % len(whole)]
+        y, x = (int(rng.integers(0, max(1, image.shape[d] - shape[d] + 1))) for d in (0, 1))
+        found.append(image[y : y + shape[0], x : x + shape[1]][:, :: (-1) ** n])
+    return found
