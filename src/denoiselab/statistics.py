@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 BATCH = 50  # resamples at a time: bounds the memory, and what stays in the cache is several times faster
 
@@ -32,6 +31,8 @@ def mean_intervals(
     Images are resampled, or whole groups of them (`groups`, (n,) names; Davison and Hinkley, 1997, section 3.8). With
     few of them the interval is too narrow; the report says how many there are.
     """
+    from scipy import stats  # takes longer to import than all else that stage compare needs
+
     means = values.mean(axis=1) if values.shape[1] else np.full(len(values), np.nan)
     sums, counts = _by_group(values, groups)
     if len(counts) < 2:
@@ -61,6 +62,8 @@ def wilcoxon(differences: np.ndarray, groups: np.ndarray | None = None) -> float
 
     Zeros are left out, as he did; 1 where all are zero.
     """
+    from scipy import stats
+
     sums, counts = _by_group(differences[None], groups)
     means = (sums / counts)[0]
     return float(stats.wilcoxon(means[means != 0]).pvalue) if np.any(means) else 1.0

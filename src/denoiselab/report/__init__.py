@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from denoiselab import comparison, conditions, differences, files, paths
 from denoiselab.config import Params
-from denoiselab.report import cost, drawing, facts, raised, slider
+from denoiselab.report import facts, raised
 from denoiselab.report.rendering import page, render
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -19,6 +19,9 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 def write(params: Params) -> None:
     """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
     rows = comparison.read(params)
+
+    from denoiselab.report import cost, drawing, slider  # Matplotlib, too: not before the files are known to fit
+
     with ThreadPoolExecutor() as pool:  # the bootstrap lets go of the interpreter
         found = pool.submit(differences.every, rows, params)
         table, pairs = comparison.table(rows, params), found.result()
