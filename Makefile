@@ -1,11 +1,13 @@
-# `make help` says what there is. Everything runs in .venv, which `make` keeps in step with the requirements.
+# `make help` says what there is. Everything runs in .venv, which `make` keeps in step with the requirements: those of
+# the pipeline (.venv/installed) and, for developers, those of the tests and linters on top (.venv/developing).
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro smoke tune leaderboard test test-fast lint format ui doctor
+.PHONY: help repro smoke tune leaderboard scale test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -23,18 +25,21 @@ tune: .venv/installed  ## search hyper-parameters on the validation images, as p
 leaderboard: .venv/installed  ## one table of all DVC experiments: reports/leaderboard/
 	python -m pipeline.leaderboard
 
-test: .venv/installed  ## run all tests
+scale: .venv/installed requirements-scale.txt  ## install what clusters, shared searches and S3 remotes need
+	$(INSTALL) -r requirements-scale.txt -c constraints.txt
+
+test: .venv/developing  ## run all tests
 	python -m pytest
 
-test-fast: .venv/installed  ## run the tests that take a minute
+test-fast: .venv/developing  ## run the tests that take a minute
 	python -m pytest -m "not slow"
 
-lint: .venv/installed  ## ruff and mypy
+lint: .venv/developing  ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
 
-format: .venv/installed  ## put the code in order
+format: .venv/developing  ## put the code in order
 	ruff check --fix .
 	ruff format .
 
@@ -46,6 +51,10 @@ doctor:  ## check that the project can run here
 
 .venv/installed: requirements.txt constraints.txt pyproject.toml | doctor
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) -r requirements.txt -c constraints.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/developing: .venv/installed requirements-dev.txt requirements-scale.txt
+	$(INSTALL) -r requirements-dev.txt -c constraints.txt
 	@touch $@
