@@ -64,7 +64,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Different crops (H, W, 3) uint8 of scikit-image's photographs, every other one mirrored; smaller where these are."""
+    """Crops (H, W, 3) uint8 of scikit-image's photographs, every other one mirrored; smaller where they are."""
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     folder, rng = Path(spec.submodule_search_locations[0]) / "data", np.random.default_rng(0)

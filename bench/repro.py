@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = sizes(__doc__, argv, models=([2, 10, 50], [2]), rounds=(5, 1))
     rows = [_measured(models, args.rounds) for models in args.models]
     targets = [
-        Target(f"`dvc repro` with {MODELS} models", row["`dvc repro` s"], LIMIT_S, "s") for row in rows if row["models"] == MODELS
+        Target(f"`dvc repro` with {MODELS} models", row["`dvc repro` s"], LIMIT_S, "s")
+        for row in rows
+        if row["models"] == MODELS
     ]
     show("repro", COMPARED.format(rounds=args.rounds, files=FILES, bytes=BYTES), rows, targets)
 

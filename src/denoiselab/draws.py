@@ -3,7 +3,7 @@
 `write` stores that of every test condition, see denoiselab.conditions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
     clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
     noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
     total = 0.0
-    partners = [None] * len(clean) if recorded is None else recorded
+    partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
     drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
     draw = partial(_draw_val, params.seed, condition, spec)
     for n, (patch, error) in enumerate(parallel.each(params.parallel, draw, drawn)):

@@ -91,6 +91,9 @@ class Stack:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
         """One patch (H, W, C), a view of its file; or the patches numbered in an array (n,), a copy (n, H, W, C)."""
         if isinstance(rows, np.ndarray):
