@@ -1,6 +1,6 @@
 """How long `dvc repro` takes where there is nothing to do, as the number of models grows.
 
-    python -m bench.repro [--models 2 10 50] [--rounds 5]
+python -m bench.repro [--models 2 10 50] [--rounds 5]
 """
 
 import subprocess
