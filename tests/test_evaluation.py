@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from denoiselab import (
@@ -65,13 +64,13 @@ def project(tmp_path, monkeypatch) -> Params:
 def test_an_exact_output_has_100_db_and_is_counted():
     clean = photograph("astronaut")[:64, :64]
     noisy = (clean / 255).astype(np.float32)
-    test = conditions.TestImage("x", "", "x", (), 0, clean, noisy)
+    test = conditions.TestImage(
+        "x", "", "x", (), 0, clean, noisy, metrics.capped_psnr(clean / 255, noisy, data_range=1)
+    )
     assert test.psnr_noisy == metrics.HIGHEST_PSNR == 100
     about = {"model": "m", "condition": "c", "protocol": "p", "protocol_sha256": "h", "sets": "s", "image": "x"}
-    rows = [
-        Score(**about, label="", group="x", draw=0, seed=0, **evaluation._measured(torch.nn.Identity(), test, output))
-        for output in (noisy, noisy + 0.1)
-    ]
+    measured = [evaluation._measured(test, output) for output in (noisy, noisy + 0.1)]
+    rows = [Score(**about, label="", group="x", draw=0, seed=0, **scores) for scores in measured]
     assert rows[0].psnr == 100 and decibels(100) == "identical" and decibels(rows[1].psnr).endswith("dB")
     means = summarise(rows, 0)["c"]
     assert (means["identical"], means["not_finite"]) == (1, 0)

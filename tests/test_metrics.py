@@ -21,12 +21,28 @@ def test_psnr_is_scikit_images(pair):
     )
 
 
-def test_ssim_is_scikit_images(pair):
-    axis = -1 if pair[0].ndim == 3 else None
-    expected = structural_similarity(
-        *pair, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=axis
-    )
-    assert metrics.ssim(*pair, data_range=255) == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize("size", [(200, 250), (16, 250), (200, 11), (11, 11), (97, 13)])  # in one strip and in several
+def test_ssim_is_scikit_images(pair, size):
+    clean, restored = (image[: size[0], : size[1]] for image in pair)
+    axis = -1 if clean.ndim == 3 else None
+    for scale in (255, 1):
+        images = [image / (255 // scale) if scale == 1 else image for image in (clean, restored)]
+        expected = structural_similarity(
+            *images, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=scale, channel_axis=axis
+        )
+        assert metrics.ssim(*images, data_range=scale) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ssim_needs_a_whole_window():
+    with pytest.raises(ValueError, match="20x10 is smaller than the window"):
+        metrics.ssim(np.zeros((10, 20)), np.zeros((10, 20)), data_range=1)
+
+
+def test_mse_of_8_bits_is_exact(pair):
+    squares = sum((int(a) - int(b)) ** 2 for a, b in zip(*(image.ravel() for image in pair), strict=True))
+    assert metrics.mse(*pair, data_range=255) == squares / (pair[0].size * 255**2)
+    black = np.zeros((3000, 4000), np.uint8)  # the sum of its squares needs 40 bits
+    assert metrics.mse(black, black + np.uint8(255), data_range=255) == 1
 
 
 def test_values_by_hand():

@@ -121,7 +121,8 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
         for n, name in enumerate(names):
             clean = photograph(name)[:400, :500]
             noisy = clean / 255 + sigma / 255 * rng.standard_normal(clean.shape)
-            tests[condition].append(conditions.TestImage(name, "", name, (), 0, clean, noisy.astype(np.float32)))
+            test = conditions.TestImage(name, "", name, (), 0, clean, noisy.astype(np.float32), 20.0)
+            tests[condition].append(test)
             output = clean / 255 + 0.2 * (noisy - clean / 255)
             for model in params.models:
                 path = paths.samples(model) / condition / f"{n:02d}.png"

@@ -26,7 +26,7 @@ PLACES = ("one", "threads", "cluster")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[str]:
     """The address of a scheduler with two worker processes, none of them in the project's folder."""
-    pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed")
     folder = tmp_path_factory.mktemp("cluster")
     places = {"cwd": folder, "env": environment()}
     dask = [sys.executable, "-m", "dask"]
@@ -39,7 +39,10 @@ def cluster(tmp_path_factory) -> Iterator[str]:
             await_file(file)
             work = ["worker", "--nthreads", "1", "--no-dashboard", "--scheduler-file", str(file)]
             processes += [subprocess.Popen([*dask, *work], **places) for _ in range(2)]
-            yield files.read_json(file)["address"]
+            address = files.read_json(file)["address"]
+            with distributed.Client(address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=120)
+            yield address
         finally:
             for process in reversed(processes):
                 process.terminate()

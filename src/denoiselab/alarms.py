@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
+import cv2
 import numpy as np
 
 from denoiselab import metrics
@@ -16,6 +17,7 @@ CONSTANT_255 = 1.0  # an output with a smaller deviation in every channel is con
 VARIED_255 = 4.0  # ... where the clean image has at least this one
 UNCHANGED = 0.1  # RMS of what the model changed, as a share of the noise's
 FAR = (-1.0, 2.0)  # no sound output has more than a thousandth of its values outside,
+SHIFTED = -0.25  # or a hundredth of them below, unless black is -1
 FARTHEST = 10.0  # or a single one as far from 0
 SCALES = {"0 to 255": (1 / 255, 0.0), "-1 to 1": (0.5, 0.5)}  # factor and offset that bring them to 0 to 1
 SCALE_DB = 3.0  # what bringing the values to 0 to 1 must gain
@@ -57,11 +59,11 @@ Finding = tuple[float, str]  # how bad, and in words
 
 def examine(clean: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> dict[str, Finding]:
     """What is wrong with an output, by kind: (H, W, C) uint8, float32, and float32 as the model gave it."""
-    broken = float(np.mean(~np.isfinite(restored)))
-    if broken:
+    if not np.isfinite(restored).all():
+        broken = float(np.mean(~np.isfinite(restored)))
         return {"not_finite": (broken, f"{100 * broken:.3g} % of the values are NaN or infinite")}
     truth = clean / np.float32(255)
-    deviation, wanted = (255 * float(x.std(axis=(0, 1)).max()) for x in (restored, truth))
+    deviation, wanted = (255 * float(cv2.meanStdDev(x)[1].max()) for x in (restored, truth))
     if deviation < CONSTANT_255 and wanted >= VARIED_255:
         return {"constant": (-deviation, f"standard deviation {deviation:.2f} of 255, of the clean image {wanted:.1f}")}
     found = {"range": _range(truth, restored), "unchanged": _unchanged(truth, noisy, restored)}
@@ -72,10 +74,12 @@ def examine(clean: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> dict[
 
 def _range(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
     low, high = float(restored.min()), float(restored.max())
+    if low >= SHIFTED and high <= FAR[1]:
+        return None
     usual, values = np.percentile(restored, (1, 99)), f"values from {low:.3g} to {high:.3g}"
     for name, (factor, offset) in SCALES.items():
         gain = _psnr(truth, factor * restored + offset) - _psnr(truth, restored)
-        if gain >= SCALE_DB and (usual[0] < -0.25 if offset else usual[1] > FAR[1]):
+        if gain >= SCALE_DB and (usual[0] < SHIFTED if offset else usual[1] > FAR[1]):
             return gain, f"{values}: {gain:.1f} dB better when read as {name}"
     outside = float(np.mean((restored < FAR[0]) | (restored > FAR[1])))
     farthest = max(-low, high)
@@ -87,21 +91,26 @@ def _range(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
 def _unchanged(truth: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> Finding | None:
     """Both are clamped first: to clamp alone is no change."""
     noisy, restored = noisy.clip(0, 1), restored.clip(0, 1)
-    noise = float(np.sqrt(np.mean((noisy - truth) ** 2)))
-    change = float(np.sqrt(np.mean((restored - noisy) ** 2)))
+    noise, change = _rms(noisy, truth), _rms(restored, noisy)
     if change < UNCHANGED * noise:
         return -change / noise, f"changed by {100 * change / noise:.1f} % of the noise"
     return None
 
 
 def _channels(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
-    gain = _psnr(truth, restored[:, :, ::-1]) - _psnr(truth, restored)
+    gain = _psnr(truth, cv2.cvtColor(restored, cv2.COLOR_RGB2BGR)) - _psnr(truth, restored)
     return (gain, f"{gain:.1f} dB better with its channels in reverse") if gain >= SWAPPED_DB else None
 
 
 def _psnr(truth: np.ndarray, restored: np.ndarray) -> float:
-    """Of an output that is clamped."""
-    return metrics.capped_psnr(truth, restored.clip(0, 1), data_range=1)
+    """Of an output that is clamped, in dB."""
+    error = _rms(truth, restored.clip(0, 1))
+    return min(-20 * math.log10(error), metrics.HIGHEST_PSNR) if error else metrics.HIGHEST_PSNR
+
+
+def _rms(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the difference of two float32 images, summed in float64."""
+    return cv2.norm(one, other, cv2.NORM_L2) / one.size**0.5
 
 
 @dataclass

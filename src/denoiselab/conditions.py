@@ -7,13 +7,12 @@ file's sha256 and each test image's PSNR. denoiselab.draws drew it once: every m
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from denoiselab import files, images, metrics, patches, protocols
+from denoiselab import files, images, patches, protocols
 from denoiselab.data import manifest
 
 
@@ -28,11 +27,27 @@ class TestImage:
     draw: int
     clean: np.ndarray
     noisy: np.ndarray
+    psnr_noisy: float  # of the noisy image as it is, neither clamped nor rounded, in dB
 
-    @cached_property
-    def psnr_noisy(self) -> float:
-        """PSNR of the noisy image as it is, neither clamped nor rounded, in dB."""
-        return metrics.capped_psnr(self.clean / 255.0, self.noisy, data_range=1)
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a test image and one draw of a condition's noise are."""
+
+    row: manifest.Row
+    draw: int
+    clean: Path
+    noisy: Path
+    sha256: str  # of `noisy`
+    psnr_noisy: float
+
+    def read(self, channels: int) -> TestImage:
+        """ValueError where the noise is not what was written."""
+        if files.sha256(self.noisy) != self.sha256:
+            raise ValueError(f"{self.noisy}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
+        clean, noisy, row = read_image(self.clean, channels), np.load(self.noisy), self.row
+        sets = tuple(row.sets.split())
+        return TestImage(row.image, row.label, row.group, sets, self.draw, clean, noisy, self.psnr_noisy)
 
 
 @dataclass(frozen=True)
@@ -83,15 +98,19 @@ def test(
 
     ValueError where a stored file is not what was written.
     """
-    rows = {row.image: row for row in manifest.read(raw, "test")}
-    for entry in files.read_json(root / condition / "index.json")["test"]:
-        path, row = root / condition / entry["file"], rows[entry["image"]]
-        if draw not in (None, entry["draw"]) or (chosen is not None and row.image not in chosen):
-            continue
-        if files.sha256(path) != entry["sha256"]:
-            raise ValueError(f"{path}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
-        clean = read_image(raw / row.path, channels)
-        yield TestImage(row.image, row.label, row.group, tuple(row.sets.split()), entry["draw"], clean, np.load(path))
+    for one in stored(raw, root, condition):
+        if draw in (None, one.draw) and (chosen is None or one.row.image in chosen):
+            yield one.read(channels)
+
+
+def stored(raw: Path, root: Path, condition: str) -> list[Stored]:
+    """The places of all test images of a condition, absolute."""
+    rows, folder = {row.image: row for row in manifest.read(raw, "test")}, (root / condition).absolute()
+    return [
+        Stored(row, e["draw"], raw.absolute() / row.path, folder / e["file"], e["sha256"], e["psnr_noisy"])
+        for e in files.read_json(folder / "index.json")["test"]
+        for row in [rows[e["image"]]]
+    ]
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:

@@ -72,7 +72,8 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
         for level in settings.levels:
             one = spec.model_copy(update={"sigma_255": level})
             noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
-            yield level, TestImage(row.image, row.label, row.group, tuple(row.sets.split()), 0, clean, noisy)
+            sets, psnr = tuple(row.sets.split()), metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
+            yield level, TestImage(row.image, row.label, row.group, sets, 0, clean, noisy, psnr)
 
 
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:

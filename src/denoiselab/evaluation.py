@@ -1,9 +1,10 @@
 """Score a trained model on the stored test images: a row an image and condition, pictures, and the time it took."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from statistics import median
 from typing import Any
 
@@ -24,21 +25,39 @@ from denoiselab import (
     lpips,
     metrics,
     model_store,
+    parallel,
     paths,
 )
-from denoiselab.config import Params
+from denoiselab.config import Parallel, Params
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.scores import LevelScore, LpipsScore, Prediction, Score, summarise, summarise_predictions, write
 
 WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
+ALONE = 3  # test images that are restored one at a time, with nothing beside them, to tell time and memory
+READERS = 4  # threads that read and measure while a CUDA device computes
 STRIP = 256  # pixels, side of the pictures for the tracking store
 
-Output = Callable[[conditions.TestImage, float], np.ndarray]
+Test = tuple[conditions.Condition, conditions.Stored]
+Output = tuple[conditions.Condition, conditions.TestImage, np.ndarray]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Result:
+    """The score of one output, and what else is kept of it."""
+
+    score: Score | Prediction
+    condition: conditions.Condition
+    pixels: np.ndarray | None = None  # (H, W, C) uint8, of the noise's first draw
+    gain: float = float("nan")  # dB over the noisy input; NaN where the output is not finite
+    seen: dict[str, Any] | None = None  # for the alarms; None where there is nothing to be alarmed about
+
+
+@dataclass(frozen=True)
 class Subject:
-    """A model under evaluation."""
+    """A model under evaluation, in three steps for each test image: `read`, `compute`, `measure`.
+
+    It may be sent to another process.
+    """
 
     params: Params
     name: str
@@ -46,22 +65,38 @@ class Subject:
     model: nn.Module
     card: dict[str, Any]
     device: torch.device
-    cost: list[float] = field(default_factory=list)  # ms per megapixel of each image
+    trained: tuple[float, float] | None  # lowest and highest sigma of 255, where known
+    perceptual: lpips.Lpips | None
 
     @property
     def classes(self) -> list[str]:
         return list(self.card["classes"])
 
-    def timed(self, output: Output, test: conditions.TestImage, level: float) -> np.ndarray:
-        """`output` of an image, its time added to `cost`."""
-        if not self.cost:
-            crop = np.s_[:WARM_UP, :WARM_UP]
-            small = conditions.TestImage("", test.label, "", (), 0, test.clean[crop], test.noisy[crop])
-            output(small, level)
-        started = time.perf_counter()
-        result = output(test, level)
-        self.cost.append(1000 * (time.perf_counter() - started) / (test.clean.shape[0] * test.clean.shape[1] / 1e6))
-        return result
+    @property
+    def classifies(self) -> bool:
+        return bool(self.card["task"] == "classify")
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether the output is the noisy input, which is neither clamped nor rounded before it is measured."""
+        return getattr(self.model, "as_it_is", False)
+
+    def read(self, test: Test) -> tuple[conditions.Condition, conditions.TestImage]:
+        condition, stored = test
+        return condition, stored.read(self.params.data.channels)
+
+    def compute(self, given: tuple[conditions.Condition, conditions.TestImage]) -> Output:
+        """With the restored image (H, W, C) float32, or the scores of the classes (classes,)."""
+        condition, test = given
+        output = self.classify if self.classifies else self.restore
+        return condition, test, output(test, condition.sigma_255)
+
+    def measure(self, output: Output) -> Result:
+        return _predicted(self, *output) if self.classifies else _scored(self, *output)
+
+    def whole(self, test: Test) -> Result:
+        """All three steps."""
+        return self.measure(self.compute(self.read(test)))
 
     def restore(self, test: conditions.TestImage, level: float) -> np.ndarray:
         """The restored image (H, W, C) float32."""
@@ -75,33 +110,37 @@ class Subject:
         planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None].to(self.device)
         return inference.forward(self.model, planar, level)[0].cpu().numpy()
 
+    def at_level(self, point: tuple[float, conditions.TestImage]) -> LevelScore:
+        """A row of curve.csv."""
+        level, test = point
+        return self.measure_level((level, test, self.restore(test, level)))
+
+    def measure_level(self, output: tuple[float, conditions.TestImage, np.ndarray]) -> LevelScore:
+        level, test, restored = output
+        measured = _measured(test, restored, as_it_is=self.as_it_is)
+        return LevelScore(self.name, level, test.image, psnr=measured["psnr"], ssim=measured["ssim"])
+
 
 def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     """Evaluate every training of models/<name>/ on every stored condition, write the files; returns each one's means.
 
     metrics.json has those of all; pictures, curve and time are of the first.
     """
-    first = _subject(params, name, 0)
-    watch = alarms.Watch(params.evaluate.alarms, _trained_levels(params, name, first.card))
-    classifier = first.card["task"] == "classify"
-    subjects = [first, *(_subject(params, name, n) for n in range(1, len(paths.trainings(name))))]
-    with cases.keeping(paths.samples(name), params.evaluate.samples) as keeper:
-        kept = [keeper, *([None] * (len(subjects) - 1))]
-        rows: list[list[Any]] = [
-            _classified(s) if classifier else _restored(s, watch, k) for s, k in zip(subjects, kept, strict=True)
-        ]
+    subjects = [_subject(params, name, number) for number in range(len(paths.trainings(name)))]
+    first, tests = subjects[0], _tests(params)
+    outputs, cost = _alone(first, tests[:ALONE])
+    files.write_json(paths.inference_cost(name), cost)
+    watch = alarms.Watch(params.evaluate.alarms, first.trained)
+    rows = [_watched(chain(map(first.measure, outputs), _results(first, tests[ALONE:])), first, watch)]
+    rows += [_watched(_results(subject, tests), subject, watch) for subject in subjects[1:]]
     every = [row for own in rows for row in own]
     kind = LpipsScore if params.evaluate.lpips else Score
-    write(paths.evaluation(name) / "per_image.csv", every, Prediction if classifier else kind)
-    levels = [] if classifier else [_at_level(first, level, test) for level, test in draws.curve(paths.RAW, params)]
-    write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
-    means = summarise_predictions if classifier else summarise
+    write(paths.evaluation(name) / "per_image.csv", every, Prediction if first.classifies else kind)
+    write(paths.evaluation(name) / "curve.csv", list(_curve(first)), LevelScore)
+    means: Callable[..., dict[str, Any]] = summarise_predictions if first.classifies else summarise
     parameters = model_store.parameters(first.model)
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
-    cost = {"ms_per_megapixel": median(first.cost), "device": devices.describe(first.device)}
-    cost |= costs.of(first.model, paths.trainings(name)[0], first.device)
-    files.write_json(paths.inference_cost(name), cost)
     return [means(own, parameters) for own in rows]
 
 
@@ -109,13 +148,16 @@ def _subject(params: Params, name: str, number: int) -> Subject:
     folder = paths.trainings(name)[number]
     device = devices.choose(params.training(name).device)
     devices.prepare(device)
-    return Subject(params, name, number, model_store.load(folder).to(device), model_store.read_card(folder), device)
+    card = model_store.read_card(folder)
+    perceptual = lpips.load(params.evaluate.lpips).to(device) if params.evaluate.lpips else None
+    model, trained = model_store.load(folder).to(device).eval(), _trained_levels(params, name, card)
+    return Subject(params, name, number, model, card, device, trained, perceptual)
 
 
-def _tests(params: Params) -> Iterator[tuple[conditions.Condition, conditions.TestImage]]:
-    for condition in (conditions.read(paths.NOISY, key) for key in conditions.names(paths.NOISY)):
-        for test in conditions.test(paths.RAW, paths.NOISY, condition.name, params.data.channels):
-            yield condition, test
+def _tests(params: Params) -> list[Test]:
+    """All that there is to do, in the order of the rows."""
+    found = (conditions.read(paths.NOISY, key) for key in conditions.names(paths.NOISY))
+    return [(one, stored) for one in found for stored in conditions.stored(paths.RAW, paths.NOISY, one.name)]
 
 
 def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[float, float] | None:
@@ -127,53 +169,98 @@ def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[fl
     return min(levels), max(levels)
 
 
-def _restored(subject: Subject, watch: alarms.Watch, kept: cases.Keeper | None) -> list[Score]:
-    """The scores of a model that restores; `watch` looks at every output, `kept` keeps pictures of some."""
-    params = subject.params
-    perceptual = lpips.load(params.evaluate.lpips).to(subject.device) if params.evaluate.lpips else None
-    kind = LpipsScore if perceptual else Score
-    scores: list[Score] = []
-    for condition, test in _tests(params):
-        restored = subject.timed(subject.restore, test, condition.sigma_255)
-        measured = _measured(subject.model, test, restored, perceptual)
-        scores.append(kind(**(_tested(subject, condition, test) | measured)))
-        gain = scores[-1].psnr - test.psnr_noisy
-        if not getattr(subject.model, "as_it_is", False):
-            _watch(watch, condition, test, restored, gain)
-        if kept and test.draw == 0:
-            kept.add(condition.name, test.image, gain, _pixels(restored))
+def _alone(subject: Subject, tests: Sequence[Test]) -> tuple[list[Output], dict[str, Any]]:
+    """The outputs of the first test images, and what they cost: nothing else runs meanwhile, on the CPU with all of
+    torch's threads."""
+    given = [subject.read(test) for test in tests]
+    for condition, test in given[:1]:
+        crop = np.s_[:WARM_UP, :WARM_UP]
+        subject.compute((condition, replace(test, clean=test.clean[crop], noisy=test.noisy[crop])))
+    outputs, times = [], []
+    for condition, test in given:
+        started = time.perf_counter()
+        outputs.append(subject.compute((condition, test)))
+        megapixels = test.clean.shape[0] * test.clean.shape[1] / 1e6
+        times.append(1000 * (time.perf_counter() - started) / megapixels)
+    cost = {"ms_per_megapixel": median(times), "device": devices.describe(subject.device)}
+    return outputs, cost | costs.of(subject.model, paths.trainings(subject.name)[subject.number], subject.device)
+
+
+def _results(subject: Subject, tests: Sequence[Test]) -> Iterator[Result]:
+    """On the CPU images side by side, each in one thread; on CUDA one after another, others being read and measured."""
+    if subject.device.type == "cpu":
+        return parallel.each(subject.params.parallel, subject.whole, tests)
+    beside = _beside(subject)
+    return parallel.each(beside, subject.measure, map(subject.compute, parallel.each(beside, subject.read, tests)))
+
+
+def _curve(subject: Subject) -> Iterator[LevelScore]:
+    """PSNR by noise level, of what restores."""
+    points = draws.curve(paths.RAW, subject.params) if not subject.classifies else iter(())
+    if subject.device.type == "cpu":
+        return parallel.each(subject.params.parallel, subject.at_level, points)
+    outputs = ((level, test, subject.restore(test, level)) for level, test in points)
+    return parallel.each(_beside(subject), subject.measure_level, outputs)
+
+
+def _beside(subject: Subject) -> Parallel:
+    """A few threads of this machine, for what is done beside a CUDA device."""
+    return Parallel(jobs=min(READERS, parallel.cores(subject.params.parallel)), scheduler=None)
+
+
+def _watched(results: Iterable[Result], subject: Subject, watch: alarms.Watch) -> list[Any]:
+    """The rows of a training; `watch` looks at every output, and pictures of some of the first training's are kept."""
+    scores = []
+    samples, first = subject.params.evaluate.samples, not subject.number
+    with cases.keeping(paths.samples(subject.name), samples) if first else nullcontext() as keeper:
+        for result in results:
+            scores.append(result.score)
+            if result.seen is not None:
+                watch.look(result.condition.name, result.score.image, **result.seen)
+            if keeper and result.pixels is not None:
+                keeper.add(result.condition.name, result.score.image, result.gain, result.pixels)
     return scores
 
 
-def _watch(
-    watch: alarms.Watch, condition: conditions.Condition, test: conditions.TestImage, restored: np.ndarray, gain: float
-) -> None:
+def _scored(
+    subject: Subject, condition: conditions.Condition, test: conditions.TestImage, restored: np.ndarray
+) -> Result:
+    """Of a model that restores."""
+    restored = np.ascontiguousarray(restored)
+    pixels = _pixels(restored)
+    measured = _measured(test, restored, pixels, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
+    kind = LpipsScore if subject.perceptual else Score
+    score = kind(**(_tested(subject, condition, test) | measured))
+    gain = score.psnr - test.psnr_noisy
+    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, gain)
+    return Result(score, condition, pixels if not (subject.number or test.draw) else None, gain, seen)
+
+
+def _seen(
+    subject: Subject,
+    condition: conditions.Condition,
+    test: conditions.TestImage,
+    restored: np.ndarray,
+    gain: float,
+) -> dict[str, Any]:
+    """What alarms.Watch.look takes."""
     planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None]
-    watch.look(
-        condition.name,
-        test.image,
-        alarms.examine(test.clean, test.noisy, restored),
-        gain=gain if test.psnr_noisy < metrics.HIGHEST_PSNR else float("nan"),  # nothing to be gained
-        level=estimate_sigma_255(planar).item(),
-        clipped=condition.spec["clip"],
-    )
+    return {
+        "findings": alarms.examine(test.clean, test.noisy, restored),
+        "gain": gain if test.psnr_noisy < metrics.HIGHEST_PSNR else float("nan"),  # nothing to be gained
+        "level": estimate_sigma_255(planar).item() if subject.trained else float("nan"),
+        "clipped": condition.spec["clip"],
+    }
 
 
-def _classified(subject: Subject) -> list[Prediction]:
-    """What a classifier takes the test images for."""
-    rows = []
-    for condition, test in _tests(subject.params):
-        if test.label not in subject.classes:
-            raise ValueError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
-        predicted = subject.classes[int(subject.timed(subject.classify, test, condition.sigma_255).argmax())]
-        rows.append(Prediction(**_tested(subject, condition, test), predicted=predicted))
-    return rows
-
-
-def _at_level(subject: Subject, level: float, test: conditions.TestImage) -> LevelScore:
-    restored = subject.restore(test, level)
-    measured = _measured(subject.model, test, restored)
-    return LevelScore(subject.name, level, test.image, psnr=measured["psnr"], ssim=measured["ssim"])
+def _predicted(
+    subject: Subject, condition: conditions.Condition, test: conditions.TestImage, scores: np.ndarray
+) -> Result:
+    """What a classifier takes a test image for."""
+    if test.label not in subject.classes:
+        raise ValueError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
+    predicted = subject.classes[int(scores.argmax())]
+    return Result(Prediction(**_tested(subject, condition, test), predicted=predicted), condition)
 
 
 def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -195,19 +282,24 @@ def _pixels(restored: np.ndarray) -> np.ndarray:
 
 
 def _measured(
-    model: nn.Module, test: conditions.TestImage, restored: np.ndarray, perceptual: lpips.Lpips | None = None
+    test: conditions.TestImage,
+    restored: np.ndarray,
+    pixels: np.ndarray | None = None,
+    *,
+    as_it_is: bool = False,
+    perceptual: lpips.Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR, SSIM, MSE and, where it is given, LPIPS of 8 bits, but for the noisy input, which is measured as it is; NaN
-    for outputs that are not finite."""
+    """PSNR, SSIM, MSE and, where it is given, LPIPS of the output's 8 bits (`pixels`, if they are at hand), or of the
+    noisy input as it is; NaN for outputs that are not finite."""
     scores: dict[str, Callable[..., float]] = {"psnr": metrics.capped_psnr, "ssim": metrics.ssim, "mse": metrics.mse}
     if perceptual:
         scores["lpips"] = perceptual.between
     if not np.isfinite(restored).all():
         return dict.fromkeys(scores, float("nan"))
-    if getattr(model, "as_it_is", False):
+    if as_it_is:
         clean, output, data_range = test.clean / 255.0, restored.astype(np.float64), 1.0
     else:
-        clean, output, data_range = test.clean, _pixels(restored), 255.0
+        clean, output, data_range = test.clean, _pixels(restored) if pixels is None else pixels, 255.0
     return {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
 
 

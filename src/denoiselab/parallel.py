@@ -14,7 +14,7 @@ from denoiselab.config import Parallel
 
 SERIAL = Parallel(jobs=1, scheduler=None)
 AHEAD = 2  # items under way or waiting to be taken, for each core
-PATIENCE = 10  # seconds, to reach a scheduler and for its first worker
+PATIENCE = 30  # seconds, to reach a scheduler and for its first worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
