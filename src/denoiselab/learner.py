@@ -42,8 +42,17 @@ class Learner:
         if self.settings.grad_clip:
             nn.utils.clip_grad_norm_(self.trained, self.settings.grad_clip)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
+        if self.average is not None and self.settings.ema:
+            self._average(self.average, self.settings.ema)
+
+    @torch.no_grad()
+    def _average(self, average: AveragedModel, decay: float) -> None:
+        """A step of the average, as its own `update_parameters`, which has the host wait for CUDA at every step."""
+        if average.n_averaged == 0:  # a tensor, but on the CPU
+            average.update_parameters(self.model)
+        else:
+            torch._foreach_lerp_(_floats(average.module), _floats(self.model), 1 - decay)
+            average.n_averaged += 1
 
     def state(self) -> dict[str, Any]:
         average = self.average.state_dict() if self.average is not None else None
@@ -54,6 +63,11 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def _floats(model: nn.Module) -> list[torch.Tensor]:
+    """Parameters and buffers, but for counters."""
+    return [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
 
 
 def freeze(model: nn.Module, trained: list[nn.Parameter], frozen: tuple[str, ...]) -> None:
