@@ -1,6 +1,7 @@
 """fit(): it learns, it repeats, it goes on where it was killed, it stops when it should."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -169,6 +170,35 @@ def test_early_stopping_counts_validations_without_a_better_psnr(patches, params
     told = Told(patches, [1.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     _, run = fit(patches, settings(params, steps=60, patience=2), validate=told)
     assert run.step == 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_is_the_same_training(patches, params, tmp_path):
+    """To rounding, with the same names, in one graph however often it is validated; killed, it goes on as it was."""
+    import torch._dynamo.utils as dynamo
+
+    plain, run = fit(patches, settings(params))
+    dynamo.counters.clear()
+    whole, compiled = fit(patches, settings(params, compile=True))
+    assert dynamo.counters["stats"]["unique_graphs"] == 1
+    assert not dynamo.counters["graph_break"]
+    assert type(whole) is type(plain)
+    assert list(compiled.best["psnr"]["weights"]) == list(run.best["psnr"]["weights"])
+    for name, tensor in plain.state_dict().items():
+        assert torch.allclose(tensor.float(), whole.state_dict()[name].float(), atol=1e-3), name
+    assert compiled.history[-1]["loss"] == pytest.approx(run.history[-1]["loss"], rel=0.01)
+    checkpoint = Checkpoint(tmp_path, "x")
+    with pytest.raises(KilledError):
+        fit(patches, settings(params, compile=True), checkpoint=checkpoint, kill_at=27)
+    resumed, _ = fit(patches, settings(params, compile=True), checkpoint=checkpoint)
+    assert same(whole.state_dict(), resumed.state_dict())
+
+
+def test_compiling_without_a_compiler_is_refused(patches, params, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match=r"train.compile: true needs a C\+\+ compiler, but there is no no-such-comp"):
+        fit(patches, settings(params, compile=True))
 
 
 def rates(settings: Train, steps: int, *, per_epoch: int = 10, history=()) -> list[float]:

@@ -2,9 +2,12 @@
 
 import os
 import platform
+import shutil
+import sys
 
 import psutil
 import torch
+from torch import nn
 
 
 def choose(wanted: str) -> torch.device:
@@ -18,6 +21,7 @@ def prepare(device: torch.device) -> None:
     """On CUDA: deterministic algorithms only, no TF32. What is used here on the CPU is deterministic as it is."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # else kernels are chosen by the clock
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -30,6 +34,19 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """`model` through torch.compile for inputs of one shape; `model` itself stays what it was and shares its weights.
+
+    ValueError where there is no C++ compiler, which torch.compile needs.
+    """
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if not shutil.which(compiler):
+        raise ValueError(
+            f"train.compile: true needs a C++ compiler, but there is no {compiler}; install it or say false"
+        )
+    return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 
 def describe(device: torch.device) -> str:

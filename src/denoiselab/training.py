@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from denoiselab import noise, optim
+from denoiselab import devices, noise, optim
 from denoiselab.batches import Batch, Batches
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config import Train
@@ -78,6 +78,7 @@ def fit(
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(model, settings)
+    network = devices.compiled(model) if settings.compile else model
     run = _resume(checkpoint, learner)
     steps = settings.steps or (settings.epochs or 0) * batches.steps_per_epoch
     every = settings.validate_every or batches.steps_per_epoch
@@ -94,7 +95,7 @@ def fit(
         batch = batches(run.step)
         noisy = noise.add(batch.clean, batch.generator, spec, batch.recorded)
         with autocast:
-            output = forward(model, *_inputs(model, noisy, batch))
+            output = forward(network, *_inputs(model, noisy, batch))
         loss = objective(output.float(), batch)
         learner.step(loss)
         run.step += 1

@@ -63,6 +63,7 @@ Loss = Annotated[
 class Train(Block):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]  # bfloat16: autocast
+    compile: bool  # the training's forward and backward, by torch.compile
     optimizer: Literal["adam", "adamw"]
     betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
