@@ -39,6 +39,17 @@ def test_it_is_near_scikit_images(astronaut):
     assert estimate_sigma_255(planar).item() == pytest.approx(reference, rel=0.1)
 
 
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (2, 3), (5, 7), (64, 33), (63, 64)])
+def test_it_is_the_median_over_all_whole_blocks(size):
+    image = torch.rand(1, 3, *size, generator=seeding.generator("blocks", size))
+    medians = []
+    for channel in image[0].numpy():
+        blocks = [channel[y : y + 2, x : x + 2] for y in range(0, size[0] - 1, 2) for x in range(0, size[1] - 1, 2)]
+        coefficients = sorted(abs((b[0, 0] - b[1, 0]) - (b[0, 1] - b[1, 1])) / 2 for b in blocks)
+        medians.append(coefficients[(len(coefficients) - 1) // 2])
+    assert estimate_sigma_255(image).item() == pytest.approx(255 / 0.6745 * float(np.mean(medians)), rel=1e-6)
+
+
 def test_sizes_without_a_block_have_level_0():
     for size in [(1, 1), (1, 5), (7, 1)]:
         assert estimate_sigma_255(torch.rand(2, 3, *size)).tolist() == [0, 0]

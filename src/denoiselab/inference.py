@@ -1,4 +1,7 @@
-"""Restore images of any size with a model, in overlapping tiles where they are large."""
+"""Restore images of any size with a model, in overlapping tiles where they are large: those alone go to the device."""
+
+from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import torch
@@ -37,31 +40,33 @@ def restore(
     """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
 
     Images with a side above `tile` pixels are cut into tiles that overlap by the model's reach, so that the
-    result equals that of the whole image to rounding.
+    result equals that of the whole image to rounding; beside the result, they take the memory of a tile.
     """
     model.eval()
-    planar = torch.from_numpy(np.ascontiguousarray(noisy)).permute(2, 0, 1)[None].to(device)
     reach = getattr(model, "reach", None)
-    if tile is None or reach is None or max(planar.shape[-2:]) <= tile:
-        restored = forward(model, planar, sigma_255, None if label is None else torch.tensor([label], device=device))
-    else:
-        if sigma_255 is None and getattr(model, "noise_aware", False):
-            sigma_255 = estimate_sigma_255(planar)  # of the whole image, not of each tile
-        restored = _tiled(model, planar, sigma_255, tile, reach)
-    return restored[0].permute(1, 2, 0).float().cpu().numpy()
+    whole = tile is None or reach is None or max(noisy.shape[:2]) <= tile
+    if not whole and sigma_255 is None and getattr(model, "noise_aware", False):
+        sigma_255 = estimate_sigma_255(_planar(noisy))  # of the whole image, not of each tile
+    labels = None if label is None else torch.tensor([label], device=device)
+
+    def restored(part: np.ndarray) -> np.ndarray:
+        output = forward(model, _planar(part).to(device), sigma_255, labels)
+        return output[0].permute(1, 2, 0).float().cpu().numpy()
+
+    return restored(noisy) if whole else _tiled(restored, noisy, tile, reach)  # type: ignore[arg-type]
 
 
-def _tiled(
-    model: nn.Module, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None, tile: int, reach: int
-) -> torch.Tensor:
+def _planar(image: np.ndarray) -> torch.Tensor:
+    """(H, W, C) as (1, C, H, W), a view where it lies in one piece."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+
+
+def _tiled(restored: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int) -> np.ndarray:
     halo = -(-reach // GRID) * GRID
     step = max(GRID, tile // GRID * GRID)
-    height, width = noisy.shape[-2:]
-    restored = torch.empty_like(noisy)
-    for y in range(0, height, step):
-        for x in range(0, width, step):
-            top, left = max(0, y - halo), max(0, x - halo)
-            part = noisy[..., top : y + step + halo, left : x + step + halo]
-            inner = forward(model, part, sigma_255)[..., y - top : y - top + step, x - left : x - left + step]
-            restored[..., y : y + step, x : x + step] = inner
-    return restored
+    result = np.empty(noisy.shape, np.float32)
+    for y, x in product(range(0, noisy.shape[0], step), range(0, noisy.shape[1], step)):
+        top, left = max(0, y - halo), max(0, x - halo)
+        part = restored(noisy[top : y + step + halo, left : x + step + halo])
+        result[y : y + step, x : x + step] = part[y - top :, x - left :][:step, :step]
+    return result
