@@ -1,11 +1,14 @@
 """Stage train@MODEL: train or calibrate one entry of params.models, once a seed."""
 
-from denoiselab import config, experiment, planning, tracking
+from denoiselab import config, devices, experiment, planning, tracking
 from pipeline import argument, run
 
 
 def main() -> None:
-    plans = planning.plans(config.load(), argument("the model's name in params.models"))
+    name = argument("the model's name in params.models")
+    params = config.load()
+    devices.claim(params.training(name).device)
+    plans = planning.plans(params, name)
     results = []
     for plan in plans:
         with tracking.training(plan.name, plan.card(), plan.fingerprint, plan.folder) as log:

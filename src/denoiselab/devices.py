@@ -3,11 +3,74 @@
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import time
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
 
 import psutil
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
+
+CLAIM_POLL_S = 1.0
+
+
+_claimed: list[FileLock] = []  # held until the process ends
+
+
+def claim(wanted: str) -> None:
+    """Take one free GPU of this machine for this process and hide the others; wait where all are taken.
+
+    So that stages that run side by side do not share one. To be called before torch looks for CUDA. GPUs that the user
+    left in CUDA_VISIBLE_DEVICES count alone. Nothing happens where `wanted` is cpu, where the process has claimed one,
+    where there is no GPU, or under torchrun, which shares GPUs out itself.
+    """
+    if wanted == "cpu" or _claimed or {"LOCAL_RANK", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
+        return
+    locks = {gpu: FileLock(_claims() / f"{name}.lock") for gpu, name in _gpus().items()}
+    told = False
+    while locks:
+        for gpu, lock in locks.items():
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                _claimed.append(lock)
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+                return
+        if not told:
+            print(f"waiting for a GPU: other stages have claimed {', '.join(locks)} (in {_claims()})", file=sys.stderr)
+            told = True
+        time.sleep(CLAIM_POLL_S)
+
+
+def _claims() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "denoiselab" / "gpus"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _gpus() -> dict[str, str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: {name there: UUID, else the same}."""
+    if not shutil.which("nvidia-smi"):
+        return {}
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    uuids = [line.strip() for line in subprocess.run(query, capture_output=True, text=True).stdout.splitlines()]
+    uuids = [uuid for uuid in uuids if uuid.startswith("GPU-")]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not uuids or chosen is None:
+        return {uuid: uuid for uuid in uuids}
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers then mean what nvidia-smi shows
+    names = [name.strip() for name in chosen.split(",")]
+    return {name: _uuid(name, uuids) for name in takewhile(lambda name: name not in ("", "-1"), names)}
+
+
+def _uuid(name: str, uuids: list[str]) -> str:
+    """Of a GPU that is named by its number or the beginning of its UUID; another name, of a part of a GPU, stays."""
+    if name.isdigit():
+        return uuids[int(name)] if int(name) < len(uuids) else name
+    return next((uuid for uuid in uuids if uuid.startswith(name)), name.replace("/", "-"))
 
 
 def choose(wanted: str) -> torch.device:
