@@ -70,7 +70,7 @@ def fit(patches, settings, *, recorded=None, spec=SPEC, checkpoint=None, kill_at
     inner = ResidentBatches(Stock(patches, recorded), settings.batch, settings.crop, True, 0, CPU)
 
     class Killing:
-        steps_per_epoch = inner.steps_per_epoch
+        batch, steps_per_epoch = inner.batch, inner.steps_per_epoch
 
         def __call__(self, step):
             if step == kill_at:

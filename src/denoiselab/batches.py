@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from denoiselab import devices, seeding
+from denoiselab import devices, distributed, seeding
 from denoiselab.config import Albumentations, Augment
 from denoiselab.patches import Stack
 
@@ -41,10 +41,16 @@ class Batch(NamedTuple):
     labels: torch.Tensor | None  # (B,) int64
     generator: torch.Generator  # for the noise
 
+    def share(self) -> "Batch":
+        """What this process takes of it."""
+        recorded, labels = (None if part is None else distributed.share(part) for part in (self.recorded, self.labels))
+        return Batch(distributed.share(self.clean), recorded, labels, self.generator)
+
 
 class Batches(Protocol):
     """What `fit` takes its batches from."""
 
+    batch: int  # patches a step
     steps_per_epoch: int
 
     def __call__(self, step: int) -> Batch: ...
@@ -92,7 +98,7 @@ class CroppedBatches(ABC):
         self.crop = min(crop or self.size, self.size)
         self.turns = turns
         self.order = order
-        self.steps_per_epoch = order.steps_per_epoch
+        self.batch, self.steps_per_epoch = order.batch, order.steps_per_epoch
         self.seed = seed
         self.device = device
 
@@ -143,7 +149,8 @@ class ResidentBatches(CroppedBatches):
 class StreamedBatches(CroppedBatches):
     """Patches stay where they are, on a disk, say; threads gather those of the next steps while the device computes.
 
-    On CUDA they are copied from pinned memory, on a stream of their own.
+    On CUDA they are copied from pinned memory, on a stream of their own. Of several processes that train as one, each
+    gathers its share of a batch.
     """
 
     def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
@@ -159,7 +166,7 @@ class StreamedBatches(CroppedBatches):
         if step != self._next:
             self._ahead.clear()  # they are of other steps
         while len(self._ahead) <= STEPS_AHEAD:
-            rows = self.order(step + len(self._ahead)).numpy()
+            rows = distributed.share(self.order(step + len(self._ahead))).numpy()
             self._ahead.append(self._threads.submit(self._gathered, rows))
         self._next = step + 1
         held, copied = self._ahead.popleft().result()
@@ -169,7 +176,8 @@ class StreamedBatches(CroppedBatches):
             for part in held:
                 if part is not None:
                     part.record_stream(computing)  # its memory is for the copies again once this stream is done with it
-        return held, self.all
+        whole = (None if part is None else distributed.gather(part, self.batch) for part in held)
+        return Held(*whole), self.all  # type: ignore[arg-type]
 
     def _gathered(self, rows: np.ndarray) -> tuple[Held, torch.cuda.Event | None]:
         """The patches with the numbers `rows` on the device, from the event on if there is one."""
@@ -183,14 +191,17 @@ class StreamedBatches(CroppedBatches):
 
 
 class AugmentedBatches:
-    """Patches through an albumentations pipeline, in worker processes, then a random crop."""
+    """Patches through an albumentations pipeline, in worker processes, then a random crop.
+
+    Of several processes that train as one, each sends its share of a batch through.
+    """
 
     def __init__(
         self, stock: Stock, batch: int, crop: int | None, augment: Albumentations, seed: int, device: torch.device
     ):
         self.order = Order(len(stock.clean), batch, seed)
         self.steps = _Steps(stock, crop, augment, self.order, seed)
-        self.steps_per_epoch = self.order.steps_per_epoch
+        self.batch, self.steps_per_epoch = self.order.batch, self.order.steps_per_epoch
         self.labels = None if stock.labels is None else _resident(stock.labels, device)
         self.workers = augment.workers
         self.seed = seed
@@ -216,25 +227,30 @@ class AugmentedBatches:
         except ValueError as error:  # a worker's comes with its traceback
             raise ValueError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
-        to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
-        recorded = None if noisy is None else _to_float(to_device(noisy))
+        recorded = None if noisy is None else self._whole(noisy)
         labels = None if self.labels is None else self.labels[self.order(step).to(self.device)]
-        return Batch(_to_float(to_device(clean)), recorded, labels, generator)
+        return Batch(self._whole(clean), recorded, labels, generator)
+
+    def _whole(self, share: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) float32 on the device, from the shares of all processes."""
+        return _to_float(distributed.gather(share.to(self.device, non_blocking=True), self.batch))
 
 
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
-    """Item `step` is the step's batch of augmented crops, (B, H, W, C) uint8."""
+    """Item `step` is this process's share of the step's batch of augmented crops, (B, H, W, C) uint8."""
 
     def __init__(self, stock: Stock, crop: int | None, augment: Albumentations, order: Order, seed: int):
         from denoiselab import albumentation
 
         self.clean, self.noisy, self.order, self.seed = stock.clean, stock.noisy, order, seed
+        self.own = slice(distributed.rank(), None, distributed.world())
         self.crop = min(crop or stock.clean.shape[1], stock.clean.shape[1])
         self.apply = albumentation.Pipeline(tuple(augment.transforms))
         self._one(0, 0, 0)  # a mistake shows here, in one line, not in a worker
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        pairs = [self._one(step, n, int(row)) for n, row in enumerate(self.order(step))]
+        rows = list(enumerate(self.order(step).tolist()))
+        pairs = [self._one(step, n, row) for n, row in rows[self.own]]
         clean = torch.from_numpy(np.stack([pair[0] for pair in pairs]))
         noisy = [pair[1] for pair in pairs if pair[1] is not None]
         return clean, torch.from_numpy(np.stack(noisy)) if noisy else None

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +14,7 @@ from torch import nn
 from denoiselab import (
     batches,
     devices,
+    distributed,
     files,
     foreign,
     images,
@@ -34,8 +36,12 @@ from denoiselab.validation import Accuracy, Validation
 
 
 def run(plan: Plan, log: training.Log) -> training.Run:
-    """Train or calibrate as planned and write the weights, for the first seed also its pictures."""
-    print(f"{plan.name}: seed {plan.seed}, on {devices.describe(plan.device)}", file=sys.stderr)
+    """Train or calibrate as planned and write the weights, for the first seed also its pictures.
+
+    Several processes train together; the first one writes.
+    """
+    if distributed.first():
+        print(f"{plan.name}: seed {plan.seed}, on {_machine(plan)}", file=sys.stderr)
     model, validate = _prepared(plan)
     if plan.trains:
         result = _train(plan, model, validate, log)
@@ -43,9 +49,10 @@ def run(plan: Plan, log: training.Log) -> training.Run:
         result = _calibrate(plan, model, validate)
         for row in result.history:
             log(int(row["step"]), row)
-    _write(plan, model, result)
-    if not plan.number:
-        _write_pictures(plan, validate, result)
+    if distributed.first():
+        _write(plan, model, result)
+        if not plan.number:
+            _write_pictures(plan, validate, result)
     return result
 
 
@@ -62,9 +69,14 @@ def record(plans: list[Plan], results: list[training.Run]) -> None:
             "seconds": seconds,
             "trainings": len(results),
             "images_per_second": rate if first.trains else None,
-            "device": devices.describe(first.device),
+            "device": _machine(first),
         },
     )
+
+
+def _machine(plan: Plan) -> str:
+    processes = f"{distributed.world()} processes, each on " if distributed.world() > 1 else ""
+    return processes + devices.describe(plan.device)
 
 
 def train(plan: Plan, log: training.Log) -> training.Run:
@@ -110,10 +122,11 @@ def _validation(plan: Plan) -> Validation:
 
 def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
     settings, params = plan.settings, plan.params
+    distributed.agree(parameters=plan.card(), data=plan.data_sha256, code=plan.code_sha256)
     stock = _stock(plan)
     source = batches.build(stock, settings.batch, settings.crop, params.augment, plan.seed, plan.device)
-    checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint)
-    with checkpoint.held():
+    checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint) if distributed.first() else None
+    with checkpoint.held() if checkpoint else nullcontext():
         return training.fit(
             model,
             source,

@@ -6,15 +6,19 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from denoiselab import optim
+from denoiselab import distributed, optim
 from denoiselab.config import Train
 
 
 class Learner:
-    """Steps of one model. All that a step depends on is in `state()`, or a function of the training's history."""
+    """Steps of one model. All that a step depends on is in `state()`, or a function of the training's history.
 
-    def __init__(self, model: nn.Module, settings: Train):
+    Each of several processes has one that goes through its share of every batch of `images`; the models stay the same.
+    """
+
+    def __init__(self, model: nn.Module, settings: Train, images: int):
         self.model, self.settings = model, settings
+        distributed.unite(model, images)
         self.trained = [p for p in model.parameters() if p.requires_grad]  # a frozen part of the model stays so
         self.optimizer = optim.build(self.trained, settings)
         self.average = None
@@ -36,9 +40,10 @@ class Learner:
             freeze(self.model, self.trained, frozen)
 
     def step(self, loss: torch.Tensor) -> None:
-        """Backward and one step of the optimiser and the average."""
+        """Backward and one step of the optimiser and the average; the losses of all processes add up."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.add_gradients(self.trained)
         if self.settings.grad_clip:
             nn.utils.clip_grad_norm_(self.trained, self.settings.grad_clip)
         self.optimizer.step()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import batch_metrics
+from denoiselab import batch_metrics, distributed
 
 CHARBONNIER_EPSILON = 1e-3
 
@@ -39,7 +39,7 @@ class Perceptual(nn.Module):
         with torch.no_grad():
             wanted = self.net.features(clean)  # type: ignore[operator]
         distances = [
-            F.mse_loss(found, target) / target.square().mean().clamp(min=1e-8)
+            F.mse_loss(found, target) / distributed.mean(target.square().mean(), len(target)).clamp(min=1e-8)
             for found, target in zip(self.net.features(restored), wanted, strict=True)  # type: ignore[operator]
         ]
         return torch.stack(distances).mean()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from denoiselab import devices, files, model_store, models, patches, paths
+from denoiselab import devices, distributed, files, model_store, models, patches, paths
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.noise import NoiseSpec
 
@@ -52,8 +52,7 @@ class Plan:
 
     @property
     def trains(self) -> bool:
-        """Whether it has weights to train: not if it is imported or has none."""
-        return not self.entry.weights and model_store.parameters(self._outline) > 0
+        return trains(self.params, self.name)
 
     @property
     def noise(self) -> NoiseSpec:
@@ -80,7 +79,7 @@ class Plan:
             "init_from": self.entry.init_from,
             "adopted": self.needed["architecture"] if self.needed and getattr(self._outline, "adopts", False) else None,
             "classes": self.classes,
-            "train": self.settings.model_dump(mode="json"),
+            "train": self.settings.model_dump(mode="json", exclude={"launcher"}),
             "noise": self.params.noise.model_dump(mode="json") | {"train": self.noise.model_dump(mode="json")},
             "augment": self.params.augment.model_dump(mode="json"),
             "patches": self.params.patches.model_dump(mode="json"),
@@ -91,10 +90,18 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Names the training: its card, the code that runs it, and what else rounding depends on."""
-        machine = [*map(version, LIBRARIES), self.device.type, torch.get_num_threads()]
+        processes = [torch.get_num_threads(), distributed.world()]
+        machine = [*map(version, LIBRARIES), self.device.type, *processes]
         return hashlib.sha256(
             json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
         ).hexdigest()[:24]
+
+
+def trains(params: Params, name: str) -> bool:
+    """Whether an entry has weights to train: not if it is imported or has none. Its block is checked."""
+    entry = params.entry(name)
+    models.check(entry.architecture(), where=f"models.{name}")
+    return not entry.weights and model_store.parameters(models.outline(entry.architecture())) > 0
 
 
 def plans(params: Params, name: str) -> list[Plan]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from denoiselab import devices, noise, optim
+from denoiselab import devices, distributed, noise, optim
 from denoiselab.batches import Batch, Batches
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config import Train
@@ -73,11 +73,14 @@ def fit(
 
     The noise is drawn anew at every step, on the device (but for kinds that libraries make on the CPU). With a
     checkpoint the training goes on where it was, and on the CPU ends with the same bytes as an undisturbed one.
-    `log(step, values)` gets every validation.
+    `log(step, values)` gets every validation. Several processes do as one would, each on its share of every batch;
+    the first one has the checkpoint and the log.
     ValueError as soon as the loss is seen to be not finite.
     """
+    if batches.batch < distributed.world():
+        raise ValueError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learner = Learner(model, settings)
+    learner = Learner(model, settings, batches.batch)
     network = devices.compiled(model) if settings.compile else model
     run = _resume(checkpoint, learner)
     steps = settings.steps or (settings.epochs or 0) * batches.steps_per_epoch
@@ -92,19 +95,20 @@ def fit(
         epoch = run.step / batches.steps_per_epoch
         rate = optim.learning_rate(settings, run.step, steps, epoch, run.score, run.history)
         learner.prepare(rate, run.stalls(settings.freeze.patience) if settings.freeze else 0)
-        batch = batches(run.step)
-        noisy = noise.add(batch.clean, batch.generator, spec, batch.recorded)
+        whole = batches(run.step)
+        noisy = distributed.share(noise.add(whole.clean, whole.generator, spec, whole.recorded))
+        batch = whole.share()
         with autocast:
             output = forward(network, *_inputs(model, noisy, batch))
-        loss = objective(output.float(), batch)
+        loss = objective(output.float(), batch) * (len(batch.clean) / len(whole.clean))
         learner.step(loss)
         run.step += 1
         total, seen = total + loss.detach(), seen + 1
         look = run.step % every == 0 or run.step == steps
         if look or run.step % REPORT_EVERY == 0:
             run.seconds = time.perf_counter() - started
-            mean = _finite(total.item() / seen, run.step)
-            _show(bar, run, mean, settings.batch)
+            mean = _finite(distributed.total(total).item() / seen, run.step)
+            _show(bar, run, mean, batches.batch)
         if look:
             scores = validate(learner.kept)
             _finite(sum(scores.values()), run.step)
@@ -153,29 +157,30 @@ def _finite(loss: float, step: int) -> float:
 
 
 def _resume(checkpoint: Checkpoint | None, learner: Learner) -> Run:
-    state = checkpoint.load() if checkpoint else None
+    state = distributed.broadcast(checkpoint.load() if checkpoint else None)
     if state is None:
         return Run()
     learner.load(state["learner"])
     torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda_rng"]:
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    if torch.cuda.is_available() and state["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(state["cuda_rng"])
     run = Run(**state["run"])
-    print(f"resuming at step {run.step}", file=sys.stderr)
+    if distributed.first():
+        print(f"resuming at step {run.step}", file=sys.stderr)
     return run
 
 
 def _save(checkpoint: Checkpoint | None, run: Run, learner: Learner) -> None:
     if checkpoint is None:
         return
-    cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cuda_rng = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     checkpoint.save(
         {"run": asdict(run), "rng": torch.get_rng_state(), "cuda_rng": cuda_rng, "learner": learner.state()}
     )
 
 
 def _progress(run: Run, steps: int) -> "tqdm[Any]":
-    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
+    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty() or not distributed.first()
     return tqdm(initial=run.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
 
 

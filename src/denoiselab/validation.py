@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import batch_metrics, conditions, draws, inference, metrics
+from denoiselab import batch_metrics, conditions, distributed, draws, inference, metrics
 from denoiselab.config.noise import NoiseSpec
 
 BATCH_PIXELS = 2**19  # in one forward pass
@@ -42,6 +42,8 @@ class Validation:
         """`labels` (N,) of all validation patches; `own`: noise and seed, drawn here in place of the conditions'."""
         names = conditions.names(noisy_root)
         chosen = conditions.spread(patch_folder, limit)
+        if len(chosen) < distributed.world():
+            raise ValueError(f"train.val_patches: {len(chosen)} patches for {distributed.world()} processes")
         classes = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
 
         def part(level: float, clean: np.ndarray, noisy: np.ndarray) -> Part:
@@ -68,7 +70,7 @@ class Validation:
             restored = part.output.clamp(0, 1)
             scores["psnr"].append(batch_metrics.psnr(part.clean, restored).clamp(max=metrics.HIGHEST_PSNR))
             scores["ssim"].append(batch_metrics.ssim(part.clean, restored))
-        return {name: torch.cat(values).mean().item() for name, values in scores.items()}
+        return {name: distributed.gather(torch.cat(values)).mean().item() for name, values in scores.items()}
 
     @torch.inference_mode()
     def picture(self, model: nn.Module) -> torch.Tensor | None:
@@ -82,10 +84,15 @@ class Validation:
         return _pixels(self.parts[0].noisy[:PICTURES]), _pixels(self.parts[0].clean[:PICTURES])
 
     def _outputs(self, model: nn.Module, only: float | None = None) -> Iterator["_Output"]:
+        """Of this process's share of the patches."""
         model.eval()
-        for part in self.parts:
-            if only is not None and part.level != only:
+        done = 0
+        for whole in self.parts:
+            if only is not None and whole.level != only:
                 continue
+            own = slice((distributed.rank() - done) % distributed.world(), None, distributed.world())
+            done += len(whole.clean)
+            part = Part(whole.level, *(None if t is None else t[own] for t in whole[1:]))  # type: ignore[arg-type]
             size = max(1, BATCH_PIXELS // (part.clean.shape[-1] * part.clean.shape[-2]))
             for start in range(0, len(part.clean), size):
                 clean, noisy = (t[start : start + size] for t in (part.clean, part.noisy))
@@ -104,7 +111,8 @@ class Accuracy(Validation):
             assert part.labels is not None
             right.append((part.output.argmax(1) == part.labels).double())
             likelihood.append(-F.cross_entropy(part.output.double(), part.labels, reduction="none"))
-        return {"accuracy": torch.cat(right).mean().item(), "log_likelihood": torch.cat(likelihood).mean().item()}
+        scores = {"accuracy": torch.cat(right), "log_likelihood": torch.cat(likelihood)}
+        return {name: distributed.gather(values).mean().item() for name, values in scores.items()}
 
     def picture(self, model: nn.Module) -> torch.Tensor | None:
         """None: a classifier makes none."""
