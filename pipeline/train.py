@@ -1,19 +1,40 @@
 """Stage train@MODEL: train or calibrate one entry of params.models, once a seed."""
 
-from denoiselab import config, devices, experiment, planning, tracking
+from contextlib import AbstractContextManager, nullcontext
+
+from denoiselab import config, devices, distributed, experiment, launcher, planning, tracking
+from denoiselab.training import Log
 from pipeline import argument, run
 
 
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    devices.claim(params.training(name).device)
-    plans = planning.plans(params, name)
+    settings = params.training(name)
+    if planning.trains(params, name):
+        launcher.launch(settings.launcher, "pipeline.train", name)
+        devices.claim(settings.device)
+        with distributed.joined(devices.choose(settings.device)):
+            train(planning.plans(params, name))
+    elif launcher.started_as() == 0:  # there is nothing to share out
+        devices.claim(settings.device)
+        train(planning.plans(params, name))
+
+
+def train(plans: list[planning.Plan]) -> None:
     results = []
     for plan in plans:
-        with tracking.training(plan.name, plan.card(), plan.fingerprint, plan.folder) as log:
+        with tracked(plan) as log:
             results.append(experiment.run(plan, log))
-    experiment.record(plans, results)
+    if distributed.first():
+        experiment.record(plans, results)
+
+
+def tracked(plan: planning.Plan) -> AbstractContextManager[Log]:
+    """The training's run, of the first process."""
+    if not distributed.first():
+        return nullcontext(lambda step, values: None)
+    return tracking.training(plan.name, plan.card(), plan.fingerprint, plan.folder)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def changed(tree: dict, place: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ("train.stepz", 3, "train: unknown key 'stepz'; allowed: device, precision"),
+        ("train.stepz", 3, "train: unknown key 'stepz'; allowed: device, launcher, precision"),
+        ("train.launcher", "mpirun -n 2", "train.launcher: must be torchrun and its arguments, such as"),
+        ("models.unet.launcher", "torchrun '", "models.unet.launcher: no closing quotation"),
         ("train.steps", "many", "train.steps: input should be a valid integer"),
         ("train.loss", "mae", "train.loss.mae: input should be 'mse', 'l1', 'charbonnier', 'ssim' or 'perceptual'"),
         ("train.loss", {"mse": 1, "perceptual": 0.1}, "train: a perceptual loss needs `perceptual`"),

@@ -1,8 +1,9 @@
 """How a network is trained: the block `train`, any key of which a model's own block may override."""
 
+import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from denoiselab.config.block import Block
 
@@ -60,8 +61,15 @@ Loss = Annotated[
 ]  # a name, or names with weights
 
 
+def _torchrun(launcher: str) -> str:
+    if shlex.split(launcher)[:1] != ["torchrun"]:
+        raise ValueError("must be torchrun and its arguments, such as `torchrun --nproc-per-node=2`")
+    return launcher
+
+
 class Train(Block):
     device: Literal["auto", "cpu", "cuda"]
+    launcher: Annotated[str, AfterValidator(_torchrun)] | None  # torchrun with arguments; null: one process
     precision: Literal["float32", "bfloat16"]  # bfloat16: autocast
     compile: bool  # the training's forward and backward, by torch.compile
     optimizer: Literal["adam", "adamw"]
@@ -78,7 +86,7 @@ class Train(Block):
     perceptual: Features | None  # the features that a perceptual loss compares
     steps: int | None = Field(ge=1)
     epochs: int | None = Field(ge=1)  # in place of steps
-    batch: int = Field(ge=1)  # patches
+    batch: int = Field(ge=1)  # patches, over all processes
     crop: int | None = Field(ge=8)  # pixels; smaller patches are used whole
     validate_every: int | None = Field(ge=1)  # steps; null: every epoch
     val_patches: int | None = Field(ge=1)
