@@ -1,12 +1,14 @@
-"""Folders that stages can run in, made of this project's files and of real photographs."""
+"""What stages need to be measured: folders with this project's files and real photographs, and processes."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,37 @@ def environment() -> dict[str, str]:
     found = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
     return own | {"PYTHONPATH": found, "PATH": path, "CI": "1"}  # no progress bars
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that has ended, and those that it waited for."""
+
+    seconds: float
+    cpu_s: float  # of the processor, on all cores together: about the same on a busy machine
+    peak_mib: float  # of the largest of them
+    output: str  # stdout and stderr
+
+
+def run(*command: str, rc: int = 0) -> Process:
+    """Run a command in `environment()` to its end; RuntimeError with its output where it does not end with `rc`."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        file.seek(0)
+        output = file.read()
+    if process.returncode != rc:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{output}")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return Process(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**20, output)
+
+
+def python(*args: str, rc: int = 0) -> Process:
+    """`run` with this interpreter."""
+    return run(sys.executable, *args, rc=rc)
 
 
 @contextmanager
@@ -64,7 +97,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Crops (H, W, 3) uint8 of scikit-image's photographs, every other one mirrored; smaller where they are."""
+    """Crops (H, W, 3) uint8 of scikit-image's photographs, at most of that shape, every other one mirrored."""
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     folder, rng = Path(spec.submodule_search_locations[0]) / "data", np.random.default_rng(0)
