@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("CI", "1")  # no progress bars
 
@@ -106,6 +107,15 @@ def written(finished) -> str:
         patch.chdir(root)
         report.write(params)
     return (root / paths.REPORT_HTML).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def postgresql(tmp_path) -> Iterator[str]:
+    """The address of a PostgreSQL server with an empty database."""
+    pgserver = pytest.importorskip("pgserver", reason="there is no wheel of pgserver for this Python")
+    started = pgserver.get_server(tmp_path / "postgresql")
+    yield started.get_uri()
+    started.cleanup()
 
 
 @pytest.fixture

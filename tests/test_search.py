@@ -10,10 +10,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 import yaml
-from optuna.trial import TrialState
 
-from denoiselab import config, search
+from denoiselab import config, search, studies
 from denoiselab.config import Params
 from denoiselab.config.tune import Phase
 from tests.test_end_to_end import call, compose, dvc, environment, make_project, setting, start
@@ -63,20 +63,18 @@ def test_mistakes_are_named(tree, tmp_path, phase, said):
     assert said in str(error.value)
 
 
-def test_trials_that_begin_at_once_draw_other_values(tree):
+def test_a_place_is_drawn_by_itself_alone(tree):
     params = tuned(tree)
     study = optuna.create_study(direction="maximize")
 
-    def drawn(trial: optuna.Trial) -> float:
-        search._seed(trial, params)
+    def drawn(place: int) -> float:
+        trial = study.ask()
+        search._seed(trial, place, params)
         return trial.suggest_float("lr", 0.0005, 0.005)
 
-    lost = study.ask()
-    first = drawn(lost)
-    study.tell(lost, state=TrialState.FAIL)
-    one, other = study.ask(), study.ask()
-    assert drawn(one) == first  # what a lost trial had is drawn again
-    assert drawn(other) != first
+    first, second = drawn(0), drawn(1)
+    assert first != second
+    assert drawn(0) == first
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +104,7 @@ def trials(project: Path) -> list[tuple]:
     found = []
     for summary in sorted(optuna.get_all_study_summaries(storage=storage), key=lambda s: s.study_name):
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
-        done = study.get_trials(states=search.FINISHED)
+        done = study.get_trials(states=studies.FINISHED)
         found += [(summary.study_name, trial.params, trial.state, trial.intermediate_values) for trial in done]
     return found
 
@@ -177,3 +175,38 @@ def test_nothing_fetched_is_said_in_one_line(tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
     assert "data/patches" in process.stderr
+
+
+@pytest.mark.slow
+def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresql):
+    machines = [tmp_path / name for name in ("one", "two")]
+    for machine in machines:
+        shutil.copytree(project, machine, ignore=shutil.ignore_patterns(".tune", ".ckpt", "mlartifacts", "mlflow.db"))
+        path = machine / "params.yaml"
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree["tune"]["storage"] = postgresql
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    engine = sqlalchemy.create_engine(postgresql)
+    optuna.storages.RDBStorage(postgresql)
+    with engine.begin() as held:  # until both machines wait, so that both begin at the same instant
+        held.execute(sqlalchemy.text("LOCK TABLE trials IN ACCESS EXCLUSIVE MODE"))
+        processes = [start(machine, sys.executable, "-m", "pipeline.tune") for machine in machines]
+        waiting = sqlalchemy.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        deadline = time.monotonic() + 120
+        while held.execute(waiting).scalar_one() < 2:
+            assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
+            time.sleep(0.1)
+    for process in processes:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+
+    names = sorted(summary.study_name for summary in optuna.get_all_study_summaries(postgresql))
+    found = [optuna.load_study(study_name=name, storage=postgresql).get_trials() for name in names]
+    counted = [[trial for trial in trials if trial.state in studies.FINISHED] for trials in found]
+    assert [len(trials) for trials in counted] == [6, 2]
+    assert {trial.user_attrs["process"] for trial in counted[0]} == {process.pid for process in processes}
+    for trials, done in zip(found, counted, strict=True):
+        assert sorted(studies.place(trial, trials) for trial in done) == list(range(len(done)))
+        assert len({str(trial.params) for trial in done}) == len(done)
+    winners = {(machine / "conf/model/unet_tuned.yaml").read_text(encoding="utf-8") for machine in machines}
+    assert len(winners) == 1

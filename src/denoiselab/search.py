@@ -2,14 +2,11 @@
 
 A search is a study a phase, in SQLite under .tune/ or in any database that several machines share. A trial is a
 training of the entry with other values, pruned where the median of the others was better at that step. Each trial's
-sampler is seeded by the number of trials begun before it: a search that was killed goes on, its unfinished trial from
-its checkpoint.
+sampler is seeded by its place in the study: a search that was killed goes on, its unfinished trial from its checkpoint.
 """
 
 import hashlib
 import json
-import os
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,13 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from denoiselab import experiment, paths, planning, seeding, training
+from denoiselab import experiment, planning, seeding, studies, training
 from denoiselab.config import Entry, Params
 from denoiselab.config.tune import Phase, Range
-from denoiselab.tracking.processes import alive
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-HEARTBEAT_S = 60  # a trial of another machine without one for three times as long is tried again
+from denoiselab.studies import FINISHED
 
 Tracked = Callable[[planning.Plan, int], AbstractContextManager[training.Log]]  # (plan, number of the trial) -> log
 
@@ -38,23 +32,21 @@ class Pruned(Exception):  # noqa: N818  (no error)
 
 def run(params: Params, model: str, tracked: Tracked) -> dict[str, optuna.Study]:
     """Search every phase in turn; returns the finished studies by phase."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    studies: dict[str, optuna.Study] = {}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found: dict[str, optuna.Study] = {}
+    storage = studies.storage(params.tune.storage)
     for name, phase in params.tune.phases.items():
-        fixed = best(studies)
-        study = _study(params, model, name, phase)
-        _retry_dead(study)
-        while len(study.get_trials(deepcopy=False, states=FINISHED)) < phase.trials:
-            study.optimize(partial(_value, params, model, phase, fixed, tracked), n_trials=1)
-            _tell(study, name, phase)
-        studies[name] = study
-    return studies
+        study = _study(params, model, name, storage)
+        objective = partial(_value, params, model, phase, best(found), tracked)
+        studies.work(study, phase.trials, objective, partial(_tell, study, name, phase))
+        found[name] = study
+    return found
 
 
-def best(studies: dict[str, optuna.Study]) -> dict[str, Any]:
+def best(found: dict[str, optuna.Study]) -> dict[str, Any]:
     """The best values of all phases. ValueError where a phase has no finished trial."""
     values: dict[str, Any] = {}
-    for name, study in studies.items():
+    for name, study in found.items():
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             raise ValueError(f"tune.phases.{name}: every trial was pruned; raise trials or startup_trials")
         values |= {key: _plain(value) for key, value in study.best_trial.params.items()}
@@ -80,21 +72,14 @@ def name(params: Params, model: str, phase: str) -> str:
     return f"{model}-{phase}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _study(params: Params, model: str, phase_name: str, phase: Phase) -> optuna.Study:
-    folder = paths.shared_root() / ".tune"
-    folder.mkdir(exist_ok=True)
-    storage = optuna.storages.RDBStorage(
-        params.tune.storage or f"sqlite:///{folder / 'studies.db'}",
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=3 * HEARTBEAT_S,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-    )
+def _study(params: Params, model: str, phase: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    settings = params.tune
     return optuna.create_study(
         storage=storage,
-        study_name=name(params, model, phase_name),
+        study_name=name(params, model, phase),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(params.tune.startup_trials, n_warmup_steps=_every(phase)),
+        pruner=optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=_every(settings.phases[phase])),
     )
 
 
@@ -103,20 +88,11 @@ def _every(phase: Phase) -> int:
     return max(1, phase.steps // phase.validations)
 
 
-def _retry_dead(study: optuna.Study) -> None:
-    """Trials of this machine whose process is gone are tried again with their values, so from their checkpoint."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        told = trial.user_attrs
-        if "host" in told and not alive(told["host"], told.get("process"), socket.gethostname()):
-            study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params, user_attrs={"retries": trial.number})
-
-
-def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], tracked: Tracked, trial: Trial) -> float:
+def _value(
+    params: Params, model: str, phase: Phase, fixed: dict[str, Any], tracked: Tracked, trial: Trial, place: int
+) -> float:
     """Train with a trial's values; the best validation score."""
-    trial.set_user_attr("host", socket.gethostname())
-    trial.set_user_attr("process", os.getpid())
-    _seed(trial, params)
+    _seed(trial, place, params)
     values = {key: _plain(_suggest(trial, key, space)) for key, space in phase.space.items()}
     plan = planning.plan(changed(params, model, fixed | values, phase), model)
     try:
@@ -130,12 +106,10 @@ def _value(params: Params, model: str, phase: Phase, fixed: dict[str, Any], trac
     return next(iter(result.best.values()))["value"]
 
 
-def _seed(trial: Trial, params: Params) -> None:
-    """Seed the sampler by how many trials began before this one and live: machines that start at once draw others."""
-    there = trial.study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
-    begun = sum(other.number < trial.number for other in there)
+def _seed(trial: Trial, place: int, params: Params) -> None:
+    """Seed the sampler by the trial's place in the study, which no other trial has, whatever process began it."""
     trial.study.sampler = optuna.samplers.TPESampler(
-        seed=seeding.key(params.seed, "tune", begun) % 2**32, n_startup_trials=params.tune.startup_trials
+        seed=seeding.key(params.seed, "tune", place) % 2**32, n_startup_trials=params.tune.startup_trials
     )
 
 
@@ -169,8 +143,7 @@ def _plain(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _tell(study: optuna.Study, phase: str, settings: Phase) -> None:
-    done: list[FrozenTrial] = study.get_trials(deepcopy=False, states=FINISHED)
-    last = done[-1]
-    value = "pruned" if last.state == TrialState.PRUNED else f"{last.value:.3f}"
-    print(f"{phase}: trial {len(done)} of {settings.trials}: {value} with {last.params}", file=sys.stderr)
+def _tell(study: optuna.Study, phase: str, settings: Phase, trial: FrozenTrial) -> None:
+    done = len(study.get_trials(deepcopy=False, states=FINISHED))
+    value = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.3f}"
+    print(f"{phase}: trial {done} of {settings.trials}: {value} with {trial.params}", file=sys.stderr)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from denoiselab import files, models, paths, search
 from denoiselab.config import Params
 from denoiselab.figures import search as search_figures
+from denoiselab.studies import FINISHED
 
 
 def write(params: Params, model: str, studies: dict[str, optuna.Study]) -> Path:
@@ -27,9 +28,7 @@ def _block(params: Params, model: str, values: dict[str, Any], studies: dict[str
     """The entry as it was, with the values found; its budget is the entry's own."""
     block = params.entry(model).model_dump(exclude_unset=True, mode="json") | values
     block["channels"] = "${data.channels}"
-    trials = " + ".join(
-        str(len(study.get_trials(deepcopy=False, states=search.FINISHED))) for study in studies.values()
-    )
+    trials = " + ".join(str(len(study.get_trials(deepcopy=False, states=FINISHED))) for study in studies.values())
     head = (
         f"# @package models.{model}_tuned\n# {model} as `make tune` found it: {trials} trials on validation patches of "
     )
@@ -55,7 +54,7 @@ def _head(params: Params, model: str, values: dict[str, Any]) -> list[str]:
 
 
 def _phase(params: Params, model: str, name: str, study: optuna.Study, folder: Path) -> str:
-    trials = study.get_trials(deepcopy=False, states=search.FINISHED)
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     history = [(n, t.value if t.state == TrialState.COMPLETE else None) for n, t in enumerate(trials, 1)]
     task = getattr(models.outline(params.entry(model).architecture()), "task", "restore")
