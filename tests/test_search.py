@@ -186,14 +186,15 @@ def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresq
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         tree["tune"]["storage"] = postgresql
         path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-    engine = sqlalchemy.create_engine(postgresql)
+    engine = sqlalchemy.create_engine(postgresql, isolation_level="AUTOCOMMIT")
     optuna.storages.RDBStorage(postgresql)
-    with engine.begin() as held:  # until both machines wait, so that both begin at the same instant
+    locking = engine.execution_options(isolation_level="READ COMMITTED")
+    with engine.connect() as looking, locking.begin() as held:  # until both wait: they begin at the same instant
         held.execute(sqlalchemy.text("LOCK TABLE trials IN ACCESS EXCLUSIVE MODE"))
         processes = [start(machine, sys.executable, "-m", "pipeline.tune") for machine in machines]
         waiting = sqlalchemy.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         deadline = time.monotonic() + 120
-        while held.execute(waiting).scalar_one() < 2:
+        while looking.execute(waiting).scalar_one() < 2:
             assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
             time.sleep(0.1)
     for process in processes:
