@@ -1,0 +1,167 @@
+"""How seconds and memory of the stages grow with their data, from three sizes, and what that makes of 10^8 patches.
+
+    python -m bench.scaling [--times 1 3 6] [--tests 10 20 40] [--steps 100 200 400]
+
+A size is a folder with the 400 training images of BSDS500 (from DENOISELAB_MIRROR or the network; photographs of the
+same size that ship with packages where neither is at hand, and it says so) taken so many times, so many test images
+and a training of so many steps. Each stage runs in a process of its own, whose peak memory is measured.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._project import compose, environment, scratch
+from bench._show import show, sizes
+from bench.patchify import CLASSIC, fetched
+from denoiselab import config, devices, draws, evaluation, experiment, files, patches, paths, planning
+from denoiselab.data import manifest
+
+COMPARED = """\
+Stages at three sizes on {device}: {data} in colour, the classic recipe's patches (40x40), test noise of
+sigma 25, model {model} in batches of {batch}. Seconds without start-up, peak memory of the stage's process; the slopes
+are those of straight lines through the three (least squares). `10^8` is the slope times 10^8: for training the time to
+see each patch once, for add-noise and evaluate nothing, as they do not grow with the training patches. Memory of
+`train: steps` is by the patches there are, not seen: they are kept in memory up to half of what is free, and streamed
+beyond that, where the line ends."""
+MODEL = "unet"
+MANY = 10**8
+VAL_IMAGES = 2
+PER_PATCH = ("patches", "patches seen")
+
+Measured = tuple[int, float]  # (units, seconds)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    usual = {"times": [1, 3, 6], "tests": [10, 20, 40], "steps": [100, 200, 400]}
+    args = sizes(__doc__, argv, **{name: (values, [1, 2, 3]) for name, values in usual.items()})
+    found = []
+    with scratch() as folder:
+        data = fetched(folder / "fetched")
+        rows = manifest.read(folder / "fetched")
+        for size, (times, tests, steps) in enumerate(zip(args.times, args.tests, args.steps, strict=True)):
+            place = folder / str(size)
+            images = 20 if args.quick else 400
+            _lay_out(place, folder / "fetched", _taken(rows, images, times, tests), steps)
+            found.append({stage: _measured(stage, place) for stage in STAGES})
+        params = config.load(place / "params.yaml")
+    settings = params.training(MODEL)
+    device = devices.describe(devices.choose(settings.device))
+    stages = [
+        _row(stage, [size[stage] for size in found], [size["patchify"]["units"] for size in found]) for stage in STAGES
+    ]
+    show("scaling", COMPARED.format(device=device, data=data, model=MODEL, batch=settings.batch), stages, sizes=found)
+
+
+def measure(stage: str) -> None:
+    """Run a stage in the working directory; prints units, seconds and MiB as JSON."""
+    params = config.load()
+    _, work = STAGES[stage]
+    units, seconds = work(params)
+    print(json.dumps({"units": units, "seconds": seconds, "mib": _peak_mib()}))
+
+
+def _peak_mib() -> float:
+    """Of this process's memory. On Linux ru_maxrss may be that of the process which started this one."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def _patchify(params: config.Params) -> Measured:
+    started = time.perf_counter()
+    counts = patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES, params.parallel)
+    return sum(counts.values()), time.perf_counter() - started
+
+
+def _add_noise(params: config.Params) -> Measured:
+    started = time.perf_counter()
+    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    return len(manifest.read(paths.RAW, "test")), time.perf_counter() - started
+
+
+def _plan(params: config.Params) -> Measured:
+    started = time.perf_counter()
+    planning.plan(params, MODEL)
+    return len(patches.load(paths.PATCHES, "train")), time.perf_counter() - started
+
+
+def _train(params: config.Params) -> Measured:
+    plan = planning.plan(params, MODEL)
+    result = experiment.run(plan, lambda step, row: None)
+    return result.step * plan.settings.batch, result.seconds
+
+
+def _evaluate(params: config.Params) -> Measured:
+    started = time.perf_counter()
+    evaluation.evaluate(params, MODEL)
+    return len(manifest.read(paths.RAW, "test")), time.perf_counter() - started
+
+
+STAGES: dict[str, tuple[str, Callable[[config.Params], Measured]]] = {
+    "patchify": ("patches", _patchify),
+    "add-noise": ("test images", _add_noise),
+    "train: read and hash the patches": ("patches", _plan),
+    "train: steps": ("patches seen", _train),
+    "evaluate": ("test images", _evaluate),
+}
+
+
+def _taken(rows: list[manifest.Row], images: int, times: int, tests: int) -> list[manifest.Row]:
+    """The first images `times` times for training, two more for validation, and so many others for the test."""
+    training, others = rows[:images], rows[images:]
+    again = [replace(row, image=f"{row.image}-{n}", split="train") for n in range(times) for row in training]
+    validation = [replace(row, split="val") for row in others[:VAL_IMAGES]]
+    test = [replace(row, split="test", sets="") for row in others[VAL_IMAGES : VAL_IMAGES + tests]]
+    assert len(test) == tests, f"there are {len(others) - VAL_IMAGES} images for {tests} tests"
+    return [*again, *validation, *test]
+
+
+def _lay_out(folder: Path, raw: Path, rows: list[manifest.Row], steps: int) -> None:
+    """A folder in which the stages can run: params.yaml, and what fetch leaves."""
+    (folder / paths.RAW).mkdir(parents=True)
+    manifest.write(folder / paths.RAW, [replace(row, path=str(raw / row.path)) for row in rows])
+    tree = compose("data=bsds500", "noise=gaussian25", f"model={MODEL}")
+    tree["patches"] = CLASSIC
+    tree["evaluate"]["curve"] |= {"levels": [25], "images": 1}  # it does not grow
+    tree["train"] |= {"steps": steps, "validate_every": steps, "val_patches": 8}
+    tree["models"][MODEL] = {k: v for k, v in tree["models"][MODEL].items() if k not in ("steps", "validate_every")}
+    files.write_text(folder / "params.yaml", json.dumps(tree))  # JSON is YAML
+
+
+def _measured(stage: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-c", f"from bench.scaling import measure; measure({stage!r})"]
+    settings = environment() | {"DVC_ROOT": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _row(stage: str, measured: list[dict[str, float]], there: list[float]) -> dict[str, Any]:
+    """A line of the table: the sizes, of which `there` are the patches, and the slopes a million or a test image."""
+    unit, _ = STAGES[stage]
+    many = 10**6 if unit in PER_PATCH else 1
+    units, seconds, mib = (np.array([size[key] for size in measured]) for key in ("units", "seconds", "mib"))
+    slope = np.polyfit(units, seconds, 1)[0]
+    memory = np.polyfit(there if unit == "patches seen" else units, mib, 1)[0]
+    return {
+        "stage": stage,
+        "grows with": unit,
+        "sizes": " / ".join(f"{n:,.0f}" for n in units),
+        "s": " / ".join(f"{s:.2f}" for s in seconds),
+        "peak MiB": " / ".join(f"{m:.0f}" for m in mib),
+        "slope": f"{many * slope:.3g} s and {many * memory:+.2g} MiB {'a million' if many > 1 else 'each'}",
+        "10^8": f"{MANY * slope / 3600:.1f} h, {MANY * memory / 1024:+.0f} GiB" if many > 1 else None,
+    }
+
+
+if __name__ == "__main__":
+    main()
