@@ -1,4 +1,4 @@
-"""What stages need to be measured: folders with this project's files and real photographs, and processes."""
+"""Processes to measure, folders with this project's files, and real photographs. Imports no torch."""
 
 import os
 import shutil
@@ -23,12 +23,12 @@ PHOTOGRAPHS = ("astronaut", "coffee", "motorcycle_left")  # inside scikit-image
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
-def environment() -> dict[str, str]:
+def environment(**settings: str) -> dict[str, str]:
     """For a process that runs this project's code, whatever folder it is in and whatever is installed."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING"))}
     found = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
-    return own | {"PYTHONPATH": found, "PATH": path, "CI": "1"}  # no progress bars
+    return own | {"PYTHONPATH": found, "PATH": path, "CI": "1"} | settings  # CI: no progress bars
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Process:
     output: str  # stdout and stderr
 
 
-def run(*command: str, rc: int = 0) -> Process:
-    """Run a command in `environment()` to its end; RuntimeError with its output where it does not end with `rc`."""
+def run(*command: str, rc: int = 0, **settings: str) -> Process:
+    """Run a command in `environment(**settings)` to its end; RuntimeError shows its output where that is not `rc`."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
         started = time.perf_counter()
-        process = subprocess.Popen(command, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment(**settings), stdout=file, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -57,9 +57,9 @@ def run(*command: str, rc: int = 0) -> Process:
     return Process(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**20, output)
 
 
-def python(*args: str, rc: int = 0) -> Process:
+def python(*args: str, rc: int = 0, **settings: str) -> Process:
     """`run` with this interpreter."""
-    return run(sys.executable, *args, rc=rc)
+    return run(sys.executable, *args, rc=rc, **settings)
 
 
 @contextmanager
@@ -106,5 +106,5 @@ def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
     for n in range(number):
         image = whole[n % len(whole)]
         y, x = (int(rng.integers(0, max(1, image.shape[d] - shape[d] + 1))) for d in (0, 1))
-        found.append(image[y : y + shape[0], x : x + shape[1]][:, :: (-1) ** n])
+        found.append(np.ascontiguousarray(image[y : y + shape[0], x : x + shape[1]][:, :: (-1) ** n]))
     return found

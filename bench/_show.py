@@ -30,12 +30,12 @@ class Target:
 def sizes(doc: str | None, argv: Sequence[str] | None, **known: tuple[Any, Any]) -> argparse.Namespace:
     """The options of a benchmark, each with its usual value and that of `--quick`, which only shows that all works.
 
-    Values are whole numbers, words or lists of whole numbers.
+    Values are whole numbers, or lists of whole numbers or of words.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smallest sizes: the numbers mean nothing")
     for name, (usual, quick) in known.items():
-        kind, many = (int, "+") if isinstance(usual, list) else (type(usual), None)
+        kind, many = (type(usual[0]), "+") if isinstance(usual, list) else (type(usual), None)
         parser.add_argument(f"--{name}", type=kind, nargs=many, help=f"{_words(usual)}; {_words(quick)} if --quick")
     args = parser.parse_args(argv)
     for name, (usual, quick) in known.items():

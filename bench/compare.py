@@ -1,101 +1,57 @@
 """How long the report takes, and how much memory and page: stage compare for many models, conditions, images and draws.
 
-    python -m bench.compare [--models 20] [--images 100] [--draws 3] [--samples 3]
+    python -m bench.compare [--models 20] [--images 40] [--draws 3] [--samples 3]
 
-Real photographs (crops of scikit-image's), noise, files and trainings of nothing but a strength; the scores are drawn
-at random and the kept pictures are blurred, because restoring them all would take an hour.
+Real photographs, noise, files and trainings of nothing but a strength; the scores are drawn at random and the kept
+pictures are blurred, because restoring them all would take an hour.
 """
 
-import argparse
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from dvc.utils.hydra import compose_and_dump
 
-from denoiselab import cases, conditions, config, draws, experiment, files, images, metrics, patches, paths, planning
-from denoiselab.config import Params
-from denoiselab.data.fetch import fetch
+from bench._project import python, scratch
+from bench._show import show, sizes
+from bench._stages import of_photographs, prepare, train
+from denoiselab import cases, conditions, config, draws, files, metrics, paths
 from denoiselab.scores import LevelScore, Score, summarise, write
 
+COMPARED = """\
+Stage compare, the whole process, of a run with {models} models, {conditions} test conditions, {images} photographs of
+480x320 pixels in colour, {draws} draws of the noise and {samples} kept pictures of each model and condition: tables,
+tests of every two models, figures, report.md and report.html. Nothing to compare with: what counts is the growth."""
 SIGMAS = (15, 25, 35, 50, 75)
 SHAPE = (320, 480)  # pixels
-ROOT = Path(__file__).parent.parent
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"models": 20, "images": 100, "draws": 3, "samples": 3}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        params = _params(args)
-        files.write_text(Path("params.yaml"), params.model_dump_json(exclude_unset=True))  # JSON is YAML
-        _prepare(params)
-        found = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pipeline.compare"], check=True, env=found)
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+def main(argv: Sequence[str] | None = None) -> None:
+    args = sizes(__doc__, argv, models=(20, 2), images=(40, 2), draws=(3, 1), samples=(3, 1))
+    sigmas = SIGMAS[:1] if args.quick else SIGMAS
+    with scratch():
+        tree = of_photographs(args.images, SHAPE, "noise=blind55", "model=[gaussian]")
+        tree["protocol"]["draws"], tree["evaluate"]["samples"] = args.draws, args.samples
+        tree["patches"] |= {"size": 64, "stride": 64, "val_size": 64, "scales": [1.0]}
+        tree["noise"]["test"] = {f"sigma{s}": tree["noise"]["test"]["sigma25"] | {"sigma_255": s} for s in sigmas}
+        tree["models"] = {f"m{n:02d}": tree["models"]["gaussian"] | {"strengths": [1.0]} for n in range(args.models)}
+        files.write_text(Path("params.yaml"), json.dumps(tree))  # JSON is YAML
+        params = config.load()
+        prepare(params)
+        rng = np.random.default_rng(0)
+        for name in params.models:
+            train(params, name)
+            _evaluate(params, name, rng)
+        done = python("-m", "pipeline.compare")
         page = paths.REPORT_HTML.stat().st_size / 1e6
-        print(f"{args.models} models x {len(SIGMAS)} conditions x {args.images} images x {args.draws} draws:")
-        print(f"compare: {seconds:.1f} s, {peak:.0f} MiB, report.html {page:.1f} MB")
+    about = {key: getattr(args, key) for key in ("models", "images", "draws", "samples")} | {"conditions": len(sigmas)}
+    row = about | {"s": done.seconds, "CPU s": done.cpu_s, "peak MiB": done.peak_mib, "report.html MB": page}
+    show("compare", COMPARED.format(**about), [row])
 
 
-def _params(args: argparse.Namespace) -> Params:
-    overrides = [
-        "data=folder",
-        "data.path=photos",
-        "noise=blind55",
-        "model=[gaussian]",
-        f"evaluate.samples={args.samples}",
-    ]
-    compose_and_dump("params.yaml", str(ROOT / "conf"), None, "config", None, overrides)
-    tree = config.load().model_dump(mode="json", exclude_unset=True)
-    tree["protocol"]["draws"], tree["evaluate"]["samples"] = args.draws, args.samples
-    tree["patches"] |= {"size": 64, "stride": 64, "val_size": 64, "scales": [1.0]}
-    tree["noise"]["test"] = {f"sigma{s}": tree["noise"]["test"]["sigma25"] | {"sigma_255": s} for s in SIGMAS}
-    tree["models"] |= {f"m{n:02d}": tree["models"]["gaussian"] for n in range(args.models - 1)}
-    del tree["models"]["gaussian"]
-    share = args.images / (args.images + 20)
-    tree["data"] |= {"split": {"train": (1 - share) / 2, "val": (1 - share) / 2, "test": share}, "allow_leak": True}
-    _photographs(args.images + 20)
-    return Params.model_validate(tree)
-
-
-def _photographs(number: int) -> None:
-    """Different crops of scikit-image's photographs, turned and mirrored."""
-    import skimage
-
-    folder, rng = Path(skimage.__file__).parent / "data", np.random.default_rng(0)
-    whole = [images.read(folder / f"{name}.png", 3) for name in ("astronaut", "coffee", "motorcycle_left")]
-    Path("photos").mkdir()
-    for n in range(number):
-        image = whole[n % len(whole)]
-        y, x = (rng.integers(0, max(1, image.shape[d] - SHAPE[d] + 1)) for d in (0, 1))
-        images.write_png(Path("photos") / f"{n:03d}.png", image[y : y + SHAPE[0], x : x + SHAPE[1]][:, :: (-1) ** n])
-
-
-def _prepare(params: Params) -> None:
-    """What every stage but compare leaves."""
-    fetch(params.data, paths.RAW)
-    patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
-    rng = np.random.default_rng(0)
-    for name in params.models:
-        plans = planning.plans(params, name)
-        experiment.record(plans, [experiment.run(plan, lambda step, row: None) for plan in plans])
-        _evaluate(params, name, rng)
-
-
-def _evaluate(params: Params, name: str, rng: np.random.Generator) -> None:
+def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> None:
+    """What stage evaluate leaves, with scores drawn at random."""
     strength = rng.uniform(0, 3)
     rows: list[Score] = []
     levels = [LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in draws.curve(paths.RAW, params)]

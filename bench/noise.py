@@ -2,14 +2,11 @@
 
     python -m bench.noise [--batch 16] [--side 256] [--rounds 7]
 
-A batch of smooth colour images with some texture, (batch, 3, side, side) float32, gets each kind of noise; the median
-of the rounds counts. `real` draws nothing and is left out; 1 MB is 10^6 bytes.
+`real` draws nothing and is left out; 1 MB is 10^6 bytes.
 """
 
-import argparse
-import json
-import os
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -17,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter
 
+from bench._show import show, sizes
 from denoiselab import noise, seeding
 from denoiselab.config.noise import NoiseSpec
 
+COMPARED = """\
+Every kind of noise with the others, on one batch of smooth colour images with some texture, {shape} float32 ({mb:.1f}
+MB), on the CPU with {threads} threads; median of {rounds}."""
 FREE = {"clip": False, "quantise": False}
 EIGHT_BIT = {"clip": True, "quantise": True}
 GAUSSIAN = {"kind": "gaussian", "sigma_255": 25, "per_channel": True} | FREE
@@ -45,23 +46,16 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--side", type=int, default=256, help="pixels")
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = sizes(__doc__, argv, batch=(16, 1), side=(256, 64), rounds=(7, 1))
     clean = _images(args.batch, args.side)
     adapter: TypeAdapter[NoiseSpec] = TypeAdapter(NoiseSpec)
-    rates = {
-        name: clean.nbytes / 1e6 / _seconds(clean, adapter.validate_python(spec), args.rounds)
-        for name, spec in SPECS.items()
-    }
-    threads = f"{torch.get_num_threads()} threads, {os.cpu_count()} cores"
-    print(f"noise on {'x'.join(map(str, clean.shape))} float32 ({clean.nbytes / 1e6:.1f} MB), CPU, {threads}")
-    for name, rate in rates.items():
-        print(f"{name:<28}{rate:>10.1f} MB/s")
-    print(json.dumps({"bench": "noise", "shape": list(clean.shape), "mb_per_s": rates}))
+    rows = []
+    for name, spec in SPECS.items():
+        seconds = _seconds(clean, adapter.validate_python(spec), args.rounds)
+        rows.append({"noise": name, "MB/s": clean.nbytes / 1e6 / seconds, "ms": 1000 * seconds})
+    shape, threads = " x ".join(map(str, clean.shape)), torch.get_num_threads()
+    show("noise", COMPARED.format(shape=shape, mb=clean.nbytes / 1e6, threads=threads, rounds=args.rounds), rows)
 
 
 def _images(batch: int, side: int) -> torch.Tensor:

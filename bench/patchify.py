@@ -1,102 +1,60 @@
-"""How long patchify takes and how much memory it needs, as the number of images grows.
+"""How long patchify takes and how much memory it needs, as the number of images and of cores grows.
 
-`python -m bench.patchify` cuts the classic recipe's patches (40x40, stride 40, scales 1, 0.8, 0.7, 0.5) from the 500
-images of BSDS500 (from DENOISELAB_MIRROR or the network; photographs of the same size that ship with packages where
-neither is at hand, and it says so) once, four times and sixteen times over. Each size runs in a process of its own,
-whose peak memory is measured. Prints a table and one JSON line.
+python -m bench.patchify [--images 125 500 2000]
 """
 
-import argparse
 import json
-import resource
-import subprocess
-import sys
-import tempfile
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, "src")
-
-from denoiselab import patches
-from denoiselab.config import Patches
+from bench._project import photographs, python, scratch
+from bench._show import show, sizes
+from denoiselab import images, patches
+from denoiselab.config import Parallel, Patches
 from denoiselab.data import manifest
 
+COMPARED = """\
+The classic recipe's patches (40x40, stride 40, scales 1, 0.8, 0.7, 0.5) of photographs of 481x321 pixels in colour,
+PNG files, in one thread and in as many as there are cores. Each row is a process of its own: seconds of the cutting
+alone, and the largest memory of the process with its libraries (MiB), which is meant to stay level."""
 CLASSIC = {"size": 40, "stride": 40, "val_size": 40, "scales": [1.0, 0.8, 0.7, 0.5], "shard_mib": 1024}
+SHAPE, FILES = (321, 481), 100  # photographs that differ; each is used as often as it takes
 
 
-def fetched(folder: Path) -> str:
-    """500 images of 481x321 into `folder`; says which."""
-    from denoiselab.data.fetch import fetch
-    from tests.conftest import composed, photograph
+def main(argv: Sequence[str] | None = None) -> None:
+    args = sizes(__doc__, argv, images=([125, 500, 2000], [4]))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with scratch() as folder:
+        for n, pixels in enumerate(photographs(min(FILES, max(args.images)), SHAPE)):
+            images.write_png(folder / f"{n:03d}.png", pixels)
+        rows = [_row(number, jobs) for number in args.images for jobs in sorted({1, cores})]
+    show("patchify", COMPARED, rows)
 
-    try:
-        fetch(composed("data=bsds500").data, folder)
-        return "the 500 images of BSDS500"
-    except ValueError as error:
-        print(f"no BSDS500: {error}", file=sys.stderr)
-    from denoiselab import images
 
+def cut(number: int, jobs: int) -> None:
+    """Cut so many images of the working directory in so many threads; prints patches and seconds as JSON."""
+    files = sorted(Path().glob("*.png"))
     rows = []
-    for n in range(500):
-        pixels = photograph(("astronaut", "coffee", "motorcycle_left")[n % 3])[
-            n // 25 : n // 25 + 321, n % 19 : n % 19 + 481
-        ]
-        images.write_png(folder / f"{n}.png", pixels)
-        height, width = pixels.shape[:2]
-        rows.append(manifest.Row(str(n), "train", "", "", f"{n}.png", "", "", "", "", width, height, ""))
+    for n in range(number):
+        path = files[n % len(files)].absolute()
+        height, width = images.read(path, 3).shape[:2]
+        known = {"image": str(n), "split": "train", "path": str(path), "width": width, "height": height}
+        rows.append(manifest.Row(**dict.fromkeys(manifest.Row.__annotations__, "") | known))
+    folder = Path(f"{number}-{jobs}")
     manifest.write(folder, rows)
-    return "500 crops of photographs inside scikit-image"
+    workers, started = Parallel(jobs=jobs, scheduler=None), time.perf_counter()
+    counts = patches.cut(folder, Patches.model_validate(CLASSIC), 3, folder / "patches", workers)
+    print(json.dumps({"patches": counts["train"], "s": time.perf_counter() - started}))
 
 
-def cut(raw: Path, times: int, out: Path) -> None:
-    """Cut `times` times the images of `raw` and print seconds, patches and the peak of memory."""
-    rows = manifest.read(raw)
-    again = [
-        manifest.Row(**{**vars(row), "image": f"{row.image}-{n}", "split": "train", "path": str(raw / row.path)})
-        for n in range(times)
-        for row in rows
-    ]
-    folder = out / "raw"
-    manifest.write(folder, again)
-    started = time.perf_counter()
-    counts = patches.cut(folder, Patches.model_validate(CLASSIC), 3, out / "patches")
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"images": len(again), "patches": counts["train"], "seconds": seconds, "peak_mib": peak}))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16], help="how many times over")
-    parser.add_argument("--one", nargs=3, metavar=("RAW", "TIMES", "OUT"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        raw, times, out = arguments.one
-        return cut(Path(raw), int(times), Path(out))
-    with tempfile.TemporaryDirectory() as scratch:
-        raw = Path(scratch, "raw").resolve()
-        what = fetched(raw)
-        results = []
-        print(
-            f"patchify, classic recipe, {what}\n\n"
-            "| images | patches | s | patches/s | peak MiB |\n|--:|--:|--:|--:|--:|"
-        )
-        for times in arguments.times:
-            with tempfile.TemporaryDirectory(dir=scratch) as out:
-                command = [sys.executable, "-m", "bench.patchify", "--one", str(raw), str(times), out]
-                found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            results.append(found)
-            seconds, count = found["seconds"], found["patches"]
-            row = (
-                f"{found['images']:,}",
-                f"{count:,}",
-                f"{seconds:.1f}",
-                f"{count / seconds:,.0f}",
-                f"{found['peak_mib']:.0f}",
-            )
-            print(f"| {' | '.join(row)} |")
-    print(json.dumps({"bench": "patchify", "data": what, "results": results}))
-    return None
+def _row(number: int, jobs: int) -> dict[str, Any]:
+    done = python("-c", f"from bench.patchify import cut; cut({number}, {jobs})")
+    found = json.loads(done.output.splitlines()[-1])
+    rate = found["patches"] / found["s"]
+    return {"images": number, "threads": jobs, **found, "patches/s": rate, "peak MiB": done.peak_mib}
 
 
 if __name__ == "__main__":

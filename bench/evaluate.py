@@ -1,0 +1,108 @@
+"""How long evaluating a model takes, against nothing but its forward pass on the same images.
+
+python -m bench.evaluate [--models dncnn unet nafnet_small] [--images 40] [--rounds 2]
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench._project import python, scratch
+from bench._show import Target, show, sizes
+from bench._stages import of_photographs, prepare, train
+from denoiselab import conditions, config, devices, draws, evaluation, files, inference, model_store, paths
+from pipeline import ALLOCATOR
+
+COMPARED = """\
+Stage evaluate of models as a run has them, but trained for a step only, on {images} photographs of 481x321 pixels in
+colour with Gaussian noise of sigma 25, and on the crops of {curve} of them for the curve over noise levels: images read
+and checked, restored, PSNR, SSIM, MSE and alarms measured, pictures and tables written, on {device}. `forward` is the
+bare forward pass of the same images and crops, which are in memory, one after another with all threads. Both in one
+process, in turn, with the stage's allocator; medians of {rounds}. Start-up is not in it: see startup."""
+CURVE = 4  # images of the curve, in place of 12: all crops together have fewer pixels than the images
+SHAPE = (321, 481)  # pixels, that of BSDS500's
+LIMIT = 1.25
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    models = ["dncnn", "unet", "nafnet_small"]
+    args = sizes(__doc__, argv, models=(models, ["unet"]), images=(40, 2), rounds=(2, 1))
+    device = devices.describe(devices.choose("auto"))
+    with scratch():
+        params = _params(args.models, args.images)
+        prepare(params)
+        for name in args.models:
+            train(params, name)
+        rows = [_row(name, args.rounds) for name in args.models]
+    targets = [Target(f"evaluate {row['model']}, times the forward pass,", row["ratio"], LIMIT) for row in rows]
+    show("evaluate", COMPARED.format(images=args.images, curve=CURVE, device=device, rounds=args.rounds), rows, targets)
+
+
+def measure(name: str, rounds: int) -> None:
+    """Print seconds of the forward pass and of the evaluation, a list of each, as JSON."""
+    params = config.load()
+    device = devices.choose(params.training(name).device)
+    devices.prepare(device)
+    model = model_store.load(paths.model(name)).to(device).eval()
+    given = _given(params, device)
+    inference.forward(model, *given[0])
+    forward, whole = [], []
+    for _ in range(rounds):
+        forward.append(_forward(model, given))
+        started = time.perf_counter()
+        evaluation.evaluate(params, name)
+        whole.append(time.perf_counter() - started)
+    print(json.dumps({"forward": forward, "evaluate": whole}))
+
+
+def _params(models: list[str], images: int) -> config.Params:
+    tree = of_photographs(images, SHAPE, "noise=gaussian25", f"model=[{','.join(models)}]")
+    tree["train"] |= {"steps": 1, "validate_every": 1, "val_patches": 1}
+    tree["evaluate"]["curve"]["images"] = CURVE
+    for name in models:  # without a budget of its own
+        tree["models"][name] = {k: v for k, v in tree["models"][name].items() if k not in ("steps", "validate_every")}
+    files.write_text(Path("params.yaml"), json.dumps(tree))  # JSON is YAML
+    return config.load()
+
+
+def _row(name: str, rounds: int) -> dict[str, Any]:
+    code = f"from bench.evaluate import measure; measure({name!r}, {rounds})"
+    found = json.loads(python("-c", code, **ALLOCATOR).output.splitlines()[-1])
+    ratios = [whole / bare for whole, bare in zip(found["evaluate"], found["forward"], strict=True)]
+    return {
+        "model": name,
+        "forward s": median(found["forward"]),
+        "evaluate s": median(found["evaluate"]),
+        "ratio": median(ratios),
+    }
+
+
+def _given(params: config.Params, device: torch.device) -> list[tuple[torch.Tensor, float]]:
+    """All that evaluate restores: noisy (1, C, H, W) on the device and its level."""
+    found = []
+    for condition in (conditions.read(paths.NOISY, key) for key in conditions.names(paths.NOISY)):
+        tests = conditions.test(paths.RAW, paths.NOISY, condition.name, params.data.channels)
+        found += [(condition.sigma_255, test) for test in tests]
+    found += draws.curve(paths.RAW, params)
+    return [(torch.from_numpy(test.noisy).movedim(-1, 0)[None].to(device), level) for level, test in found]
+
+
+@torch.inference_mode()
+def _forward(model: nn.Module, given: list[tuple[torch.Tensor, float]]) -> float:
+    """Seconds of the forward pass alone."""
+    started = time.perf_counter()
+    for noisy, level in given:
+        inference.forward(model, noisy, level)
+    if given[0][0].is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
