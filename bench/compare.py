@@ -1,6 +1,6 @@
 """How long the report takes, and how much memory and page: stage compare for many models, conditions, images and draws.
 
-    python -m bench.compare [--models 20] [--images 40] [--draws 3] [--samples 3]
+    python -m bench.compare [--models 12] [--images 40] [--draws 2] [--samples 3]
 
 Real photographs, noise, files and trainings of nothing but a strength; the scores are drawn at random and the kept
 pictures are blurred, because restoring them all would take an hour.
@@ -28,7 +28,7 @@ SHAPE = (320, 480)  # pixels
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = sizes(__doc__, argv, models=(20, 2), images=(40, 2), draws=(3, 1), samples=(3, 1))
+    args = sizes(__doc__, argv, models=(12, 2), images=(40, 2), draws=(2, 1), samples=(3, 1))
     sigmas = SIGMAS[:1] if args.quick else SIGMAS
     with scratch():
         tree = of_photographs(args.images, SHAPE, "noise=blind55", "model=[gaussian]")

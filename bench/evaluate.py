@@ -20,13 +20,13 @@ from denoiselab import conditions, config, devices, draws, evaluation, files, in
 from pipeline import ALLOCATOR
 
 COMPARED = """\
-Stage evaluate of models as a run has them, but trained for a step only, on {images} photographs of 481x321 pixels in
-colour with Gaussian noise of sigma 25, and on the crops of {curve} of them for the curve over noise levels: images read
-and checked, restored, PSNR, SSIM, MSE and alarms measured, pictures and tables written, on {device}. `forward` is the
-bare forward pass of the same images and crops, which are in memory, one after another with all threads. Both in one
-process, in turn, with the stage's allocator; medians of {rounds}. Start-up is not in it: see startup."""
+Stage evaluate of models as a run has them, but trained for a step only, on {images} photographs of {width}x{height}
+pixels in colour with Gaussian noise of sigma 25, and on the crops of {curve} of them for the curve over noise levels:
+images read and checked, restored, PSNR, SSIM, MSE and alarms measured, pictures and tables written, on {device}.
+`forward` is the bare forward pass of the same images and crops, which are in memory, one after another with all
+threads. Both in one process, in turn, with the stage's allocator; medians of {rounds}. Start-up is not in it."""
 CURVE = 4  # images of the curve, in place of 12: all crops together have fewer pixels than the images
-SHAPE = (321, 481)  # pixels, that of BSDS500's
+SHAPE, SMALL = (321, 481), (128, 128)  # pixels: those of BSDS500's images, and with --quick
 LIMIT = 1.25
 
 
@@ -34,14 +34,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = ["dncnn", "unet", "nafnet_small"]
     args = sizes(__doc__, argv, models=(models, ["unet"]), images=(40, 2), rounds=(2, 1))
     device = devices.describe(devices.choose("auto"))
+    shape = SMALL if args.quick else SHAPE
     with scratch():
-        params = _params(args.models, args.images)
+        params = _params(args.models, args.images, shape)
         prepare(params)
         for name in args.models:
             train(params, name)
         rows = [_row(name, args.rounds) for name in args.models]
     targets = [Target(f"evaluate {row['model']}, times the forward pass,", row["ratio"], LIMIT) for row in rows]
-    show("evaluate", COMPARED.format(images=args.images, curve=CURVE, device=device, rounds=args.rounds), rows, targets)
+    about = {"images": args.images, "height": shape[0], "width": shape[1], "curve": CURVE, "rounds": args.rounds}
+    show("evaluate", COMPARED.format(**about, device=device), rows, targets)
 
 
 def measure(name: str, rounds: int) -> None:
@@ -61,10 +63,10 @@ def measure(name: str, rounds: int) -> None:
     print(json.dumps({"forward": forward, "evaluate": whole}))
 
 
-def _params(models: list[str], images: int) -> config.Params:
-    tree = of_photographs(images, SHAPE, "noise=gaussian25", f"model=[{','.join(models)}]")
+def _params(models: list[str], images: int, shape: tuple[int, int]) -> config.Params:
+    tree = of_photographs(images, shape, "noise=gaussian25", f"model=[{','.join(models)}]")
     tree["train"] |= {"steps": 1, "validate_every": 1, "val_patches": 1}
-    tree["evaluate"]["curve"]["images"] = CURVE
+    tree["evaluate"]["curve"] |= {"images": CURVE, "crop": min(shape[0], tree["evaluate"]["curve"]["crop"])}
     for name in models:  # without a budget of its own
         tree["models"][name] = {k: v for k, v in tree["models"][name].items() if k not in ("steps", "validate_every")}
     files.write_text(Path("params.yaml"), json.dumps(tree))  # JSON is YAML

@@ -1,6 +1,6 @@
 """How long `dvc repro` takes where there is nothing to do, as the number of models grows.
 
-    python -m bench.repro [--models 2 10 50] [--rounds 5]
+    python -m bench.repro [--models 2 10 50] [--rounds 3]
 
 The stages are not run: their outputs are put where they belong and committed to DVC.
 """
@@ -28,7 +28,7 @@ MODELS, LIMIT_S = 10, 4.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = sizes(__doc__, argv, models=([2, 10, 50], [2]), rounds=(5, 1))
+    args = sizes(__doc__, argv, models=([2, 10, 50], [2]), rounds=(3, 1))
     rows = [_measured(models, args.rounds) for models in args.models]
     targets = [
         Target(f"`dvc repro` with {MODELS} models", row["s"], LIMIT_S, "s") for row in rows if row["models"] == MODELS

@@ -1,6 +1,6 @@
 """How long each stage takes to start: from the start of its process until its main has what it imports.
 
-    python -m bench.startup [--rounds 5]
+    python -m bench.startup [--rounds 6]
 
 A stage must not pay for what it does not use; tests/test_startup.py says which packages each may import.
 """
@@ -31,7 +31,7 @@ TIMED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\w+)")  # microseconds w
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = sizes(__doc__, argv, rounds=(5, 1))
+    args = sizes(__doc__, argv, rounds=(6, 1))
     with scratch():
         rows = [_measured(stage, args.rounds) for stage in LIMITS_S]
     targets = [Target(f"start of {row['stage']}", row["s"], LIMITS_S[row["stage"]], "s") for row in rows]
@@ -39,13 +39,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measured(stage: str, rounds: int) -> dict[str, Any]:
-    found = [_started("-m", f"pipeline.{stage}", "none") for _ in range(rounds + 1)][1:]
+    found = [_started("-m", f"pipeline.{stage}", "none") for _ in range(rounds)]
+    found = found[1:] or found
     return {
         "stage": stage,
         "s": median(process.seconds for process in found),
         "CPU s": median(process.cpu_s for process in found),
         "imports": _imports(stage),
-        "later": ", ".join(_later(stage, module) for module in LATER.get(stage, [])) or None,
+        "later": _later(stage, LATER[stage]) if stage in LATER else None,
     }
 
 
@@ -57,10 +58,12 @@ def _imports(stage: str) -> str:
     return ", ".join(f"{package} {us / 1e6:.1f}" for package, us in spent.most_common() if us >= LEAST_US)
 
 
-def _later(stage: str, module: str) -> str:
-    """A module's package with the seconds that it takes once the stage has started."""
-    code = f"import pipeline.{stage}, time; s = time.perf_counter(); import {module}; print(time.perf_counter() - s)"
-    return f"{module.partition('.')[0]} {float(python('-c', code).output):.1f}"
+def _later(stage: str, modules: list[str]) -> str:
+    """The packages of modules, with the seconds that these take one after another once the stage has started."""
+    code = "from timeit import timeit\nprint(timeit('import {}', number=1))\n"
+    done = python("-c", f"import pipeline.{stage}\n" + "".join(code.format(module) for module in modules))
+    seconds = map(float, done.output.split())
+    return ", ".join(f"{name.partition('.')[0]} {s:.1f}" for name, s in zip(modules, seconds, strict=True))
 
 
 def _started(*args: str) -> Process:

@@ -1,0 +1,47 @@
+"""What a benchmark ran on."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from bench._project import ROOT
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, in words."""
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "GPU": ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))) or "none",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": _commit(),
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "load before": f"{os.getloadavg()[0]:.1f} processes at work",
+    }
+
+
+def name(machine: dict[str, str]) -> str:
+    """A machine's file name: its GPU, or else its processor and cores."""
+    words = machine["GPU"] if machine["GPU"] != "none" else f"{machine['processor']} {machine['cores']} cores"
+    return re.sub(r"[^a-z0-9]+", "-", words.lower().replace("(r)", "").replace("(tm)", "")).strip("-")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", info.read_text(encoding="utf-8")) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The last one's short name; unknown outside a Git repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
