@@ -1,9 +1,13 @@
 """Stages evaluate and compare on a small folder of real photographs: outputs that are no numbers, and LPIPS."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from denoiselab import (
@@ -75,6 +79,18 @@ def test_an_exact_output_has_100_db_and_is_counted():
     means = summarise(rows, 0)["c"]
     assert (means["identical"], means["not_finite"]) == (1, 0)
     assert means["psnr"] == pytest.approx((100 + rows[1].psnr) / 2)
+
+
+def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(params):
+    threads: dict[str, list[threading.Thread]] = {"read": [], "compute": [], "measure": []}
+
+    def step(name: str) -> Callable[[int], int]:
+        return lambda test: threads[name].append(threading.current_thread()) or test + 1
+
+    subject = SimpleNamespace(device=torch.device("cuda"), params=params, **{name: step(name) for name in threads})
+    assert list(evaluation._results(subject, range(40))) == list(range(3, 43))
+    assert {*threads["compute"]} == {threading.current_thread()}
+    assert threading.current_thread() not in {*threads["read"], *threads["measure"]}
 
 
 def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
