@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoiselab import config, draws, evaluation, experiment, files, model_store, patches, paths, planning
+from denoiselab import config, draws, evaluation, experiment, files, model_store, parallel, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from tests.conftest import composed, photograph, trained
@@ -134,7 +134,7 @@ def test_a_class_that_training_lacks_matters_to_those_alone_that_are_about_class
 
 
 def test_the_oracle_is_told_the_true_class_in_the_test(here, monkeypatch):
-    params = make(here)
+    params = make(here).model_copy(update={"parallel": parallel.SERIAL})  # in order
     train(params, "oracle")
     told = []
     original = evaluation.inference.restore

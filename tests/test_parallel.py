@@ -6,12 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-import cv2
 import pytest
-import torch
 from PIL import Image
 
 from denoiselab import draws, evaluation, files, model_store, parallel, patches, paths
@@ -104,16 +101,24 @@ def test_only_a_few_items_are_drawn_ahead_of_a_slow_consumer(cluster, place):
     assert len(drawn) < 50
 
 
-def busy(seen: list[tuple[int, int]], n: int) -> None:
-    seen.append((torch.get_num_threads(), cv2.getNumThreads()))
-
-
 def test_a_worker_computes_in_one_thread_and_the_caller_in_all():
-    before = torch.get_num_threads()
-    seen: list[tuple[int, int]] = []
-    list(parallel.each(Settings(jobs=2, scheduler=None), partial(busy, seen), range(8)))
-    assert seen == [(1, 1)] * 8
-    assert torch.get_num_threads() == before
+    """In a process of its own, whose caller has not computed before."""
+    code = """
+import threading, cv2, torch
+from denoiselab import parallel
+from denoiselab.config import Parallel
+torch.set_num_threads(3), cv2.setNumThreads(3)
+count = lambda item=None: (torch.get_num_threads(), cv2.getNumThreads())
+found = []
+def caller():
+    found.extend(parallel.each(Parallel(jobs=2, scheduler=None), count, range(8)))
+    found.append(count())
+thread = threading.Thread(target=caller)
+thread.start(), thread.join()
+print(found)
+"""
+    run = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == str([(1, 1)] * 8 + [(3, 3)])
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from denoiselab.config import Parallel
 
@@ -72,7 +72,7 @@ def _submitter(settings: Parallel, function: Callable[[Any], Any]) -> Iterator[t
             yield lambda item: client.submit(_alone, sent, item, pure=False), sum(client.ncores().values())
     else:
         width = cores(settings)
-        with ThreadPoolExecutor(width) as pool:
+        with _threads_kept(), ThreadPoolExecutor(width) as pool:
             yield lambda item: pool.submit(_alone, function, item), width
 
 
@@ -99,12 +99,39 @@ def _connected(address: str) -> Iterator[Any]:
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:
     """`function` of an item, in this thread alone."""
-    cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")  # whoever has not loaded them does not use them
-    if cv2 and cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)
-    if torch and torch.get_num_threads() != 1:
-        torch.set_num_threads(1)  # of this thread: those that have computed before keep theirs
+    for library in _threaded():
+        if library.get_threads() != 1:
+            library.set_threads(1)
     return function(item)
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Leave the caller as many threads as it has. OpenCV has one number for all threads; torch has one for each, but
+    those that have not computed yet get the number that was set last."""
+    before = [(library, library.get_threads()) for library in _threaded()]
+    try:
+        yield
+    finally:
+        for library, number in before:
+            library.set_threads(number)
+
+
+class _Library(NamedTuple):
+    """A library that computes in threads of its own."""
+
+    get_threads: Callable[[], int]
+    set_threads: Callable[[int], None]
+
+
+def _threaded() -> list[_Library]:
+    """Those that are loaded: what has not loaded them does not use them."""
+    loaded = []
+    if cv2 := sys.modules.get("cv2"):
+        loaded.append(_Library(cv2.getNumThreads, cv2.setNumThreads))
+    if torch := sys.modules.get("torch"):
+        loaded.append(_Library(torch.get_num_threads, torch.set_num_threads))
+    return loaded
 
 
 def _short(error: Exception) -> str:
