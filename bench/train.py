@@ -1,0 +1,246 @@
+"""Training throughput: fit() against the bare forward-backward-step, and against a plain DataLoader loop.
+
+    python -m bench.train [--models dncnn unet nafnet_small] [--steps 40] [--rounds 5]
+
+On a GPU for longer: `--models dncnn_paper unet_large nafnet --steps 400`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from bench._project import compose, environment, photographs, scratch
+from bench._show import Target, show, sizes
+from denoiselab import devices, images, losses, models, optim, training
+from denoiselab.batches import Batch, ResidentBatches, Stock
+from denoiselab.config import Params, Train
+from pipeline import ALLOCATOR
+
+COMPARED = """\
+Training throughput on {device}, at each model's own batch and crop, on {patches} patches of photographs, noise of sigma
+25. `bare`: forward, backward, clipping and optimiser step on one batch that stays on the device, precision, layout and
+compilation as `fit()` has them: the most this machine gives. `plain`: what a script of the field does, in a process of
+its own without our allocator settings. Its Dataset opens a PNG patch with PIL, crops and flips it with NumPy, makes a
+float tensor of it and adds the noise, all sample by sample on the CPU; a shuffling DataLoader has {workers} workers;
+the model trains in float32 and NCHW by torch.optim.Adam, uncompiled, and the loss is read at every step. The three take
+turns of {steps} steps; median of {rounds} after one that warms up, ratios within a turn."""
+PATCHES = 512
+WORKERS = 2  # of the plain loop
+BARE, PLAIN = 0.9, {"cpu": 1.3, "cuda": 5.0}  # what fit() is meant to reach
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    names = ["dncnn", "unet", "nafnet_small"]
+    args = sizes(__doc__, argv, models=(names, ["unet"]), steps=(40, 3), rounds=(5, 1))
+    device = devices.choose("auto")
+    with scratch() as folder:
+        write_patches(folder)
+        rows = [_row(name, args.steps, args.rounds, folder) for name in args.models]
+    targets = []
+    for row in rows:
+        targets.append(Target(f"fit() of {row['model']}, of the bare loop,", row["of bare"], BARE, at_least=True))
+        if "dncnn" in row["model"]:
+            limit = PLAIN[device.type]
+            targets.append(
+                Target(f"fit() of {row['model']}, times the plain loop,", row["of plain"], limit, at_least=True)
+            )
+    said = devices.describe(device)
+    facts = {"patches": PATCHES, "workers": WORKERS, "steps": args.steps, "rounds": args.rounds}
+    show("train", COMPARED.format(device=said, **facts), rows, targets, device=said)
+
+
+def write_patches(folder: Path) -> None:
+    """A file a patch for the plain loop, one of all for ours."""
+    size = Params.model_validate(compose()).patches.size
+    pixels = np.stack(photographs(PATCHES, (size, size)))
+    np.save(folder / "patches.npy", pixels)
+    for n, patch in enumerate(pixels):
+        images.write_png(folder / f"{n:04d}.png", patch)
+
+
+def _row(name: str, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
+    code = f"from bench.train import measure; measure({name!r}, {steps}, {rounds})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=environment() | ALLOCATOR, cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    turns, settings = found["seconds"], _params(name).training(name)
+    ratio = {loop: median(b / a for a, b in zip(turns["fit"], turns[loop], strict=True)) for loop in ("bare", "plain")}
+    rate = {f"{loop} images/s": found["batch"] * steps / median(turns[loop]) for loop in ("fit", "bare", "plain")}
+    batch = f"{found['batch']} of {found['crop']}x{found['crop']}, {settings.precision}"
+    return {"model": name, "batch": batch} | rate | {"of bare": ratio["bare"], "of plain": ratio["plain"]}
+
+
+def measure(name: str, steps: int, rounds: int) -> None:
+    """Print the seconds of each turn of each loop as JSON. In the folder of the patches."""
+    params = _params(name)
+    changed = {"steps": steps * (rounds + 1), "validate_every": steps, "patience": None}
+    settings = params.training(name).model_copy(update=changed)
+    device = devices.choose(settings.device)
+    devices.prepare(device)
+    stock = Stock(np.load("patches.npy"))
+    batches = ResidentBatches(stock, settings.batch, settings.crop, True, 0, device)
+    block, criterion = params.entry(name).architecture(), losses.build(settings.loss)
+
+    def objective(output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return criterion(output, batch.clean)
+
+    bare = Bare(models.build(block), batches(0).clean, settings, device)
+    with Plain(name, steps) as plain:
+        turns = Turns({"bare": lambda: bare(steps), "plain": plain}, device)
+        training.fit(models.build(block), batches, turns, settings, params.noise.train, objective, device=device)
+    seconds = {loop: times[1:] for loop, times in turns.seconds.items()}
+    print(json.dumps({"seconds": seconds, "batch": batches.order.batch, "crop": batches.crop}))
+
+
+class Turns:
+    """In validation's place: stops the clock of fit() and gives the other loops their turn."""
+
+    def __init__(self, others: dict[str, Callable[[], float]], device: torch.device):
+        self.others, self.device = others, device
+        self.seconds: dict[str, list[float]] = {loop: [] for loop in ("fit", *others)}
+        self.started = time.perf_counter()
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        _wait(self.device)
+        self.seconds["fit"].append(time.perf_counter() - self.started)
+        for loop, other in self.others.items():
+            self.seconds[loop].append(other())
+        self.started = time.perf_counter()
+        return {"psnr": 0.0}
+
+    def picture(self, model: nn.Module) -> None:
+        return None
+
+
+class Bare:
+    """Forward, backward and step on one batch, no more."""
+
+    def __init__(self, model: nn.Module, clean: torch.Tensor, settings: Train, device: torch.device):
+        model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.parameters = list(model.parameters())
+        self.model = devices.compiled(model) if settings.compile else model
+        self.optimizer = optim.build(self.parameters, settings)
+        self.criterion, self.settings, self.device = losses.build(settings.loss), settings, device
+        self.clean = clean.contiguous(memory_format=torch.channels_last)
+        self.noisy = self.clean + 0.1 * torch.randn_like(self.clean)
+
+    def __call__(self, steps: int) -> float:
+        """Seconds."""
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+        started = time.perf_counter()
+        for _ in range(steps):
+            with autocast:
+                restored = self.model(self.noisy)
+            loss = self.criterion(restored.float(), self.clean)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.settings.grad_clip:
+                nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
+            self.optimizer.step()
+        _wait(self.device)
+        return time.perf_counter() - started
+
+
+class Plain:
+    """The plain loop, in a process of its own that stands still between its turns."""
+
+    def __init__(self, name: str, steps: int):
+        code = f"from bench.train import plain; plain({name!r}, {steps})"
+        env = {key: value for key, value in os.environ.items() if key not in ALLOCATOR}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([sys.executable, "-c", code], env=env, stdin=pipe, stdout=pipe, text=True)
+
+    def __enter__(self) -> "Plain":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.communicate()  # its standard input ends, and so it does
+
+    def __call__(self) -> float:
+        """Seconds of a turn."""
+        assert self.process.stdin and self.process.stdout
+        print("go", file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+
+def plain(name: str, steps: int) -> None:
+    """Take a turn for every line that comes in, and print its seconds."""
+    params = _params(name)
+    settings, device = params.training(name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = models.build(params.entry(name).architecture()).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
+    data = _Pngs(sorted(Path().glob("*.png")), settings.crop or params.patches.size)
+    loader = DataLoader(
+        data,
+        batch_size=settings.batch,
+        shuffle=True,
+        num_workers=WORKERS,
+        drop_last=True,
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+    )
+    batches = iter(loader)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        for _ in range(steps):
+            pair = next(batches, None)
+            if pair is None:
+                batches = iter(loader)
+                pair = next(batches)
+            noisy, clean = (part.to(device) for part in pair)
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(noisy), clean)
+            loss.backward()
+            if settings.grad_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+            optimizer.step()
+            loss.item()
+        print(time.perf_counter() - started, flush=True)
+
+
+class _Pngs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """(noisy, clean) crops (C, H, W) of PNG files."""
+
+    def __init__(self, files: list[Path], crop: int):
+        self.files, self.crop = files, crop
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        patch = np.asarray(Image.open(self.files[n]).convert("RGB"))
+        top, left = (np.random.randint(0, side - self.crop + 1) for side in patch.shape[:2])
+        patch = patch[top : top + self.crop, left : left + self.crop]
+        if np.random.rand() < 0.5:
+            patch = patch[:, ::-1]
+        patch = np.rot90(patch, np.random.randint(4))
+        clean = torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1))).float() / 255
+        return clean + 25 / 255 * torch.randn_like(clean), clean
+
+
+def _params(name: str) -> Params:
+    return Params.model_validate(compose(f"train={'gpu' if torch.cuda.is_available() else 'cpu'}", f"model=[{name}]"))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
