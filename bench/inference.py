@@ -1,0 +1,157 @@
+"""Inference: milliseconds a megapixel and peak memory, against the bare forward pass; a large image in tiles.
+
+python -m bench.inference [--models dncnn unet nafnet_small] [--side 1024] [--rounds 5] [--megapixels 100]
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench._project import compose, environment
+from bench._show import Target, show, sizes
+from denoiselab import devices, inference, models
+from denoiselab.config import Params
+from pipeline import ALLOCATOR
+
+COMPARED = """\
+`inference.restore()`, from a float32 array in memory to another, against the `bare` forward pass of a tensor that is on
+the device, on {device}: a colour image of {side}x{side} pixels as a `whole` and in `tiles` of {tile}. Times in turn in
+one process, medians of {rounds}; the ratio is to the bare pass of the same turn. Memory in a process for each, with the
+stage's allocator: the process's peak above its libraries and the image, so that of the result counts; on a GPU also the
+peak of its tensors. The last row is one image of {megapixels} megapixels, {large}x{large}, by {model} in tiles."""
+LARGE_MODEL = "unet"
+LIMIT_GIB = 2.0  # above a large image itself
+WARM_UP = 96  # pixels
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    names = ["dncnn", "unet", "nafnet_small"]
+    options = {"models": (names, ["unet"]), "side": (1024, 256), "rounds": (5, 1), "megapixels": (100, 1)}
+    args = sizes(__doc__, argv, **options)
+    device = devices.choose("auto")
+    large = round((1e6 * args.megapixels) ** 0.5)
+    rows = [row for name in args.models for row in _rows(name, args.side, args.rounds)]
+    rows.append(_large(large))
+    compared = COMPARED.format(
+        **vars(args),
+        device=devices.describe(device),
+        tile=_params(LARGE_MODEL).evaluate.tile,
+        large=large,
+        model=LARGE_MODEL,
+    )
+    what = f"{args.megapixels} megapixels, peak memory above the image,"
+    target = Target(what, rows[-1]["peak MiB"] / 1024, LIMIT_GIB, "GiB")
+    show("inference", compared, rows, [target])
+
+
+def _rows(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
+    seconds = _run("times", name, side, rounds)
+    return [
+        {
+            "model": name,
+            "megapixels": side**2 / 1e6,
+            "pass": way,
+            "ms per megapixel": 1000 * median(times) / (side**2 / 1e6),
+            "of bare": median(b / a for a, b in zip(seconds["bare"], times, strict=True)),
+        }
+        | _run("peak", name, side, way)
+        for way, times in seconds.items()
+    ]
+
+
+def _large(side: int) -> dict[str, Any]:
+    found = _run("peak", LARGE_MODEL, side, "tiles", True)
+    about = {"model": LARGE_MODEL, "megapixels": side**2 / 1e6, "pass": "tiles"}
+    return about | {"ms per megapixel": 1000 * found.pop("seconds") / (side**2 / 1e6), "of bare": None} | found
+
+
+def times(name: str, side: int, rounds: int) -> None:
+    """Print the seconds of each round of each pass as JSON."""
+    passes = _passes(name, side)
+    found: dict[str, list[float]] = {way: [] for way in passes}
+    for _ in range(rounds + 1):
+        for way, one in passes.items():
+            started = time.perf_counter()
+            one()
+            found[way].append(time.perf_counter() - started)
+    print(json.dumps({way: seconds[1:] for way, seconds in found.items()}))  # the first round warms up
+
+
+def peak(name: str, side: int, way: str, timed: bool = False) -> None:
+    """Print a pass's peak of memory above what was taken before it, in MiB, as JSON; its seconds if `timed`."""
+    _passes(name, WARM_UP)[way]()
+    one, cuda = _passes(name, side)[way], torch.cuda.is_available()
+    before = _memory("VmRSS")
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    one()
+    found: dict[str, float | None] = {"seconds": time.perf_counter() - started} if timed else {}
+    found["peak MiB"] = _memory("VmHWM") - before
+    found["GPU peak MiB"] = torch.cuda.max_memory_allocated() / 2**20 if cuda else None
+    print(json.dumps(found))
+
+
+def _passes(name: str, side: int) -> dict[str, Callable[[], Any]]:
+    """The ways of restoring an image of side x side pixels, but tiles where a model needs the whole."""
+    params = _params(name)
+    device = devices.choose("auto")
+    devices.prepare(device)
+    torch.manual_seed(0)
+    model = models.build(params.entry(name).architecture()).to(device).eval()
+    image = np.random.default_rng(0).random((side, side, params.data.channels), np.float32)
+
+    def restored(tile: int | None) -> Callable[[], Any]:
+        return lambda: inference.restore(model, image, device=device, sigma_255=25.0, tile=tile)
+
+    found: dict[str, Callable[[], Any]] = {"bare": _Bare(model, image, device), "whole": restored(None)}
+    return found | ({"tiles": restored(params.evaluate.tile)} if getattr(model, "reach", None) else {})
+
+
+class _Bare:
+    """The forward pass of a tensor that is on the device since the first time."""
+
+    def __init__(self, model: nn.Module, image: np.ndarray, device: torch.device):
+        self.model, self.image, self.device = model, image, device
+        self.noisy: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        if self.noisy is None:
+            self.noisy = torch.from_numpy(self.image).permute(2, 0, 1)[None].to(self.device)
+        inference.forward(self.model, self.noisy, 25.0)
+        if self.noisy.is_cuda:
+            torch.cuda.synchronize()
+
+
+def _memory(name: str) -> float:
+    """VmRSS or VmHWM (its peak) of this process in MiB; Linux alone says them."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found
+    return int(found[1]) / 1024
+
+
+def _params(name: str) -> Params:
+    return Params.model_validate(compose(f"model=[{name}]"))
+
+
+def _run(function: str, *arguments: Any) -> dict[str, Any]:
+    """What a function of this module prints in a process of its own."""
+    code = f"from bench import inference; inference.{function}{arguments!r}"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment() | ALLOCATOR, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
