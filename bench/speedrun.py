@@ -1,0 +1,328 @@
+"""Time to quality on one device, by the project's own fit(), batches, validation, inference and metrics.
+
+    python -m bench.speedrun [--tasks gray colour10 colour30] [--seeds 3] [--out reports/speedrun] [--toy]
+
+gray: DnCNN 17x64 on Train400 until BSD68 at sigma 25 reaches 29.23 dB, the paper's. colour10, colour30: the best of a
+DRUNet in 10 or 30 minutes on the 400 training images of BSDS500, CBSD68 at sigma 15, 25 and 50. Writes speedrun.md and
+speedrun.json. `--toy` shows that all works: narrow nets, seconds, packaged photographs. bench.alone does the same where
+there is neither DVC nor a network, a long task in several sittings.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench._project import compose
+from bench._show import table
+from denoiselab import (
+    batches,
+    conditions,
+    devices,
+    draws,
+    files,
+    inference,
+    losses,
+    metrics,
+    models,
+    patches,
+    seeding,
+    statistics,
+    training,
+)
+from denoiselab.checkpoint import Checkpoint
+from denoiselab.config import Params, Train
+from denoiselab.validation import Validation
+
+PROBE = 40  # steps, twice: the first ones warm up and compile, the others tell how many the limit allows
+SHARE = 0.93  # of the time that is left, for steps; the rest is for validations
+VALIDATIONS = 40
+LOOK_DB = 0.02  # gained on the validation patches since the last look at the test images, for another look
+
+CLASSIC = ("data=bsd400_gray", "noise=gaussian25", "model=[dncnn_paper]", "train=gpu")
+COLOUR = ("data=bsds500", "noise=blind55", "model=[drunet]", "train=gpu")
+TOY = ("data=embedded", "data.allow_leak=true", "train=cpu", "train.batch=4", "train.crop=32", "train.val_patches=4")
+SMALL = ("patches.size=64", "patches.stride=64", "patches.val_size=64", "patches.scales=[0.5]")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A race: how the data are made and the model is trained, and where it ends."""
+
+    goal: str
+    overrides: tuple[str, ...]  # of params.yaml, as of `dvc exp run -S`
+    model: str  # the entry of params.models
+    limit_s: float  # the schedule comes to its end here
+    tests: str  # the set of test images; empty: all there are
+    target_db: float | None = None  # PSNR on the test images that ends it
+    probe: int = PROBE
+    validations: int = VALIDATIONS
+
+
+def _gray(*overrides: str) -> tuple[str, ...]:
+    cut = ("patches.size=90", "patches.stride=30", "patches.val_size=180", "patches.scales=[1.0,0.9,0.8,0.7]")
+    train = ("train.batch=128", "train.crop=40", "train.warmup_steps=200", "train.ema=0.999", "train.val_patches=null")
+    return (*CLASSIC, *cut, *train, "models.dncnn_paper.lr=0.002", *overrides)
+
+
+def _colour(*overrides: str) -> tuple[str, ...]:
+    cut = ("patches.size=160", "patches.stride=80", "patches.val_size=160", "patches.scales=[1.0]")
+    train = ("train.batch=32", "train.crop=128", "train.warmup_steps=500", "train.ema=0.999", "train.val_patches=60")
+    return (*COLOUR, *cut, *train, "models.drunet.lr=0.0005", *overrides)
+
+
+CHOICE = """\
+DRUNet at its paper's size stands for the zoo: of what is here it has the best published CBSD68 (31.69 dB at sigma 25),
+and as plain convolutions without normalisation or global attention it comes nearest to the peak of a GPU in bfloat16.
+It is told the noise level; it is one net for all three."""
+TASKS = {
+    "gray": Task("DnCNN 17x64, Train400, until BSD68 reaches 29.23 dB", _gray(), "dncnn_paper", 180, "BSD68", 29.23),
+    "colour10": Task("DRUNet, BSDS500 in colour, 10 minutes", _colour(), "drunet", 600, "CBSD68"),
+    "colour30": Task("DRUNet, BSDS500 in colour, 30 minutes", _colour(), "drunet", 1800, "CBSD68"),
+}
+_TOY_GRAY = (*TOY, *SMALL, "data.channels=1", "noise=gaussian25", "model=[dncnn]", "models.dncnn.depth=3")
+_TOY_COLOUR = (*TOY, *SMALL, "noise=blind55", "model=[drunet_small]", "models.drunet_small.widths=[4,8]")
+_TOY = {"tests": "", "probe": 3, "validations": 4}
+TOYS = {
+    "gray": Task("toy: DnCNN 3x32 until 21 dB", _TOY_GRAY, "dncnn", 20, target_db=21.0, **_TOY),  # type: ignore[arg-type]
+    "colour10": Task("toy: DRUNet 4-8, 10 seconds", _TOY_COLOUR, "drunet_small", 10, **_TOY),  # type: ignore[arg-type]
+    "colour30": Task("toy: DRUNet 4-8, 15 seconds", _TOY_COLOUR, "drunet_small", 15, **_TOY),  # type: ignore[arg-type]
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    args = parser.parse_args(argv)
+    tasks = TOYS if args.toy else TASKS
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in args.tasks:
+            params = Params.model_validate(compose(*tasks[name].overrides))
+            for seed in range(args.seeds):
+                found = run(name, tasks[name], params, Path(scratch), seed)
+                assert found, "a sitting without an end"
+                record(args.out, found, args.toy)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each task")
+    parser.add_argument("--out", type=Path, default=Path("reports/speedrun"), help="folder of the page and the log")
+    parser.add_argument("--toy", action="store_true", help="seconds on a CPU: the figures mean nothing")
+
+
+class Reached(Exception):  # noqa: N818  (no error)
+    """The target was."""
+
+
+class Paused(Exception):  # noqa: N818  (no error)
+    """The sitting is over; the checkpoint has all that is needed to go on."""
+
+
+def prepare(params: Params, folder: Path) -> None:
+    """Images, patches and stored noise, as the stages make them, unless they are there."""
+    from denoiselab.data.fetch import fetch
+
+    if (folder / "done").exists():
+        return
+    fetch(params.data, folder / "raw")
+    patches.cut(folder / "raw", params.patches, params.data.channels, folder / "patches", params.parallel)
+    draws.write(folder / "raw", folder / "patches", params, folder / "noisy")
+    (folder / "done").touch()
+
+
+def run(
+    name: str, task: Task, params: Params, scratch: Path, seed: int, sitting_s: float = float("inf")
+) -> dict[str, Any] | None:
+    """Train from one seed and test; what is to be told of it, or None where the sitting ended first."""
+    ground = scratch / f"{params.data.name}-{params.data.channels}"
+    prepare(params, ground)
+    race = Race(task, params, ground, seed, sitting_s)
+    try:
+        race.train(scratch / "sittings" / f"{name}-{seed}")
+    except Reached:
+        pass
+    except Paused:
+        return None
+    machine = f"{devices.describe(race.device)}, torch {torch.__version__}"
+    return {"task": name, "goal": task.goal, "seed": seed, "machine": machine} | race.found
+
+
+class Race:
+    """One training against the clock, which starts here: the patches are cut, nothing is on the device."""
+
+    def __init__(self, task: Task, params: Params, ground: Path, seed: int, sitting_s: float):
+        self.started = time.perf_counter()
+        self.task, self.params, self.ground, self.seed, self.sitting_s = task, params, ground, seed, sitting_s
+        self.settings = params.training(task.model)
+        self.device = devices.choose(self.settings.device)
+        devices.prepare(self.device)
+        stock = batches.Stock(patches.load(ground / "patches", "train"))
+        settings = self.settings
+        self.batches = batches.build(stock, settings.batch, settings.crop, params.augment, seed, self.device)
+        self.validation = Validation(ground / "noisy", ground / "patches", settings.val_patches, self.device)
+        self.looked = float("-inf")  # validation PSNR at the last look
+        self.found: dict[str, Any] = {"looks": [], "history": []}
+
+    def train(self, sittings: Path) -> None:
+        """Find out how many steps the limit allows, and take them; the weights of the best validation are tested."""
+        budget = self._budget(sittings / "budget.json")
+        every = max(1, budget["steps"] // self.task.validations)
+        settings = self.settings.model_copy(update={"steps": budget["steps"], "validate_every": every})
+        checkpoint = Checkpoint(sittings, "training")
+        self.found |= {"steps": budget["steps"], "seconds": None}
+        with checkpoint.held():
+            result = self._fit(settings, self, checkpoint, self._log)
+        self.found["seconds"] = budget["seconds"] + result.seconds
+        model = self._model()
+        model.load_state_dict(result.best["psnr"]["weights"])
+        self.found["scores"] = {key: self._tested(model, key) for key in conditions.names(self.ground / "noisy")}
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Validation, and a look at the test images where it says that it is worth one. Reached ends the training."""
+        scores = self.validation(model)
+        if self.task.target_db is not None and scores["psnr"] >= self.looked + LOOK_DB:
+            self.looked = scores["psnr"]
+            (key,) = conditions.names(self.ground / "noisy")
+            score = self._tested(model, key)
+            seconds = time.perf_counter() - self.started
+            self.found["looks"].append({"seconds": seconds, "val_psnr": scores["psnr"], "psnr": score["psnr"]})
+            if score["psnr"] >= self.task.target_db:
+                self.found |= {"seconds": seconds, "scores": {key: score}, "reached": True}
+                raise Reached
+        return scores
+
+    def picture(self, model: nn.Module) -> None:
+        return None
+
+    def _budget(self, path: Path) -> dict[str, Any]:
+        """`steps` that the limit allows, and the `seconds` that it took to find out, compiling included."""
+        if path.exists():  # of an earlier sitting
+            return files.read_json(path)
+        times: list[float] = []
+
+        class Clock:
+            def __call__(self, model: nn.Module) -> dict[str, float]:
+                times.append(time.perf_counter())
+                return {"psnr": 0.0}
+
+            def picture(self, model: nn.Module) -> None:
+                return None
+
+        probe = self.task.probe
+        self._fit(self.settings.model_copy(update={"steps": 2 * probe, "validate_every": probe}), Clock())
+        seconds = time.perf_counter() - self.started
+        left = max(0.0, self.task.limit_s - seconds)
+        steps = max(self.task.validations, int(SHARE * left / (times[1] - times[0]) * probe))
+        files.write_json(path, {"steps": steps, "seconds": seconds})
+        return files.read_json(path)
+
+    def _model(self) -> nn.Module:
+        torch.manual_seed(seeding.key(self.seed, "init"))
+        return models.build(self.params.entry(self.task.model).architecture()).to(self.device)
+
+    def _fit(
+        self,
+        settings: Train,
+        validate: training.Validate,
+        checkpoint: Checkpoint | None = None,
+        log: training.Log = lambda step, row: None,
+    ) -> training.Run:
+        criterion = losses.build(settings.loss)
+
+        def objective(output: torch.Tensor, batch: batches.Batch) -> torch.Tensor:
+            return criterion(output, batch.clean)
+
+        noise, device = self.params.noise.train, self.device
+        return training.fit(
+            self._model(),
+            self.batches,
+            validate,
+            settings,
+            noise,
+            objective,
+            device=device,
+            checkpoint=checkpoint,
+            log=log,
+        )
+
+    def _log(self, step: int, row: dict[str, float]) -> None:
+        self.found["history"].append(row)
+        if time.perf_counter() - self.started > self.sitting_s and step < self.found["steps"]:
+            raise Paused
+
+    def _tested(self, model: nn.Module, key: str) -> dict[str, float]:
+        """Mean PSNR on the test images under a condition, of 8 bits, with its interval over images."""
+        sigma_255 = conditions.read(self.ground / "noisy", key).sigma_255
+        channels, values = self.params.data.channels, []
+        for test in conditions.test(self.ground / "raw", self.ground / "noisy", key, channels):
+            if self.task.tests and self.task.tests not in test.sets:
+                continue
+            restored = inference.restore(model, test.noisy, device=self.device, sigma_255=sigma_255)
+            values.append(metrics.capped_psnr(test.clean, metrics.to_uint8(restored), data_range=255))
+        evaluate = self.params.evaluate
+        interval = statistics.mean_interval(
+            np.array(values), confidence=evaluate.confidence, resamples=evaluate.resamples, seed=self.params.seed
+        )
+        return {"psnr": interval.mean, "low": interval.low, "high": interval.high, "images": len(values)}
+
+
+def record(out: Path, found: dict[str, Any], toy: bool) -> None:
+    """Add a training to the log, in place of an earlier one of that task and seed, and write the page anew."""
+    runs = {(one["task"], one["seed"]): one for one in [*recorded(out), found]}
+    in_order = [runs[key] for key in sorted(runs)]
+    files.write_json(out / "speedrun.json", in_order)
+    files.write_text(out / "speedrun.md", page(in_order, toy))
+    print(json.dumps({key: found[key] for key in ("task", "seed", "seconds", "steps", "scores")}), flush=True)
+
+
+def recorded(out: Path) -> list[dict[str, Any]]:
+    """The trainings in the log so far."""
+    log = out / "speedrun.json"
+    return files.read_json(log) if log.exists() else []
+
+
+def page(runs: list[dict[str, Any]], toy: bool) -> str:
+    """The trainings as a markdown page."""
+    said = [f"# Time to quality on {runs[0]['machine']}"]
+    if toy or not torch.cuda.is_available():
+        said.append("**These are no figures of a GPU.** They show that the script runs through; a GPU's are missing.")
+    if toy:
+        said.append("Toy size: other nets, packaged photographs in place of the sets, seconds in place of minutes.")
+    said.append(
+        "The clock starts with the patches on disk and nothing on the device; it counts all of moving them, compiling, "
+        "finding out how many steps the limit allows, training, validating and, of `gray`, looking at the test images. "
+        f"`gray` looks at them after a validation (on images of the training set that are held out) {LOOK_DB} dB above "
+        "that of the last look, and ends with the first look that reaches the target. The other tasks test the weights "
+        "of the best validation once, after the clock. PSNR of 8-bit output, mean over images with its 95 % interval; "
+        f"the noise is the pipeline's stored noise, not clipped.\n\n{CHOICE}"
+    )
+    rows = [_row(one, key, score) for one in runs for key, score in one["scores"].items()]
+    return "\n\n".join([*said, table(rows)]) + "\n"
+
+
+def _row(one: dict[str, Any], key: str, score: dict[str, float]) -> dict[str, Any]:
+    aimed = "looks" in one and bool(one["looks"])
+    return {
+        "task": f"{one['task']}: {one['goal']}",
+        "seed": one["seed"],
+        "seconds": one["seconds"],
+        "steps of the schedule": one["steps"],
+        "looks": len(one["looks"]) if aimed else None,
+        "reached": ("yes" if one.get("reached") else "no") if aimed else "–",
+        "noise": key,
+        "images": score["images"],
+        "PSNR dB": f"{score['psnr']:.2f} [{score['low']:.2f}, {score['high']:.2f}]",
+    }
+
+
+if __name__ == "__main__":
+    main()
