@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from denoiselab import config, devices, distributed, experiment, launcher, planning, tracking
+from denoiselab import config, distributed, experiment, launcher, planning, tracking
 from denoiselab.training import Log
 from pipeline import argument, run
 
@@ -10,24 +10,15 @@ from pipeline import argument, run
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    settings = params.training(name)
-    if planning.trains(params, name):
-        launcher.launch(settings.launcher, "pipeline.train", name)
-        devices.claim(settings.device)
-        with distributed.joined(devices.choose(settings.device)):
-            train(planning.plans(params, name))
-    elif launcher.started_as() == 0:  # there is nothing to share out
-        devices.claim(settings.device)
-        train(planning.plans(params, name))
-
-
-def train(plans: list[planning.Plan]) -> None:
-    results = []
-    for plan in plans:
-        with tracked(plan) as log:
-            results.append(experiment.run(plan, log))
-    if distributed.first():
-        experiment.record(plans, results)
+    several = planning.trains(params, name)
+    with launcher.processes(params.training(name), "pipeline.train", name, several=several):
+        plans = planning.plans(params, name)
+        results = []
+        for plan in plans:
+            with tracked(plan) as log:
+                results.append(experiment.run(plan, log))
+        if distributed.first():
+            experiment.record(plans, results)
 
 
 def tracked(plan: planning.Plan) -> AbstractContextManager[Log]:

@@ -16,7 +16,7 @@ UUIDS = ["GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333"]
 CLAIM = """
 import os, sys
 from denoiselab import devices
-devices.claim("auto")
+devices.claim("auto", int(os.environ.get("NUMBER", 1)))
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
@@ -76,6 +76,23 @@ def test_the_users_choice_is_respected(machine, claiming):
     assert claimed(first) == "2"
     assert claimed(claiming()) == UUIDS[0]  # by number or UUID, a GPU is the same
     assert claimed(claiming(CUDA_VISIBLE_DEVICES="GPU-cccc,GPU-bbbb,GPU-aaaa")) == "GPU-bbbb"
+
+
+def test_a_launcher_claims_as_many_as_it_starts_or_none(machine, claiming):
+    first = claiming()
+    assert claimed(first) == UUIDS[0]
+    three = claiming(NUMBER="3")
+    assert "waiting for 3 GPUs: other stages have claimed GPU-aaaa1111 (in" in three.stderr.readline()
+    two = claiming(NUMBER="2")  # the waiting one holds none
+    assert claimed(two) == ",".join(UUIDS[1:])
+    first.kill()
+    two.kill()
+    assert claimed(three) == ",".join(UUIDS)
+
+
+def test_more_than_there_are_is_a_mistake(machine):
+    with pytest.raises(ValueError, match="4 processes need a GPU each, but there are 3"):
+        devices.claim("auto", 4)
 
 
 @pytest.mark.parametrize("chosen", ["", "-1", "-1,0"])

@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
-from denoiselab import config, draws, experiment, files, launcher, model_store, patches, paths, planning
+from denoiselab import config, draws, evaluation, experiment, files, launcher, model_store, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from tests.conftest import ROOT, composed, photograph
@@ -59,6 +59,7 @@ def project(tmp_path_factory) -> Path:
     small = [f"patches.{key}={SIDE}" for key in ("size", "stride", "val_size")]
     tree = composed(*overrides, *small, "patches.scales=[1.0]").model_dump(mode="json", exclude_unset=True)
     tree["train"] |= TRAIN | {"warmup_steps": 2}
+    tree["protocol"]["draws"] = 2
     tree["evaluate"] |= {"samples": 1, "curve": {"levels": [25], "images": 2, "crop": 32}}
     tree["models"] |= MODELS
     (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -211,6 +212,18 @@ def test_a_killed_training_of_two_goes_on_to_the_same_bytes(project, two, tmp_pa
     assert history(root, "everything") == history(two, "everything")
 
 
+def test_the_stage_evaluates_in_two_processes_to_the_bytes_of_one(project, two, tmp_path):
+    one = copied(project, tmp_path)
+    shutil.copytree(two / paths.model("everything"), one / paths.model("everything"))
+    for root in (one, two):
+        call(root, "pipeline.evaluate", "everything")
+    for name in ("per_image.csv", "curve.csv", "metrics.json", "alarms.json"):
+        path = paths.evaluation("everything") / name
+        assert (two / path).read_bytes() == (one / path).read_bytes(), name
+    assert len(list(files.read_csv(two / paths.evaluation("everything") / "per_image.csv"))) > evaluation.ALONE + 2
+    assert files.sha256(two / paths.samples("everything")) == files.sha256(one / paths.samples("everything"))
+
+
 def test_an_entry_without_weights_needs_no_second_process(project, tmp_path):
     root = copied(project, tmp_path, launcher="torchrun --nproc-per-node=2 --rdzv-endpoint=nowhere.invalid:1")
     assert "noisy: seed 0, on CPU" in call(root, "pipeline.train", "noisy")
@@ -231,8 +244,9 @@ def test_a_mistake_in_the_launcher_is_one_line(project, tmp_path):
     ],
 )
 def test_what_torchrun_would_not_take_is_named(words, said):
+    settings = composed().train.model_copy(update={"launcher": words})
     with pytest.raises(ValueError, match=f"train.launcher: '{words}': .*{said}"):
-        launcher.launch(words, "pipeline.train", "plain")
+        launcher.launch(settings, "pipeline.train", "plain")
 
 
 def test_there_must_be_something_for_every_process(project, tmp_path):

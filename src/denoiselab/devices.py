@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 
 import psutil
@@ -21,28 +21,41 @@ CLAIM_POLL_S = 1.0
 _claimed: list[FileLock] = []  # held until the process ends
 
 
-def claim(wanted: str) -> None:
-    """Take one free GPU of this machine for this process and hide the others; wait where all are taken.
+def claim(wanted: str, number: int = 1) -> None:
+    """Take `number` free GPUs of this machine for this process and hide the others; wait where too many are taken.
 
     So that stages that run side by side do not share one. To be called before torch looks for CUDA. GPUs that the user
     left in CUDA_VISIBLE_DEVICES count alone. Nothing happens where `wanted` is cpu, where the process has claimed one,
-    where there is no GPU, or under torchrun, which shares GPUs out itself.
+    where there is no GPU, or under torchrun, for whose processes the one that started it has claimed them.
+    ValueError where there are fewer.
     """
     if wanted == "cpu" or _claimed or {"LOCAL_RANK", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         return
     locks = {gpu: FileLock(_claims() / f"{name}.lock") for gpu, name in _gpus().items()}
+    if 0 < len(locks) < number:
+        raise ValueError(f"{number} processes need a GPU each, but there are {len(locks)}")
     told = False
     while locks:
-        for gpu, lock in locks.items():
-            with suppress(Timeout):
-                lock.acquire(blocking=False)
-                _claimed.append(lock)
-                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-                return
+        taken = list(islice((gpu for gpu, lock in locks.items() if _acquired(lock)), number))
+        if len(taken) == number:
+            _claimed.extend(locks[gpu] for gpu in taken)
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+            return
+        for gpu in taken:  # who waits holds none, or two would wait for each other
+            locks[gpu].release()
         if not told:
-            print(f"waiting for a GPU: other stages have claimed {', '.join(locks)} (in {_claims()})", file=sys.stderr)
+            wanted = "a GPU" if number == 1 else f"{number} GPUs"
+            others = ", ".join(gpu for gpu in locks if gpu not in taken)
+            print(f"waiting for {wanted}: other stages have claimed {others} (in {_claims()})", file=sys.stderr)
             told = True
         time.sleep(CLAIM_POLL_S)
+
+
+def _acquired(lock: FileLock) -> bool:
+    with suppress(Timeout):
+        lock.acquire(blocking=False)
+        return True
+    return False
 
 
 def _claims() -> Path:

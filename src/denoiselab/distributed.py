@@ -8,9 +8,11 @@ import ctypes
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -23,15 +25,16 @@ TIMEOUT = timedelta(days=7)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 T = TypeVar("T")
+Shared = TypeVar("Shared", torch.Tensor, list[Any])
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def joined(device: torch.device | None) -> Iterator[None]:
     """While it lasts, work with the other processes that torchrun has started, each on a GPU of its own or on the CPU.
 
-    ValueError where there are more processes on a machine than GPUs.
+    None: alone all the same. ValueError where there are more processes on a machine than GPUs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if device is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     _end_with_parent()
@@ -72,8 +75,8 @@ def first() -> bool:
     return rank() == 0
 
 
-def share(whole: torch.Tensor) -> torch.Tensor:
-    """This process's share of (N, ...)."""
+def share(whole: Shared) -> Shared:
+    """This process's share of (N, ...), or of a list."""
     return whole[rank() :: world()] if world() > 1 else whole
 
 
@@ -95,6 +98,31 @@ def broadcast(value: T) -> T:
         return value
     box = [value]
     dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def in_order(own: Iterable[T]) -> Iterator[T]:
+    """On rank 0 the items of all processes, in the order of what was shared out; the other ones send it theirs.
+
+    To be run through on every process. An item is sent when rank 0 comes to it, so that none has many in memory.
+    """
+    if not first():
+        for item in own:
+            dist.send_object_list([[item]], dst=0)
+        dist.send_object_list([[]], dst=0)
+        return
+    left, source = deque(range(world())), iter(own)
+    while left:
+        sender = left.popleft()
+        found = list(islice(source, 1)) if sender == 0 else _received(sender)
+        if found:
+            left.append(sender)
+            yield found[0]
+
+
+def _received(sender: int) -> list[Any]:
+    box: list[Any] = [None]
+    dist.recv_object_list(box, src=sender)
     return box[0]
 
 

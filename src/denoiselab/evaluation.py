@@ -18,6 +18,7 @@ from denoiselab import (
     conditions,
     costs,
     devices,
+    distributed,
     draws,
     files,
     images,
@@ -124,19 +125,26 @@ class Subject:
 def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     """Evaluate every training of models/<name>/ on every stored condition, write the files; returns each one's means.
 
-    metrics.json has those of all; pictures, curve and time are of the first.
+    metrics.json has those of all; pictures, curve and time are of the first. Several processes share the images out;
+    the first one writes the files, the others return nothing.
     """
     subjects = [_subject(params, name, number) for number in range(len(paths.trainings(name)))]
     first, tests = subjects[0], _tests(params)
-    outputs, cost = _alone(first, tests[:ALONE])
-    files.write_json(paths.inference_cost(name), cost)
+    agreed = [(condition.name, test.row.image, test.sha256) for condition, test in tests]
+    distributed.agree(models=[subject.card for subject in subjects], images=agreed)
+    outputs, cost = _alone(first, tests[:ALONE]) if distributed.first() else ([], {})
+    distributed.broadcast(cost)  # until when the others wait
     watch = alarms.Watch(params.evaluate.alarms, first.trained)
     rows = [_watched(chain(map(first.measure, outputs), _results(first, tests[ALONE:])), first, watch)]
     rows += [_watched(_results(subject, tests), subject, watch) for subject in subjects[1:]]
+    levels = list(_curve(first))
+    if not distributed.first():
+        return []
     every = [row for own in rows for row in own]
     kind = LpipsScore if params.evaluate.lpips else Score
+    files.write_json(paths.inference_cost(name), cost)
     write(paths.evaluation(name) / "per_image.csv", every, Prediction if first.classifies else kind)
-    write(paths.evaluation(name) / "curve.csv", list(_curve(first)), LevelScore)
+    write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     means: Callable[..., dict[str, Any]] = summarise_predictions if first.classifies else summarise
     parameters = model_store.parameters(first.model)
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
@@ -186,21 +194,24 @@ def _alone(subject: Subject, tests: Sequence[Test]) -> tuple[list[Output], dict[
     return outputs, cost | costs.of(subject.model, paths.trainings(subject.name)[subject.number], subject.device)
 
 
-def _results(subject: Subject, tests: Sequence[Test]) -> Iterator[Result]:
+def _results(subject: Subject, tests: list[Test]) -> Iterator[Result]:
     """On the CPU images side by side, each in one thread; on CUDA one after another, others being read and measured."""
+    own = distributed.share(tests)
     if subject.device.type == "cpu":
-        return parallel.each(subject.params.parallel, subject.whole, tests)
+        return distributed.in_order(parallel.each(subject.params.parallel, subject.whole, own))
     beside = _beside(subject)
-    return parallel.each(beside, subject.measure, map(subject.compute, parallel.each(beside, subject.read, tests)))
+    outputs = map(subject.compute, parallel.each(beside, subject.read, own))
+    return distributed.in_order(parallel.each(beside, subject.measure, outputs))
 
 
 def _curve(subject: Subject) -> Iterator[LevelScore]:
     """PSNR by noise level, of what restores."""
     points = draws.curve(paths.RAW, subject.params) if not subject.classifies else iter(())
+    own = islice(points, distributed.rank(), None, distributed.world())
     if subject.device.type == "cpu":
-        return parallel.each(subject.params.parallel, subject.at_level, points)
-    outputs = ((level, test, subject.restore(test, level)) for level, test in points)
-    return parallel.each(_beside(subject), subject.measure_level, outputs)
+        return distributed.in_order(parallel.each(subject.params.parallel, subject.at_level, own))
+    outputs = ((level, test, subject.restore(test, level)) for level, test in own)
+    return distributed.in_order(parallel.each(_beside(subject), subject.measure_level, outputs))
 
 
 def _beside(subject: Subject) -> Parallel:
@@ -211,8 +222,8 @@ def _beside(subject: Subject) -> Parallel:
 def _watched(results: Iterable[Result], subject: Subject, watch: alarms.Watch) -> list[Any]:
     """The rows of a training; `watch` looks at every output, and pictures of some of the first training's are kept."""
     scores = []
-    samples, first = subject.params.evaluate.samples, not subject.number
-    with cases.keeping(paths.samples(subject.name), samples) if first else nullcontext() as keeper:
+    samples, keeps = subject.params.evaluate.samples, not subject.number and distributed.first()
+    with cases.keeping(paths.samples(subject.name), samples) if keeps else nullcontext() as keeper:
         for result in results:
             scores.append(result.score)
             if result.seen is not None:

@@ -4,6 +4,8 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
@@ -12,19 +14,39 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 
+from denoiselab import devices, distributed
+from denoiselab.config import Train
 
-def launch(launcher: str | None, module: str, *arguments: str) -> None:
+
+@contextmanager
+def processes(settings: Train, module: str, *arguments: str, several: bool) -> Iterator[None]:
+    """Within it this process is one of those that `train.launcher` starts, each as `python -m module arguments...`.
+
+    They alone come in: the process that starts them exits with them. Where it is no work for `several`, one comes in.
+    """
+    if several:
+        launch(settings, module, *arguments)
+    elif int(os.environ.get("RANK", "0")):
+        sys.exit()
+    devices.claim(settings.device)
+    with distributed.joined(devices.choose(settings.device) if several else None):
+        yield
+
+
+def launch(settings: Train, module: str, *arguments: str) -> None:
     """Run `python -m module arguments...` under torchrun and exit when it ends, with its exit code.
 
     Returns where there is no launcher, and in the processes that torchrun has started. ValueError where its arguments
     are wrong or the other machines do not answer.
     """
+    launcher = settings.launcher
     if launcher is None or "TORCHELASTIC_RUN_ID" in os.environ:
         return
     options = _options(launcher, module, arguments)
     try:
         local = run.determine_local_world_size(options.nproc_per_node)
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // local)))
+        devices.claim(settings.device, local)
+        _divide_cores(local)
         run.run(options)
     except ChildFailedError as error:
         sys.exit(max(1, error.get_first_failure()[1].exitcode))  # a signal's is negative
@@ -35,9 +57,13 @@ def launch(launcher: str | None, module: str, *arguments: str) -> None:
     sys.exit()
 
 
-def started_as() -> int:
-    """The rank that torchrun gave this process; 0 without it."""
-    return int(os.environ.get("RANK", "0"))
+def _divide_cores(processes: int) -> None:
+    """Of this machine, among its processes: for torch and for joblib."""
+    from joblib import cpu_count
+
+    cores = {"OMP_NUM_THREADS": torch.get_num_threads(), "LOKY_MAX_CPU_COUNT": cpu_count()}
+    for name, number in cores.items():
+        os.environ.setdefault(name, str(max(1, number // processes)))
 
 
 def _options(launcher: str, module: str, arguments: tuple[str, ...]) -> argparse.Namespace:

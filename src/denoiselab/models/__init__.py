@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from denoiselab.config.block import check as check_block
 from denoiselab.models._layers import SCHEMES, initialise
@@ -50,8 +51,15 @@ def check(block: dict[str, Any], where: str) -> None:
 
 def outline(block: dict[str, Any]) -> nn.Module:
     """The module of a checked block without memory for its weights: to ask for its attributes."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return build(block)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws no normal numbers: for those of the meta device torch would import its compiler, which takes seconds."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
 
 
 def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
