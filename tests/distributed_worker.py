@@ -2,27 +2,37 @@
 
     torchrun ... tests/distributed_worker.py FILE ENTRY...
 
-from a folder with params.yaml and data/. An entry `NAME:wrong` is trained with the same share in all processes.
+from a folder with params.yaml and data/. An entry may be NAME:augmented (by albumentations), NAME:streamed (from files)
+or NAME:wrong (all processes take the same share).
 """
 
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
-from denoiselab import config, distributed, experiment, paths, planning
+from denoiselab import batches, config, distributed, experiment, paths, planning
+
+AUGMENTED = {"kind": "albumentations", "workers": 1, "transforms": [{"name": "HorizontalFlip", "p": 0.5}]}
+
+Trained = tuple[list[dict[str, float]], dict[str, torch.Tensor]]  # history, best weights
 
 
-def trained(entry: str) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    name, _, wrong = entry.partition(":")
-    right = distributed.share
-    if wrong:
-        distributed.share = lambda whole: whole[: len(right(whole))]
-    result = experiment.train(planning.plan(config.load(), name), lambda step, row: None)
-    distributed.share = right
+def trained(entry: str) -> Trained:
+    """Train an entry of params.yaml from the start."""
+    name, _, option = entry.partition(":")
+    params, right = config.load(), distributed.share
+    if option == "augmented":
+        params = params.model_copy(update={"augment": config.Albumentations.model_validate(AUGMENTED)})
     if distributed.first():
-        shutil.rmtree(paths.checkpoints())
+        shutil.rmtree(paths.checkpoints(), ignore_errors=True)
+    with (
+        patch.object(batches, "RESIDENT_SHARE", 0 if option == "streamed" else batches.RESIDENT_SHARE),
+        patch.object(distributed, "share", (lambda x: x[: len(right(x))]) if option == "wrong" else right),
+    ):
+        result = experiment.train(planning.plan(params, name), lambda step, row: None)
     return result.history, next(iter(result.best.values()))["weights"]
 
 

@@ -14,9 +14,24 @@ import torch
 import yaml
 from PIL import Image
 
-from denoiselab import config, draws, evaluation, experiment, files, launcher, model_store, patches, paths, planning
+from denoiselab import (
+    config,
+    distributed,
+    draws,
+    evaluation,
+    experiment,
+    files,
+    launcher,
+    model_store,
+    patches,
+    paths,
+    planning,
+    training,
+)
+from denoiselab.batches import ResidentBatches, Stock
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
+from tests import distributed_worker
 from tests.conftest import ROOT, composed, photograph
 
 pytestmark = [
@@ -127,12 +142,10 @@ def wait_for_checkpoint(root: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def alone(project: Path, entry: str) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+def alone(project: Path, entry: str) -> distributed_worker.Trained:
     """History and best weights of a training in this one process."""
-    with working_in(project) as params:
-        shutil.rmtree(paths.checkpoints(), ignore_errors=True)
-        result = experiment.train(planning.plan(params, entry), lambda step, row: None)
-    return result.history, next(iter(result.best.values()))["weights"]
+    with working_in(project):
+        return distributed_worker.trained(entry)
 
 
 def difference(a: list[dict[str, float]], b: list[dict[str, float]]) -> float:
@@ -147,7 +160,7 @@ def history(root: Path, entry: str) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if key != "seed"} for row in rows]
 
 
-KINDS = ["plain", "everything", "frozen", "aware", "dropout", "classifier", "guided"]
+KINDS = [*MODELS, "plain:augmented", "plain:streamed"]
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +262,16 @@ def test_what_torchrun_would_not_take_is_named(words, said):
         launcher.launch(settings, "pipeline.train", "plain")
 
 
-def test_there_must_be_something_for_every_process(project, tmp_path):
-    root = copied(project, tmp_path, launcher=TWO, batch=1)
-    assert "error: train.batch: 1 patches for 2 processes" in call(root, "pipeline.train", "plain", rc=1)
+def test_there_must_be_something_for_every_process(project, monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: 6)
+    with working_in(project) as params:
+        plan = planning.plan(params, "plain")
+        with pytest.raises(ValueError, match=r"train.val_patches: 5 patches for 6 processes"):
+            experiment.train(plan, lambda step, row: None)
+        stock = Stock(patches.load(paths.PATCHES, "train"))
+        source = ResidentBatches(stock, 5, 24, True, 0, plan.device)
+        with pytest.raises(ValueError, match=r"train.batch: 5 patches for 6 processes"):
+            training.fit(None, source, None, plan.settings, plan.noise, None, device=plan.device)
 
 
 HOSTS = {"denoiselab0": "10.77.0.1", "denoiselab1": "10.77.0.2"}
