@@ -77,22 +77,20 @@ def test_a_place_is_drawn_by_itself_alone(tree):
     assert drawn(0) == first
 
 
+def set_search(project: Path, storage: str | None) -> None:
+    """Compose params.yaml anew, with a small search of two phases."""
+    compose(project, *TINY)
+    path = project / "params.yaml"
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    later = {"trials": 2, "steps": 10, "validations": 2, "space": {"batch": {"low": 2, "high": 4}}}
+    tree["tune"] = {"model": "unet", "storage": storage, "startup_trials": 4, "phases": {"all": PHASE, "later": later}}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     folder = make_project(tmp_path_factory.mktemp("search"))
-    compose(folder, *TINY)
-    path = folder / "params.yaml"
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    tree["tune"] = {
-        "model": "unet",
-        "storage": None,
-        "startup_trials": 4,
-        "phases": {
-            "all": PHASE,
-            "later": {"trials": 2, "steps": 10, "validations": 2, "space": {"batch": {"low": 2, "high": 4}}},
-        },
-    }
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    set_search(folder, None)
     dvc(folder, "repro", "add-noise")
     return folder
 
@@ -182,10 +180,7 @@ def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresq
     machines = [tmp_path / name for name in ("one", "two")]
     for machine in machines:
         shutil.copytree(project, machine, ignore=shutil.ignore_patterns(".tune", ".ckpt", "mlartifacts", "mlflow.db"))
-        path = machine / "params.yaml"
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        tree["tune"]["storage"] = postgresql
-        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        set_search(machine, postgresql)
     engine = sqlalchemy.create_engine(postgresql, isolation_level="AUTOCOMMIT")
     optuna.storages.RDBStorage(postgresql)
     locking = engine.execution_options(isolation_level="READ COMMITTED")
@@ -195,7 +190,9 @@ def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresq
         waiting = sqlalchemy.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         deadline = time.monotonic() + 120
         while looking.execute(waiting).scalar_one() < 2:
-            assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
+            assert time.monotonic() < deadline
+            ended = [process.communicate()[0] for process in processes if process.poll() is not None]
+            assert not ended, ended[0]
             time.sleep(0.1)
     for process in processes:
         output, _ = process.communicate(timeout=600)
@@ -205,7 +202,7 @@ def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresq
     found = [optuna.load_study(study_name=name, storage=postgresql).get_trials() for name in names]
     counted = [[trial for trial in trials if trial.state in studies.FINISHED] for trials in found]
     assert [len(trials) for trials in counted] == [6, 2]
-    assert {trial.user_attrs["process"] for trial in counted[0]} == {process.pid for process in processes}
+    assert {trial.user_attrs[studies.WORKER][1] for trial in counted[0]} == {process.pid for process in processes}
     for trials, done in zip(found, counted, strict=True):
         assert sorted(studies.place(trial, trials) for trial in done) == list(range(len(done)))
         assert len({str(trial.params) for trial in done}) == len(done)

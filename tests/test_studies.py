@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import socket
+import subprocess
 import sys
 import time
 from multiprocessing.synchronize import Barrier
@@ -51,7 +53,7 @@ def test_two_processes_share_a_study_on_postgresql(postgresql, tmp_path, monkeyp
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted(trial.user_attrs["place"] for trial in finished) == list(range(TRIALS))
     assert sum(trial.value for trial in finished) == sum(range(TRIALS))
-    assert {trial.user_attrs["process"] for trial in finished} == {process.pid for process in workers}
+    assert {trial.user_attrs[studies.WORKER][1] for trial in finished} == {process.pid for process in workers}
     # What began beside these was withdrawn before it did anything.
     assert all(trial.state == TrialState.FAIL and not trial.params for trial in trials if trial not in finished)
 
@@ -71,8 +73,8 @@ def drawn(trial: optuna.Trial, place: int) -> float:
 def test_a_lost_trial_is_repeated_once_at_its_place_with_its_values(here):
     lost, other = here.ask(), here.ask()
     x = lost.suggest_float("x", 0, 1)
-    lost.set_user_attr("host", "another machine")
-    other.set_user_attr("host", "another machine")
+    lost.set_user_attr(studies.WORKER, ["another machine", 1])
+    other.set_user_attr(studies.WORKER, ["another machine", 1])
     here.tell(lost, state=TrialState.FAIL)
     here.tell(other, 1.5)
     for _ in range(2):  # by two machines that see it at once
@@ -102,10 +104,23 @@ def test_an_interrupted_trial_is_repeated_with_its_values(here):
 def test_no_trial_is_begun_beside_the_last_ones(here, monkeypatch):
     """A process that finds every place taken waits for the others, and ends with them."""
     elsewhere = here.ask()
-    elsewhere.set_user_attr("host", "another machine")
+    elsewhere.set_user_attr(studies.WORKER, ["another machine", 1])
     monkeypatch.setattr(time, "sleep", lambda seconds: here.tell(elsewhere, 1.0))
     studies.work(here, 1, drawn, lambda trial: pytest.fail("begun by this process"))
     assert len(here.get_trials()) == 1
+
+
+def test_a_trial_is_lost_only_when_its_process_is_gone(here):
+    """Also between its begin and the moment when it says whose it is."""
+    begun, own, elsewhere, gone = (here.ask() for _ in range(4))
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    own.set_user_attr(studies.WORKER, [socket.gethostname(), os.getppid()])
+    elsewhere.set_user_attr(studies.WORKER, ["another machine", int(child.stdout)])
+    gone.set_user_attr(studies.WORKER, [socket.gethostname(), int(child.stdout)])
+    studies._repeat_lost(here, 4)
+    trials = here.get_trials()
+    assert [trials[trial.number].state.name for trial in (begun, own, elsewhere, gone)] == ["RUNNING"] * 3 + ["FAIL"]
+    assert [trial.user_attrs.get(studies.REPEATS) for trial in trials[4:]] == [gone.number]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S = 60
 GRACE_S = 3 * HEARTBEAT_S  # a trial of another machine without a heartbeat for so long is lost
 POLL_S = 2  # between looks at what others still work on
+WORKER = "worker"  # the attribute that names the host and process which a trial runs in
 REPEATS = "repeats"  # the attribute that names the trial which another one repeats
 ATTEMPTS = 3  # at the database: of machines that start at the same instant, one makes the tables
 
@@ -69,8 +70,7 @@ def work(
         number = place(trial, there)
         if number >= trials or any(_lives(t) and _first(t) == _first(trial) for t in there[: trial.number]):
             raise Withdrawn
-        trial.set_user_attr("host", socket.gethostname())
-        trial.set_user_attr("process", os.getpid())
+        trial.set_user_attr(WORKER, [socket.gethostname(), os.getpid()])  # in one, so that nobody sees the half of it
         return objective(trial, number)
 
     def tell(_: optuna.Study, trial: FrozenTrial) -> None:
@@ -132,9 +132,9 @@ def _repeat_lost(study: optuna.Study, trials: int) -> None:
 
 def _dead(trial: FrozenTrial) -> bool:
     """Whether a running trial's process is gone, as far as this machine can tell."""
-    told = trial.user_attrs
-    if "host" in told:
-        return not alive(told["host"], told.get("process"), socket.gethostname())
+    if WORKER in trial.user_attrs:
+        host, process = trial.user_attrs[WORKER]
+        return not alive(host, process, socket.gethostname())
     assert trial.datetime_start is not None  # of a running trial
     return datetime.now() - trial.datetime_start > timedelta(seconds=GRACE_S)  # killed before it said whose it is
 
