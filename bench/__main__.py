@@ -49,13 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := sorted({*args.names} - {*KNOWN}):
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(KNOWN)}")
     machine, results = _machine.describe(), []
+    path = args.out / f"{_machine.name(machine)}.md"
     for name in args.names or KNOWN:
         results.append(_run(name, ["--quick"] if args.quick else []))
         print(f"{name}: {results[-1].seconds:.0f} s{f', failed: {r}' if (r := results[-1].reason) else ''}", flush=True)
-    path = args.out / f"{_machine.name(machine)}.md"
-    files.write_text(path, page(machine, results, args.quick))
-    lines = [machine, *(r.found or {"bench": r.name, "failed": r.reason} for r in results)]
-    files.write_text(path.with_suffix(".jsonl"), "".join(f"{json.dumps(line)}\n" for line in lines))
+        _write(path, machine, results, args.quick)  # what is there stays if a later one is interrupted
     print(path)
     return int(any(result.reason for result in results))
 
@@ -70,6 +68,12 @@ def page(machine: dict[str, str], results: Sequence[Result], quick: bool = False
     judged = [_judged(result.name, target) for result in results for target in (result.found or {}).get("targets", [])]
     targets = ["## Targets\n", table(judged) + "\n"] if judged else []
     return "\n".join([head, made, table(rows) + "\n", *targets, *map(_section, results)])
+
+
+def _write(path: Path, machine: dict[str, str], results: Sequence[Result], quick: bool) -> None:
+    files.write_text(path, page(machine, results, quick))
+    lines = [machine, *(r.found or {"bench": r.name, "failed": r.reason} for r in results)]
+    files.write_text(path.with_suffix(".jsonl"), "".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def _run(name: str, options: list[str]) -> Result:

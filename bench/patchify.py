@@ -1,6 +1,6 @@
 """How long patchify takes and how much memory it needs, as the number of images and of cores grows.
 
-python -m bench.patchify [--images 60 240 960]
+python -m bench.patchify [--images 50 200 800]
 """
 
 import json
@@ -25,7 +25,7 @@ SHAPE, FILES = (321, 481), 100  # photographs that differ; each is used as often
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = sizes(__doc__, argv, images=([60, 240, 960], [4]))
+    args = sizes(__doc__, argv, images=([50, 200, 800], [4]))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with scratch() as folder:
         for n, pixels in enumerate(photographs(min(FILES, max(args.images)), SHAPE)):

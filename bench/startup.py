@@ -1,6 +1,6 @@
 """How long each stage takes to start: from the start of its process until its main has what it imports.
 
-    python -m bench.startup [--rounds 6]
+    python -m bench.startup [--rounds 4]
 
 A stage must not pay for what it does not use; tests/test_startup.py says which packages each may import.
 """
@@ -17,7 +17,7 @@ from bench._show import Target, show, sizes
 COMPARED = """\
 Every stage in an empty folder, from the start of its process to its look for params.yaml, which is not there: the
 interpreter, what the stage imports, and the start anew with the allocator's settings of train and evaluate. Median
-of {rounds} starts, the first left out; `CPU s` is what they take on a busy machine, too. `imports` are the packages
+of {rounds} starts without the first; `CPU s` is what they take on a busy machine, too. `imports` are the packages
 that took most (0.1 s or more, under `-X importtime`, which slows them), `later` those that a stage imports when it
 comes to them."""
 LIMITS_S = {"fetch": 1.0, "patchify": 1.0, "add_noise": 4.0, "train": 4.0, "evaluate": 4.0, "compare": 1.0}
@@ -31,7 +31,7 @@ TIMED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\w+)")  # microseconds w
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = sizes(__doc__, argv, rounds=(6, 1))
+    args = sizes(__doc__, argv, rounds=(4, 1))
     with scratch():
         rows = [_measured(stage, args.rounds) for stage in LIMITS_S]
     targets = [Target(f"start of {row['stage']}", row["s"], LIMITS_S[row["stage"]], "s") for row in rows]
