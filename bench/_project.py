@@ -1,11 +1,11 @@
 """Processes to measure, folders with this project's files, and real photographs. Imports no torch."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,17 @@ from denoiselab import config, images
 ROOT = Path(__file__).parent.parent
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "conf", "pipeline", "src")
 PHOTOGRAPHS = ("astronaut", "coffee", "motorcycle_left")  # inside scikit-image
+# A process of its own starts what is measured: Linux counts the memory of whoever starts a process as that process's.
+LAUNCHER = """\
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+rc = subprocess.call(sys.argv[2:])
+seconds = time.perf_counter() - started
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump({"seconds": seconds, "cpu_s": used.ru_utime + used.ru_stime, "maxrss": used.ru_maxrss}, file)
+sys.exit(rc)
+"""
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
@@ -43,18 +54,16 @@ class Process:
 
 def run(*command: str, rc: int = 0, **settings: str) -> Process:
     """Run a command in `environment(**settings)` to its end; RuntimeError shows its output where that is not `rc`."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, env=environment(**settings), stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        file.seek(0)
-        output = file.read()
-    if process.returncode != rc:
-        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{output}")
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "measured.json"
+        launched = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(found), *command]
+        environ, output = environment(**settings), subprocess.PIPE
+        done = subprocess.run(launched, env=environ, stdout=output, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != rc:
+            raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}")
+        measured = json.loads(found.read_text(encoding="utf-8"))
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
-    return Process(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**20, output)
+    return Process(measured["seconds"], measured["cpu_s"], measured["maxrss"] * unit / 2**20, done.stdout)
 
 
 def python(*args: str, rc: int = 0, **settings: str) -> Process:

@@ -1,10 +1,12 @@
 """A run's parameters on real photographs, and what its stages before evaluate leave."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from bench._project import compose, photographs
 from denoiselab import config, draws, experiment, images, patches, paths, planning
+from denoiselab.data import manifest
 from denoiselab.data.fetch import fetch
 
 
@@ -19,6 +21,23 @@ def of_photographs(test: int, shape: tuple[int, int], *overrides: str) -> dict[s
     for n, pixels in enumerate(photographs(test + others, shape)):
         images.write_png(Path("photographs") / f"{n:04d}.png", pixels)
     return tree
+
+
+def fetched(folder: Path) -> str:
+    """500 images of 481x321 pixels in colour, as fetch leaves them in `folder`; says which."""
+    try:
+        fetch(config.Params.model_validate(compose("data=bsds500")).data, folder)
+        return "the 500 images of BSDS500"
+    except (ValueError, OSError) as error:
+        print(f"no BSDS500: {error}", file=sys.stderr)
+    rows = []
+    for n, pixels in enumerate(photographs(500, (321, 481))):
+        images.write_png(folder / f"{n:03d}.png", pixels)
+        known = {"image": str(n), "split": "train", "group": str(n), "path": f"{n:03d}.png"}
+        known |= {"height": pixels.shape[0], "width": pixels.shape[1]}
+        rows.append(manifest.Row(**dict.fromkeys(manifest.Row.__annotations__, "") | known))
+    manifest.write(folder, rows)
+    return "500 crops of photographs inside scikit-image"
 
 
 def prepare(params: config.Params) -> None:

@@ -21,7 +21,8 @@ import numpy as np
 
 from bench._project import compose, environment, scratch
 from bench._show import show, sizes
-from bench.patchify import CLASSIC, fetched
+from bench._stages import fetched
+from bench.patchify import CLASSIC
 from denoiselab import config, devices, draws, evaluation, experiment, files, patches, paths, planning
 from denoiselab.data import manifest
 
