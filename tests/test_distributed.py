@@ -302,17 +302,17 @@ def hosts() -> Iterator[list[str]]:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
-def test_two_machines_train_as_one_and_go_on_after_a_kill(project, two, hosts, tmp_path):
-    """Each has a disk of its own: the checkpoint and what comes out are on the first one's."""
+def test_two_machines_work_as_one_and_go_on_after_a_kill(project, two, hosts, tmp_path):
+    """Each has a disk of its own: the checkpoint, the weights and what comes out are on the first one's."""
     words = "torchrun --nnodes=2 --nproc-per-node=1 --master-addr=10.77.0.1 --master-port=29577"
     roots = [copied(project, tmp_path / name, launcher=words) for name in hosts]
 
-    def begin() -> list[subprocess.Popen[str]]:
+    def begin(stage: str) -> list[subprocess.Popen[str]]:
         environ = {"GLOO_SOCKET_IFNAME": "wire", "OMP_NUM_THREADS": "1"}
         return [
             start(
                 root,
-                "pipeline.train",
+                stage,
                 "everything",
                 prefix=("ip", "netns", "exec", name),
                 PET_NODE_RANK=str(n),
@@ -322,14 +322,17 @@ def test_two_machines_train_as_one_and_go_on_after_a_kill(project, two, hosts, t
             for n, (name, root) in enumerate(zip(hosts, roots, strict=True))
         ]
 
-    killed = begin()
+    killed = begin("pipeline.train")
     wait_for_checkpoint(roots[0], killed[0])
     for process in killed:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    whole = begin()
-    said = [process.communicate(timeout=180)[0] for process in whole]
-    assert [process.returncode for process in whole] == [0, 0], said
-    assert "resuming at step" in said[0]
+    for stage in ("pipeline.train", "pipeline.evaluate"):
+        whole = begin(stage)
+        said = [process.communicate(timeout=180)[0] for process in whole]
+        assert [process.returncode for process in whole] == [0, 0], said
+        assert "resuming at step" in said[0] or stage == "pipeline.evaluate"
     assert weights(roots[0], "everything") == weights(two, "everything")
-    assert not (roots[1] / ".ckpt").exists() and not (roots[1] / paths.model("everything")).exists()
+    assert (roots[0] / paths.evaluation("everything") / "per_image.csv").exists()
+    assert {path.name for path in roots[1].iterdir()} == {"data", "models", "params.yaml"}
+    assert not (roots[1] / paths.model("everything")).exists()

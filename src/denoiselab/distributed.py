@@ -9,11 +9,11 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -99,6 +99,11 @@ def broadcast(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_first(read: Callable[[], T]) -> T:
+    """What `read` gives on rank 0."""
+    return cast(T, broadcast(read() if first() else None))
 
 
 def in_order(own: Iterable[T]) -> Iterator[T]:

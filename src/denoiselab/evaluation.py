@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -128,10 +129,10 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     metrics.json has those of all; pictures, curve and time are of the first. Several processes share the images out;
     the first one writes the files, the others return nothing.
     """
-    subjects = [_subject(params, name, number) for number in range(len(paths.trainings(name)))]
+    trainings = distributed.from_first(lambda: len(paths.trainings(name)))
+    subjects = [_subject(params, name, number) for number in range(trainings)]
     first, tests = subjects[0], _tests(params)
-    agreed = [(condition.name, test.row.image, test.sha256) for condition, test in tests]
-    distributed.agree(models=[subject.card for subject in subjects], images=agreed)
+    distributed.agree(images=[(condition.name, test.row.image, test.sha256) for condition, test in tests])
     outputs, cost = _alone(first, tests[:ALONE]) if distributed.first() else ([], {})
     distributed.broadcast(cost)  # until when the others wait
     watch = alarms.Watch(params.evaluate.alarms, first.trained)
@@ -153,13 +154,17 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
 
 
 def _subject(params: Params, name: str, number: int) -> Subject:
-    folder = paths.trainings(name)[number]
+    """Of several processes the first one reads it: other machines need not have it."""
     device = devices.choose(params.training(name).device)
     devices.prepare(device)
-    card = model_store.read_card(folder)
+    model, card = distributed.from_first(lambda: _loaded(paths.trainings(name)[number]))
     perceptual = lpips.load(params.evaluate.lpips).to(device) if params.evaluate.lpips else None
-    model, trained = model_store.load(folder).to(device).eval(), _trained_levels(params, name, card)
-    return Subject(params, name, number, model, card, device, trained, perceptual)
+    trained = _trained_levels(params, name, card)
+    return Subject(params, name, number, model.to(device).eval(), card, device, trained, perceptual)
+
+
+def _loaded(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    return model_store.load(folder), model_store.read_card(folder)
 
 
 def _tests(params: Params) -> list[Test]:
