@@ -66,6 +66,16 @@ def inference_cost(name: str) -> Path:
     return Path("reports/cost/evaluate") / f"{name}.json"
 
 
+def released(name: str) -> Path:
+    """Released weights, their settings and their card."""
+    return Path("models/released") / name
+
+
+def released_block(name: str) -> Path:
+    """The entry that imports released weights, as a block that composes params.yaml."""
+    return Path("conf/model/released") / f"{name}.yaml"
+
+
 def tuned(name: str) -> Path:
     """The winner of a model's search, as a block that composes params.yaml."""
     return Path("conf/model") / f"{name}_tuned.yaml"

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.trial import TrialState
 
 from denoiselab import files, models, paths, search
-from denoiselab.config import Params
+from denoiselab.config import Params, writing
 from denoiselab.figures import search as search_figures
 from denoiselab.studies import FINISHED
 
@@ -16,7 +15,7 @@ from denoiselab.studies import FINISHED
 def write(params: Params, model: str, studies: dict[str, optuna.Study]) -> Path:
     """Write conf/model/<model>_tuned.yaml and reports/tune/<model>.md with its plots; returns the page."""
     values = search.best(studies)
-    files.write_text(paths.tuned(model), _block(params, model, values, studies))
+    _write_winner(params, model, values, studies)
     folder = paths.tuning()
     rows = [_phase(params, model, name, study, folder) for name, study in studies.items()]
     page = folder / f"{model}.md"
@@ -24,23 +23,14 @@ def write(params: Params, model: str, studies: dict[str, optuna.Study]) -> Path:
     return page
 
 
-def _block(params: Params, model: str, values: dict[str, Any], studies: dict[str, optuna.Study]) -> str:
+def _write_winner(params: Params, model: str, values: dict[str, Any], studies: dict[str, optuna.Study]) -> None:
     """The entry as it was, with the values found; its budget is the entry's own."""
     block = params.entry(model).model_dump(exclude_unset=True, mode="json") | values
     block["channels"] = "${data.channels}"
     trials = " + ".join(str(len(study.get_trials(deepcopy=False, states=FINISHED))) for study in studies.values())
-    head = (
-        f"# @package models.{model}_tuned\n# {model} as `make tune` found it: {trials} trials on validation patches of "
-    )
-    head += f"{params.data.name} under {params.noise.name}; see reports/tune/{model}.md.\n"
-    return head + yaml.dump(block, Dumper=_Indented, sort_keys=False)
-
-
-class _Indented(yaml.SafeDumper):
-    """Lists indented below their key, as everywhere in conf/."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
+    comment = f"{model} as `make tune` found it: {trials} trials on validation patches of "
+    comment += f"{params.data.name} under {params.noise.name}; see reports/tune/{model}.md."
+    writing.write(paths.tuned(model), f"{model}_tuned", comment, block)
 
 
 def _head(params: Params, model: str, values: dict[str, Any]) -> list[str]:
