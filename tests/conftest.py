@@ -110,12 +110,19 @@ def written(finished) -> str:
 
 
 @pytest.fixture
-def postgresql(tmp_path) -> Iterator[str]:
-    """The address of a PostgreSQL server with an empty database."""
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL server with an empty database.
+
+    Not below tmp_path: for root, the server runs as another user, and pytest takes that one's access to its folders
+    away whenever another session starts.
+    """
     pgserver = pytest.importorskip("pgserver", reason="there is no wheel of pgserver for this Python")
-    started = pgserver.get_server(tmp_path / "postgresql")
-    yield started.get_uri()
-    started.cleanup()
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        started = pgserver.get_server(folder)
+        try:
+            yield started.get_uri()
+        finally:
+            started.cleanup()
 
 
 @pytest.fixture
