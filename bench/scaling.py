@@ -153,6 +153,7 @@ def _row(stage: str, measured: list[dict[str, float]], there: list[float]) -> di
     units, seconds, mib = (np.array([size[key] for size in measured]) for key in ("units", "seconds", "mib"))
     slope = np.polyfit(units, seconds, 1)[0]
     memory = np.polyfit(there if unit == "patches seen" else units, mib, 1)[0]
+    memory_there = "streamed" if unit == "patches seen" else f"{MANY * memory / 1024:+.0f} GiB"
     return {
         "stage": stage,
         "grows with": unit,
@@ -160,7 +161,7 @@ def _row(stage: str, measured: list[dict[str, float]], there: list[float]) -> di
         "s": " / ".join(f"{s:.2f}" for s in seconds),
         "peak MiB": " / ".join(f"{m:.0f}" for m in mib),
         "slope": f"{many * slope:.3g} s and {many * memory:+.2g} MiB {'a million' if many > 1 else 'each'}",
-        "10^8": f"{MANY * slope / 3600:.1f} h, {MANY * memory / 1024:+.0f} GiB" if many > 1 else None,
+        "10^8": f"{MANY * slope / 3600:.1f} h, {memory_there}" if many > 1 else None,
     }
 
 
