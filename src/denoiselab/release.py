@@ -70,6 +70,8 @@ def _write_block(name: str, card: dict[str, Any]) -> None:
     """conf/model/released/<name>.yaml: the entry that imports the published weights."""
     file = paths.released(name) / f"{KEPT}.safetensors"
     block = {"arch": card["architecture"]["arch"], "needs": str(paths.PATCHES), **card["architecture"]}
-    block |= {"weights": str(file), "sha256": files.sha256(file), "noise": card["noise"]["train"]}
+    block |= {"weights": str(file), "sha256": files.sha256(file)}
+    if card["noise"]["train"]["kind"] != "real":  # which is no entry's own
+        block["noise"] = card["noise"]["train"]
     comment = f"Released weights, see {paths.released(name) / 'README.md'}. Not trained here."
     writing.write(paths.released_block(name), name, comment, block)
