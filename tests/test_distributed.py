@@ -274,7 +274,7 @@ def test_there_must_be_something_for_every_process(project, monkeypatch):
             training.fit(None, source, None, plan.settings, plan.noise, None, device=plan.device)
 
 
-HOSTS = {"denoiselab0": "10.77.0.1", "denoiselab1": "10.77.0.2"}
+HOSTS = {f"denoiselab{n}-{os.getpid()}": f"10.77.0.{n}" for n in (1, 2)}
 
 
 @pytest.fixture
