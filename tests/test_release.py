@@ -86,4 +86,4 @@ def test_released_weights_are_what_their_entry_imports(name):
     assert model_store.parameters(model_store.load(folder)) == card["parameters"]
     assert f"recipe={card['recipe']}" in (folder / "README.md").read_text(encoding="utf-8")
     retrained = composed(f"recipe={card['recipe']}")
-    assert retrained.training("unet").model_dump(mode="json") == card["train"]
+    assert card["train"].items() <= retrained.training("unet").model_dump(mode="json").items()
