@@ -1,6 +1,8 @@
 """Noise: its moments, and that it depends on names alone."""
 
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import yaml
 from PIL import Image
 from pydantic import TypeAdapter
 
-from denoiselab import conditions, config, draws, noise, patches, seeding
+from denoiselab import albumentation, conditions, config, draws, noise, patches, seeding
 from denoiselab.config import Params
 from denoiselab.config.block import check
 from denoiselab.config.noise import NoiseSpec
@@ -652,3 +654,21 @@ def test_the_legacy_seed_is_for_one_draw_and_independent_channels():
     tree["noise"]["test"]["sigma25"]["per_channel"] = False
     with pytest.raises(ValueError, match=r"for gaussian noise with per_channel alone"):
         config.check(Params, tree)
+
+
+def test_threads_draw_what_one_does(astronaut):
+    """albumentations' transforms keep their seed in themselves."""
+    image = astronaut[:64, :64].astype(np.float32) / 255
+
+    def drawn(seed: int) -> np.ndarray:
+        return albumentation.iso(image, seed, (0.01, 0.05), (0.1, 0.5))
+
+    alone = [drawn(seed) for seed in range(80)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(drawn, range(80)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))

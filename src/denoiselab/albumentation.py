@@ -6,6 +6,7 @@ A transform gets a seed with every call, so that what it does depends on names a
 import os
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
@@ -58,12 +59,14 @@ def multiplicative(
 
 @cache
 def _once(name: str, **arguments: Any) -> Callable[[np.ndarray, int], np.ndarray]:
-    """One transform that is always applied."""
+    """One transform that is always applied, by one thread at a time: its seed is its own state."""
+    lock = Lock()
     compose = albumentations.Compose([getattr(albumentations, name)(p=1, **arguments)])
 
     def apply(image: np.ndarray, seed: int) -> np.ndarray:
-        compose.set_random_seed(seed % 2**32)
-        return np.asarray(compose(image=image)["image"])
+        with lock:
+            compose.set_random_seed(seed % 2**32)
+            return np.asarray(compose(image=image)["image"])
 
     return apply
 

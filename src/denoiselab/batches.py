@@ -4,6 +4,7 @@ An epoch goes through all patches in a new order; a last, smaller batch is dropp
 the noisy photographs' patches come along under the same crops and turns.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
@@ -57,11 +58,16 @@ class Batches(Protocol):
 
 
 def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device) -> Batches:
-    """Batches of crops of the patches, which are brought to the device at once where they leave half of it free."""
+    """Batches of crops of the patches, which are brought to the device at once where they leave half of it free.
+
+    Several processes do the same: there must be room in all.
+    """
     if isinstance(augment, Albumentations):
         return AugmentedBatches(stock, batch, crop, augment, seed, device)
     size = sum(part.nbytes for part in stock if part is not None)
-    kind = ResidentBatches if size <= RESIDENT_SHARE * devices.free_bytes(device) else StreamedBatches
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1  # processes, the memory
+    fits = torch.tensor(int(size * sharing <= RESIDENT_SHARE * devices.free_bytes(device)), device=device)
+    kind = ResidentBatches if int(distributed.total(fits)) == distributed.world() else StreamedBatches
     return kind(stock, batch, crop, augment.kind == "d4", seed, device)
 
 

@@ -122,6 +122,7 @@ def compiled(model: nn.Module) -> nn.Module:
         raise ValueError(
             f"train.compile: true needs a C++ compiler, but there is no {compiler}; install it or say false"
         )
+    torch._dynamo.reset()  # else a search's trials after the eighth would not be compiled
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 

@@ -34,10 +34,11 @@ def joined(device: torch.device | None) -> Iterator[None]:
 
     None: alone all the same. ValueError where there are more processes on a machine than GPUs.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_parent()
     if device is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    _end_with_parent()
     dist.init_process_group(timeout=TIMEOUT, **_on(device))
     yield
     dist.destroy_process_group()  # after an error it would wait for the others
@@ -193,16 +194,14 @@ def unite(model: nn.Module, images: int) -> None:
         dist.broadcast(weights, src=0)
         tensor.copy_(weights)
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d and module.weight.device.type == "cuda":
-            module.__class__, module.process_group = nn.SyncBatchNorm, None  # type: ignore[assignment]
-        elif type(module) is nn.BatchNorm2d:
+        if type(module) is nn.BatchNorm2d:
             module.__class__ = _SharedBatchNorm
         elif type(module) is nn.Dropout:
             module.__class__, module.images = _SharedDropout, images  # type: ignore[assignment]
 
 
 class _SharedBatchNorm(nn.BatchNorm2d):
-    """What nn.SyncBatchNorm is on CUDA, where alone it works."""
+    """What nn.SyncBatchNorm is, which works on CUDA alone, where the host waits for it at every step."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
