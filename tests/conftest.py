@@ -38,6 +38,24 @@ def composed(*overrides: str) -> Params:
         return config.load(path)
 
 
+def many_photos(folder: Path) -> None:
+    """Sixteen crops of four photographs into `folder`."""
+    folder.mkdir()
+    for n, name in enumerate(("astronaut", "chelsea", "coffee", "motorcycle_left") * 4):
+        crop = photograph(name)[8 * n : 8 * n + 96, 10 * n : 10 * n + 128]
+        Image.fromarray(crop).save(folder / f"{name}-{n}.png")
+
+
+def of_two_classes(folder: Path, side: int) -> None:
+    """Sixteen square crops of each of two photographs, whose names are the classes, into `folder`."""
+    for name in ("astronaut", "chelsea"):
+        pixels = photograph(name)
+        (folder / name).mkdir(parents=True)
+        for n in range(16):
+            y, x = 20 + n // 4 * side, 20 + n % 4 * side
+            Image.fromarray(pixels[y : y + side, x : x + side]).save(folder / name / f"{n}.png")
+
+
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
     return photograph()
@@ -90,10 +108,7 @@ def run_stages(root: Path, params: Params) -> None:
 def finished(tmp_path_factory) -> tuple[Path, Params]:
     """A folder in which every stage but compare was run."""
     root = tmp_path_factory.mktemp("finished")
-    (root / "photos").mkdir()
-    for n, name in enumerate(("astronaut", "chelsea", "coffee", "motorcycle_left") * 4):
-        crop = photograph(name)[8 * n : 8 * n + 96, 10 * n : 10 * n + 128]
-        Image.fromarray(crop).save(root / "photos" / f"{name}-{n}.png")
+    many_photos(root / "photos")
     params = small(root / "photos", "data.drop_leaks=true")
     run_stages(root, params)
     return root, params

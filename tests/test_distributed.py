@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from denoiselab import (
     config,
@@ -32,7 +31,7 @@ from denoiselab.batches import ResidentBatches, Stock
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from tests import distributed_worker
-from tests.conftest import ROOT, composed, photograph
+from tests.conftest import ROOT, composed, of_two_classes
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,12 +63,7 @@ MODELS = {
 def project(tmp_path_factory) -> Path:
     """A folder with params.yaml, data/ of two classes and models/classifier."""
     root = tmp_path_factory.mktemp("distributed")
-    for name in ("astronaut", "chelsea"):
-        pixels = photograph(name)
-        (root / "photos" / name).mkdir(parents=True)
-        for n in range(16):
-            y, x = 20 + n // 4 * SIDE, 20 + n % 4 * SIDE
-            Image.fromarray(pixels[y : y + SIDE, x : x + SIDE]).save(root / "photos" / name / f"{n}.png")
+    of_two_classes(root / "photos", SIDE)
     overrides = ["data=folder", f"data.path={root / 'photos'}", "noise=normal", "model=noisy", "data.drop_leaks=true"]
     small = [f"patches.{key}={SIDE}" for key in ("size", "stride", "val_size")]
     tree = composed(*overrides, *small, "patches.scales=[1.0]").model_dump(mode="json", exclude_unset=True)

@@ -10,7 +10,7 @@ from PIL import Image
 from denoiselab import config, draws, evaluation, experiment, files, model_store, parallel, patches, paths, planning
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
-from tests.conftest import composed, photograph, trained
+from tests.conftest import composed, of_two_classes, trained
 
 SIDE = 48
 TRAIN = {"steps": 6, "validate_every": 3, "val_patches": 4, "batch": 4, "crop": 32, "warmup_steps": 0}
@@ -38,12 +38,7 @@ MODELS = {
 def project(tmp_path_factory) -> Path:
     """A folder with data/ made by the stages' own functions: crops of two photographs, their names the classes."""
     root = tmp_path_factory.mktemp("experiment")
-    for name in ("astronaut", "chelsea"):
-        pixels = photograph(name)
-        (root / "photos" / name).mkdir(parents=True)
-        for n in range(16):
-            y, x = 20 + n // 4 * SIDE, 20 + n % 4 * SIDE
-            Image.fromarray(pixels[y : y + SIDE, x : x + SIDE]).save(root / "photos" / name / f"{n}.png")
+    of_two_classes(root / "photos", SIDE)
     params = make(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

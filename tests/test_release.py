@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from denoiselab import comparison, config, evaluation, files, model_store, paths, release
 from denoiselab.config import Params
-from tests.conftest import ROOT, composed, photograph, run_stages, small, trained
+from tests.conftest import ROOT, composed, many_photos, run_stages, small, trained
 
 NET = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
 CARD = f"# net\n\nWritten by hand.\n\n{release.BEGIN}old\n{release.END}\nEnd.\n"
@@ -26,10 +25,7 @@ def with_models(params: Params, **models: dict) -> Params:
 def root(tmp_path_factory) -> tuple[Path, Params]:
     """A run that trained one small net."""
     root = tmp_path_factory.mktemp("release")
-    (root / "photos").mkdir()
-    for n, name in enumerate(("astronaut", "coffee", "motorcycle_left", "chelsea") * 4):
-        crop = photograph(name)[9 * n : 9 * n + 64, 14 * n : 14 * n + 72]
-        Image.fromarray(crop).save(root / "photos" / f"{name}-{n}.png")
+    many_photos(root / "photos")
     params = with_models(small(root / "photos", "data.drop_leaks=true"), net=NET)
     run_stages(root, params)
     return root, params
