@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro smoke tune leaderboard scale bench test test-fast lint format ui doctor
+.PHONY: help repro smoke tune leaderboard scale tools bench test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -27,6 +27,9 @@ leaderboard: .venv/installed  ## one table of all DVC experiments: reports/leade
 
 scale: .venv/installed requirements-scale.txt  ## install what clusters, shared searches and S3 remotes need
 	$(INSTALL) -r requirements-scale.txt -c constraints.txt
+
+tools: .venv/installed requirements-tools.txt  ## install what the page (denoiselab serve) and ONNX (denoiselab export) need
+	$(INSTALL) -r requirements-tools.txt -c constraints.txt
 
 bench: .venv/developing  ## measure this machine in ten minutes: reports/benchmarks/
 	python -m bench
@@ -58,6 +61,6 @@ doctor:  ## check that the project can run here
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/developing: .venv/installed requirements-dev.txt requirements-scale.txt
+.venv/developing: .venv/installed requirements-dev.txt requirements-scale.txt requirements-tools.txt
 	$(INSTALL) -r requirements-dev.txt -c constraints.txt
 	@touch $@
