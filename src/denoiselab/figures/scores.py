@@ -48,8 +48,13 @@ def means(table: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("PSNR (dB), mean and bootstrap interval over test images")
     plain(axes)
     if len(conditions) > 1:
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=_columns(conditions))
     save(figure, path)
+
+
+def _columns(labels: list[str]) -> int:
+    """Of a legend above a figure that is 8 inches wide: as many, up to four, as it has room for."""
+    return max(1, min(4, 80 // (6 + max(map(len, labels)))))
 
 
 def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], path: Path) -> None:
