@@ -20,11 +20,12 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import mlflow
 
-    mlflow.set_tracking_uri(_uri())
+    mlflow.set_tracking_uri(uri())
     return mlflow.MlflowClient()
 
 
-def _uri() -> str:
+def uri() -> str:
+    """The address of the one store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.shared_root() / 'mlflow.db'}"
 
 
@@ -43,7 +44,7 @@ def experiment_id() -> str:
         found = client.get_experiment_by_name(EXPERIMENT)
         if found:
             return found.experiment_id
-        served = _uri().startswith(("http://", "https://"))
+        served = uri().startswith(("http://", "https://"))
         return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
 
 

@@ -1,0 +1,5 @@
+"""python -m denoiselab.cli"""
+
+from denoiselab.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""What can denoise a picture: released weights, the models of an experiment in the workspace, classical methods.
+
+`known` lists them without loading any (nor torch), `load` makes one ready, `estimate` and `choose` pick one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from denoiselab import files, paths
+from denoiselab.diagnosis import Estimate, choose, estimate
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Denoiser", "Entry", "Estimate", "choose", "estimate", "known", "load"]
+
+PROJECT = Path(__file__).resolve().parents[2]  # whose released weights serve in every working directory
+CARD = "model.json"
+TILE = 1024  # pixels: larger ones are hardly faster
+SMALLEST_TILE = 128
+BYTES_PER_PIXEL = 2048  # of a tile, for the features of a net of the usual width
+MLFLOW = ("models:/", "runs:/")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A denoiser, as its files describe it."""
+
+    name: str
+    origin: str  # released, trained or classical
+    title: str
+    channels: int  # of the pictures that it was made for: 1 or 3
+    noise: str  # that it was trained on or is for, in words
+    levels: tuple[float, float] | None  # lowest and highest sigma_255 of its training, where that was Gaussian
+    licence: str  # of the weights; empty: not stated
+    parameters: int
+    folder: Path  # of the weights and their card
+
+
+class Denoiser:
+    """A loaded one. `module` may move to another device; do not use one Denoiser on two devices at a time."""
+
+    def __init__(self, entry: Entry, module: "nn.Module"):
+        self.entry = entry
+        self.module = module
+        self.channels = entry.channels
+
+    @property
+    def told_level(self) -> bool:
+        """Whether it makes use of a given noise level."""
+        return bool(getattr(self.module, "noise_aware", False))
+
+    def restore(
+        self,
+        pixels: np.ndarray,
+        *,
+        sigma_255: float | None = None,
+        device: str = "auto",
+        tile: int | None = None,
+        jobs: int = 1,
+    ) -> np.ndarray:
+        """The denoised picture, float32 and not clipped, of (H, W, C) in [0, 1] plus noise, C 1 or 3.
+
+        A net for colours gets gray three times and its outputs are averaged; one for gray gets each colour on its own.
+        `sigma_255`: the noise level, for those that make use of it; None: estimated. `tile` in pixels, of pictures
+        that are larger; None: by the memory that is free, of which `jobs` such calls at a time take a share each.
+        """
+        from denoiselab import devices
+
+        chosen = devices.choose(device)
+        devices.prepare(chosen)
+        self.module.to(chosen)
+        tile = tile or _tile(devices.free_bytes(chosen) // jobs)
+        given = pixels.shape[2]
+        if given == self.channels:
+            return self._restored(pixels, sigma_255, chosen, tile)
+        if given == 1:
+            restored = self._restored(np.repeat(pixels, self.channels, axis=2), sigma_255, chosen, tile)
+            return restored.mean(axis=2, keepdims=True)
+        return np.concatenate(
+            [self._restored(pixels[:, :, c : c + 1], sigma_255, chosen, tile) for c in range(given)], axis=2
+        )
+
+    def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
+        from denoiselab import inference
+
+        return inference.restore(self.module, pixels, device=device, sigma_255=sigma_255, tile=tile)
+
+
+def known(root: Path = Path()) -> list[Entry]:
+    """What there is: released weights, then the models of the experiment in the workspace `root`.
+
+    A model of the experiment that has the name of a released one is left out; its folder names it. Those that restore
+    nothing (classifiers, the noisy input) and damaged ones are left out, too.
+    """
+    found: dict[str, Entry] = {}
+    for entry in (*_released(root), *_trained(root)):
+        found.setdefault(entry.name, entry)
+    return list(found.values())
+
+
+def load(reference: str, root: Path = Path()) -> Denoiser:
+    """The denoiser that `reference` names: one of `known`, a folder with model.json, a weights file in such a folder,
+    or a model of MLflow (models:/name@alias, models:/name/1, runs:/id/model).
+
+    ValueError says what there is, or what is wrong with it.
+    """
+    there = {entry.name: entry for entry in known(root)}
+    if reference in there:
+        return _loaded(there[reference])
+    if reference.startswith(MLFLOW):
+        from denoiselab.tracking import models
+
+        with models.fetched(reference) as folder:
+            return _loaded(_described(folder, name=reference, origin="trained"))
+    path = Path(reference)
+    if path.is_dir():
+        return _loaded(_described(path, name=path.resolve().name, origin="trained"))
+    if path.is_file():
+        return _loaded(_described(path.parent, name=path.stem, origin="trained"), weights=path.stem)
+    raise ValueError(f"model {reference!r} is unknown; there: {', '.join(there) or 'none'}, or a folder with {CARD}")
+
+
+def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
+    from denoiselab import model_store
+
+    return Denoiser(entry, model_store.load(entry.folder, weights))
+
+
+def _tile(free: int) -> int:
+    """Half of what is free may be taken."""
+    tile = TILE
+    while tile > SMALLEST_TILE and tile**2 * BYTES_PER_PIXEL > free // 2:
+        tile //= 2
+    return tile
+
+
+def _released(root: Path) -> Iterator[Entry]:
+    for base in dict.fromkeys([root.resolve(), PROJECT]):
+        for card in sorted((base / paths.released("")).glob(f"*/{CARD}")):
+            yield from _if_denoiser(card.parent, origin="released")
+
+
+def _trained(root: Path) -> Iterator[Entry]:
+    for card in sorted((root / paths.model("")).glob(f"*/{CARD}")):
+        yield from _if_denoiser(card.parent, origin="trained")
+
+
+def _if_denoiser(folder: Path, origin: str) -> Iterator[Entry]:
+    try:
+        yield _described(folder, name=folder.name, origin=origin)
+    except ValueError:
+        return
+
+
+def _described(folder: Path, *, name: str, origin: str) -> Entry:
+    """ValueError where the folder has no model, or one that does not restore."""
+    card = files.read_json(folder / CARD)
+    try:
+        arch = card["architecture"]["arch"]
+        if card["task"] != "restore" or arch == "identity":
+            raise ValueError(f"{folder}: {card['name']} is no denoiser")
+        facts = _facts(folder / "README.md")
+        levels = _levels(card)
+        return Entry(
+            name,
+            "classical" if arch == "classical" else origin,
+            facts.get("title") or _title(card),
+            card["architecture"]["channels"],
+            _noise(card, levels),
+            levels,
+            facts.get("license", ""),
+            card["parameters"],
+            folder,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / CARD}: lacks {error}") from None
+
+
+def _facts(readme: Path) -> dict[str, str]:
+    """Title and licence that the card of released weights states: its heading, and the YAML before that."""
+    if not readme.is_file():
+        return {}
+    facts: dict[str, str] = {}
+    for line in readme.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            return facts | {"title": line.removeprefix("# ").partition(": ")[2]}
+        key, colon, value = line.partition(": ")
+        if colon:
+            facts[key] = value
+    return facts
+
+
+def _title(card: dict[str, Any]) -> str:
+    block = card["architecture"]
+    return block["method"] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
+
+
+def _levels(card: dict[str, Any]) -> tuple[float, float] | None:
+    spec = card["noise"]["train"]
+    if spec["kind"] != "gaussian" or card["imported"]:
+        return None
+    level = spec["sigma_255"]
+    return (min(level), max(level)) if isinstance(level, list) else (level, level)
+
+
+def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
+    if levels:
+        low, high = levels
+        return f"Gaussian, sigma {low:g} of 255" if low == high else f"Gaussian, sigma {low:g} to {high:g} of 255"
+    if card["imported"]:
+        return "as its source says"
+    kind = card["noise"]["train"]["kind"]
+    return "of real cameras" if kind == "real" else kind.replace("_", " ")

@@ -1,0 +1,108 @@
+"""What can denoise a picture: what there is, by what names it is had, and what it does to real photographs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from denoiselab import denoisers, metrics, model_store, models, seeding
+from tests.conftest import ROOT, photograph
+
+RELEASED = ROOT / "models" / "released"
+NET = {"arch": "dncnn", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
+
+
+def noisy(clean: np.ndarray, sigma_255: float) -> np.ndarray:
+    noise = torch.randn(clean.shape, generator=seeding.generator("denoisers")).numpy()
+    return (clean + sigma_255 / 255 * noise).astype(np.float32)
+
+
+def photo(channels: int) -> np.ndarray:
+    """(H, W, C) in [0, 1]."""
+    values = photograph("chelsea")[:200, 100:300] / np.float32(255)
+    return values if channels == 3 else values.mean(axis=2, keepdims=True)
+
+
+def gain(denoiser: denoisers.Denoiser, channels: int, sigma_255: float) -> float:
+    """In dB over the noisy picture."""
+    clean = photo(channels)
+    given = noisy(clean, sigma_255)
+    restored = denoiser.restore(given)
+    assert restored.shape == given.shape and restored.dtype == np.float32
+    return metrics.psnr(clean, restored, data_range=1) - metrics.psnr(clean, given, data_range=1)
+
+
+def workspace(root, name: str, card: dict | None = None) -> None:
+    """A small untrained net in models/<name>."""
+    torch.manual_seed(0)
+    spec = {"kind": "gaussian", "sigma_255": 25.0, "clip": False, "quantise": False, "per_channel": True}
+    made = {"name": name, "architecture": NET, "task": "restore", "imported": None, "adopted": None, "parameters": 1}
+    weights = models.build(NET).state_dict()
+    made |= {"noise": {"train": spec}, "classes": []}
+    model_store.save(root / "models" / name, {"best_psnr": weights, "best_ssim": weights}, made | (card or {}))
+
+
+def test_released_weights_are_known_everywhere(tmp_path):
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    assert set(found) == {"colour", "gray", "real"}
+    assert (found["gray"].channels, found["gray"].levels, found["gray"].licence) == (1, (0, 55), "MIT")
+    assert found["real"].levels is None and found["real"].licence == "non-commercial research"
+    assert found["colour"].parameters == json.loads((RELEASED / "colour/model.json").read_text())["parameters"]
+
+
+def test_the_workspaces_models_are_known(tmp_path):
+    workspace(tmp_path, "mine")
+    workspace(tmp_path, "classifier", {"task": "classify"})
+    workspace(tmp_path, "colour")
+    (tmp_path / "models" / "broken").mkdir()
+    (tmp_path / "models" / "broken" / "model.json").write_text("{")
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    assert set(found) == {"colour", "gray", "real", "mine"}
+    assert (found["mine"].origin, found["mine"].levels) == ("trained", (25, 25))
+    assert found["colour"].origin == "released"
+
+
+def test_a_model_is_had_by_name_by_folder_and_by_file(tmp_path, monkeypatch):
+    workspace(tmp_path, "mine")
+    monkeypatch.chdir(tmp_path)
+    given = noisy(photo(3), 25)
+    by_name = denoisers.load("mine").restore(given)
+    for reference in ("models/mine", str(tmp_path / "models/mine/best_ssim.safetensors")):
+        assert np.array_equal(denoisers.load(reference).restore(given), by_name)
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("nothing", "unknown; there: colour, gray, real"),
+        ("models:/denoiselab@champion", "no MLflow store"),
+        ("empty", "cannot be read"),
+    ],
+)
+def test_what_is_no_model_is_told(tmp_path, monkeypatch, reference, reason):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match=reason):
+        denoisers.load(reference)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "least"), [("colour", 3, 9.5), ("gray", 1, 7.7), ("gray", 3, 7.7), ("colour", 1, 0.5)]
+)
+def test_released_weights_denoise(name, channels, least):
+    assert gain(denoisers.load(name), channels, 25) > least
+
+
+def test_tiles_make_no_difference():
+    denoiser, given = denoisers.load("colour"), noisy(photo(3), 25)
+    whole = denoiser.restore(given)
+    assert np.abs(denoiser.restore(given, tile=64) - whole).max() < 1e-5
+
+
+def test_little_memory_makes_small_tiles():
+    assert denoisers._tile(64 * 2**30) == denoisers.TILE
+    assert denoisers._tile(2**30) < denoisers.TILE
+    assert denoisers._tile(0) == denoisers.SMALLEST_TILE

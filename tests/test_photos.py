@@ -1,0 +1,214 @@
+"""Pictures of users: what goes in comes out again, at its depth, with all that belongs to it, or it is said why not."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, ImageOps
+
+from denoiselab import exif, photos
+from tests.conftest import photograph
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+KINDS = [
+    (suffix, dtype, planes)
+    for suffix, dtypes in {".png": ["uint8", "uint16"], ".tif": ["uint8", "uint16", "float32"]}.items()
+    for dtype in dtypes
+    for planes in (1, 2, 3, 4)
+]
+
+
+def picture(dtype: str, planes: int) -> np.ndarray:
+    """A photograph's part (H, W, planes) of that type, at its full depth."""
+    values = photograph()[40:101, 150:237]
+    values = np.dstack([values, values[::-1, :, 0]])[:, :, [0, 3] if planes == 2 else list(range(planes))]
+    if dtype == "float32":
+        return (values / 300 - 0.05).astype(np.float32)
+    return values * np.uint16(257) + np.arange(planes, dtype=np.uint16) if dtype == "uint16" else values
+
+
+def as_photo(values: np.ndarray) -> photos.Photo:
+    colours = values[:, :, : 1 if values.shape[2] < 3 else 3]
+    white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+    alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
+    return photos.Photo((colours / white).astype(np.float32), alpha, values.dtype, white, SRGB, block(1))
+
+
+def block(orientation: int) -> bytes:
+    written = Image.Exif()
+    written[exif.ORIENTATION] = orientation
+    written[0x010F] = "Maker"
+    written.get_ifd(0x8769)[0x829A] = 0.01  # exposure time
+    return exif.bare(written.tobytes())
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "planes"), KINDS)
+def test_every_depth_comes_back_bit_by_bit(tmp_path, suffix, dtype, planes):
+    photo = as_photo(picture(dtype, planes))
+    photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
+    again = photos.read(tmp_path / f"a{suffix}")
+    assert (again.dtype, again.white, again.icc) == (photo.dtype, photo.white, SRGB)
+    assert np.array_equal(again.pixels, photo.pixels)
+    assert (again.alpha is None) == (planes in (1, 3))
+    assert again.alpha is None or np.array_equal(again.alpha, photo.alpha)
+
+
+@pytest.mark.parametrize("planes", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_what_others_read(suffix, planes):
+    values = picture("uint16", planes)
+    content = photos.encode(as_photo(values), as_photo(values).pixels, suffix)
+    seen = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(seen, values[:, :, 0] if planes == 1 else values[:, :, [2, 1, 0, 3][:planes]])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_exif_and_profile_are_kept(suffix):
+    photo = as_photo(picture("uint8", 3))
+    with Image.open(BytesIO(photos.encode(photo, photo.pixels, suffix))) as written:
+        assert written.info["icc_profile"] == SRGB
+        assert written.getexif()[0x010F] == "Maker"
+        assert float(written.getexif().get_ifd(0x8769)[0x829A]) == 0.01
+    assert photos.read(photos.encode(photo, photo.pixels, suffix)).exif == photo.exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "TIFF"])
+def test_orientation_is_applied_and_reset(suffix, orientation):
+    stream = BytesIO()
+    stored = Image.fromarray(picture("uint8", 3))
+    stored.save(stream, suffix, exif=exif.PREFIX + block(orientation))
+    with Image.open(stream) as stored:
+        upright = ImageOps.exif_transpose(stored)
+    photo = photos.read(stream.getvalue())
+    assert np.array_equal(np.rint(photo.pixels * 255), np.asarray(upright))
+    assert suffix == "TIFF" or photo.exif == block(1)
+
+
+def test_jpeg_comes_near():
+    photo = as_photo(picture("uint8", 3))
+    again = photos.read(photos.encode(photo, photo.pixels, ".jpg"))
+    assert 255 * np.abs(again.pixels - photo.pixels).mean() < 3
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32946])  # none, LZW, two of deflate
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_compressions_of_tiff(compression, dtype, planes):
+    values = picture(dtype, planes)
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
+    _, content = cv2.imencode(".tif", values[:, :, ::-1] if planes == 3 else values, options)
+    again = photos.read(content.tobytes())
+    assert again.dtype == values.dtype
+    assert np.array_equal(again.pixels, as_photo(values).pixels)
+
+
+def test_float_beyond_one_is_scaled_and_comes_back():
+    values = picture("float32", 1) * 4000
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    assert photo.white == values.max()
+    assert photo.pixels.max() == 1
+    again = photos.read(photos.encode(photo, photo.pixels, ".tif"))
+    np.testing.assert_allclose(again.pixels * again.white, values[:, :, :1], rtol=1e-6)
+
+
+def test_a_camera_of_twelve_bits_says_what_is_white():
+    values = picture("uint16", 1) >> 4
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue(), white=4095)
+    np.testing.assert_allclose(photo.pixels, values / 4095, rtol=1e-6)
+    again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=4095)
+    assert np.array_equal(again.pixels, photo.pixels)
+
+
+def test_palettes_and_transparent_colours():
+    colours = Image.fromarray(picture("uint8", 3))
+    stream = BytesIO()
+    colours.quantize(64).save(stream, "PNG", transparency=3)
+    photo = photos.read(stream.getvalue())
+    assert photo.pixels.shape == (61, 87, 3)
+    assert photo.alpha is not None and set(np.unique(photo.alpha)) == {0, 255}
+
+
+def test_white_may_be_zero_in_tiff():
+    stream, values = BytesIO(), picture("uint8", 1)[:, :, 0]
+    tifffile.imwrite(stream, 255 - values, photometric="miniswhite")
+    assert np.array_equal(photos.read(stream.getvalue()).pixels[:, :, 0], (values / 255).astype(np.float32))
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
+    image = Image.fromarray(picture("uint8", 3))
+
+    def saved(form: str, picture: Image.Image = image, **options) -> bytes:
+        stream = BytesIO()
+        picture.save(stream, form, **options)
+        return stream.getvalue()
+
+    def tiff(values: np.ndarray, **options) -> bytes:
+        stream = BytesIO()
+        tifffile.imwrite(stream, values, **options)
+        return stream.getvalue()
+
+    whole, deep = (
+        saved("PNG"),
+        photos.encode(as_photo(picture("uint16", 3)), as_photo(picture("uint16", 3)).pixels, ".png"),
+    )
+    bad = {
+        "empty": (b"", "the file is empty"),
+        "text": (b"hello", "not an image"),
+        "gif": (saved("GIF"), "not an image"),
+        "cut.png": (whole[: len(whole) // 2], "damaged image"),
+        "cut16.png": (deep[: len(deep) // 2], "damaged image"),
+        "cut.tif": (tiff(picture("uint16", 3))[:2000], "damaged image"),
+        "cmyk.jpg": (saved("JPEG", image.convert("CMYK")), "colour mode CMYK"),
+        "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "colour mode CMYK"),
+        "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "2 frames"),
+        "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
+        "whole.tif": (tiff(np.zeros((20, 30), np.int32)), "int32 pixels"),
+        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
+        "large.png": (whole, "too many"),
+    }
+    for name, (content, reason) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=reason) as error:
+            photos.read(tmp_path / name, max_pixels=1000 if name == "large.png" else photos.MAX_PIXELS)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"none\.png: there is no such file"):
+        photos.read(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"upload\.png: not an image"):
+        photos.read(b"hello", name="upload.png")
+
+
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
+    refused = [
+        (as_photo(picture("uint16", 3)), ".jpg", "16-bit"),
+        (as_photo(picture("float32", 3)), ".png", "float"),
+        (as_photo(picture("uint8", 4)), ".jpg", "transparency"),
+        (as_photo(picture("uint8", 3)), ".bmp", "profile"),
+        (as_photo(picture("uint8", 3)), ".gif", "no kind of picture"),
+    ]
+    for photo, suffix, reason in refused:
+        with pytest.raises(ValueError, match=reason):
+            photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
+    photo = as_photo(picture("uint8", 3))
+    with pytest.raises(ValueError, match="not finite"):
+        photos.write(tmp_path / "a.png", photo, photo.pixels * np.nan)
+    with pytest.raises(ValueError, match="shape"):
+        photos.write(tmp_path / "a.png", photo, photo.pixels[:, :, :1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_are_clamped_and_rounded_in_integers_alone():
+    photo = as_photo(picture("uint8", 1))
+    beyond = photo.pixels * 3 - 1
+    again = photos.read(photos.encode(photo, beyond, ".png"))
+    assert np.array_equal(again.pixels * 255, np.rint(np.clip(beyond, 0, 1) * 255))
+    deep = replace(as_photo(picture("float32", 1)), icc=None)
+    assert photos.read(photos.encode(deep, beyond, ".tif"), white=1.0).pixels.max() == beyond.max()
