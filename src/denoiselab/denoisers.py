@@ -66,7 +66,7 @@ class Denoiser:
     ) -> np.ndarray:
         """The denoised picture, float32 and not clipped, of (H, W, C) in [0, 1] plus noise, C 1 or 3.
 
-        A net for colours gets gray three times and its outputs are averaged; one for gray gets each colour on its own.
+        A net for colours gets gray as `_three_of_gray` makes it; one for gray gets each colour on its own.
         `sigma_255`: the noise level, for those that make use of it; None: estimated. `tile` in pixels, of pictures
         that are larger; None: by the memory that is free, of which `jobs` such calls at a time take a share each.
         """
@@ -80,7 +80,8 @@ class Denoiser:
         if given == self.channels:
             return self._restored(pixels, sigma_255, chosen, tile)
         if given == 1:
-            restored = self._restored(np.repeat(pixels, self.channels, axis=2), sigma_255, chosen, tile)
+            level = estimate(pixels).sigma_255 if sigma_255 is None else sigma_255
+            restored = self._restored(_three_of_gray(pixels, level), 3**0.5 * level, chosen, tile)
             return restored.mean(axis=2, keepdims=True)
         return np.concatenate(
             [self._restored(pixels[:, :, c : c + 1], sigma_255, chosen, tile) for c in range(given)], axis=2
@@ -90,6 +91,17 @@ class Denoiser:
         from denoiselab import inference
 
         return inference.restore(self.module, pixels, device=device, sigma_255=sigma_255, tile=tile)
+
+
+def _three_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
+    """Three channels (H, W, 3) for a net for colours, whose mean is the gray picture (H, W, 1).
+
+    A net for colours takes noise that is the same in all channels for texture. White noise that adds up to zero over
+    the channels, of twice the picture's noise variance in each, makes theirs independent: covariance s^2 - 2 s^2 / 2.
+    """
+    noise = np.random.default_rng(0).standard_normal((*pixels.shape[:2], 3), np.float32)
+    noise -= noise.mean(axis=2, keepdims=True)  # which leaves 2/3 of the variance
+    return pixels + np.float32(3**0.5 * sigma_255 / 255) * noise
 
 
 def known(root: Path = Path()) -> list[Entry]:

@@ -5,7 +5,8 @@ colour profile and EXIF. (denoiselab.images reads those of the pipeline, as uint
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -71,10 +72,24 @@ def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, 
     if that is above. ValueError names the file and the reason: missing, unreadable, damaged, of more than
     `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK.
     """
+    with _opened(source, name, max_pixels) as stream:
+        return _photo(_decode(stream, max_pixels), white)
+
+
+def size(source: Path | bytes, *, name: str = "") -> int:
+    """Number of pixels, from the header. ValueError as `read`."""
+    with _opened(source, name, MAX_PIXELS) as stream:
+        return _size(stream)
+
+
+@contextmanager
+def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[BinaryIO]:
+    """The file. What goes wrong with it comes out as a ValueError with its name and the reason."""
     named = name or (str(source) if isinstance(source, Path) else "the picture")
     try:
         with source.open("rb") if isinstance(source, Path) else BytesIO(source) as stream:
-            return _photo(_decode(stream, max_pixels), white)
+            yield stream
+            return
     except UnidentifiedImageError:
         reason = f"not an image that can be read ({', '.join(s[1:] for s in SUFFIXES)})"
     except FileNotFoundError:
@@ -174,6 +189,19 @@ def _decode(stream: BinaryIO, max_pixels: int) -> _Decoded:
         icc = image.info.get("icc_profile") or None
         values = _by_opencv(stream, np.uint16, gray=head[25] == 4) if deep else _values8(image)
     return _Decoded(values, icc, exif.upright(block) or None, exif.orientation(block))
+
+
+def _size(stream: BinaryIO) -> int:
+    if stream.read(4) in TIFF:
+        import tifffile
+
+        stream.seek(0)
+        with tifffile.TiffFile(stream) as tiff:
+            page = cast(Any, tiff.pages.first)
+            return page.imagewidth * page.imagelength
+    stream.seek(0)
+    with Image.open(stream, formats=PILLOW) as image:
+        return image.width * image.height
 
 
 def _values8(image: Image.Image) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""denoiselab denoise: pictures in, denoised pictures out."""
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from denoiselab.cli._output import quiet, say
+
+if TYPE_CHECKING:
+    from denoiselab.denoising import Outcome
+
+
+def denoise(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes such as '*.tif'.")
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single picture, else a folder.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="A name (denoiselab models), a folder with model.json, models:/name@alias, or auto."
+        ),
+    ] = "auto",
+    sigma: Annotated[
+        float | None, typer.Option(min=0, max=255, help="Noise level of 255 where it is known; else it is estimated.")
+    ] = None,
+    white: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="The files' value that is white, such as 4095 of a 12-bit camera's TIFF files."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tile: Annotated[
+        int | None, typer.Option(min=64, help="Side of the tiles in pixels; else by the memory that is free.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite pictures that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say what was done as JSON on stdout.")] = False,
+) -> None:
+    """Denoise pictures: PNG, JPEG, TIFF, WebP and BMP, at their depth, with their EXIF, profile and transparency.
+
+    The model is chosen for each picture by its noise (see denoiselab estimate), unless --model names one. Of a folder
+    that was partly done, what is missing is done; a picture that cannot be read stops no other, and the exit code is 1.
+
+    denoiselab denoise photo.jpg better.jpg
+
+    denoiselab denoise photos/ denoised/ --model colour
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    from tqdm import tqdm
+
+    from denoiselab import denoising
+
+    planned = denoising.tasks(sources, output)
+    if len(planned) == 1 and planned[0].target.exists() and not force:
+        raise ValueError(f"{planned[0].target}: is there already; --force overwrites it")
+    settings = denoising.Settings(model, sigma, white, device, tile, force)
+    outcomes = list(tqdm(denoising.run(planned, settings), total=len(planned), unit="picture", disable=quiet()))
+    _summarise(outcomes)
+    if as_json:
+        print(json.dumps([_row(outcome) for outcome in outcomes], indent=2))
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _summarise(outcomes: "list[Outcome]") -> None:
+    """What became of them, on stderr."""
+    if len(outcomes) == 1 and outcomes[0].status != "failed":
+        (one,) = outcomes
+        chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
+        say(f"{one.task.target}: {chosen}")
+        return
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            say(f"error: {outcome.reason}")
+    counted = Counter(outcome.status for outcome in outcomes)
+    models = Counter(outcome.model for outcome in outcomes if outcome.model)
+    by = ", ".join(f"{name} {number}" for name, number in models.most_common())
+    said = {
+        "denoised": f"denoised ({by})",
+        "clean": "written as they were, being clean",
+        "there": "there already (--force does them again)",
+        "failed": "failed",
+    }
+    say(", ".join(f"{counted[status]} {words}" for status, words in said.items() if counted[status]))
+
+
+def _row(outcome: "Outcome") -> dict[str, str]:
+    task = outcome.task
+    return {
+        "source": str(task.source),
+        "target": str(task.target),
+        "status": outcome.status,
+        "model": outcome.model,
+        "reason": outcome.reason,
+    }
