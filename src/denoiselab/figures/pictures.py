@@ -12,23 +12,14 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
-from denoiselab.figures._style import font
+from denoiselab.figures._panels import GAP, Panel, beside, coloured, stack, text
 
 TILE = 192  # pixels, about what a crop is enlarged to
 ZOOM = 96  # pixels, side of the enlarged crop
 DETAIL = 112  # pixels, side of the crop where an output is most wrong
 PANELS = 6  # a row of the picture grid
-GAP, TEXT = 6, 13  # pixels, between panels, and the height of letters
 WIDEST = 520  # pixels, of the whole picture
 BOX, ALARM = "#E69F00", "#C1121F"
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A picture (H, W, C) uint8 under a title of one line or two."""
-
-    title: str
-    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,12 +38,12 @@ def grid(clean: np.ndarray, panels: Sequence[Panel], path: Path) -> None:
     y, x = busiest(clean, ZOOM)
     crops = [Panel(panel.title, panel.pixels[y : y + ZOOM, x : x + ZOOM]) for panel in panels]
     lines = [_line(crops[n : n + PANELS]) for n in range(0, len(crops), PANELS)]
-    right = _stack(lines, GAP)
-    whole = _coloured(clean)
+    right = stack(lines, GAP)
+    whole = coloured(clean)
     ImageDraw.Draw(whole).rectangle((x - 1, y - 1, x + ZOOM, y + ZOOM), outline=BOX, width=2)
     scale = min(right.height / whole.height, WIDEST / whole.width)
     left = whole.resize((round(scale * whole.width), round(scale * whole.height)), Image.Resampling.LANCZOS)
-    _save(_beside([left, right], GAP), path)
+    _save(beside([left, right], GAP), path)
 
 
 def errors(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
@@ -75,10 +66,8 @@ def errors(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
         y, x = _fullest(wrong**2, DETAIL)
         pictures = [p[y : y + DETAIL, x : x + DETAIL] for p in (example.clean, example.noisy, example.restored, *maps)]
         line = _line([Panel(head, pixels) for head, pixels in zip(heads, pictures, strict=True)])
-        parts.append(
-            _stack([_text(example.title, line.width, ALARM if example.alarming else "black", "left"), line], 0)
-        )
-    _save(_stack(parts, 2 * GAP), path)
+        parts.append(stack([text(example.title, line.width, ALARM if example.alarming else "black", "left"), line], 0))
+    _save(stack(parts, 2 * GAP), path)
 
 
 def progress(patches: np.ndarray, titles: list[str], path: Path) -> None:
@@ -93,49 +82,12 @@ def _line(panels: Sequence[Panel]) -> Image.Image:
     lines = max(panel.title.count("\n") for panel in panels)
     tiles = []
     for panel in panels:
-        picture = _coloured(panel.pixels)
+        picture = coloured(panel.pixels)
         factor = max(1, round(TILE / picture.width))
         picture = picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
         title = panel.title + "\n" * (lines - panel.title.count("\n"))
-        tiles.append(_stack([_text(title, picture.width, "black", "center"), picture], 0))
-    return _beside(tiles, GAP)
-
-
-def _text(text: str, width: int, colour: str, align: str) -> Image.Image:
-    """Lines of text on white; in smaller letters where they do not fit."""
-    lines = text.split("\n")
-    size = TEXT
-    while size > 8 and max(font(size).getlength(line) for line in lines) > width:
-        size -= 1
-    result = Image.new("RGB", (width, 5 + (TEXT + 4) * len(lines)), "white")
-    draw = ImageDraw.Draw(result)
-    for n, line in enumerate(lines):
-        x = (width - font(size).getlength(line)) / 2 if align == "center" else 0
-        draw.text((max(0, x), 2 + (TEXT + 4) * n), line, fill=colour, font=font(size))
-    return result
-
-
-def _beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
-    width = sum(part.width for part in parts) + gap * (len(parts) - 1)
-    result, x = Image.new("RGB", (width, max(part.height for part in parts)), "white"), 0
-    for part in parts:
-        result.paste(part, (x, 0))
-        x += part.width + gap
-    return result
-
-
-def _stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
-    height = sum(part.height for part in parts) + gap * (len(parts) - 1)
-    result, y = Image.new("RGB", (max(part.width for part in parts), height), "white"), 0
-    for part in parts:
-        result.paste(part, (0, y))
-        y += part.height + gap
-    return result
-
-
-def _coloured(pixels: np.ndarray) -> Image.Image:
-    """(H, W, 1) or (H, W, 3) uint8 as an RGB image of its own."""
-    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+        tiles.append(stack([text(title, picture.width, "black", "center"), picture], 0))
+    return beside(tiles, GAP)
 
 
 def _diverging(values: np.ndarray, limit: float) -> np.ndarray:

@@ -1,0 +1,56 @@
+"""denoiselab compare: several denoisers on one picture, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from denoiselab.cli._common import AsJson, Force, check_free, say
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def compare(
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="The noisy picture.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The picture to make: .png, .jpg or .webp.", show_default=False)
+    ],
+    clean: Annotated[
+        Path | None, typer.Option(help="The same picture without noise: PSNR and SSIM are measured against it.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models, with commas between them.; by default all that are for such pictures")
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a picture with several models and show the results side by side.
+
+    Every model gets a panel with its name, the seconds it took (without loading) and, with --clean, PSNR and SSIM as
+    the report measures them. Each panel has the whole picture and, below it, its middle enlarged.
+
+    \b
+    Examples:
+      denoiselab compare photo.jpg side-by-side.png
+      denoiselab compare noisy.png side-by-side.png --clean clean.png
+      denoiselab compare noisy.png side-by-side.png --models colour,models/unet
+    """
+    check_free(out, force)
+    if out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
+
+    from denoiselab import denoisers, files, photos, side_by_side
+    from denoiselab.figures._panels import Panel
+    from denoiselab.figures.gallery import gallery
+
+    pixels = photos.read(picture).pixels
+    target = photos.read(clean).pixels if clean else None
+    names = models.split(",") if models else side_by_side.suitable(denoisers.known(), pixels.shape[2])
+    loaded = [denoisers.load(name.strip()) for name in names]
+    versions = list(side_by_side.versions(pixels, loaded, target))
+    made = gallery([Panel(version.caption(), version.pixels) for version in versions])
+    with files.replacing(out) as temporary:
+        made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
+    rows = [version.numbers() for version in versions if version.name != side_by_side.CLEAN]
+    lines = [version.caption().replace("\n", "  ") for version in versions if version.name != side_by_side.CLEAN]
+    say("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)
