@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import nn
 
-from denoiselab import files, model_store, seeding
+from denoiselab import denoisers, files, model_store, seeding
 
 BOUND = 1e-4  # of the range of an image: a fortieth of an 8-bit level
 EXAMPLE = (2, 40, 56)  # batch, height and width that the network is traced with
@@ -40,8 +40,13 @@ class Exported:
 
     inputs: dict[str, list[int | str]]
     opset: int
+    size: int  # bytes
     parameters: int
     checks: list[Check]
+
+    def values(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"bound": BOUND}
 
 
 def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str]) -> Exported:
@@ -56,7 +61,8 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
     with files.replacing(path) as temporary, torch.no_grad():
         program = _program(module, channels)
         model = _tidied(program.model_proto, notes)
-        temporary.write_bytes(model.SerializeToString())
+        content = model.SerializeToString()
+        temporary.write_bytes(content)
         checks = list(_checks(module, channels, temporary))
         worst = max(checks, key=lambda check: check.difference)
         if not worst.difference <= BOUND:
@@ -66,7 +72,21 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
                 f"(batch, height, width); {BOUND:.0e} is allowed"
             )
     inputs = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
-    return Exported(inputs, model.opset_import[0].version, model_store.parameters(module), checks)
+    return Exported(inputs, model.opset_import[0].version, len(content), model_store.parameters(module), checks)
+
+
+def notes(entry: denoisers.Entry, module: nn.Module) -> dict[str, str]:
+    """What a file says of a denoiser: name, title, licence, noise and range of levels, sha256 of the weights."""
+    known = {
+        "name": entry.name,
+        "title": entry.title,
+        "licence": entry.licence or "not stated",
+        "noise": entry.noise,
+        "sigma_255": "{:g} to {:g}".format(*entry.levels) if entry.levels else "",
+        "channels": "RGB, 0 to 1" if entry.channels == 3 else "gray, 0 to 1",
+        "weights_sha256": weights_sha256(module),
+    }
+    return {key: value for key, value in known.items() if value}
 
 
 def weights_sha256(module: nn.Module) -> str:

@@ -19,7 +19,7 @@ def compare(
         Path | None, typer.Option(help="The same picture without noise: PSNR and SSIM are measured against it.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models, with commas between them.; by default all that are for such pictures")
+        str | None, typer.Option(help="Models with commas between them; by default all that are for such pictures.")
     ] = None,
     force: Force = False,
     as_json: AsJson = False,

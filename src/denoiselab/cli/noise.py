@@ -1,0 +1,119 @@
+"""denoiselab noise: pictures with noise of a known kind."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from denoiselab.cli._common import AsJson, Force, check_free, pairs, say
+
+if TYPE_CHECKING:
+    from denoiselab.config.noise import NoiseSpec
+
+FLOAT_SUFFIX = ".tif"
+
+
+def _list(wanted: bool) -> None:
+    if wanted:
+        from denoiselab.config import catalogue
+        from denoiselab.report.rendering import in_words
+
+        named = catalogue.conditions()
+        width = max(map(len, {**named, **catalogue.KINDS}))
+        print("Conditions, for --noise:")
+        for name, spec in named.items():
+            print(f"  {name:{width}}  {in_words(spec.model_dump(mode='json'))}")
+        print("\nKinds, for --kind, and what their --level is (the usual one, if none is given):")
+        for name, kind in catalogue.KINDS.items():
+            print(f"  {name:{width}}  {kind.level} ({kind.usual:g})")
+        raise typer.Exit
+
+
+def noise(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A clean picture, or a folder of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The noisy picture, or a folder for them.")],
+    name: Annotated[
+        str | None, typer.Option("--noise", help="A condition that the project tests with, such as gaussian25.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="Or a kind of noise, such as gaussian.")] = None,
+    level: Annotated[
+        float | None, typer.Option("--level", "--sigma", help="How much of --kind, in the unit that --list says.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other noise.")] = 0,
+    as_float: Annotated[
+        bool, typer.Option("--float", help=f"Write float TIFF ({FLOAT_SUFFIX}): nothing is clipped or rounded.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", callback=_list, is_eager=True, help="List the conditions and kinds, and exit.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add noise to clean pictures: a condition that the project tests with, or a kind of noise at a level.
+
+    The noise is drawn from the seed, its own name and the file's name: the same command makes the same pixels.
+    Pictures keep their depth, profile and EXIF. Files of 8 or 16 bits clip what gets darker than black or lighter than
+    white, as a camera does; the published tables of Gaussian noise are about unclipped noise, which needs --float.
+
+    \b
+    Examples:
+      denoiselab noise --list
+      denoiselab noise clean.png noisy.png --noise gaussian25
+      denoiselab noise clean.png noisy.png --kind poisson --level 20
+      denoiselab noise photos/ noisy/ --kind gaussian --sigma 25 --seed 1
+      denoiselab noise clean.png noisy.tif --noise gaussian50 --float
+    """
+    if (name is None) == (kind is None):
+        raise typer.BadParameter("one of --noise and --kind is needed; --list says what there is")
+    if name and level is not None:
+        raise typer.BadParameter("--level is for --kind; a condition has its level")
+
+    from denoiselab import photos
+    from denoiselab.config import catalogue
+    from denoiselab.report.rendering import in_words
+
+    spec = catalogue.condition(name) if name else catalogue.of_kind(str(kind), level)
+    words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
+    rows, failed = [], False
+    for picture, target in pairs(source, out, photos.SUFFIXES, FLOAT_SUFFIX if as_float else None):
+        try:
+            check_free(target, force)
+            row = _write(picture, target, spec, (seed, name or kind, picture.name), as_float)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+        else:
+            rows.append(row)
+            if not as_json:
+                print(f"{target}: {words}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}")
+    if as_json:
+        say("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
+    """Write a picture with noise, drawn from `key`; returns what is to say of it."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+
+    from denoiselab import metrics, photos, seeding
+    from denoiselab import noise as noises
+
+    photo = photos.read(picture)
+    clean = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+    noisy = noises.add(clean, seeding.generator(*key), spec)[0].permute(1, 2, 0).contiguous().numpy()
+    if as_float and photo.dtype.kind == "u":
+        photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
+    whole = photo.dtype.kind == "f"
+    stored = noisy if whole else noisy.clip(0, 1)
+    photos.write(target, photo, noisy)
+    return {
+        "in": str(picture),
+        "out": str(target),
+        "psnr": metrics.capped_psnr(photo.pixels, stored, data_range=1),
+        "clipped": float(np.mean(noisy != stored)),
+    }
