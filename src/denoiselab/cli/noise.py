@@ -93,6 +93,10 @@ def noise(
         raise typer.Exit(1)
 
 
+def _clipping(share: float) -> str:
+    return f"; {share:.1%} of the values are cut to what the file can hold" if share else ""
+
+
 def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
     """Write a picture with noise, drawn from `key`; returns what is to say of it."""
     from dataclasses import replace

@@ -14,6 +14,17 @@ def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
     files.write_text(path, head + yaml.dump(block, Dumper=_Indented, sort_keys=False))
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The block in such a file. ValueError names one that is damaged."""
+    try:
+        block = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(block, dict):
+        raise ValueError(f"{path}: no block of a model")
+    return block
+
+
 class _Indented(yaml.SafeDumper):
     """Lists indented below their key, as everywhere in conf/."""
 
