@@ -1,0 +1,99 @@
+"""denoiselab compare, and its picture at any size."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiselab import metrics, side_by_side
+from denoiselab.denoisers import Entry, known
+from denoiselab.figures import gallery
+from denoiselab.figures._panels import Panel
+from tests.command import denoiselab
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def pair(tmp_path, astronaut):
+    clean = astronaut[60:180, 150:300]
+    noise = 25 * np.random.default_rng(0).standard_normal(clean.shape)
+    noisy = np.clip(clean + noise, 0, 255).round().astype(np.uint8)
+    for name, pixels in (("clean", clean), ("noisy", noisy)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_all_suitable_models_with_the_reports_scores(pair, monkeypatch):
+    monkeypatch.chdir(pair)
+    said = denoiselab("compare", "noisy.png", "out.png", "--clean", "clean.png", "--json")
+    rows = {row["name"]: row for row in said.json["versions"]}
+    assert [*rows] == ["input", *(entry.name for entry in known(pair) if entry.channels == 3)]
+    clean, noisy = (np.asarray(Image.open(pair / f"{name}.png")) for name in ("clean", "noisy"))
+    assert rows["input"]["psnr"] == pytest.approx(metrics.psnr(clean, noisy, data_range=255), abs=1e-4)
+    assert rows["input"]["ssim"] == pytest.approx(metrics.ssim(clean, noisy, data_range=255), abs=1e-4)
+    assert rows["colour"]["psnr"] > rows["input"]["psnr"] + 6
+    assert rows["colour"]["seconds"] > 0 and rows["input"]["seconds"] is None
+    made = Image.open(pair / "out.png")
+    assert made.width >= (len(rows) + 1) // 2 * gallery.WIDTH
+
+
+def test_chosen_models_without_a_clean_picture(pair):
+    out = pair / "out.webp"
+    said = denoiselab("compare", pair / "noisy.png", out, "--models", f"gray, {ROOT / 'models/released/real'}")
+    assert said.code == 0
+    assert [line.split()[0] for line in said.out.splitlines()] == ["input", "gray", "real", "side"]
+    assert "dB" not in said.out
+    assert Image.open(out).format == "WEBP"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["noisy.png", "out.gif"], "the picture must be one of .png"),
+        (["missing.png", "out.png"], "missing.png: there is no such file"),
+        (["noisy.png", "clean.png"], "clean.png: is there already; --force overwrites it"),
+        (["noisy.png", "out.png", "--models", "nobody"], "model 'nobody' is unknown; there: "),
+        (["noisy.png", "out.png", "--clean", "small.png"], "is 40 x 30 colour, the noisy one 150 x 120 colour"),
+    ],
+)
+def test_mistakes_are_one_line_and_make_no_picture(options, message, pair, monkeypatch):
+    monkeypatch.chdir(pair)
+    Image.new("RGB", (40, 30)).save("small.png")
+    said = denoiselab("compare", *options)
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert message in said.err
+    assert not (pair / "out.png").exists()
+
+
+def test_a_gray_picture_needs_a_model_for_gray():
+    gray, colour = (Entry(n, "released", "", c, "", None, "", 1, ROOT) for n, c in (("gray", 1), ("colour", 3)))
+    assert side_by_side.suitable([colour, gray], 1) == ["gray"]
+    with pytest.raises(ValueError, match="no model for gray pictures; there: colour"):
+        side_by_side.suitable([colour], 1)
+
+
+def test_a_picture_below_the_window_of_the_ssim_has_none():
+    tiny = np.full((8, 20, 3), 0.5, np.float32)
+    only = next(side_by_side.versions(tiny, [], tiny))
+    assert (only.ssim, only.psnr) == (None, metrics.HIGHEST_PSNR)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (16, 16, 1), (50, 2000, 3), (2500, 60, 3), (300, 400, 1), (120, 90, 3)])
+@pytest.mark.parametrize("count", [1, 2, 7, 12])
+def test_the_picture_is_legible_at_any_size(shape, count):
+    pixels = np.full(shape, 90, np.uint8)
+    made = gallery.gallery([Panel(f"model-{n}\n0.10 s   30.00 dB   SSIM 0.9000", pixels) for n in range(count)])
+    assert made.width >= gallery.WIDTH
+    assert max(made.size) < 6000
+    shown = np.asarray(made)
+    assert (shown == 90).all(axis=2).any(), "the picture itself"
+    assert (shown < 60).all(axis=2).sum() >= 100 * count, "dark letters for every panel"
+
+
+def test_the_middle_is_enlarged_without_resampling():
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    shown = np.asarray(gallery.gallery([Panel("x\ny", pixels)]))
+    side, factor = gallery.ZOOM, gallery.WIDTH // gallery.ZOOM
+    middle = pixels[44 : 44 + side, 94 : 94 + side]
+    edge = 2 * 6
+    below = shown[-edge - gallery.WIDTH : -edge, edge : edge + gallery.WIDTH]
+    assert np.array_equal(below[::factor, ::factor], middle)
