@@ -24,14 +24,18 @@ class Version:
     def numbers(self) -> dict[str, str | float | None]:
         return {"name": self.name, "seconds": self.seconds, "psnr": self.psnr, "ssim": self.ssim}
 
-    def caption(self) -> str:
-        """Two lines: the name, then what is known."""
+    def facts(self) -> str:
+        """What is known, in fields of equal width."""
         facts = [
-            f"{self.seconds:.2f} s" if self.seconds is not None else "",
-            f"{self.psnr:.2f} dB" if self.psnr is not None else "",
+            f"{self.seconds:6.2f} s" if self.seconds is not None else " " * 8,
+            f"{self.psnr:6.2f} dB" if self.psnr is not None else "",
             f"SSIM {self.ssim:.4f}" if self.ssim is not None else "",
         ]
-        return f"{self.name}\n{'   '.join(filter(None, facts))}"
+        return "  ".join(facts).rstrip()
+
+    def caption(self) -> str:
+        """Two lines: the name, then what is known."""
+        return f"{self.name}\n{self.facts().strip()}"
 
 
 def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:

@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Denoise pictures, and find out which denoiser is the right one.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is the same text in every terminal, and in docs/commands.md
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -12,6 +12,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 
+def model_names(begun: str) -> list[str]:
+    """For the shell's completion: the models that there are, and that begin so."""
+    from denoiselab import denoisers
+
+    return [entry.name for entry in denoisers.known() if entry.name.startswith(begun)]
+
+
 def say(text: str, values: Any, as_json: bool) -> None:
     """Print `text`, or `values` as JSON."""
     print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.cli._common import AsJson, Force, check_free, say
+from denoiselab.cli._common import AsJson, Force, check_free, model_names, say
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -19,7 +19,11 @@ def compare(
         Path | None, typer.Option(help="The same picture without noise: PSNR and SSIM are measured against it.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models with commas between them; by default all that are for such pictures.")
+        str | None,
+        typer.Option(
+            help="Models with commas between them; by default all that are for such pictures.",
+            autocompletion=model_names,
+        ),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -51,6 +55,8 @@ def compare(
     made = gallery([Panel(version.caption(), version.pixels) for version in versions])
     with files.replacing(out) as temporary:
         made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
-    rows = [version.numbers() for version in versions if version.name != side_by_side.CLEAN]
-    lines = [version.caption().replace("\n", "  ") for version in versions if version.name != side_by_side.CLEAN]
+    scored = [version for version in versions if version.name != side_by_side.CLEAN]
+    rows = [version.numbers() for version in scored]
+    width = max(len(str(row["name"])) for row in rows)
+    lines = [f"{version.name:{width}}  {version.facts()}".rstrip() for version in scored]
     say("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)

@@ -5,12 +5,17 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.cli._common import AsJson, Force, check_free, need, say
+from denoiselab.cli._common import AsJson, Force, check_free, model_names, need, say
 
 
 def export(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A name that `denoiselab models` lists, or a folder with model.json.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A name that `denoiselab models` lists, or a folder with model.json.",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to make.")],
     force: Force = False,

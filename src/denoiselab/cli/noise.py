@@ -30,13 +30,32 @@ def _list(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _conditions(begun: str) -> list[str]:
+    from denoiselab.config import catalogue
+
+    return [name for name in catalogue.conditions() if name.startswith(begun)]
+
+
+def _kinds(begun: str) -> list[str]:
+    from denoiselab.config import catalogue
+
+    return [name for name in catalogue.KINDS if name.startswith(begun)]
+
+
 def noise(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A clean picture, or a folder of them.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The noisy picture, or a folder for them.")],
     name: Annotated[
-        str | None, typer.Option("--noise", help="A condition that the project tests with, such as gaussian25.")
+        str | None,
+        typer.Option(
+            "--noise",
+            help="A condition that the project tests with, such as gaussian25.",
+            autocompletion=_conditions,
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Or a kind of noise, such as gaussian.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Or a kind of noise, such as gaussian.", autocompletion=_kinds)
+    ] = None,
     level: Annotated[
         float | None, typer.Option("--level", "--sigma", help="How much of --kind, in the unit that --list says.")
     ] = None,

@@ -65,12 +65,13 @@ def _centred(picture: Image.Image) -> Image.Image:
 
 
 def _columns(count: int, shape: float) -> int:
-    """How many panels of that width by height go into a row, for the whole to come near SHAPE."""
+    """How many panels of that width by height go into a row: rows of like length, the whole near SHAPE."""
 
     def miss(columns: int) -> float:
         return abs(math.log(shape * columns / math.ceil(count / columns) / SHAPE))
 
-    return min(range(1, count + 1), key=miss)
+    rows = math.ceil(count / min(range(1, count + 1), key=miss))
+    return math.ceil(count / rows)
 
 
 def _head(width: int, height: int, part: tuple[int, int, int, int] | None, room: int) -> Image.Image:
