@@ -1,5 +1,7 @@
 """denoiselab compare, and its picture at any size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,7 +28,8 @@ def test_all_suitable_models_with_the_reports_scores(pair, monkeypatch):
     monkeypatch.chdir(pair)
     said = denoiselab("compare", "noisy.png", "out.png", "--clean", "clean.png", "--json")
     rows = {row["name"]: row for row in said.json["versions"]}
-    assert [*rows] == ["input", *(entry.name for entry in known(pair) if entry.channels == 3)]
+    assert [*rows] == ["input", *side_by_side.suitable(known(pair), 3)]
+    assert {"colour", "real"} <= rows.keys() and "gray" not in rows
     clean, noisy = (np.asarray(Image.open(pair / f"{name}.png")) for name in ("clean", "noisy"))
     assert rows["input"]["psnr"] == pytest.approx(metrics.psnr(clean, noisy, data_range=255), abs=1e-4)
     assert rows["input"]["ssim"] == pytest.approx(metrics.ssim(clean, noisy, data_range=255), abs=1e-4)
@@ -66,7 +69,8 @@ def test_mistakes_are_one_line_and_make_no_picture(options, message, pair, monke
 
 def test_a_gray_picture_needs_a_model_for_gray():
     gray, colour = (Entry(n, "released", "", c, "", None, "", 1, ROOT) for n, c in (("gray", 1), ("colour", 3)))
-    assert side_by_side.suitable([colour, gray], 1) == ["gray"]
+    classical = replace(colour, name="nlm", origin="classical")
+    assert side_by_side.suitable([colour, gray, classical], 1) == ["gray", "nlm"]
     with pytest.raises(ValueError, match="no model for gray pictures; there: colour"):
         side_by_side.suitable([colour], 1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from denoiselab.cli import _common
+from denoiselab.cli import _options
 from tests.command import denoiselab
 from tests.conftest import ROOT
 
@@ -44,7 +44,7 @@ def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch):
 
 
 def test_missing_packages_are_named_with_what_installs_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(_common, "find_spec", lambda name: None if name.startswith("onnx") else object())
+    monkeypatch.setattr(_options, "find_spec", lambda name: None if name.startswith("onnx") else object())
     said = denoiselab("export", "gray", tmp_path / "gray.onnx")
     assert said.code == 1
     assert "pip install onnx onnxscript onnxruntime" in said.err

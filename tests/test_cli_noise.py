@@ -85,7 +85,7 @@ def test_nothing_is_overwritten_without_force(clean, tmp_path):
     assert "--force overwrites it" in denoiselab("noise", clean, out, "--kind", "uniform").err
     assert out.read_text() == "mine"
     assert denoiselab("noise", clean, out, "--kind", "uniform", "--force").code == 0
-    assert "OUT is IN itself" in denoiselab("noise", clean, clean, "--kind", "uniform", "--force").err
+    assert "would be overwritten" in denoiselab("noise", clean, clean, "--kind", "uniform", "--force").err
 
 
 def test_the_list_names_every_condition_and_kind():

@@ -39,8 +39,11 @@ class Version:
 
 
 def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
-    """Names of the denoisers that were made for pictures of so many channels. ValueError where there is none."""
-    names = [entry.name for entry in entries if entry.channels == channels]
+    """Names of the denoisers that were made for pictures of so many channels, classical ones for any.
+
+    ValueError where there is none.
+    """
+    names = [entry.name for entry in entries if entry.channels == channels or entry.origin == "classical"]
     if not names:
         kind = "gray" if channels == 1 else "colour"
         raise ValueError(f"no model for {kind} pictures; there: {', '.join(e.name for e in entries) or 'none at all'}")

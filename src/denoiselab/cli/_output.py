@@ -1,7 +1,9 @@
-"""What subcommands share: lines for people on stderr, which no file name can break."""
+"""What subcommands share: how they say things, so that no file name can break a line."""
 
+import json
 import os
 import sys
+from typing import Any
 
 
 def plain(text: object) -> str:
@@ -12,6 +14,14 @@ def plain(text: object) -> str:
 def say(text: object) -> None:
     """A line on stderr."""
     print(plain(text), file=sys.stderr)
+
+
+def report(text: str, values: Any, as_json: bool) -> None:
+    """What was found on stdout: lines of text, or `values` as JSON."""
+    if as_json:
+        print(json.dumps(values, indent=2, allow_nan=False))
+    else:
+        print("\n".join(map(plain, text.splitlines())))
 
 
 def quiet() -> bool:

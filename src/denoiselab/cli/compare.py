@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.cli._common import AsJson, Force, check_free, model_names, say
+from denoiselab.cli._options import AsJson, Force, check_free, model_names
+from denoiselab.cli._output import report
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -59,4 +60,4 @@ def compare(
     rows = [version.numbers() for version in scored]
     width = max(len(str(row["name"])) for row in rows)
     lines = [f"{version.name:{width}}  {version.facts()}".rstrip() for version in scored]
-    say("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)
+    report("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)

@@ -1,12 +1,12 @@
 """denoiselab denoise: pictures in, denoised pictures out."""
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from denoiselab.cli._output import quiet, say
+from denoiselab.cli._options import AsJson, Force, model_names
+from denoiselab.cli._output import quiet, report, say
 
 if TYPE_CHECKING:
     from denoiselab.denoising import Outcome
@@ -20,7 +20,10 @@ def denoise(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="A name (denoiselab models), a folder with model.json, models:/name@alias, or auto."
+            "--model",
+            "-m",
+            help="A name (denoiselab models), a folder with model.json, models:/name@alias, or auto.",
+            autocompletion=model_names,
         ),
     ] = "auto",
     sigma: Annotated[
@@ -34,17 +37,20 @@ def denoise(
     tile: Annotated[
         int | None, typer.Option(min=64, help="Side of the tiles in pixels; else by the memory that is free.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite pictures that are there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say what was done as JSON on stdout.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Denoise pictures: PNG, JPEG, TIFF, WebP and BMP, at their depth, with their EXIF, profile and transparency.
 
     The model is chosen for each picture by its noise (see denoiselab estimate), unless --model names one. Of a folder
     that was partly done, what is missing is done; a picture that cannot be read stops no other, and the exit code is 1.
 
-    denoiselab denoise photo.jpg better.jpg
-
-    denoiselab denoise photos/ denoised/ --model colour
+    \b
+    Examples:
+      denoiselab denoise photo.jpg better.jpg
+      denoiselab denoise photos/ denoised/ --model colour
+      denoiselab denoise 'scans/*.tif' denoised/ --white 4095
+      denoiselab denoise noisy.png better.png --model models/unet --json
     """
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
@@ -59,7 +65,7 @@ def denoise(
     outcomes = list(tqdm(denoising.run(planned, settings), total=len(planned), unit="picture", disable=quiet()))
     _summarise(outcomes)
     if as_json:
-        print(json.dumps([_row(outcome) for outcome in outcomes], indent=2))
+        report("", [_row(outcome) for outcome in outcomes], as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 

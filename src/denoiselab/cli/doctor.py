@@ -5,7 +5,8 @@ from pathlib import Path
 
 import typer
 
-from denoiselab.cli._common import AsJson, say
+from denoiselab.cli._options import AsJson
+from denoiselab.cli._output import plain, report
 
 SIGNS = {"ok": "ok      ", "note": "note    ", "problem": "PROBLEM "}
 
@@ -30,9 +31,9 @@ def doctor(as_json: AsJson = False) -> None:
     for finding in health.findings(Path()):
         found.append(finding)
         if not as_json:
-            print(f"{SIGNS[finding.state]}{finding.subject}: {finding.said}", flush=True)
+            print(plain(f"{SIGNS[finding.state]}{finding.subject}: {finding.said}"), flush=True)
     well = all(finding.state != "problem" for finding in found)
     if as_json:
-        say("", {"ok": well, "findings": [asdict(finding) for finding in found]}, as_json)
+        report("", {"ok": well, "findings": [asdict(finding) for finding in found]}, as_json)
     if not well:
         raise typer.Exit(1)

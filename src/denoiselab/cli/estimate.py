@@ -1,13 +1,13 @@
 """denoiselab estimate: the noise of pictures, and what is for it."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from denoiselab.cli._output import plain, say
+from denoiselab.cli._options import AsJson
+from denoiselab.cli._output import plain, report, say
 
 
 def estimate(
@@ -17,13 +17,18 @@ def estimate(
     white: Annotated[
         float | None, typer.Option(min=1e-9, help="The files' value that is white, such as 4095 of 12-bit TIFF files.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate the level and kind of noise in pictures, and say which model fits.
 
     The level is the standard deviation where white is 255. Kinds: gaussian (even), signal-dependent (grows with
     brightness, as photons do), correlated (a camera's, smeared by processing and JPEG), impulse (black and white
     dots), clean. An estimate takes fine texture for noise where a picture has little else.
+
+    \b
+    Examples:
+      denoiselab estimate photo.jpg
+      denoiselab estimate 'scans/*.tif' --white 4095 --json
     """
     from denoiselab import denoising
 
@@ -38,7 +43,7 @@ def estimate(
         if not as_json:
             print(plain(f"{source}: sigma {rows[-1]['sigma_255']:.1f}, {rows[-1]['kind']}; {rows[-1]['why']}"))
     if as_json:
-        print(json.dumps(rows, indent=2))
+        report("", rows, as_json)
     if failed:
         raise typer.Exit(1)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.cli._common import AsJson, Force, check_free, model_names, need, say
+from denoiselab.cli._options import AsJson, Force, check_free, model_names, need
+from denoiselab.cli._output import report
 
 
 def export(
@@ -54,4 +55,4 @@ def export(
             for check in done.checks
         ),
     ]
-    say("\n".join(lines), {"out": str(out), "name": entry.name, **done.values()}, as_json)
+    report("\n".join(lines), {"out": str(out), "name": entry.name, **done.values()}, as_json)

@@ -1,12 +1,12 @@
 """denoiselab noise: pictures with noise of a known kind."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from denoiselab.cli._common import AsJson, Force, check_free, pairs, say
+from denoiselab.cli._options import AsJson, Force, check_free
+from denoiselab.cli._output import plain, report, say
 
 if TYPE_CHECKING:
     from denoiselab.config.noise import NoiseSpec
@@ -43,8 +43,11 @@ def _kinds(begun: str) -> list[str]:
 
 
 def noise(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A clean picture, or a folder of them.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The noisy picture, or a folder for them.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="IN...", help="Clean pictures, folders, or patterns in quotes such as '*.tif'."),
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single picture, else a folder.")],
     name: Annotated[
         str | None,
         typer.Option(
@@ -88,28 +91,42 @@ def noise(
     if name and level is not None:
         raise typer.BadParameter("--level is for --kind; a condition has its level")
 
-    from denoiselab import photos
     from denoiselab.config import catalogue
     from denoiselab.report.rendering import in_words
 
     spec = catalogue.condition(name) if name else catalogue.of_kind(str(kind), level)
     words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
     rows, failed = [], False
-    for picture, target in pairs(source, out, photos.SUFFIXES, FLOAT_SUFFIX if as_float else None):
+    for picture, target in _planned(sources, output, as_float):
         try:
             check_free(target, force)
             row = _write(picture, target, spec, (seed, name or kind, picture.name), as_float)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (ValueError, OSError) as error:
+            say(f"error: {error}")
             failed = True
         else:
             rows.append(row)
             if not as_json:
-                print(f"{target}: {words}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}")
+                print(plain(f"{target}: {words}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}"))
     if as_json:
-        say("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
+        report("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path, Path]]:
+    """Which picture goes where; float ones to TIFF, unless a file was named."""
+    from denoiselab import denoising
+
+    tasks = [(task.source, task.target) for task in denoising.tasks(sources, output)]
+    if as_float and [target for _, target in tasks] != [Path(output)]:
+        tasks = [(source, target.with_suffix(FLOAT_SUFFIX)) for source, target in tasks]
+    taken: dict[Path, Path] = {}
+    for source, target in tasks:
+        if target in taken:
+            raise ValueError(f"{taken[target]} and {source} would both become {target}")
+        taken[target] = source
+    return tasks
 
 
 def _clipping(share: float) -> str:
