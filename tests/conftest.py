@@ -1,6 +1,7 @@
 """Shared fixtures: real photographs, small enough to be quick."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -138,6 +139,26 @@ def postgresql() -> Iterator[str]:
             yield started.get_uri()
         finally:
             started.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory) -> Path:
+    """MLflow's database with its tables and nothing in it: to make one takes seconds, a copy none."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(migrated, tmp_path, monkeypatch) -> Path:
+    """A project root of its own with an empty MLflow store, as DVC would name it to its stages."""
+    shutil.copyfile(migrated, tmp_path / "mlflow.db")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    return tmp_path
 
 
 @pytest.fixture

@@ -25,13 +25,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(store, monkeypatch):
     """An empty project with one trained model, as the working directory."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(store)
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     torch.manual_seed(0)
     model = models.build(CARD["architecture"])
     model_store.save(paths.model("small"), {name: model.state_dict() for name in ("best_psnr", "best_ssim")}, CARD)
@@ -40,7 +37,7 @@ def root(tmp_path, monkeypatch):
         ["seed", "step", "loss", "val_psnr"],
         [{"seed": 0, "step": 5, "loss": 0.5, "val_psnr": 20.0}],
     )
-    return tmp_path
+    return store
 
 
 def runs(root):

@@ -85,7 +85,7 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
 def log_evaluation(
     name: str, folder: Path, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]
 ) -> None:
-    """Add the test metrics and pictures (key, (H, W, C) uint8) to the run that trained the weights in `folder`.
+    """Add test metrics, per-image rows and pictures (key, (H, W, C) uint8) to the run that trained `folder`'s weights.
 
     Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
     made from the files.
@@ -95,6 +95,7 @@ def log_evaluation(
     worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))
     worker.do(lambda: _fill(run["id"], name, folder) if "empty" in run else None)
     worker.do(lambda: content.test_scores(run["id"], summary))
+    worker.do(lambda: content.test_rows(run["id"], name, folder))
     for key, pixels in pictures:
         worker.do(partial(content.picture, run, key, pixels))
     worker.finish()

@@ -1,5 +1,7 @@
 """What is logged in a run: scores, pictures, weights and the model."""
 
+import csv
+import io
 import math
 import re
 import time
@@ -8,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import model_store
+from denoiselab import conditions, files, model_store, paths
 from denoiselab.tracking.runs import connect
+
+TEST_ROWS = "test/per_image.csv"  # artifact of a run
 
 
 def values(run: str, step: int, values: dict[str, float]) -> None:
@@ -30,6 +34,28 @@ def test_scores(run: str, summary: dict[str, Any]) -> None:
     now = int(time.time() * 1000)
     scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
     connect().log_batch(run, metrics=[Metric(k, v, now, 0) for k, v in scores if v is not None and math.isfinite(v)])
+
+
+def test_rows(run: str, name: str, folder: Path) -> None:
+    """test/per_image.csv: the rows of the training in `folder`, with what tells their noisy test images from others."""
+    seed = str(model_store.read_card(folder)["seed"])
+    path = paths.evaluation(name) / "per_image.csv"
+    rows = [row for row in files.read_csv(path) if row["seed"] == seed]
+    if not rows:
+        raise ValueError(f"{path}: has no rows of seed {seed}; run `dvc repro evaluate@{name}`")
+    stored = {
+        (condition, test.row.image, str(test.draw)): test
+        for condition in {row["condition"] for row in rows}
+        for test in conditions.stored(paths.RAW, paths.NOISY, condition)
+    }
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0], "psnr_noisy", "clean_sha256", "noisy_sha256"], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        test = stored[row["condition"], row["image"], row["draw"]]
+        known = {"psnr_noisy": test.psnr_noisy, "clean_sha256": test.row.sha256, "noisy_sha256": test.sha256}
+        writer.writerow(row | known)
+    connect().log_text(run, text.getvalue(), TEST_ROWS)
 
 
 def picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:

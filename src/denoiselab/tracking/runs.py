@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,16 @@ def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str
 
 
 def find(folder: Path) -> dict[str, str] | None:
-    """The run of this experiment that trained the weights in `folder`."""
-    experiment, weights = experiment_id(), model_store.digest(folder)
-    found = connect().search_runs(
-        [experiment], f"tags.`weights.sha256` = '{weights}'", order_by=["attributes.start_time DESC"]
-    )
-    own = [run for run in found if run.data.tags.get("dvc.exp_name") == os.environ.get("DVC_EXP_NAME")]
+    """The run of this DVC experiment that trained the weights in `folder`."""
+    own = [run for run in of_weights(folder) if run.data.tags.get("dvc.exp_name") == os.environ.get("DVC_EXP_NAME")]
     return {"id": own[0].info.run_id} if own else None
+
+
+def of_weights(folder: Path) -> list[Any]:
+    """The runs, of whatever DVC experiment, that trained the weights in `folder`, the latest first."""
+    experiment, weights = experiment_id(), model_store.digest(folder)
+    same = f"tags.`weights.sha256` = '{weights}'"
+    return list(connect().search_runs([experiment], same, order_by=["attributes.start_time DESC"]))
 
 
 def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
@@ -144,3 +148,14 @@ def _alive(run: Any) -> bool:
     tags = run.data.tags
     at_work = alive(tags.get("process.host"), tags.get("process.id"), socket.gethostname())
     return bool(run.info.status == "RUNNING" and at_work)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """For commands: what the store says against a request, or that it does not answer, becomes a ValueError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise ValueError(f"MLflow: {' '.join(str(error).split())[:300]}") from None

@@ -1,0 +1,145 @@
+"""MLflow's registry: one registered model, whose alias `champion` names the version in production."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from denoiselab import model_store, paths, promotion
+from denoiselab.config import Params
+from denoiselab.promotion import Verdict
+from denoiselab.report import facts
+from denoiselab.tracking import content, runs, serving
+
+MODEL, ALIAS = "denoiselab", "champion"
+PACKED = "service"  # artifact of a run: what a version serves
+REPLACED = "champion.replaced"  # tag: the version before
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Which version is the champion now, and what to tell the user."""
+
+    moved: bool
+    said: str
+
+
+def promote(params: Params, name: str, *, force: bool = False) -> Outcome:
+    """Register the net that the experiment trained as models/<name>/ and make it the champion if it is better than the
+    present one, or than the noisy input where there is none; with `force` in any case, which a tag of the version says.
+
+    ValueError where there is nothing to be registered, or the store does not answer.
+    """
+    folder = paths.model(name)
+    card = _card(folder, name)
+    with runs.answering():
+        run = _evaluated(folder, name)
+        rows = _rows(run)
+        version = _register(run, folder, _tags(run, card, rows, params))
+        champion = _champion()
+        if champion == version:
+            return Outcome(True, f"{_named(version)} is the champion already")
+        verdict = _judge(rows, champion, params)
+        if not (verdict.better or force):
+            return Outcome(False, f"{_named(version)} does not become the champion: {verdict.said}")
+        _move(version, champion, "promoted" if verdict.better else "forced", verdict.said)
+    how = "" if verdict.better else " by force"
+    return Outcome(True, f"{_named(version)} is the champion{how}: {verdict.said}")
+
+
+def back() -> Outcome:
+    """Make the version before the champion the champion again. ValueError where there is none."""
+    with runs.answering():
+        champion = _champion()
+        if champion is None:
+            raise ValueError(f"{MODEL} has no {ALIAS} yet")
+        before = runs.connect().get_model_version(MODEL, champion).tags.get(REPLACED)
+        if before is None:
+            raise ValueError(f"{_named(champion)} was the first {ALIAS}")
+        runs.connect().set_registered_model_alias(MODEL, ALIAS, before)
+    return Outcome(True, f"{_named(before)} is the champion again, instead of version {champion}")
+
+
+def _card(folder: Path, name: str) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such model; run `dvc repro evaluate@{name}`")
+    card = model_store.read_card(folder)
+    if card["task"] != "restore" or not card["parameters"]:
+        kind = "a classifier" if card["task"] != "restore" else "a method without weights"
+        raise ValueError(f"{folder}: is {kind}; only nets that restore are promoted")
+    return card
+
+
+def _evaluated(folder: Path, name: str) -> Any:
+    """The latest run of these weights that has scores of test images."""
+    for run in runs.of_weights(folder):
+        if any(file.path == content.TEST_ROWS for file in runs.connect().list_artifacts(run.info.run_id, "test")):
+            return run
+    raise ValueError(
+        f"{folder}: MLflow has no evaluated run of these weights; run `dvc repro -s -f evaluate@{name}`, which logs one"
+    )
+
+
+def _rows(run: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        file = runs.connect().download_artifacts(run.info.run_id, content.TEST_ROWS, folder)
+        return promotion.parse(Path(file).read_text(encoding="utf-8"))
+
+
+def _tags(run: Any, card: dict[str, Any], rows: Any, params: Params) -> dict[str, str]:
+    psnr = promotion.mean(rows, params)
+    return {
+        "model": card["name"],
+        "data": run.data.tags["data"],
+        "data.sha256": card["data_sha256"],
+        "noise": card["noise"]["name"],
+        "protocol": " ".join(sorted({*rows.protocol})),
+        "protocol.sha256": " ".join(sorted({*rows.protocol_sha256})),
+        "psnr": f"{psnr.mean:.2f} [{psnr.low:.2f}, {psnr.high:.2f}]",
+        "test.images": str(rows.image.nunique()),
+        "git.commit": facts.commit() or "none",
+    }
+
+
+def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
+    """The version of these weights, a new one where there is none."""
+    client, weights = runs.connect(), model_store.digest(folder)
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL)
+    for version in client.search_model_versions(f"name = '{MODEL}'"):
+        if version.tags.get("weights.sha256") == weights:
+            for key, value in tags.items():
+                client.set_model_version_tag(MODEL, version.version, key, value)
+            return str(version.version)
+    with tempfile.TemporaryDirectory() as temporary:
+        serving.pack(folder, Path(temporary) / PACKED)
+        client.log_artifacts(run.info.run_id, str(Path(temporary) / PACKED), PACKED)
+    source = f"{run.info.artifact_uri}/{PACKED}"
+    made = client.create_model_version(MODEL, source, run.info.run_id, tags={**tags, "weights.sha256": weights})
+    return str(made.version)
+
+
+def _champion() -> str | None:
+    """The present champion's version; MLflow has no such model: ValueError."""
+    version = runs.connect().get_registered_model(MODEL).aliases.get(ALIAS)
+    return None if version is None else str(version)
+
+
+def _judge(rows: Any, champion: str | None, params: Params) -> Verdict:
+    if champion is None:
+        return promotion.judge(rows, None, "the noisy input", params)
+    client = runs.connect()
+    run = client.get_run(client.get_model_version(MODEL, champion).run_id)
+    return promotion.judge(rows, _rows(run), f"the champion, version {champion},", params)
+
+
+def _move(version: str, champion: str | None, how: str, said: str) -> None:
+    client = runs.connect()
+    client.set_model_version_tag(MODEL, version, how, said)
+    if champion is not None:
+        client.set_model_version_tag(MODEL, version, REPLACED, champion)
+    client.set_registered_model_alias(MODEL, ALIAS, version)
+
+
+def _named(version: str) -> str:
+    return f"{MODEL} version {version}"

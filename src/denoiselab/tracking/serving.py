@@ -1,0 +1,31 @@
+"""Pack a trained model for `mlflow models serve`: its weights, and the package's code with service.py in it."""
+
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+SERVICE = Path(__file__).with_name("service.py")
+PACKAGE = SERVICE.parent.parent
+REQUIRED = (
+    *("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pyyaml"),
+    *("safetensors", "scikit-image", "scipy", "tifffile", "torch"),
+)
+
+
+def pack(weights: Path, folder: Path) -> None:
+    """Write the MLflow model of the trained model in the folder `weights` to `folder`, which must not exist."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    image, level = ColSpec("binary", "image"), ColSpec("double", "sigma_255", required=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no example: one would be a picture
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=SERVICE,
+            artifacts={"weights": str(weights)},
+            code_paths=[str(PACKAGE)],
+            signature=ModelSignature(inputs=Schema([image, level]), outputs=Schema([ColSpec("string", "image")])),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED],
+        )
