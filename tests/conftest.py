@@ -18,6 +18,7 @@ from PIL import Image
 from denoiselab import config, draws, evaluation, experiment, patches, paths, planning, report
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
+from tests import postgres
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,18 +128,9 @@ def written(finished) -> str:
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
-    """The address of a PostgreSQL server with an empty database.
-
-    Not below tmp_path: for root, the server runs as another user, and pytest takes that one's access to its folders
-    away whenever another session starts.
-    """
-    pgserver = pytest.importorskip("pgserver", reason="there is no wheel of pgserver for this Python")
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
-        started = pgserver.get_server(folder)
-        try:
-            yield started.get_uri()
-        finally:
-            started.cleanup()
+    """The address of a PostgreSQL server with an empty database."""
+    with postgres.server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
