@@ -15,18 +15,35 @@ from tests import nets
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory, migrated) -> Path:
+    """A project whose trainings and evaluations are in its MLflow store."""
     root = tmp_path_factory.mktemp("promote")
     nets.workspace(root)
+    shutil.copyfile(migrated, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("DVC_ROOT", str(root))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("DVC_EXP_NAME", raising=False)
+        for name in nets.STEPS:
+            nets.log(name)
     return root
 
 
 @pytest.fixture
-def workspace(trained, store, monkeypatch) -> Path:
-    """A copy of the trained project, with an MLflow store of its own."""
-    shutil.copytree(trained, store / "project", ignore=shutil.ignore_patterns("photos", "patches"))
+def project(trained, store, monkeypatch) -> Path:
+    """A copy of the trained project as the working directory, with an empty store."""
+    skipped = shutil.ignore_patterns("photos", "patches", "mlflow.db", "mlartifacts")
+    shutil.copytree(trained, store / "project", ignore=skipped)
     monkeypatch.chdir(store / "project")
     return store
+
+
+@pytest.fixture
+def workspace(trained, project) -> Path:
+    """The same with a copy of its database."""
+    shutil.copyfile(trained / "mlflow.db", project / "mlflow.db")
+    return project
 
 
 def client() -> mlflow.MlflowClient:
@@ -53,8 +70,6 @@ def refused(monkeypatch, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_the_better_one_of_two_nets_becomes_the_champion(workspace, monkeypatch, capsys):
-    nets.log("short")
-    nets.log("long")
     run(monkeypatch, "short")
     assert champion() == "1"
     run(monkeypatch, "long")
@@ -80,8 +95,6 @@ def test_the_better_one_of_two_nets_becomes_the_champion(workspace, monkeypatch,
 
 @pytest.mark.slow
 def test_force_and_back(workspace, monkeypatch, capsys):
-    nets.log("short")
-    nets.log("long")
     run(monkeypatch, "long")
     run(monkeypatch, "--force", "short")
     tags = client().get_model_version("denoiselab", "2").tags
@@ -95,7 +108,7 @@ def test_force_and_back(workspace, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_other_test_images_are_refused(workspace, monkeypatch):
+def test_other_test_images_are_refused(project, monkeypatch):
     """The champion's run holds the rows of its test images; the challenger was evaluated on other noise."""
     nets.log("short")
     run(monkeypatch, "short")
@@ -110,7 +123,7 @@ def test_other_test_images_are_refused(workspace, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_registered_is_named(workspace, monkeypatch):
+def test_what_cannot_be_registered_is_named(project, monkeypatch):
     with pytest.raises(ValueError, match="there is no such model; run `dvc repro evaluate@none`"):
         run(monkeypatch, "none")
     with pytest.raises(ValueError, match="MLflow has no evaluated run of these weights; run `dvc repro -s -f"):
@@ -127,7 +140,6 @@ def test_what_cannot_be_registered_is_named(workspace, monkeypatch):
 @pytest.mark.slow
 def test_the_champion_denoises_pictures(workspace, monkeypatch):
     """By its address, as `denoiselab denoise --model` takes it."""
-    nets.log("short")
     run(monkeypatch, "short")
     version = client().get_model_version("denoiselab", "1")
     picture = np.random.default_rng(0).random((37, 41, 3), np.float32)

@@ -7,15 +7,16 @@ import base64
 from threading import Lock
 from typing import Any
 
-import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
 
 MAX_PIXELS = 50_000_000  # of a picture; told by its header, before it is decoded
 WEIGHTS = "weights"  # artifact: the folder of a trained model
 
 
-class Service(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+class Service(PythonModel):
     """Restores pictures one after another, each with all cores or the GPU."""
 
     def load_context(self, context: Any) -> None:
@@ -44,4 +45,4 @@ class Service(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return {"image": base64.b64encode(photos.encode(photo, pixels, suffix)).decode("ascii")}
 
 
-mlflow.models.set_model(Service())
+set_model(Service())
