@@ -96,7 +96,7 @@ def test_a_png_is_answered_by_a_png_of_its_depth(served):
     ("body", "said"),
     [
         ({"dataframe_records": [{"image": encoded(b"no picture")}]}, "image: not an image that can be read"),
-        ({"dataframe_records": [{"image": encoded(png(np.zeros((8, 8), np.uint8))[:40])}]}, "image: damaged image"),
+        ({"dataframe_records": [{"image": encoded(png(photograph()[:64, :64])[:2000])}]}, "image: damaged image"),
         ({"dataframe_records": [{"picture": ""}]}, "missing inputs.*image"),
         ({"inputs": {"image": 7}}, "image"),
         ({"image": "AAAA"}, "dataframe_records"),

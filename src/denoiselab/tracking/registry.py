@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from denoiselab import model_store, paths, promotion
 from denoiselab.config import Params
 from denoiselab.promotion import Verdict
@@ -80,17 +82,17 @@ def _evaluated(folder: Path, name: str) -> Any:
     )
 
 
-def _rows(run: Any) -> Any:
+def _rows(run: Any) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         file = runs.connect().download_artifacts(run.info.run_id, content.TEST_ROWS, folder)
         return promotion.parse(Path(file).read_text(encoding="utf-8"))
 
 
-def _tags(run: Any, card: dict[str, Any], rows: Any, params: Params) -> dict[str, str]:
+def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) -> dict[str, str]:
     psnr = promotion.mean(rows, params)
     return {
         "model": card["name"],
-        "data": run.data.tags["data"],
+        "data": run.data.tags.get("data", ""),
         "data.sha256": card["data_sha256"],
         "noise": card["noise"]["name"],
         "protocol": " ".join(sorted({*rows.protocol})),
@@ -120,12 +122,12 @@ def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
 
 
 def _champion() -> str | None:
-    """The present champion's version; MLflow has no such model: ValueError."""
+    """The version of the present champion."""
     version = runs.connect().get_registered_model(MODEL).aliases.get(ALIAS)
     return None if version is None else str(version)
 
 
-def _judge(rows: Any, champion: str | None, params: Params) -> Verdict:
+def _judge(rows: pd.DataFrame, champion: str | None, params: Params) -> Verdict:
     if champion is None:
         return promotion.judge(rows, None, "the noisy input", params)
     client = runs.connect()

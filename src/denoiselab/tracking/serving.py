@@ -1,5 +1,7 @@
 """Pack a trained model for `mlflow models serve`: its weights, and the package's code with service.py in it."""
 
+import shutil
+import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +21,16 @@ def pack(weights: Path, folder: Path) -> None:
     from mlflow.types import ColSpec, Schema
 
     image, level = ColSpec("binary", "image"), ColSpec("double", "sigma_255", required=False)
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no example: one would be a picture
+        own = Path(temporary) / "weights"  # without those of trainings from other seeds
+        own.mkdir()
+        for file in (path for path in weights.iterdir() if path.is_file()):
+            shutil.copyfile(file, own / file.name)
         mlflow.pyfunc.save_model(
             folder,
             python_model=SERVICE,
-            artifacts={"weights": str(weights)},
+            artifacts={"weights": str(own)},
             code_paths=[str(PACKAGE)],
             signature=ModelSignature(inputs=Schema([image, level]), outputs=Schema([ColSpec("string", "image")])),
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED],
