@@ -138,6 +138,14 @@ def test_what_cannot_be_registered_is_named(project, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_store_that_does_not_answer_is_named(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ValueError, match=r"MLflow: .*127\.0\.0\.1.*refused"):
+        run(monkeypatch, "short")
+
+
+@pytest.mark.slow
 def test_the_champion_denoises_pictures(workspace, monkeypatch):
     """By its address, as `denoiselab denoise --model` takes it."""
     run(monkeypatch, "short")

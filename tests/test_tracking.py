@@ -1,12 +1,14 @@
 """Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from denoiselab import files, model_store, models, paths, tracking
+from denoiselab.data import manifest
 from tests.conftest import ROOT
 
 CARD = {
@@ -40,6 +42,18 @@ def root(store, monkeypatch):
     return store
 
 
+@pytest.fixture
+def tested(root):
+    """Its scores of one test image, and those of its training from another seed."""
+    rows = [{"condition": "sigma25", "image": "a", "draw": 0, "seed": seed, "psnr": 30.0 + seed} for seed in (0, 1)]
+    files.write_csv(paths.evaluation("small") / "per_image.csv", list(rows[0]), rows)
+    image = {"image": "a", "split": "test", "label": "", "group": "a", "sets": "s", "path": "a.png", "source": "s"}
+    image |= {"sha256": "clean", "noisy": "", "noisy_sha256": "", "dhash": "", "width": 8, "height": 8}
+    manifest.write(paths.RAW, [manifest.Row(**image)])
+    stored = {"image": "a", "draw": 0, "file": "test-00000-0.npy", "sha256": "noisy", "psnr_noisy": 20.0}
+    files.write_json(paths.NOISY / "sigma25" / "index.json", {"test": [stored]})
+
+
 def runs(root):
     import mlflow
 
@@ -54,7 +68,7 @@ def evaluate() -> None:
     )
 
 
-def test_training_and_evaluation_are_one_run(root):
+def test_training_and_evaluation_are_one_run(root, tested):
     with tracking.training("small", CARD, "abc", paths.model("small")) as log:
         log(5, {"step": 5, "loss": 0.5, "val_psnr": 20.0})
     evaluate()
@@ -64,6 +78,9 @@ def test_training_and_evaluation_are_one_run(root):
     assert run.data.params["data.name"] == run.data.tags["data"] == "embedded"
     assert run.data.metrics == {"train/loss": 0.5, "val/psnr": 20.0, "test/sigma25/psnr": 30.0}
     assert client.list_artifacts(run.info.run_id, "images")
+    rows = list(files.read_csv(Path(client.download_artifacts(run.info.run_id, "test/per_image.csv", str(root)))))
+    expected = {"condition": "sigma25", "image": "a", "draw": "0", "seed": "0", "psnr": "30.0"}
+    assert rows == [expected | {"psnr_noisy": "20.0", "clean_sha256": "clean", "noisy_sha256": "noisy"}]
 
 
 def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
@@ -79,7 +96,7 @@ def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val/psnr")] == [5, 10]
 
 
-def test_a_store_that_is_down_does_not_stop_a_training(root, monkeypatch, capsys):
+def test_a_store_that_is_down_does_not_stop_a_training(root, tested, monkeypatch, capsys):
     monkeypatch.setattr(tracking.worker, "ATTEMPTS", 2)
     with monkeypatch.context() as down:
         down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
