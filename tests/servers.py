@@ -1,8 +1,10 @@
 """Servers on this machine's loopback address, for tests: started, waited for, ended."""
 
 import os
+import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def documented(page: Path, begin: str, **values: str) -> list[str]:
+    """The command in `page` that begins so, with other values of some options (`some_name`: that of --some-name)."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    words = shlex.split(next(line for line in text.splitlines() if line.startswith(begin)))
+    for option, value in values.items():
+        words[words.index(f"--{option.replace('_', '-')}") + 1] = value
+    return [sys.executable, "-m", *words]
 
 
 @contextmanager

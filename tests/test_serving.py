@@ -19,7 +19,7 @@ from denoiselab.config import load
 from denoiselab.tracking import registry
 from tests import nets
 from tests.conftest import ROOT, photograph
-from tests.servers import free_port, running
+from tests.servers import documented, free_port, running
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +40,7 @@ def served(tmp_path_factory, migrated):
         assert registry.promote(load(), "short", force=True).moved
         own = denoisers.load("models/short")
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/denoiselab@champion"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    command = documented(DOCS, "mlflow models serve", port=str(port))
     address = f"http://127.0.0.1:{port}"
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}", "PYTHONPATH": ""}  # its code is in the model
     with running(command, f"{address}/ping", root / "server.log", **store):

@@ -1,6 +1,5 @@
 """A tracking server as docs/tracking-server.md sets it up: on PostgreSQL, artifacts through the server."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -13,9 +12,12 @@ import pytest
 from denoiselab import denoisers, files, model_store, paths, tracking
 from pipeline import evaluate, promote, train
 from tests import nets, postgres
-from tests.servers import free_port, running, stop
+from tests.conftest import ROOT
+from tests.servers import documented, free_port, running, stop
 
 pytestmark = pytest.mark.slow
+
+DOCS = ROOT / "docs" / "tracking-server.md"
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,9 @@ def here(project, tmp_path, monkeypatch) -> Path:
 
 
 def server(database: str, folder: Path, port: int) -> AbstractContextManager:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return running(command, f"http://127.0.0.1:{port}/health", folder / "server.log")
+    places = {"backend_store_uri": database, "artifacts_destination": str(folder / "artifacts")}
+    command = documented(DOCS, "mlflow server --backend-store-uri", port=str(port), **places)
+    return running([*command, "--workers", "1"], f"http://127.0.0.1:{port}/health", folder / "server.log")
 
 
 def runs(address: str) -> tuple[mlflow.MlflowClient, list]:
