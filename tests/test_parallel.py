@@ -148,6 +148,12 @@ def test_minus_one_is_every_core():
     assert parallel.cores(Settings(jobs=-1, scheduler=None)) >= 1
 
 
+@pytest.mark.parametrize(("jobs", "processes", "threads"), [(8, 2, 4), (3, 2, 1), (2, 4, 1)])
+def test_the_processes_of_a_machine_share_its_jobs(monkeypatch, jobs, processes, threads):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert parallel.cores(Settings(jobs=jobs, scheduler=None)) == threads
+
+
 NET = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
 
 

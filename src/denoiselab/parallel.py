@@ -3,6 +3,7 @@
 What comes out does not depend on where it was done, so no stage names that block among its parameters.
 """
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +22,15 @@ Result = TypeVar("Result")
 
 
 def cores(settings: Parallel) -> int:
-    """Threads that work at the same time on this machine: `jobs`, or with -1 the cores that this process may use."""
+    """Threads of this process that work at the same time: with `jobs` -1 one for each core that it may use.
+
+    torchrun's processes share `jobs` out, which are those of a machine, as denoiselab.launcher does its cores.
+    """
     from joblib import effective_n_jobs
 
-    return settings.jobs if settings.jobs > 0 else effective_n_jobs(-1)
+    if settings.jobs == -1:
+        return effective_n_jobs(-1)
+    return max(1, settings.jobs // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def each(settings: Parallel, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
