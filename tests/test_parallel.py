@@ -1,5 +1,6 @@
 """Per-image work on threads and on a real Dask cluster: the same bytes, flat memory, mistakes told in one line."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -129,6 +130,37 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
         ValueError, match=r"^parallel.scheduler: no Dask scheduler answers at tcp://127.0.0.1:9 \(.*\)$"
     ):
         list(parallel.each(nobody, doubled, range(3)))
+
+
+class TimeoutOf310(Exception):  # noqa: N818
+    """What asyncio.TimeoutError is in Python 3.10: no OSError."""
+
+
+class Silent:
+    """A client of a scheduler that never answers, or has no worker."""
+
+    def __init__(self, address: str, **options: object):
+        if address.endswith(":1"):
+            raise TimeoutOf310
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def wait_for_workers(self, number: int, timeout: float) -> None:
+        raise TimeoutOf310
+
+
+@pytest.mark.parametrize(
+    ("port", "said"), [(1, "no Dask scheduler answers at"), (2, "at tcp://nobody:2 has no worker")]
+)
+def test_python_3_10s_timeout_is_told_in_one_line(monkeypatch, port, said):
+    monkeypatch.setattr(pytest.importorskip("distributed"), "Client", Silent)
+    monkeypatch.setattr(asyncio, "TimeoutError", TimeoutOf310)
+    with pytest.raises(ValueError, match=f"^parallel.scheduler: .*{said}"):
+        list(parallel.each(Settings(jobs=-1, scheduler=f"tcp://nobody:{port}"), doubled, range(3)))
 
 
 def test_without_dask_it_is_said_what_to_install(monkeypatch):

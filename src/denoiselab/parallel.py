@@ -85,6 +85,8 @@ def _submitter(settings: Parallel, function: Callable[[Any], Any]) -> Iterator[t
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """A client of the scheduler, which has a worker. ValueError where there is none."""
+    import asyncio  # whose TimeoutError is neither an OSError nor the builtin one before Python 3.11
+
     try:
         from distributed import Client
     except ImportError:
@@ -93,12 +95,12 @@ def _connected(address: str) -> Iterator[Any]:
         ) from None
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise ValueError(f"parallel.scheduler: no Dask scheduler answers at {address} ({_short(error)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError:
+        except (TimeoutError, asyncio.TimeoutError):
             raise ValueError(f"parallel.scheduler: the Dask scheduler at {address} has no worker") from None
         yield client
 
