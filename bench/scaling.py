@@ -8,7 +8,6 @@ and a training of so many steps. Each stage runs in a process of its own, whose 
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from bench._project import compose, environment, scratch
 from bench._show import show, sizes
 from bench._stages import fetched
 from bench.patchify import CLASSIC
-from denoiselab import config, devices, draws, evaluation, experiment, files, patches, paths, planning
+from denoiselab import config, costs, devices, draws, evaluation, experiment, files, patches, paths, planning
 from denoiselab.data import manifest
 
 COMPARED = """\
@@ -67,15 +66,7 @@ def measure(stage: str) -> None:
     params = config.load()
     _, work = STAGES[stage]
     units, seconds = work(params)
-    print(json.dumps({"units": units, "seconds": seconds, "mib": _peak_mib()}))
-
-
-def _peak_mib() -> float:
-    """Of this process's memory. On Linux ru_maxrss may be that of the process which started this one."""
-    if sys.platform == "linux":
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"units": units, "seconds": seconds, "mib": costs.process_peak_mib()}))
 
 
 def _patchify(params: config.Params) -> Measured:

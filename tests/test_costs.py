@@ -1,5 +1,6 @@
 """What a model costs, against sums by hand; the Pareto front and its figure."""
 
+import subprocess
 import sys
 
 import matplotlib.pyplot as plt
@@ -71,6 +72,15 @@ def test_size_and_memory_are_those_of_the_file_and_the_process(tmp_path):
         taken = np.ones(int(2**20 * (before["peak_mib"] + 64)), np.uint8)  # more than ever before
         assert costs.peak_mib(cpu) > before["peak_mib"] + 32
         del taken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a process's memory is counted as that of those it starts")
+def test_the_memory_of_whoever_started_the_process_does_not_count():
+    taken = np.ones(2**29, np.uint8)
+    code = "from denoiselab import costs; print(costs.process_peak_mib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 < float(done.stdout) < costs.process_peak_mib() - 256
+    del taken
 
 
 def test_the_front_is_what_nothing_is_both_cheaper_and_better_than():

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoiselab import inference, model_store
 
 SIDE = 512  # pixels, of the image whose multiplications are counted
+STATUS = Path("/proc/self/status")  # of this process, on Linux
 
 
 def of(model: nn.Module, folder: Path, device: torch.device) -> dict[str, Any]:
@@ -44,5 +45,13 @@ def peak_mib(device: torch.device) -> float:
     """Largest memory so far: of the tensors on CUDA, else of the whole process (its libraries take some hundred)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    return process_peak_mib()
+
+
+def process_peak_mib() -> float:
+    """Largest memory of this process so far."""
+    if STATUS.exists():  # on Linux ru_maxrss may be that of the process which started this one
+        lines = STATUS.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
