@@ -7,7 +7,7 @@ from pipeline import run
 def main() -> None:
     params = config.load()
     model = params.tune.model
-    devices.claim(params.training(model).device)
+    devices.claim(search.settings(params, model).device)
     with tracking.search(model, params.tune.model_dump(mode="json", exclude={"storage"})) as tracked:
         studies = search.run(params, model, tracked)
     print(f"search: {search_report.write(params, model, studies)}")

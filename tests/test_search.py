@@ -16,6 +16,7 @@ import yaml
 from denoiselab import config, search, studies
 from denoiselab.config import Params
 from denoiselab.config.tune import Phase
+from pipeline import tune
 from tests.test_end_to_end import call, compose, dvc, environment, make_project, setting, start
 
 SPACE = {
@@ -61,6 +62,15 @@ def test_mistakes_are_named(tree, tmp_path, phase, said):
     with pytest.raises(ValueError, match=r"params\.yaml") as error:
         config.load(path)
     assert said in str(error.value)
+
+
+def test_several_processes_for_a_trial_are_refused(tree, tmp_path, monkeypatch):
+    tree["train"]["launcher"] = "torchrun --nproc-per-node=2"
+    tuned(tree)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^train.launcher: 'torchrun .*one process: make it null; .* tune.storage"):
+        tune.main()
 
 
 def test_a_place_is_drawn_by_itself_alone(tree):

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from denoiselab import experiment, planning, seeding, studies, training
 from denoiselab.config import Entry, Params
+from denoiselab.config.train import Train
 from denoiselab.config.tune import Phase, Range
 from denoiselab.studies import FINISHED
 
@@ -40,6 +41,17 @@ def run(params: Params, model: str, tracked: Tracked) -> dict[str, optuna.Study]
         objective = partial(_value, params, model, phase, best(found), tracked)
         studies.work(study, phase.trials, objective, partial(_tell, study, name, phase))
         found[name] = study
+    return found
+
+
+def settings(params: Params, model: str) -> Train:
+    """Those of the model's training. ValueError where they ask for several processes: a trial has one."""
+    found = params.training(model)
+    if found.launcher:
+        raise ValueError(
+            f"train.launcher: {found.launcher!r}, but a search trains each trial in one process: make it null; "
+            "searches started side by side share the trials out, by tune.storage also on several machines"
+        )
     return found
 
 
