@@ -1,14 +1,14 @@
 """Stage evaluate@MODEL: score a model's trainings on the test images."""
 
-from denoiselab import config, distributed, evaluation, launcher, model_store, models, paths, tracking
+from denoiselab import config, distributed, evaluation, launcher, paths, placement, tracking
 from pipeline import argument, run
 
 
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    several = model_store.parameters(models.outline(params.entry(name).architecture())) > 0
-    with launcher.processes(params.training(name), "pipeline.evaluate", name, several=several):
+    several = placement.has_weights(params, name)
+    with launcher.processes(params, name, "pipeline.evaluate", several=several):
         summaries = evaluation.evaluate(params, name)
         folders = paths.trainings(name) if distributed.first() else []
         for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True)):

@@ -11,7 +11,7 @@ def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
     several = planning.trains(params, name)
-    with launcher.processes(params.training(name), "pipeline.train", name, several=several):
+    with launcher.processes(params, name, "pipeline.train", several=several):
         plans = planning.plans(params, name)
         results = []
         for plan in plans:

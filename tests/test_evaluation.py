@@ -21,6 +21,7 @@ from denoiselab import (
     model_store,
     patches,
     paths,
+    planning,
     report,
 )
 from denoiselab.config import Params
@@ -91,6 +92,13 @@ def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(para
     assert list(evaluation._results(subject, range(40))) == list(range(3, 43))
     assert {*threads["compute"]} == {threading.current_thread()}
     assert threading.current_thread() not in {*threads["read"], *threads["measure"]}
+
+
+@pytest.mark.parametrize("name", ["noisy", "gaussian"])
+def test_what_has_no_weights_is_calibrated_and_evaluated_on_the_cpu(project, monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert planning.plan(project, name).device.type == "cpu"
+    assert evaluation._subject(project, name, 0).device.type == "cpu"
 
 
 def test_a_model_that_gives_nan_is_reported_not_a_crash(project):

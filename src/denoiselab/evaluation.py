@@ -29,6 +29,7 @@ from denoiselab import (
     model_store,
     parallel,
     paths,
+    placement,
 )
 from denoiselab.config import Parallel, Params
 from denoiselab.estimation import estimate_sigma_255
@@ -155,7 +156,7 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
 
 def _subject(params: Params, name: str, number: int) -> Subject:
     """Of several processes the first one reads it: other machines need not have it."""
-    device = devices.choose(params.training(name).device)
+    device = placement.device(params, name)
     devices.prepare(device)
     model, card = distributed.from_first(lambda: _loaded(paths.trainings(name)[number]))
     perceptual = lpips.load(params.evaluate.lpips).to(device) if params.evaluate.lpips else None

@@ -14,22 +14,23 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 
-from denoiselab import devices, distributed
-from denoiselab.config import Train
+from denoiselab import devices, distributed, placement
+from denoiselab.config import Params, Train
 
 
 @contextmanager
-def processes(settings: Train, module: str, *arguments: str, several: bool) -> Iterator[None]:
-    """Within it this process is one of those that `train.launcher` starts, each as `python -m module arguments...`.
+def processes(params: Params, name: str, module: str, *, several: bool) -> Iterator[None]:
+    """Within it this process is one of those that `train.launcher` starts, each as `python -m module name`.
 
     They alone come in: the process that starts them exits with them. Where it is no work for `several`, one comes in.
+    Each has claimed what the entry `name` of params.models computes on.
     """
     if several:
-        launch(settings, module, *arguments)
+        launch(params.training(name), module, name)
     elif int(os.environ.get("RANK", "0")):
         sys.exit()
-    devices.claim(settings.device)
-    with distributed.joined(devices.choose(settings.device) if several else None):
+    devices.claim(placement.wanted(params, name))
+    with distributed.joined(placement.device(params, name) if several else None):
         yield
 
 

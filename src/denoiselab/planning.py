@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from denoiselab import devices, distributed, files, model_store, models, patches, paths
+from denoiselab import distributed, files, model_store, models, patches, paths, placement
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.noise import NoiseSpec
 
@@ -99,9 +99,7 @@ class Plan:
 
 def trains(params: Params, name: str) -> bool:
     """Whether an entry has weights to train: not if it is imported or has none. Its block is checked."""
-    entry = params.entry(name)
-    models.check(entry.architecture(), where=f"models.{name}")
-    return not entry.weights and model_store.parameters(models.outline(entry.architecture())) > 0
+    return placement.has_weights(params, name) and not params.entry(name).weights
 
 
 def plans(params: Params, name: str) -> list[Plan]:
@@ -118,7 +116,7 @@ def plan(params: Params, name: str, number: int = 0) -> Plan:
         if channels != params.data.channels:
             raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
     settings, entry = params.training(name), params.entry(name)
-    device = devices.choose(settings.device)
+    device = placement.device(params, name)
     folder = _needed(entry, number)
     needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
     sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy"))]

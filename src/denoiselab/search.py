@@ -17,8 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from denoiselab import experiment, planning, seeding, studies, training
-from denoiselab.config import Entry, Params
-from denoiselab.config.train import Train
+from denoiselab.config import Entry, Params, Train
 from denoiselab.config.tune import Phase, Range
 from denoiselab.studies import FINISHED
 

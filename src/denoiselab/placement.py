@@ -1,0 +1,26 @@
+"""Where an entry of params.models computes: as the block `train` says, but without weights on the CPU alone."""
+
+import torch
+
+from denoiselab import devices, model_store, models
+from denoiselab.config import Params
+
+
+def has_weights(params: Params, name: str) -> bool:
+    """Whether an entry is a net, to be trained or imported. ValueError where its block is wrong."""
+    architecture = params.entry(name).architecture()
+    models.check(architecture, where=f"models.{name}")
+    return model_store.parameters(models.outline(architecture)) > 0
+
+
+def wanted(params: Params, name: str) -> str:
+    """auto, cpu or cuda: what devices.claim takes, before anything looks for CUDA.
+
+    What has no weights gains nothing from a GPU, but from the CPU's cores, an image on each.
+    """
+    return params.training(name).device if has_weights(params, name) else "cpu"
+
+
+def device(params: Params, name: str) -> torch.device:
+    """ValueError where CUDA is asked for and missing."""
+    return devices.choose(wanted(params, name))
