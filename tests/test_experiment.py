@@ -90,6 +90,18 @@ def test_a_classifier_is_trained_on_labels_and_evaluated_by_accuracy(here):
     assert [*files.read_csv(paths.evaluation("classifier") / "curve.csv")] == []
 
 
+def test_the_patches_are_read_once_for_all_seeds(here, monkeypatch):
+    read = []
+    for module, function in ((patches, "labels"), (files, "sha256")):
+        original = getattr(module, function)
+        counted = lambda path, *rest, original=original: (read.append(path), original(path, *rest))[1]  # noqa: E731
+        monkeypatch.setattr(module, function, counted)
+    found = planning.plans(make(here).model_copy(update={"seeds": 3}), "plain")
+    assert [plan.seed - found[0].seed for plan in found] == [0, 1, 2]
+    assert len({plan.fingerprint for plan in found}) == 3
+    assert read.count(paths.PATCHES) == 2  # the labels, and the hash
+
+
 def test_a_guided_net_holds_its_classifier_untouched_and_loads_whole(here):
     params = make(here)
     train(params, "classifier", "guided", "plain")

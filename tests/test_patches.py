@@ -1,5 +1,7 @@
 """patchify: where patches are cut, and that they are the image's pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +86,14 @@ def test_the_index_comes_back(tmp_path):
         (0.5, 0, 0),
     ]
     assert len({place.id for found in places.values() for place in found}) == sum(counts.values())
+
+
+def test_labels_are_those_of_the_places(tmp_path):
+    raw(tmp_path, {"train-a": (100, 100), "train-b": (60, 90), "val-a": (90, 120)})
+    manifest.write(tmp_path, [replace(one, label=f"{one.image}, large") for one in manifest.read(tmp_path)])
+    patches.cut(tmp_path, params(), 3, tmp_path / "out")
+    assert patches.labels(tmp_path / "out", "train") == ["train-a, large"] * 4 + ["train-b, large"] * 2
+    assert patches.labels(tmp_path / "out", "val") == ["val-a, large"] * 6
 
 
 def test_a_scale_too_small_for_a_patch_gives_none(tmp_path):

@@ -58,6 +58,18 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def read_columns(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
+    """The rows as texts, but of these columns alone: several times as fast. ValueError names a file that is missing."""
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = csv.reader(handle)
+            header = next(rows)
+            places = [header.index(column) for column in columns]
+            yield from (tuple(row[place] for place in places) for row in rows)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file, or of a folder: of its files' relative names and digests in sorted order."""
     digest = hashlib.sha256()

@@ -104,26 +104,48 @@ def trains(params: Params, name: str) -> bool:
 
 def plans(params: Params, name: str) -> list[Plan]:
     """The trainings of an entry: one a seed, but one alone for what is not trained."""
-    first = plan(params, name)
-    return [first, *(plan(params, name, number) for number in range(1, params.seeds if first.trains else 1))]
+    _check_blocks(params)
+    data = _Data.read()
+    return [_resolve(params, name, number, data) for number in range(params.seeds if trains(params, name) else 1)]
 
 
 def plan(params: Params, name: str, number: int = 0) -> Plan:
     """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
+    _check_blocks(params)
+    return _resolve(params, name, number, _Data.read())
+
+
+def _check_blocks(params: Params) -> None:
     for other, entry in params.models.items():
         models.check(entry.architecture(), where=f"models.{other}")
         channels = entry.architecture().get("channels")
         if channels != params.data.channels:
             raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training takes from the patches' files: the same for all trainings, and read through once."""
+
+    digests: list[str]  # sha256 of the patches and of the noisy validation patches
+    classes: list[str]  # of the training patches, in order; empty where some have none
+
+    @staticmethod
+    def read() -> "_Data":
+        labels = {*patches.labels(paths.PATCHES, "train")}
+        sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy"))]
+        return _Data([files.sha256(source) for source in sources], [] if "" in labels else sorted(labels))
+
+
+def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
     settings, entry = params.training(name), params.entry(name)
     device = placement.device(params, name)
     folder = _needed(entry, number)
     needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
-    sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy"))]
-    digests = [*map(files.sha256, sources), *([model_store.digest(folder)] if needed else [])]
+    digests = [*data.digests, *([model_store.digest(folder)] if needed else [])]
     digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     archs = {entry.arch} | ({needed["architecture"]["arch"]} if needed else set())
-    resolved = Plan(name, number, entry, settings, params, device, needed, _classes(), digest, _code(archs))
+    resolved = Plan(name, number, entry, settings, params, device, needed, data.classes, digest, _code(archs))
     _check_classes(resolved)
     return resolved
 
@@ -131,12 +153,6 @@ def plan(params: Params, name: str, number: int = 0) -> Plan:
 def _needed(entry: Entry, number: int) -> Path:
     folder = paths.trained(Path(entry.needs).name, number)
     return folder if folder.exists() else Path(entry.needs)
-
-
-def _classes() -> list[str]:
-    """The classes of the training patches; none where some have no class."""
-    labels = {*patches.labels(paths.PATCHES, "train")}
-    return [] if "" in labels else sorted(labels)
 
 
 def _check_classes(plan: Plan) -> None:
