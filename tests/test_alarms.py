@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from denoiselab import alarms, config, evaluation, inference, metrics
+from denoiselab import alarms, config, inference, metrics, subjects
 from denoiselab.differences import Difference
 from denoiselab.estimation import estimate_sigma_255
 from denoiselab.models.classical import nlm
@@ -84,7 +84,7 @@ def watched(
         noisy = (clean / 255 + noise).astype(np.float32)
         noisy = noisy.clip(0, 1) if clip else noisy
         restored = inference.restore(model, noisy, device=torch.device("cpu"))
-        psnr = metrics.psnr(clean, evaluation._pixels(restored), data_range=255)
+        psnr = metrics.psnr(clean, subjects._pixels(restored), data_range=255)
         watch.look(
             "sigma25",
             name,

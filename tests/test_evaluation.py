@@ -23,6 +23,7 @@ from denoiselab import (
     paths,
     planning,
     report,
+    subjects,
 )
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
@@ -74,7 +75,7 @@ def test_an_exact_output_has_100_db_and_is_counted():
     )
     assert test.psnr_noisy == metrics.HIGHEST_PSNR == 100
     about = {"model": "m", "condition": "c", "protocol": "p", "protocol_sha256": "h", "sets": "s", "image": "x"}
-    measured = [evaluation._measured(test, output) for output in (noisy, noisy + 0.1)]
+    measured = [subjects._measured(test, output) for output in (noisy, noisy + 0.1)]
     rows = [Score(**about, label="", group="x", draw=0, seed=0, **scores) for scores in measured]
     assert rows[0].psnr == 100 and decibels(100) == "identical" and decibels(rows[1].psnr).endswith("dB")
     means = summarise(rows, 0)["c"]
@@ -98,7 +99,7 @@ def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(para
 def test_what_has_no_weights_is_calibrated_and_evaluated_on_the_cpu(project, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert planning.plan(project, name).device.type == "cpu"
-    assert evaluation._subject(project, name, 0).device.type == "cpu"
+    assert subjects.load(project, name, 0).device.type == "cpu"
 
 
 def test_a_model_that_gives_nan_is_reported_not_a_crash(project):

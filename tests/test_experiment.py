@@ -7,7 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
-from denoiselab import config, draws, evaluation, experiment, files, model_store, parallel, patches, paths, planning
+from denoiselab import (
+    config,
+    draws,
+    evaluation,
+    experiment,
+    files,
+    inference,
+    model_store,
+    parallel,
+    patches,
+    paths,
+    planning,
+)
 from denoiselab.config import Params
 from denoiselab.data.fetch import fetch
 from tests.conftest import composed, of_two_classes, trained
@@ -144,10 +156,8 @@ def test_the_oracle_is_told_the_true_class_in_the_test(here, monkeypatch):
     params = make(here).model_copy(update={"parallel": parallel.SERIAL})  # in order
     train(params, "oracle")
     told = []
-    original = evaluation.inference.restore
-    monkeypatch.setattr(
-        evaluation.inference, "restore", lambda *a, **k: (told.append(k["label"]), original(*a, **k))[1]
-    )
+    original = inference.restore
+    monkeypatch.setattr(inference, "restore", lambda *a, **k: (told.append(k["label"]), original(*a, **k))[1])
     evaluation.evaluate(params, "oracle")[0]
     rows = list(files.read_csv(paths.evaluation("oracle") / "per_image.csv"))
     expected = [["astronaut", "chelsea"].index(row["label"]) for row in rows]
