@@ -34,8 +34,8 @@ tools: .venv/installed requirements-tools.txt  ## install what the page (denoise
 bench: .venv/developing  ## measure this machine in ten minutes: reports/benchmarks/
 	python -m bench
 
-test: .venv/developing  ## run all tests
-	python -m pytest
+test: .venv/developing  ## run all tests, a file on each core
+	python -m pytest -n logical --dist loadfile
 
 test-fast: .venv/developing  ## run the tests that take a minute
 	python -m pytest -m "not slow"

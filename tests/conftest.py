@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("CI", "1")  # no progress bars
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # each has its share of the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 from importlib.util import find_spec
 from pathlib import Path
