@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from denoiselab import cli, files
@@ -95,9 +96,9 @@ HEAD = """# Commands
 
 <!-- Written by `python -m docs.transcripts`, which runs what is shown here. -->
 
-What every command of `denoiselab` says of itself, and what it answered when this page was made: on a photograph of
-512x512 pixels that comes with scikit-image, in a folder called `{home}`. Seconds, memory and versions are those of the
-machine that made the page ({machine}); yours will differ.
+What every command of `denoiselab` says of itself, and what it answered when this page was made, on a photograph of
+512x512 pixels that comes with scikit-image. Folders have other names here (`{home}`). Seconds, memory and versions are
+those of the machine that made the page ({machine}); yours will differ.
 
 Inside a clone, after `make`, activate the environment once (`. .venv/bin/activate`); `denoiselab` is on the path then.
 `denoiselab --install-completion` teaches your shell to complete commands, options, models and kinds of noise. The exit
@@ -179,13 +180,15 @@ def _said(command: str, folder: Path, temporary: Path | None = None) -> str:
 
 
 def _prepare(here: Path) -> None:
-    """The photograph, a folder of three parts of it with noise, and one with a file that is none."""
+    """The photograph, a folder of three parts of it with noise, and one with a file that is no picture."""
     photo = Image.open(_bundled("astronaut.png"))
     photo.save(here / PHOTO)
+    noise = 20 * np.random.default_rng(0).standard_normal((photo.height, photo.width, 3))
+    noisy = Image.fromarray(np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8))
     for folder, sides in (("folder", (256, 200, 144)), ("mixed", (128,))):
         (here / folder).mkdir()
         for n, side in enumerate(sides):
-            photo.crop((40 * n, 30 * n, 40 * n + side, 30 * n + side)).save(here / folder / f"part-{n + 1}.png")
+            noisy.crop((40 * n, 30 * n, 40 * n + side, 30 * n + side)).save(here / folder / f"part-{n + 1}.png")
     (here / "mixed/notes.png").write_text("This is no picture.\n")
 
 
