@@ -2,8 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import typer
@@ -38,14 +40,20 @@ def test_its_help_there_is_the_present_one(command, page):
     assert words(shown) == words(said.out), f"{transcripts.PAGE.name} is out of date: python -m docs.transcripts"
 
 
-@pytest.mark.parametrize("command", transcripts.commands())
+PARSERS = typer.main.get_command(cli.app).commands
+WITH_ARGUMENTS = [
+    name for name, parser in PARSERS.items() if any(p.param_type_name == "argument" for p in parser.params)
+]
+
+
+@pytest.mark.parametrize("command", WITH_ARGUMENTS)
 def test_help_teaches_by_examples_that_are_understood(command):
     said = denoiselab(command, "--help").out
     examples = re.findall(rf"^ +denoiselab {command}\b([^|#\n]*)", said.partition("Examples:")[2], re.MULTILINE)
     assert examples, f"denoiselab {command} --help shows no examples"
-    parser = typer.main.get_command(cli.app).commands[command]
     for example in examples:
-        parser.make_context(command, example.split(), resilient_parsing=True)
+        with suppress(typer.Exit):  # of --list
+            PARSERS[command].make_context(command, shlex.split(example))
 
 
 def test_commands_on_the_page_were_run_without_a_traceback_or_a_machines_path(page):
