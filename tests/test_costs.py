@@ -1,5 +1,6 @@
 """What a model costs, against sums by hand; the Pareto front and its figure."""
 
+import copy
 import subprocess
 import sys
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from matplotlib.transforms import Bbox
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
-from denoiselab import costs, model_store, models, pareto
+from denoiselab import costs, inference, model_store, models, pareto
 from denoiselab.figures import cost as cost_figure
+from tests.conftest import composed
 
 DNCNN = {"arch": "dncnn", "channels": 3, "depth": 5, "features": 8, "batch_norm": True}
 
@@ -22,6 +25,58 @@ def test_multiplications_are_those_of_the_convolutions():
     assert costs.macs_per_megapixel(models.build(DNCNN), 3) == by_hand * 10**6
     pooled = {"arch": "resunet", "channels": 3, "widths": [8, 16, 24], "blocks": 1}
     assert costs.macs_per_megapixel(models.build(pooled), 3) == pytest.approx(_counted(models.build(pooled)), rel=0.01)
+
+
+class Attention(torch.nn.Module):
+    """Every kind of product that is not a module's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.wide = torch.nn.Conv2d(3, 4, 1)
+        self.up = torch.nn.ConvTranspose2d(4, 3, 2, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.mix(self.wide(torch.nn.functional.avg_pool2d(x, 2)))
+        rows = maps.permute(0, 2, 3, 1)
+        rows = torch.nn.functional.scaled_dot_product_attention(rows, rows, rows)
+        rows = (rows @ rows.mT) @ rows + torch.matmul(rows, torch.ones(4, 4, device=rows.device))
+        return self.up(rows.permute(0, 3, 1, 2))
+
+
+def test_the_count_is_torchs_own():
+    entries = composed(
+        "model=[zoo,classifier_cnn,classifier_resnet,guided_oracle,cae,pixelshuffle_unet]"
+    ).models.values()
+    nets = [net for net in (models.outline(entry.architecture()) for entry in entries) if model_store.parameters(net)]
+    assert len({type(net) for net in nets}) > 8
+    for net in nets:
+        compare(net)
+
+
+def test_products_outside_of_modules_count_as_in_torchs_own():
+    compare(Attention())
+
+
+def compare(model: torch.nn.Module) -> None:
+    """The count with that of torch's FlopCounterMode, which takes seconds to import."""
+    found = costs.macs_per_megapixel(model, 3)
+    outline = copy.deepcopy(model).to("meta")
+    image, label = torch.empty(1, 3, costs.SIDE, costs.SIDE, device="meta"), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        inference.forward(outline, image, 25.0, label.to("meta"))
+    assert found == round(counter.get_total_flops() / 2 / costs.SIDE**2 * 1e6) > 0
+
+
+def test_counting_does_not_import_torchs_compiler():
+    code = f"""
+import sys
+from denoiselab import costs, models
+assert costs.macs_per_megapixel(models.build({DNCNN}), 3)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def _counted(model: torch.nn.Module, side: int = 128) -> float:

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.overrides import TorchFunctionMode
 
 from denoiselab import inference, model_store
 
+# Functions of (input, weight), whose every weight is used once a value of the output, or of the input.
+FORWARD = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
+TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+PRODUCTS = (torch.matmul, torch.mm, torch.bmm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.bmm)
 SIDE = 512  # pixels, of the image whose multiplications are counted
 STATUS = Path("/proc/self/status")  # of this process, on Linux
 
@@ -36,9 +41,28 @@ def macs_per_megapixel(model: nn.Module, channels: int) -> int | None:
         return None
     outline = copy.deepcopy(model).to("meta")
     image = torch.empty(1, channels, SIDE, SIDE, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _Counter() as counter:
         inference.forward(outline, image, 25.0, torch.zeros(1, dtype=torch.long, device="meta"))
-    return round(counter.get_total_flops() / 2 / SIDE**2 * 1e6)
+    return round(counter.macs / SIDE**2 * 1e6)
+
+
+class _Counter(TorchFunctionMode):
+    """Counts multiply-accumulates. torch's own FlopCounterMode would import its compiler, which takes seconds."""
+
+    macs = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        first, second = [*args, *(kwargs or {}).values(), None, None][:2]
+        if function in FORWARD:
+            self.macs += output.numel() * second[0].numel()
+        elif function in TRANSPOSED:
+            self.macs += first.numel() * second[0].numel()
+        elif function in PRODUCTS:
+            self.macs += output.numel() * first.shape[-1]
+        elif function is F.scaled_dot_product_attention:  # of query and key, and of that and value
+            self.macs += output.shape[:-1].numel() * second.shape[-2] * (first.shape[-1] + output.shape[-1])
+        return output
 
 
 def peak_mib(device: torch.device) -> float:
