@@ -1,0 +1,36 @@
+"""Photographs to try the page with: they ship inside scikit-image and scikit-learn, and are no released model's training
+images."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph, where it is inside its package, and whose it is."""
+
+    title: str
+    package: str
+    inside: str
+    credit: str
+
+    @property
+    def path(self) -> Path:
+        """ValueError where it is missing."""
+        spec = find_spec(self.package)
+        file = Path((spec.submodule_search_locations or [""])[0] if spec else "") / self.inside
+        if not file.is_file():
+            raise ValueError(f"{self.inside} is missing from the package {self.package}; install {self.package} again")
+        return file
+
+
+SAMPLES: dict[str, Sample] = {
+    "astronaut": Sample("Astronaut", "skimage", "data/astronaut.png", "NASA, public domain"),
+    "cat": Sample("Cat", "skimage", "data/chelsea.png", "Stefan van der Walt, CC0"),
+    "temple": Sample("Temple", "sklearn", "datasets/images/china.jpg", "danielbuechele, CC BY 2.0"),
+    "rocket": Sample("Rocket", "skimage", "data/rocket.jpg", "SpaceX, public domain"),
+    "galaxies": Sample("Galaxies", "skimage", "data/hubble_deep_field.jpg", "NASA, public domain"),
+    "camera": Sample("Camera (gray)", "skimage", "data/camera.png", "Lav Varshney, CC0"),
+    "cell": Sample("Cell (gray)", "skimage", "data/cell.png", "Müller, Schürmann, Guck, CC0"),
+}
