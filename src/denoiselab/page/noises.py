@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
         8.0,
         0.5,
         0.1,
-        "What a camera's chip writes: the grain of the light and, on top of it, the electronics' own noise (3 electrons). "
+        "What a camera's chip writes: the grain of the light and, on top of it, 3 electrons of electronic noise. "
         "Few electrons are a high ISO setting.",
         lambda level: PoissonGaussian(kind="poisson_gaussian", gain=level, read_noise=3.0, **FILE),
     ),

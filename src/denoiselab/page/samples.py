@@ -1,5 +1,4 @@
-"""Photographs to try the page with: they ship inside scikit-image and scikit-learn, and are no released model's training
-images."""
+"""Photographs to try the page with, which come with scikit-image and scikit-learn; no released model saw them."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec

@@ -1,0 +1,170 @@
+"""The page itself: the script that Streamlit runs for a visitor at every change. Its arguments are those of Limits.
+
+Models are shared by all visitors, pictures by none: they are in the session's state alone, and so is what was made of
+them.
+"""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+from streamlit.elements.lib.mutable_status_container import StatusContainer
+
+from denoiselab import denoisers, photos
+from denoiselab.page import limits, words, work
+from denoiselab.page.limits import Limits
+from denoiselab.page.line import Line
+from denoiselab.page.noises import KINDS
+from denoiselab.page.samples import SAMPLES
+from denoiselab.page.slider import slider
+
+AS_IT_IS = "none"
+STYLE = Path(__file__).parent / "app.css"
+SAMPLE, OWN = "A sample", "Your own"
+
+
+@st.cache_resource(show_spinner=False)
+def line() -> Line:
+    """Of all visitors."""
+    return Line(limits.WAITING)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def model(name: str) -> denoisers.Denoiser:
+    """Loaded once, used by one visitor at a time: whose turn it is."""
+    return denoisers.load(name)
+
+
+def main() -> None:
+    allowed = Limits(*map(int, sys.argv[1:]))
+    st.set_page_config(page_title="denoiselab", layout="wide")
+    st.html(STYLE)
+    st.title("denoiselab", anchor=False)
+    st.markdown(words.LEAD)
+    controls, results = st.columns([1, 2], gap="large")
+    with controls:
+        task = choose(allowed)
+    with results:
+        if task is None:
+            st.info(words.EMPTY)
+        elif outcome := done(task, allowed):
+            show(outcome, task)
+    with st.expander("How to read this"):
+        st.markdown(words.READING)
+    st.caption(words.PRIVACY)
+
+
+def choose(allowed: Limits) -> work.Task | None:
+    """What the visitor asks for; None until there is a picture and a model."""
+    st.subheader("1. Picture", anchor=False)
+    source = st.radio("Picture", [SAMPLE, OWN], horizontal=True, label_visibility="collapsed")
+    picture = sample() if source == SAMPLE else upload(allowed)
+    st.subheader("2. Noise", anchor=False)
+    noise = choose_noise(source)
+    st.subheader("3. Denoiser", anchor=False)
+    models = choose_models()
+    return work.Task(*picture, noise, models) if picture and models else None
+
+
+def sample() -> tuple[bytes, str]:
+    """A bundled photograph and its file's name."""
+    name = st.selectbox("Photograph", SAMPLES, format_func=lambda name: SAMPLES[name].title)
+    chosen = SAMPLES[name]
+    st.caption(f"{chosen.credit}")
+    return chosen.path.read_bytes(), f"{name}{chosen.path.suffix}"
+
+
+def upload(allowed: Limits) -> tuple[bytes, str] | None:
+    """The visitor's own picture and its file's name."""
+    file = st.file_uploader(
+        f"A picture of at most {allowed.megabytes} MB and {allowed.megapixels} megapixels",
+        type=[suffix.removeprefix(".") for suffix in photos.SUFFIXES],
+    )
+    if file is None:
+        return None
+    try:
+        allowed.check_file(file.size)
+    except ValueError as error:
+        st.error(words.plain(f"{file.name}: {error}"))
+        return None
+    return file.getvalue(), file.name
+
+
+def choose_noise(source: str) -> tuple[str, float] | None:
+    """A kind and its level; None: the picture as it is."""
+    options = [AS_IT_IS, *KINDS]
+    titles = {AS_IT_IS: "None: take it as it is"} | {name: kind.title for name, kind in KINDS.items()}
+    name = st.selectbox(
+        "Add noise", options, index=int(source == SAMPLE), format_func=titles.__getitem__, key=f"noise of {source}"
+    )
+    if name == AS_IT_IS:
+        st.caption(words.AS_IT_IS)
+        return None
+    kind = KINDS[name]
+    level = st.slider(kind.slider, kind.low, kind.high, kind.start, kind.step, key=f"level of {name}")
+    st.caption(kind.words)
+    return name, level
+
+
+def choose_models() -> tuple[str, ...]:
+    """Names, in the order of choice."""
+    known = {entry.name: entry for entry in denoisers.known()}
+    names = st.multiselect(
+        "One, or several side by side",
+        [work.AUTO, *known],
+        default=[work.AUTO],
+        max_selections=limits.MODELS,
+        placeholder="Choose a denoiser",
+        help=words.models(known.values()),
+    )
+    return tuple(names)
+
+
+def done(task: work.Task, allowed: Limits) -> work.Outcome | None:
+    """The task's outcome, computed when it is this visitor's turn; None where it failed, and the page says why."""
+    kept = st.session_state.get("kept")
+    if kept is None or kept[0] != task:
+        st.session_state["kept"] = None  # frees what the last task left
+        st.session_state["kept"] = kept = (task, *compute(task, allowed))
+    _, outcome, failure = kept
+    if failure:
+        st.error(words.plain(failure))
+    return outcome
+
+
+def compute(task: work.Task, allowed: Limits) -> tuple[work.Outcome | None, str]:
+    """An outcome, or why there is none."""
+    place = st.empty()
+    status = place.status(words.place(0))
+    try:
+        with line().turn(lambda ahead: told(status, words.place(ahead))):
+            return work.run(task, allowed.pixels, model, lambda step: told(status, step)), ""
+    except ValueError as error:
+        return None, str(error)
+    except MemoryError:
+        return None, words.NO_MEMORY
+    finally:
+        place.empty()
+
+
+def told(status: StatusContainer, text: str) -> None:
+    """Streamlit stops the script here when the visitor has left or changed something."""
+    status.update(label=text)
+
+
+def show(outcome: work.Outcome, task: work.Task) -> None:
+    """The slider, the scores, the estimate and the downloads."""
+    slider(outcome.views, outcome.results[0].model, key="slider")
+    st.markdown(words.noise_found(outcome, task.noise))
+    st.markdown(words.table(outcome))
+    for result in outcome.results:
+        st.download_button(
+            f"Download {words.plain(result.model)} ({result.file.suffix.removeprefix('.').upper()}, {outcome.depth})",
+            result.file.read_bytes,
+            file_name=result.file_name,
+            on_click="ignore",
+            key=f"download {result.model}",
+        )
+
+
+main()

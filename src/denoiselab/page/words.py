@@ -1,0 +1,81 @@
+"""The page's texts, as Markdown."""
+
+import re
+from collections.abc import Iterable
+
+from denoiselab import denoisers, noise
+from denoiselab.page import noises, work
+
+LEAD = "Take the noise out of a picture, and see what it costs. Drag the divider to compare."
+EMPTY = "Choose a picture and a denoiser; the result appears here."
+AS_IT_IS = "The page estimates how noisy it is. Without a clean version of it, nothing can be scored: judge by eye."
+NO_MEMORY = "This machine has too little memory left for that picture; try it later, or a smaller one."
+PRIVACY = (
+    "Pictures stay on the machine that runs this page, in memory and in a temporary folder, and are deleted when you "
+    "replace them or leave. Nothing is sent anywhere else."
+)
+READING = """
+- **Look at 1:1.** Shown whole, a large picture is made smaller, and that alone removes noise. At 1:1 every pixel of the
+  picture is one of the screen.
+- **A good result keeps what was there.** Compare edges, hair and fine texture with the clean picture: a smooth surface
+  is easily won, detail that is lost is lost.
+- **PSNR** says how far the values are from the clean ones, in decibels: 1 dB more is a fifth less squared error.
+  **SSIM** compares local structure and is 1 for the clean picture itself. Both need the clean picture, so they are
+  there for a sample or when the page added the noise.
+- **Noise level**: the standard deviation of the noise on the scale of 0 to 255. At 5 it is just visible, at 25 it is
+  strong, at 50 it hides most detail.
+- **No denoiser brings information back.** What a net adds is what such pictures usually look like. Where a pixel is
+  evidence, in diagnosis say, use the original.
+"""
+
+
+def plain(text: str) -> str:
+    """Any text so that Markdown shows it as it is: names of files are visitors' own."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|$<>~:&-])", r"\\\1", " ".join(text.split()))
+
+
+def place(ahead: int) -> str:
+    """In the line."""
+    if ahead == 0:
+        return "Starting"
+    return f"Waiting: {ahead} {'picture is' if ahead == 1 else 'pictures are'} before yours"
+
+
+def models(entries: Iterable[denoisers.Entry]) -> str:
+    """What there is to choose from."""
+    rows = [f"- **{work.AUTO}**: the page estimates the noise and takes what fits"]
+    rows += [f"- **{plain(entry.name)}**: {plain(entry.title)} ({plain(entry.noise)})" for entry in entries]
+    return "\n".join(rows)
+
+
+def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
+    """What noise the page finds, what was added, and the choice that follows."""
+    estimate = outcome.estimate
+    text = f"**Noise found:** about {estimate.sigma_255:.1f} of 255, {plain(estimate.kind)}."
+    level = noise.level(noises.KINDS[added[0]].spec(added[1])) if added else None
+    if level is not None:
+        text += f" Added were {level:g}."
+    if outcome.chosen:
+        name, why = outcome.chosen
+        text += f" **{work.AUTO}** took *{plain(name)}*: {plain(why)}."
+    return text
+
+
+def table(outcome: work.Outcome) -> str:
+    """A row a model, with scores where there is a clean picture."""
+    if outcome.noisy is None:
+        head = ["| denoiser | seconds |", "|:--|--:|"]
+        return "\n".join([*head, *(f"| {plain(result.model)} | {result.seconds:.1f} |" for result in outcome.results)])
+    head = ["| | PSNR (dB) | SSIM | seconds |", "|:--|--:|--:|--:|", f"| {work.NOISY} | {_cells(outcome.noisy)} | |"]
+    best = max(result.score.psnr for result in outcome.results if result.score)
+    rows = [
+        f"| {plain(result.model)} | {_cells(result.score, result.score.psnr == best)} | {result.seconds:.1f} |"
+        for result in outcome.results
+        if result.score
+    ]
+    return "\n".join(head + rows)
+
+
+def _cells(score: work.Score, best: bool = False) -> str:
+    psnr, ssim = f"{score.psnr:.2f}", "" if score.ssim is None else f"{score.ssim:.3f}"
+    return f"{f'**{psnr}**' if best else psnr} | {ssim}"

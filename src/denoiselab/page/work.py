@@ -1,0 +1,141 @@
+"""What the page computes for a visitor: add noise to a picture, estimate it, denoise with each model, score, encode."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from denoiselab import denoisers, metrics, photos
+from denoiselab.page import limits, noises
+from denoiselab.page.views import Gallery, Views
+
+AUTO = "auto"
+NOISY, CLEAN = "noisy", "clean"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a visitor asks for; `noise` is a kind and its level, None: the picture as it is."""
+
+    data: bytes  # of the file
+    name: str  # of the file
+    noise: tuple[str, float] | None
+    models: tuple[str, ...]  # of denoisers.known(), and AUTO
+
+
+@dataclass(frozen=True)
+class Score:
+    """Beside the clean picture; no SSIM of one that is smaller than its window."""
+
+    psnr: float
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a model: how it did, and the file to download."""
+
+    model: str
+    title: str
+    seconds: float
+    score: Score | None
+    file: Path
+    file_name: str  # to download it as
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a task. The files are deleted with it."""
+
+    size: tuple[int, int]  # width, height
+    depth: str  # "8-bit colour"
+    estimate: denoisers.Estimate
+    chosen: tuple[str, str] | None  # by AUTO: the model, and why
+    noisy: Score | None
+    results: list[Result]
+    views: Views
+    folder: TemporaryDirectory[str]
+
+
+def run(task: Task, max_pixels: int, load: Callable[[str], denoisers.Denoiser], tell: Callable[[str], None]) -> Outcome:
+    """Do a task, telling each step; what `tell` raises stops it.
+
+    ValueError says in one line what is wrong with the picture or why it cannot be done.
+    """
+    tell("Reading the picture")
+    photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
+    height, width, channels = photo.pixels.shape
+    limits.check_memory(height * width)
+    clean = photo.pixels if task.noise else None
+    noisy = noises.added(photo.pixels, *task.noise) if task.noise else photo.pixels
+    tell("Estimating the noise")
+    estimate = denoisers.estimate(noisy)
+    chosen = denoisers.choose(estimate, channels) if AUTO in task.models else None
+    before = None if clean is None else score(clean, noisy)
+    gallery = Gallery(noisy if clean is None else clean)
+    gallery.add(NOISY if clean is not None else "as it is", _decibels(before), noisy)
+    folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
+    results = []
+    for name in _distinct(task.models, chosen):
+        tell(f"Denoising: {name}")
+        denoiser = load(name)
+        start = time.perf_counter()
+        restored = denoiser.restore(noisy)
+        seconds = time.perf_counter() - start
+        after = None if clean is None else score(clean, _at_depth(photo, restored))
+        gallery.add(name, _decibels(after), restored)
+        suffix = _suffix(task.name, photo)
+        file = Path(folder.name) / f"{len(results)}{suffix}"
+        file.write_bytes(photos.encode(photo, restored, suffix))
+        results.append(
+            Result(name, denoiser.entry.title, seconds, after, file, f"{Path(task.name).stem}-{name}{suffix}")
+        )
+    if clean is not None:
+        gallery.add(CLEAN, "the reference", clean)
+    return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
+
+
+def score(clean: np.ndarray, other: np.ndarray) -> Score:
+    """PSNR and SSIM of (H, W, C) float32, by the project's protocol: nothing is clipped here."""
+    psnr = metrics.capped_psnr(clean, other, data_range=1)
+    try:
+        return Score(psnr, metrics.ssim(clean, other, data_range=1))
+    except ValueError:
+        return Score(psnr, None)
+
+
+def _suffix(name: str, photo: photos.Photo) -> str:
+    """Of the file of a denoised picture: that of the original where it can hold it, else PNG's, else TIFF's."""
+    for suffix in (Path(name).suffix.lower(), ".png", ".tif"):
+        try:
+            photos.check(photo, suffix)
+            return suffix
+        except ValueError:
+            continue
+    raise AssertionError(photo.dtype)
+
+
+def _depth(photo: photos.Photo) -> str:
+    bits = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
+    return f"{bits} {'gray' if photo.pixels.shape[2] == 1 else 'colour'}"
+
+
+def _at_depth(photo: photos.Photo, restored: np.ndarray) -> np.ndarray:
+    """As the file that is downloaded has it, in [0, 1]."""
+    clipped = np.clip(restored, 0, 1)
+    if photo.dtype.kind == "f":
+        return clipped
+    clipped *= photo.white
+    return np.divide(np.rint(clipped, out=clipped), np.float32(photo.white), out=clipped)
+
+
+def _distinct(models: tuple[str, ...], chosen: tuple[str, str] | None) -> list[str]:
+    """AUTO replaced by what was chosen."""
+    return list(dict.fromkeys(chosen[0] if name == AUTO and chosen else name for name in models))
+
+
+def _decibels(score: Score | None) -> str:
+    return f"{score.psnr:.2f} dB" if score else ""
