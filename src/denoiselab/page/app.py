@@ -56,21 +56,25 @@ def main() -> None:
 
 def choose(allowed: Limits) -> work.Task | None:
     """What the visitor asks for; None until there is a picture and a model."""
-    st.subheader("1. Picture", anchor=False)
+    st.header("1. Picture", anchor=False)
     source = st.radio("Picture", [SAMPLE, OWN], horizontal=True, label_visibility="collapsed")
     picture = sample() if source == SAMPLE else upload(allowed)
-    st.subheader("2. Noise", anchor=False)
+    st.header("2. Noise", anchor=False)
     noise = choose_noise(source)
-    st.subheader("3. Denoiser", anchor=False)
+    st.header("3. Denoiser", anchor=False)
     models = choose_models()
     return work.Task(*picture, noise, models) if picture and models else None
 
 
 def sample() -> tuple[bytes, str]:
     """A bundled photograph and its file's name."""
-    name = st.selectbox("Photograph", SAMPLES, format_func=lambda name: SAMPLES[name].title)
+    name = st.selectbox(
+        "Photograph",
+        SAMPLES,
+        format_func=lambda name: f"{SAMPLES[name].title} ({SAMPLES[name].credit})",
+        label_visibility="collapsed",
+    )
     chosen = SAMPLES[name]
-    st.caption(f"{chosen.credit}")
     return chosen.path.read_bytes(), f"{name}{chosen.path.suffix}"
 
 
@@ -95,7 +99,12 @@ def choose_noise(source: str) -> tuple[str, float] | None:
     options = [AS_IT_IS, *KINDS]
     titles = {AS_IT_IS: "None: take it as it is"} | {name: kind.title for name, kind in KINDS.items()}
     name = st.selectbox(
-        "Add noise", options, index=int(source == SAMPLE), format_func=titles.__getitem__, key=f"noise of {source}"
+        "Noise to add",
+        options,
+        index=int(source == SAMPLE),
+        format_func=titles.__getitem__,
+        key=f"noise of {source}",
+        label_visibility="collapsed",
     )
     if name == AS_IT_IS:
         st.caption(words.AS_IT_IS)
@@ -110,13 +119,15 @@ def choose_models() -> tuple[str, ...]:
     """Names, in the order of choice."""
     known = {entry.name: entry for entry in denoisers.known()}
     names = st.multiselect(
-        "One, or several side by side",
+        "Denoisers",
         [work.AUTO, *known],
         default=[work.AUTO],
         max_selections=limits.MODELS,
         placeholder="Choose a denoiser",
-        help=words.models(known.values()),
+        label_visibility="collapsed",
     )
+    with st.expander("What there is to choose"):
+        st.markdown(words.models(known.values()))
     return tuple(names)
 
 
@@ -159,10 +170,11 @@ def show(outcome: work.Outcome, task: work.Task) -> None:
     st.markdown(words.table(outcome))
     for result in outcome.results:
         st.download_button(
-            f"Download {words.plain(result.model)} ({result.file.suffix.removeprefix('.').upper()}, {outcome.depth})",
+            f"Download {words.plain(result.model)} ({words.kind_of_file(outcome, result)})",
             result.file.read_bytes,
             file_name=result.file_name,
             on_click="ignore",
+            icon=":material/download:",
             key=f"download {result.model}",
         )
 

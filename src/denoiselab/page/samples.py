@@ -7,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph, where it is inside its package, and whose it is."""
+    """A photograph and where it is inside its package."""
 
     title: str
     package: str
     inside: str
-    credit: str
+    credit: str  # public domain or CC0, but for those that say so
 
     @property
     def path(self) -> Path:
@@ -25,11 +25,11 @@ class Sample:
 
 
 SAMPLES: dict[str, Sample] = {
-    "astronaut": Sample("Astronaut", "skimage", "data/astronaut.png", "NASA, public domain"),
-    "cat": Sample("Cat", "skimage", "data/chelsea.png", "Stefan van der Walt, CC0"),
+    "astronaut": Sample("Astronaut", "skimage", "data/astronaut.png", "NASA"),
+    "cat": Sample("Cat", "skimage", "data/chelsea.png", "Stefan van der Walt"),
     "temple": Sample("Temple", "sklearn", "datasets/images/china.jpg", "danielbuechele, CC BY 2.0"),
-    "rocket": Sample("Rocket", "skimage", "data/rocket.jpg", "SpaceX, public domain"),
-    "galaxies": Sample("Galaxies", "skimage", "data/hubble_deep_field.jpg", "NASA, public domain"),
-    "camera": Sample("Camera (gray)", "skimage", "data/camera.png", "Lav Varshney, CC0"),
-    "cell": Sample("Cell (gray)", "skimage", "data/cell.png", "Müller, Schürmann, Guck, CC0"),
+    "rocket": Sample("Rocket", "skimage", "data/rocket.jpg", "SpaceX"),
+    "galaxies": Sample("Galaxies", "skimage", "data/hubble_deep_field.jpg", "NASA"),
+    "camera": Sample("Camera, gray", "skimage", "data/camera.png", "Lav Varshney"),
+    "cell": Sample("Cell, gray", "skimage", "data/cell.png", "Paul Müller and others"),
 }

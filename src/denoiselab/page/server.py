@@ -1,7 +1,7 @@
 """Streamlit's server, set up for this page."""
 
+import os
 from pathlib import Path
-from typing import Any
 
 from denoiselab.page.limits import Limits
 
@@ -9,31 +9,31 @@ APP = Path(__file__).parent / "app.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def options(host: str, port: int, allowed: Limits, browser: bool) -> dict[str, Any]:
-    """Of Streamlit: nothing is sent home, nothing is fetched from elsewhere, visitors see no traces of errors."""
-    return {
-        "server.address": host,
-        "server.port": port,
-        "server.headless": not browser,
-        "server.maxUploadSize": allowed.megabytes,
-        "server.fileWatcherType": "none",
-        "server.showEmailPrompt": False,
-        "browser.gatherUsageStats": False,
-        "client.toolbarMode": "minimal",
-        "client.showErrorDetails": "none",
-        "logger.hideWelcomeMessage": True,
-        "theme.light.primaryColor": "#0067a3",
-        "theme.dark.primaryColor": "#66bdf0",
-    } | ({"server.allowedHosts": ",".join(LOOPBACK)} if host in LOOPBACK else {})
+def environment(host: str, port: int, allowed: Limits, browser: bool) -> dict[str, str]:
+    """Streamlit's options: nothing is sent home, visitors see no traces of errors, files are not watched."""
+    options = {
+        "SERVER_ADDRESS": host,
+        "SERVER_PORT": str(port),
+        "SERVER_HEADLESS": str(not browser).lower(),
+        "SERVER_MAX_UPLOAD_SIZE": str(allowed.megabytes),
+        "SERVER_FILE_WATCHER_TYPE": "none",
+        "SERVER_SHOW_EMAIL_PROMPT": "false",
+        "BROWSER_GATHER_USAGE_STATS": "false",
+        "CLIENT_TOOLBAR_MODE": "minimal",
+        "CLIENT_SHOW_ERROR_DETAILS": "none",
+        "LOGGER_HIDE_WELCOME_MESSAGE": "true",
+        "THEME_LIGHT_PRIMARY_COLOR": "#0067a3",
+        "THEME_DARK_PRIMARY_COLOR": "#66bdf0",
+    }
+    if host in LOOPBACK:
+        options["SERVER_ALLOWED_HOSTS"] = " ".join(LOOPBACK)  # a foreign page's name for this machine is none of them
+    return {f"STREAMLIT_{name}": value for name, value in options.items()}
 
 
 def run(host: str, port: int, allowed: Limits, browser: bool) -> None:
     """Serve the page until a signal ends it."""
-    from streamlit import config
     from streamlit.web import cli
 
-    known = config.get_config_options()
-    flags = [f"--{name}={value}" for name, value in options(host, port, allowed, browser).items() if name in known]
-    print(f"denoiselab: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    limits = [str(allowed.megabytes), str(allowed.megapixels)]
-    cli.main(["run", str(APP), *flags, "--", *limits], standalone_mode=False)
+    os.environ.update(environment(host, port, allowed, browser))
+    print(f"denoiselab: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+    cli.main(["run", str(APP), "--", str(allowed.megabytes), str(allowed.megapixels)], standalone_mode=False)

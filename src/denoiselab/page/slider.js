@@ -31,6 +31,7 @@ export default function ({ parentElement, data }) {
     const size = [Math.round(most), Math.round((most * height) / width)];
     const scaled = (zoom() ? (data.detail ?? data.whole) : size).map((side) => side * (zoom() || 1));
     Object.assign(frame.style, { width: `${Math.min(size[0], scaled[0])}px`, height: `${Math.min(size[1], scaled[1])}px` });
+    box.style.setProperty("--width", frame.style.width);
     Object.assign(stage.style, { width: `${scaled[0]}px`, height: `${scaled[1]}px` });
     frame.classList.toggle("zoomed", zoom() > 0);
     for (const button of buttons) button.ariaPressed = String(Number(button.dataset.zoom) === zoom());

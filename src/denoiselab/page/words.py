@@ -51,7 +51,7 @@ def models(entries: Iterable[denoisers.Entry]) -> str:
 def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
     """What noise the page finds, what was added, and the choice that follows."""
     estimate = outcome.estimate
-    text = f"**Noise found:** about {estimate.sigma_255:.1f} of 255, {plain(estimate.kind)}."
+    text = f"**Noise found:** about {estimate.sigma_255:.1f} of 255, {plain(estimate.kind).capitalize()}."
     level = noise.level(noises.KINDS[added[0]].spec(added[1])) if added else None
     if level is not None:
         text += f" Added were {level:g}."
@@ -59,6 +59,12 @@ def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
         name, why = outcome.chosen
         text += f" **{work.AUTO}** took *{plain(name)}*: {plain(why)}."
     return text
+
+
+def kind_of_file(outcome: work.Outcome, result: work.Result) -> str:
+    """Such as "16-bit TIFF"."""
+    kind = {".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP"}
+    return f"{outcome.depth} {kind.get(result.file.suffix, result.file.suffix.removeprefix('.').upper())}"
 
 
 def table(outcome: work.Outcome) -> str:

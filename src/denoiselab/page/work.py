@@ -51,7 +51,7 @@ class Outcome:
     """Of a task. The files are deleted with it."""
 
     size: tuple[int, int]  # width, height
-    depth: str  # "8-bit colour"
+    depth: str  # "16-bit"
     estimate: denoisers.Estimate
     chosen: tuple[str, str] | None  # by AUTO: the model, and why
     noisy: Score | None
@@ -119,8 +119,7 @@ def _suffix(name: str, photo: photos.Photo) -> str:
 
 
 def _depth(photo: photos.Photo) -> str:
-    bits = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
-    return f"{bits} {'gray' if photo.pixels.shape[2] == 1 else 'colour'}"
+    return "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
 
 
 def _at_depth(photo: photos.Photo, restored: np.ndarray) -> np.ndarray:
