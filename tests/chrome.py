@@ -63,7 +63,8 @@ class Page:
     into shadow roots, too, `one(selector)` and `named(selector, text)`, of which the text is a part."""
 
     HELPERS = """
-      const roots = (root) => [root, ...[...root.querySelectorAll("*")].flatMap((e) => e.shadowRoot ? roots(e.shadowRoot) : [])];
+      const inside = (e) => e.shadowRoot ? roots(e.shadowRoot) : [];
+      const roots = (root) => [root, ...[...root.querySelectorAll("*")].flatMap(inside)];
       const all = (selector) => roots(document).flatMap((root) => [...root.querySelectorAll(selector)]);
       const one = (selector) => all(selector)[0];
       const named = (selector, text) => all(selector).find((e) => e.textContent.includes(text));
@@ -94,9 +95,8 @@ class Page:
         """Press and release in the middle of the element that the expression gives, or at that share of its width."""
         self.wait(f"!!({expression})")
         self.run(f"({expression}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        x, y = self.run(
-            f"(({{x, y, width, height}}) => [x + {share} * width, y + height / 2])(({expression}).getBoundingClientRect())"
-        )
+        box = self.run(f"({expression}).getBoundingClientRect().toJSON()")
+        x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

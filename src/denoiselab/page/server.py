@@ -34,6 +34,8 @@ def run(host: str, port: int, allowed: Limits, browser: bool) -> None:
     """Serve the page until a signal ends it."""
     from streamlit.web import cli
 
+    from denoiselab.page import work  # noqa: F401 - what is slow to import, before the first visitor waits for it
+
     os.environ.update(environment(host, port, allowed, browser))
     print(f"denoiselab: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
     cli.main(["run", str(APP), "--", str(allowed.megabytes), str(allowed.megapixels)], standalone_mode=False)
