@@ -81,19 +81,17 @@ class Page:
         """The value of a JavaScript expression."""
         return self._evaluate(expression, returnByValue=True).get("value")
 
-    def wait(self, expression: str, seconds: float = PATIENCE_S) -> Any:
-        """The expression's value once it is true. TimeoutError with the page's text where it never is."""
+    def wait(self, expression: str, seconds: float = PATIENCE_S) -> None:
+        """Until the expression is true. TimeoutError with the page's text where it never is."""
         end = time.monotonic() + seconds
-        while True:
-            if value := self.run(expression):
-                return value
+        while not self.run(f"!!({expression})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"never true: {expression}\n{self.run('document.body.innerText')}")
             time.sleep(POLL_S)
 
     def click(self, expression: str, share: float = 0.5) -> None:
         """Press and release in the middle of the element that the expression gives, or at that share of its width."""
-        self.wait(f"!!({expression})")
+        self.wait(expression)
         self.run(f"({expression}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
         box = self.run(f"({expression}).getBoundingClientRect().toJSON()")
         x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
@@ -112,7 +110,7 @@ class Page:
 
     def upload(self, expression: str, *files: Path) -> None:
         """Choose files in the file input that the expression gives."""
-        self.wait(f"!!({expression})")
+        self.wait(expression)
         element = self._evaluate(expression)["objectId"]
         self.call("DOM.setFileInputFiles", files=[str(file) for file in files], objectId=element)
 
@@ -149,7 +147,8 @@ def chrome(profile: Path) -> Iterator[Chrome]:
     options += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
     with subprocess.Popen([chromium(), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            with connect(_address(profile / "DevToolsActivePort", process), max_size=None) as socket:
+            address = _address(profile / "DevToolsActivePort", process)
+            with connect(address, max_size=None, ping_interval=None, close_timeout=1) as socket:
                 yield Chrome(socket)
         finally:
             process.terminate()

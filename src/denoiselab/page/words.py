@@ -49,16 +49,16 @@ def models(entries: Iterable[denoisers.Entry]) -> str:
 
 
 def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
-    """What noise the page finds, what was added, and the choice that follows."""
+    """What noise the page finds in a picture, what was added, and the choice that follows."""
     estimate = outcome.estimate
-    text = f"**Noise found:** about {estimate.sigma_255:.1f} of 255, {plain(estimate.kind).capitalize()}."
+    found = f"**Noise found:** {plain(estimate.kind).capitalize()}, about {estimate.sigma_255:.1f} of 255"
     level = noise.level(noises.KINDS[added[0]].spec(added[1])) if added else None
-    if level is not None:
-        text += f" Added were {level:g}."
+    sentences = [found if level is None else f"{found} ({level:g} was added)"]
     if outcome.chosen:
         name, why = outcome.chosen
-        text += f" **{work.AUTO}** took *{plain(name)}*: {plain(why)}."
-    return text
+        sentences.append(f"**{work.AUTO.capitalize()}** took **{plain(name)}**: {plain(why)}")
+    width, height = outcome.size
+    return f"{'. '.join(sentences)}.  \nThe picture: {width} × {height} pixels, {outcome.depth}."
 
 
 def kind_of_file(outcome: work.Outcome, result: work.Result) -> str:
