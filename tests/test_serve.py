@@ -1,5 +1,9 @@
 """The page's parts that need no browser: its line, limits, noises and samples."""
 
+import base64
+import gc
+import io
+import re
 import threading
 import time
 
@@ -7,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoiselab import metrics, noise
-from denoiselab.page import limits, noises
+from denoiselab import cli, denoisers, metrics, noise, photos
+from denoiselab.page import limits, noises, server, words, work
 from denoiselab.page.limits import Limits
 from denoiselab.page.line import Line
 from denoiselab.page.samples import SAMPLES
@@ -122,3 +126,104 @@ def test_the_samples_are_there_in_colour_and_in_gray():
     assert set(modes.values()) == {"RGB", "L"}
     assert all(("gray" in SAMPLES[name].title) == (mode == "L") for name, mode in modes.items())
     assert all(sample.credit for sample in SAMPLES.values())
+
+
+@pytest.fixture
+def started(monkeypatch) -> list:
+    """What the page was started with, without starting it."""
+    calls = []
+    monkeypatch.setattr(server, "run", lambda *arguments, **options: calls.append((arguments, options)))
+    return calls
+
+
+def test_the_page_is_for_this_machine_unless_another_host_is_asked_for(started, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve"])
+    assert started == [(("127.0.0.1", 8501, Limits(50, 24)), {"browser": False})]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve", "--host", "0.0.0.0", "--port", "80", "--max-megabytes", "3"])
+    assert started[1] == (("0.0.0.0", 80, Limits(3, 24)), {"browser": False})
+    assert "warning: 0.0.0.0 is open to the network" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="error: --max-megapixels: must be at least 1, not 0"):
+        cli.main(["serve", "--max-megapixels", "0"])
+    assert len(started) == 2
+
+
+def test_streamlit_is_told_to_keep_to_itself():
+    here = server.environment("127.0.0.1", 8501, Limits(7), browser=False)
+    assert here["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
+    assert (here["STREAMLIT_SERVER_ADDRESS"], here["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("127.0.0.1", "7")
+    assert here["STREAMLIT_SERVER_ALLOWED_HOSTS"].split() == ["127.0.0.1", "::1", "localhost"]
+    assert "STREAMLIT_SERVER_ALLOWED_HOSTS" not in server.environment("0.0.0.0", 80, Limits(), browser=False)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def done(task: work.Task, max_pixels: int = 10**6) -> work.Outcome:
+    return work.run(task, max_pixels, denoisers.load, lambda step: None)
+
+
+def test_a_task_is_scored_and_its_files_are_the_original_kind_and_go_with_it(astronaut):
+    outcome = done(work.Task(png(astronaut[:128, 150:300]), "me.png", ("gaussian", 25), ("auto", "colour", "gray")))
+    assert (outcome.size, outcome.depth) == ((150, 128), "8-bit")
+    assert outcome.chosen and outcome.chosen[0] == "colour"
+    assert [result.model for result in outcome.results] == ["colour", "gray"]  # once, though chosen twice
+    assert [view.name for view in outcome.views.views] == ["noisy", "colour", "gray", "clean"]
+    for result in outcome.results:
+        file = photos.read(result.file).pixels
+        clean = astronaut[:128, 150:300].astype(np.float32) / 255
+        assert result.file_name == f"me-{result.model}.png"
+        assert result.score and outcome.noisy
+        assert result.score.psnr == pytest.approx(metrics.psnr(clean, file, data_range=1), abs=1e-4)
+        assert result.score.ssim == pytest.approx(metrics.ssim(clean, file, data_range=1), abs=1e-5)
+        assert result.score.psnr > outcome.noisy.psnr + 5
+    folder = outcome.results[0].file.parent
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
+    del outcome, result
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_picture_as_it_is_has_an_estimate_and_no_scores(astronaut):
+    outcome = done(work.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",)))
+    assert outcome.noisy is outcome.chosen is outcome.results[0].score is None
+    assert [view.name for view in outcome.views.views] == ["as it is", "colour"]
+    assert "PSNR" not in words.table(outcome)
+
+
+def test_a_picture_smaller_than_the_window_of_the_ssim_has_a_psnr_alone(astronaut):
+    outcome = done(work.Task(png(astronaut[:8, :9]), "me.png", ("gaussian", 25), ("colour",)))
+    assert outcome.noisy and outcome.noisy.psnr > 0 and outcome.noisy.ssim is None
+    assert "| noisy |" in words.table(outcome)
+
+
+def test_a_large_picture_is_shown_smaller_with_a_detail_of_its_own_pixels(monkeypatch, astronaut):
+    monkeypatch.setattr("denoiselab.page.views.WHOLE", 128 * 128)
+    monkeypatch.setattr("denoiselab.page.views.DETAIL", 100)
+    outcome = done(work.Task(png(astronaut), "me.png", None, ("colour",)))
+    assert (outcome.views.whole, outcome.views.detail) == ((128, 128), (100, 100))
+    for view in outcome.views.views:
+        sizes = [Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).size for uri in (view.whole, view.detail)]
+        assert sizes == [(128, 128), (100, 100)]
+
+
+def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut):
+    steps = []
+    task = work.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
+    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
+        work.run(task, 2499, denoisers.load, steps.append)
+    assert steps == ["Reading the picture"]
+
+
+@pytest.mark.parametrize("name", ["![x](http://a.b/c.png)", "<b>", "*a*_b_`c`", "$x$ :red[y]", "a|b\n# c", "[1] ~~d~~"])
+def test_names_of_files_are_no_markdown(name):
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(words.plain(name))
+    assert re.fullmatch(r"<p>[^<]*</p>\n", html)
+    assert ":red[" not in words.plain(name) and not re.search(r"(?<!\\)\$", words.plain(name))
