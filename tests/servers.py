@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-PATIENCE_S = 180  # until it answers; on a machine that does much else
+PATIENCE_S = 400  # until it answers; on a machine that does much else
 
 
 def free_port() -> int:

@@ -1,8 +1,11 @@
 """A tracking server as docs/tracking-server.md sets it up: on PostgreSQL, artifacts through the server."""
 
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -27,25 +30,36 @@ def project(tmp_path_factory) -> Path:
     return root
 
 
+@dataclass(frozen=True)
+class Server:
+    """A tracking server, and how to start it again once it is down."""
+
+    address: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    again: Callable[[], AbstractContextManager]
+
+
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres.server() as address:
-        yield address
+def server(tmp_path_factory) -> Iterator[Server]:
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    address = f"http://127.0.0.1:{port}"
+    with postgres.server() as database:
+        places = {"backend_store_uri": database, "artifacts_destination": str(folder / "artifacts")}
+        command = [*documented(DOCS, "mlflow server --backend-store-uri", port=str(port), **places), "--workers", "1"]
+        start = partial(running, command, f"{address}/health", folder / "server.log")
+        with start() as process:
+            yield Server(address, folder, process, start)
 
 
 @pytest.fixture
-def here(project, tmp_path, monkeypatch) -> Path:
+def here(project, server, tmp_path, monkeypatch) -> Path:
     """The project as the working directory, whose store would be elsewhere if the server's address did not count."""
     monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     return tmp_path
-
-
-def server(database: str, folder: Path, port: int) -> AbstractContextManager:
-    places = {"backend_store_uri": database, "artifacts_destination": str(folder / "artifacts")}
-    command = documented(DOCS, "mlflow server --backend-store-uri", port=str(port), **places)
-    return running([*command, "--workers", "1"], f"http://127.0.0.1:{port}/health", folder / "server.log")
 
 
 def runs(address: str) -> tuple[mlflow.MlflowClient, list]:
@@ -55,51 +69,43 @@ def runs(address: str) -> tuple[mlflow.MlflowClient, list]:
     return client, client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
 
 
-def test_training_evaluation_and_promotion_by_a_server(database, here, monkeypatch):
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    with server(database, here, port):
-        for stage in (train, evaluate, promote):
-            monkeypatch.setattr("sys.argv", [stage.__name__, "long"])
-            stage.main()
-        client, (run,) = runs(address)
-        assert run.info.status == "FINISHED"
-        assert run.data.params["train.steps"] == str(nets.STEPS["long"])
-        assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == nets.STEPS["long"] // 20
-        metrics = files.read_json(paths.evaluation("long") / "metrics.json")
-        assert run.data.metrics["test/sigma25/psnr"] == pytest.approx(metrics["sigma25"]["psnr"])
-        folder = client.download_artifacts(run.info.run_id, "weights", str(here))
-        assert model_store.digest(Path(folder)) == model_store.digest(paths.model("long"))
-        there = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert there >= {"weights", "test", "images", "service"}
-        picture = np.random.default_rng(0).random((45, 31, 3), np.float32)
-        restored = denoisers.load("models:/denoiselab@champion").restore(picture)
-        np.testing.assert_array_equal(restored, denoisers.load("models/long").restore(picture))
-    assert list((here / "artifacts").rglob("per_image.csv"))
+def test_training_evaluation_and_promotion_by_a_server(server, here, monkeypatch):
+    for stage in (train, evaluate, promote):
+        monkeypatch.setattr("sys.argv", [stage.__name__, "long"])
+        stage.main()
+    client, (run,) = runs(server.address)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.steps"] == str(nets.STEPS["long"])
+    assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == nets.STEPS["long"] // 20
+    metrics = files.read_json(paths.evaluation("long") / "metrics.json")
+    assert run.data.metrics["test/sigma25/psnr"] == pytest.approx(metrics["sigma25"]["psnr"])
+    folder = client.download_artifacts(run.info.run_id, "weights", str(here))
+    assert model_store.digest(Path(folder)) == model_store.digest(paths.model("long"))
+    there = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert there >= {"weights", "test", "images", "service"}
+    picture = np.random.default_rng(0).random((45, 31, 3), np.float32)
+    restored = denoisers.load("models:/denoiselab@champion").restore(picture)
+    np.testing.assert_array_equal(restored, denoisers.load("models/long").restore(picture))
+    assert list((server.folder / "artifacts").rglob("per_image.csv"))
     assert not (here / "mlflow.db").exists() and not (here / "mlartifacts").exists()
 
 
-def test_a_server_that_goes_down_in_mid_training(database, here, monkeypatch, capsys):
+def test_a_server_that_goes_down_in_mid_training(server, here, monkeypatch, capsys):
     """The training goes on, and what evaluate logs when the server is back is the whole run."""
     monkeypatch.setattr(tracking.worker, "ATTEMPTS", 2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     card = model_store.read_card(paths.model("short"))
-    with (
-        server(database, here, port) as process,
-        tracking.training("short", card, "fingerprint", paths.model("short")) as log,
-    ):
+    with tracking.training("short", card, "fingerprint", paths.model("short")) as log:
         log(0, {"step": 0, "val_psnr": 18.0})
-        started = _wait_for_run(address)
-        stop(process)
+        started = _wait_for_run(server.address)
+        stop(server.process)
         log(20, {"step": 20, "val_psnr": 19.0})
-    assert "warning: MLflow" in capsys.readouterr().err
-    with server(database, here, port):
+    said = capsys.readouterr().err
+    assert "warning: MLflow: MlflowException: API request to" in said
+    assert "training and its files are not affected, evaluate logs the run later" in said
+    with server.again():
         nets.log("short")
-        client, found = runs(address)
+        client, found = runs(server.address)
         (run,) = [one for one in found if one.data.tags.get("from_files")]
         assert run.info.status == "FINISHED" and run.info.run_id != started
         history = list(files.read_csv(paths.history("short")))
