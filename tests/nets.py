@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from denoiselab import files, paths, tracking
@@ -25,5 +26,8 @@ def workspace(root: Path, *overrides: str) -> Params:
 
 
 def log(name: str) -> None:
-    """What stage evaluate logs, but the pictures."""
-    tracking.log_evaluation(name, paths.model(name), files.read_json(paths.evaluation(name) / "metrics.json"), [])
+    """What stage evaluate logs, but the pictures; it waits for the store as long as a busy machine takes."""
+    summary = files.read_json(paths.evaluation(name) / "metrics.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking.worker, "PATIENCE_S", 600)
+        tracking.log_evaluation(name, paths.model(name), summary, [])

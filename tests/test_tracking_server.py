@@ -59,6 +59,7 @@ def here(project, server, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    monkeypatch.setattr(tracking.worker, "PATIENCE_S", 600)  # of a busy machine
     return tmp_path
 
 
