@@ -6,11 +6,15 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow may not call home.
 export MLFLOW_DISABLE_TELEMETRY := true
+# MkDocs' notice of its successors
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help repro smoke tune leaderboard scale tools bench test test-fast lint format ui doctor
+.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
+
+install: .venv/installed  ## install what the pipeline and the command `denoiselab` need into .venv
 
 repro: .venv/installed  ## run the pipeline to reports/report.md
 	dvc repro
@@ -33,6 +37,12 @@ tools: .venv/installed requirements-tools.txt  ## install what the page (denoise
 
 bench: .venv/developing  ## measure this machine in ten minutes: reports/benchmarks/
 	python -m bench
+
+docs: .venv/developing  ## build the documentation: site/index.html
+	mkdocs build --strict
+
+notebook: .venv/developing  ## run notebooks/quickstart.ipynb anew, in a copy, and keep what it shows
+	python -m docs.make.notebook
 
 test: .venv/developing  ## run all tests, a file on each core
 	python -m pytest -n logical --dist loadfile
