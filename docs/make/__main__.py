@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from docs.make import architectures
+from docs.make import architectures, flow
 
 PICTURES = Path("docs/pictures")
 
 
 def main() -> None:
-    for name, text in architectures.pictures().items():
+    for name, text in ({"pipeline": flow.picture()} | architectures.pictures()).items():
         path = PICTURES / f"{name}.svg"
         path.write_text(text, encoding="utf-8")
         print(path)

@@ -35,7 +35,9 @@ def picture(arch: str) -> str:
     entries, settings = ENTRIES[arch]
     params = composed(f"model=[{','.join(entries)}]", *settings)
     blocks = {name: params.models[name].architecture() for name in entries}
-    said = ", ".join(f"{key} {_said(value)}" for key, value in blocks[entries[-1]].items() if key not in ("arch", "channels"))
+    said = ", ".join(
+        f"{key} {_said(value)}" for key, value in blocks[entries[-1]].items() if key not in ("arch", "channels")
+    )
     return nets.draw(_built(*blocks.values()), arch, f"entry {entries[-1]}: {said}", blocks[entries[-1]]["channels"])
 
 
@@ -59,4 +61,6 @@ def _built(*blocks: dict) -> nn.Module:
 
 
 def _said(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else {True: "yes", False: "no"}.get(value, str(value))  # type: ignore[call-overload]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

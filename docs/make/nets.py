@@ -60,7 +60,9 @@ def draw(net: nn.Module, title: str, subtitle: str, channels: int = 3) -> str:
     sheet, legend = Sheet(), Legend()
     sheet.text(MARGIN, 24, title, size=17, bold=True)
     sheet.text(MARGIN, 45, f"{total}; {subtitle}", size=11.5, colour=FAINT)
-    right, bottom = _Chain(sheet, legend, units, "logits" if hasattr(net, "classes") and hasattr(net, "task") else "restored").draw(66)
+    right, bottom = _Chain(
+        sheet, legend, units, "logits" if hasattr(net, "classes") and hasattr(net, "task") else "restored"
+    ).draw(66)
     width = max(right + MARGIN, 2 * MARGIN + width_of(f"{total}; {subtitle}", 11.5), 600)
     bottom = _keys(sheet, legend, bottom + 30, width)
     insets = [unit for unit in units if unit.kind == "block" and not hasattr(unit.net, "task")]
@@ -81,7 +83,7 @@ class _Chain:
     def __init__(self, sheet: Sheet, legend: Legend, units: list[Unit], result: str, *, labels: bool = False):
         self.sheet, self.legend, self.units, self.result, self.labels = sheet, legend, units, result, labels
         self.path = _longest(units)
-        self.elements = _elements(self.path)
+        self.elements = _elements(self.path, arrows=not labels)
         self.by_unit = {id(e.unit): e for e in self.elements if e.unit} | {id(e.via): e for e in self.elements if e.via}
 
     def draw(self, top: float) -> tuple[float, float]:
@@ -104,7 +106,7 @@ class _Chain:
         return first / sized[-1].shape[1]
 
     def _place(self, top: float, loops: int) -> float:
-        cells = [self._cell(element) for element in self.elements]
+        cells = [1.0 if self.labels else self._cell(element) for element in self.elements]
         first = top + 34 + 11 * loops
         rows = {cell: first + ROW * n for n, cell in enumerate(sorted(set(cells)))}
         x = MARGIN + (0 if self.labels else 46)
@@ -114,6 +116,10 @@ class _Chain:
             element.right = x + self._width(element)
             if element.unit and element.unit.kind == "join":
                 element.half = RADIUS
+            elif self.labels:
+                element.half = (
+                    9 if element.unit is None or element.unit.kind == "input" else _half(_lines(element.unit))
+                )
             x = element.right + GAP
         if not self.labels:
             for cell, y in rows.items():
@@ -153,7 +159,7 @@ class _Chain:
         for n, target in enumerate(self.elements):
             for before in target.unit.inputs if target.unit else []:
                 source = self.by_unit.get(id(before))
-                direct = n and (self.elements[n - 1] is source or target.via is before)
+                direct = before is (target.via or self.elements[n - 1].unit)
                 if source and not direct:
                     found.append((source, target))
         return sorted(found, key=lambda loop: self.elements.index(loop[1]) - self.elements.index(loop[0]))
@@ -231,11 +237,11 @@ def _longest(units: list[Unit]) -> list[Unit]:
     return longest[id(units[-1])]
 
 
-def _elements(path: list[Unit]) -> list[Element]:
-    """The path's boxes and circles; a layer that changes the resolution becomes the way to the next."""
+def _elements(path: list[Unit], arrows: bool) -> list[Element]:
+    """The path's boxes and circles; with arrows, a layer that changes the resolution becomes the way to the next."""
     found, via = [Element(path[0], None, path[0].shape)], None
     for before, unit in pairwise(path):
-        resizes = unit.kind == "layer" and len(unit.shape) == 3 and unit.shape[1:] != before.shape[1:]
+        resizes = arrows and unit.kind == "layer" and len(unit.shape) == 3 and unit.shape[1:] != before.shape[1:]
         if resizes and via is None:
             via = unit
         else:
@@ -247,13 +253,22 @@ def _elements(path: list[Unit]) -> list[Element]:
 def _lines(unit: Unit) -> list[str]:
     """Its label in lines that are not wide."""
     label = f"{unit.label}{f', × {unit.repeat}' if unit.repeat > 1 else ''}"
-    return label.replace(" of stride", ",of stride").replace("transposed conv", "transposed,conv").replace(
-        "depthwise conv", "depthwise,conv"
-    ).replace(", ", ",").split(",")
+    return (
+        label.replace(" of stride", ",of stride")
+        .replace("transposed conv", "transposed,conv")
+        .replace("depthwise conv", "depthwise,conv")
+        .replace(", ", ",")
+        .split(",")
+    )
+
+
+def _half(lines: list[str]) -> float:
+    """Of a labelled box's height."""
+    return max(14, 7 * len(lines) + 4)
 
 
 def _labelled(sheet: Sheet, x: float, y: float, width: float, lines: list[str], fill: str, title: str) -> None:
-    half = max(14, 7 * len(lines) + 4)
+    half = _half(lines)
     sheet.box(x, y - half, width, 2 * half, fill, title=title)
     for n, line in enumerate(lines):
         sheet.text(x + width / 2, y + 13 * (n - (len(lines) - 1) / 2), line, size=10.5, anchor="middle")
@@ -285,7 +300,7 @@ def _keys(sheet: Sheet, legend: Legend, top: float, width: float) -> float:
             sheet.circle(x + 12, y, 7, label)
         sheet.text(x + 32, y, text, size=11.5)
         x += needed
-    note = "Numbers: features (channels). Rows: resolution. Dashed: the same values again."
+    note = "Numbers: features (channels). Rows: resolution. Dashed: skips."
     sheet.text(MARGIN, y + 22, note, size=11, colour=FAINT)
     return y + 32
 
@@ -295,11 +310,12 @@ def _inset(sheet: Sheet, unit: Unit, top: float) -> tuple[float, float]:
     assert unit.net is not None and unit.example is not None, unit
     units = trace(unit.net, ("x", unit.example))
     sheet.text(MARGIN, top + 8, unit.label, size=13, bold=True)
+    sheet.text(MARGIN + width_of(unit.label, 13) + 22, top + 8, f"here {unit.module}", size=11, colour=FAINT)
     right, bottom = _Chain(sheet, Legend(), units, "y", labels=True).draw(top + 8)
     inner = {type(u.net).__name__: u.net for u in units if u.net is not None}
     for name, net in inner.items():
         bottom += 18
-        text = f"{name}: {(type(net).__doc__ or '').strip().splitlines()[0] if type(net).__doc__ else ''}"
+        text = f"{name}: {(type(net).__doc__ or '').strip().partition(chr(10))[0]}"
         sheet.text(MARGIN, bottom, text, size=11, colour=FAINT)
         right = max(right, MARGIN + width_of(text, 11))
     return right, bottom

@@ -18,7 +18,9 @@ class Sheet:
     marks: list[str] = field(default_factory=list)
     heads: set[str] = field(default_factory=set)  # colours of arrowheads
 
-    def box(self, x: float, y: float, width: float, height: float, fill: str, *, title: str = "", edge: str = INK) -> None:
+    def box(
+        self, x: float, y: float, width: float, height: float, fill: str, *, title: str = "", edge: str = INK
+    ) -> None:
         """A rectangle by its upper left corner; the title shows under the pointer."""
         hint = f"<title>{escape(title)}</title>" if title else ""
         place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3"'
@@ -36,7 +38,14 @@ class Sheet:
         self.marks.append(f'<circle cx="{x:g}" cy="{y:g}" r="2.5" fill="{colour}"/>')
 
     def line(
-        self, points: list[Point], colour: str = INK, *, width: float = 1.4, head: bool = True, dashes: str = "", title: str = ""
+        self,
+        points: list[Point],
+        colour: str = INK,
+        *,
+        width: float = 1.4,
+        head: bool = True,
+        dashes: str = "",
+        title: str = "",
     ) -> None:
         """A polyline, with an arrowhead at its end."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
@@ -50,7 +59,15 @@ class Sheet:
         )
 
     def text(
-        self, x: float, y: float, text: str, *, size: float = 12, anchor: str = "start", bold: bool = False, colour: str = INK
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float = 12,
+        anchor: str = "start",
+        bold: bool = False,
+        colour: str = INK,
     ) -> None:
         """A line of text whose middle is at the height y."""
         weight = ' font-weight="bold"' if bold else ""

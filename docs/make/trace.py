@@ -119,7 +119,9 @@ class _Recorder(TorchFunctionMode):
         if layer is None and name not in SUFFIXES:
             before.shape = shape if len(shape) == 3 and name == "unflatten" else before.shape
             return before
-        if before.kind == "layer" and (name in SUFFIXES or (name == "pixel_shuffle" and container and container == before.container)):
+        if before.kind == "layer" and (
+            name in SUFFIXES or (name == "pixel_shuffle" and container and container == before.container)
+        ):
             before.parts.append(SUFFIXES.get(name) or str(layer))
             before.shape = shape
             return before
@@ -127,7 +129,8 @@ class _Recorder(TorchFunctionMode):
 
     def _in_block(self, name: str, module: nn.Module, known: list[Unit], shape: tuple[int, ...]) -> Unit:
         if name not in self._blocks:
-            self._blocks[name] = Unit("block", [type(module).__name__], name, shape, [], net=module)
+            frozen = ["frozen"] if not any(p.requires_grad for p in module.parameters()) else []
+            self._blocks[name] = Unit("block", [type(module).__name__, *frozen], name, shape, [], net=module)
         unit = self._blocks[name]
         unit.inputs += [u for u in known if u is not unit and u not in unit.inputs]
         unit.shape = shape
@@ -155,7 +158,9 @@ def _layer(name: str, args: Any, kwargs: Any, output: torch.Tensor) -> str | Non
         weight, stride = args[1], args[3] if len(args) > 3 else (1, 1)
         step = stride[0] if isinstance(stride, tuple) else stride
         depthwise = name == "conv2d" and weight.shape[1] == 1 and weight.shape[0] > 1 and args[6] > 1
-        kind = "depthwise convolution" if depthwise else "transposed convolution" if "transpose" in name else "convolution"
+        kind = (
+            "depthwise convolution" if depthwise else "transposed convolution" if "transpose" in name else "convolution"
+        )
         return f"{weight.shape[-1]}×{weight.shape[-1]} {kind}{f' of stride {step}' if step > 1 else ''}"
     if name == "linear":
         return "linear layer"
@@ -197,8 +202,11 @@ def _merged(units: list[Unit]) -> list[Unit]:
 
 
 def _alike(one: Unit, other: Unit) -> bool:
-    return one.kind == other.kind != "join" and one.parts == other.parts and one.shape == other.shape and (
-        one.kind == "block" or len(one.shape) == 3
+    return (
+        one.kind == other.kind != "join"
+        and one.parts == other.parts
+        and one.shape == other.shape
+        and (one.kind == "block" or len(one.shape) == 3)
     )
 
 

@@ -1,0 +1,139 @@
+"""A picture of the pipeline, drawn from dvc.yaml: stages, what each reads and writes, which parameters it depends on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from docs.make.svg import BLUE, FAINT, Sheet
+
+COLUMN, LEFT, TOP = 214, 24, 72
+STAGE, PARAMS, LINE = 46, 15, 14  # heights: of a stage, of a parameter, of a path
+FILLS = {"DVC": "#fbe3b6", "Git": "#c9ebdf"}
+KEPT = {"DVC": "kept in DVC's cache", "Git": "kept in Git"}
+CODE = ("src/", "pipeline/", "${data.watch}")
+NEEDS = "${item.needs}"  # what an entry of params.yaml builds on
+ANY = "M"  # a model, in commands and paths
+
+
+@dataclass
+class Stage:
+    name: str
+    command: str
+    reads: list[str]
+    params: list[str]
+    writes: dict[str, str] = field(default_factory=dict)  # path to where it is kept: DVC's cache or Git
+
+
+def stages() -> list[Stage]:
+    """The stages in their order."""
+    tree, params = (yaml.safe_load(Path(name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "params.yaml"))
+    needs = sorted({entry["needs"] for entry in params["models"].values()})
+    return [_stage(name, block, needs) for name, block in tree["stages"].items()]
+
+
+def _stage(name: str, block: dict[str, Any], needs: list[str]) -> Stage:
+    each, body = "foreach" in block, block.get("do", block)
+    found = Stage(
+        f"{name}@{ANY}" if each else name,
+        _generic(body["cmd"]),
+        [
+            path
+            for dep in body["deps"]
+            if not dep.startswith(CODE)
+            for path in (needs if dep == NEEDS else [_generic(dep)])
+        ],
+        [_generic(param) for param in body.get("params", [])],
+    )
+    for output in body.get("outs", []) + body.get("metrics", []) + body.get("plots", []):
+        path, options = next(iter(output.items())) if isinstance(output, dict) else (output, {})
+        found.writes[_generic(path)] = "Git" if options.get("cache") is False else "DVC"
+    return found
+
+
+def _generic(text: str) -> str:
+    return text.replace("${key}", ANY).replace("${item.arch}", "ARCH")
+
+
+def reads(stage: Stage, path: str) -> bool:
+    """Whether the stage depends on an output, or on the folder that it is in."""
+    return any(path == dep or path.startswith(f"{dep}/") for dep in stage.reads)
+
+
+def picture() -> str:
+    """Its SVG: a column a stage, a lane for what it writes, a dot wherever a stage reads that."""
+    sheet, columns = Sheet(), stages()
+    sheet.text(LEFT, 26, "The pipeline, as dvc.yaml has it", size=17, bold=True)
+    note = f"{ANY}: each model of params.yaml, a stage of its own. Gray: the parameters that a stage depends on, beside its code."
+    sheet.text(LEFT, 48, note, colour=FAINT)
+    for n, stage in enumerate(columns):
+        _column(sheet, _x(n), stage)
+    y, lowest = TOP + STAGE + PARAMS * max(len(stage.params) for stage in columns) + 30.0, {}
+    for n, stage in enumerate(columns):
+        for paths, kept in _lanes(stage, columns[n + 1 :]):
+            readers = [m for m, other in enumerate(columns) if m > n and reads(other, paths[0])]
+            lines = _lines(paths)
+            y += _lane(sheet, _x(n), y, lines, kept, [_bus(m) for m in readers]) + 12
+            lowest |= {m: y - 12 - (LINE * len(lines) + 10) / 2 for m in readers}
+    for n, end in lowest.items():
+        sheet.line([(_bus(n), end), (_bus(n), TOP + STAGE)], BLUE)
+    x = float(LEFT)
+    for kept, text in KEPT.items():
+        sheet.box(x, y + 12, 26, 14, FILLS[kept])
+        sheet.text(x + 34, y + 19, text, size=11.5)
+        x += 200
+    sheet.line([(x, y + 19), (x + 26, y + 19)], BLUE, head=False)
+    sheet.dot(x + 26, y + 19, BLUE)
+    sheet.text(x + 36, y + 19, "read by the stage above the dot", size=11.5)
+    return sheet.written(
+        _x(len(columns)), round(y + 40), "The pipeline's stages, from fetch to compare: what each reads and writes"
+    )
+
+
+def _x(column: int) -> float:
+    return LEFT + COLUMN * column
+
+
+def _bus(column: int) -> float:
+    """Where what a stage reads goes up to it."""
+    return _x(column) + 8
+
+
+def _column(sheet: Sheet, x: float, stage: Stage) -> None:
+    width = COLUMN - 26
+    sheet.box(x, TOP, width, STAGE, "#cfe3f2", title=stage.command)
+    sheet.text(x + width / 2, TOP + 16, stage.name, size=14, anchor="middle", bold=True)
+    sheet.text(x + width / 2, TOP + 34, stage.command, size=10, anchor="middle")
+    for n, name in enumerate(stage.params):
+        sheet.text(x + 18, TOP + STAGE + 16 + PARAMS * n, name, size=10.5, colour=FAINT)
+
+
+def _lane(sheet: Sheet, x: float, y: float, lines: list[str], kept: str, dots: list[float]) -> float:
+    """A box of paths and a line to those who read them; its height."""
+    height, width = LINE * len(lines) + 10, COLUMN - 26
+    if dots:
+        sheet.line([(x + width, y + height / 2), (dots[-1], y + height / 2)], BLUE, head=False)
+    for dot in dots:
+        sheet.dot(dot, y + height / 2, BLUE)
+    sheet.box(x, y, width, height, FILLS[kept])
+    for n, line in enumerate(lines):
+        sheet.text(x + (16 if n else 7), y + 5 + LINE * (n + 0.5), line, size=10.5)
+    return height
+
+
+def _lines(paths: list[str]) -> list[str]:
+    """The paths of one folder: it alone, then the names in it."""
+    if len(paths) == 1:
+        return paths
+    folder = paths[0].rpartition("/")[0]
+    return [f"{folder}/", *(path.removeprefix(f"{folder}/") for path in paths)]
+
+
+def _lanes(stage: Stage, later: list[Stage]) -> list[tuple[list[str], str]]:
+    """Outputs that are kept and read alike and lie in one folder, together."""
+    groups: dict[tuple[str, tuple[bool, ...], str], list[str]] = {}
+    for path, kept in stage.writes.items():
+        readers = tuple(reads(other, path) for other in later)
+        groups.setdefault((kept, readers, path.rpartition("/")[0]), []).append(path)
+    return [(paths, kept) for (kept, _, _), paths in groups.items()]
