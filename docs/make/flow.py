@@ -1,4 +1,4 @@
-"""A picture of the pipeline, drawn from dvc.yaml: stages, what each reads and writes, which parameters it depends on."""
+"""A picture of the pipeline, drawn from dvc.yaml: stages, what each reads and writes, its parameters."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,11 +65,12 @@ def picture() -> str:
     """Its SVG: a column a stage, a lane for what it writes, a dot wherever a stage reads that."""
     sheet, columns = Sheet(), stages()
     sheet.text(LEFT, 26, "The pipeline, as dvc.yaml has it", size=17, bold=True)
-    note = f"{ANY}: each model of params.yaml, a stage of its own. Gray: the parameters that a stage depends on, beside its code."
+    note = f"{ANY}: each model of params.yaml, a stage of its own. Gray: the parameters that a stage depends on."
     sheet.text(LEFT, 48, note, colour=FAINT)
     for n, stage in enumerate(columns):
         _column(sheet, _x(n), stage)
-    y, lowest = TOP + STAGE + PARAMS * max(len(stage.params) for stage in columns) + 30.0, {}
+    y = TOP + STAGE + PARAMS * max(len(stage.params) for stage in columns) + 30.0
+    lowest: dict[int, float] = {}  # where what each stage reads begins to go up
     for n, stage in enumerate(columns):
         for paths, kept in _lanes(stage, columns[n + 1 :]):
             readers = [m for m, other in enumerate(columns) if m > n and reads(other, paths[0])]

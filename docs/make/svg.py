@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 # Okabe and Ito: told apart by colour-blind readers, too.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #F0E442".split()
+BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 INK, FAINT, PAPER = "#222222", "#8a8a8a", "#ffffff"
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
@@ -80,7 +80,7 @@ class Sheet:
         """The whole file."""
         heads = "".join(
             f'<marker id="head{colour[1:]}" viewBox="0 0 10 10" refX="8.5" refY="5" markerWidth="7" markerHeight="7" '
-            f'orient="auto-start-reverse" markerUnits="userSpaceOnUse"><path d="M0,1 L9,5 L0,9 z" fill="{colour}"/></marker>\n'
+            f'orient="auto" markerUnits="userSpaceOnUse"><path d="M0,1 L9,5 L0,9 z" fill="{colour}"/></marker>\n'
             for colour in sorted(self.heads)
         )
         opening = (
