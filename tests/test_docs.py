@@ -1,0 +1,91 @@
+"""The pages of docs/ are followed to the letter, in a copy of the project as a newcomer has it.
+
+A code block with a title is a file to write, a `diff` one to apply, a `sh` one to run; they are taken in their order.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from denoiselab.data import manifest
+from tests.conftest import ROOT
+from tests.test_end_to_end import call, make_project
+
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    """The code blocks of a page, in their order."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [Block(match["language"], match["title"] or "", match["text"]) for match in BLOCK.finditer(text)]
+
+
+def follow(project: Path, page: str) -> str:
+    """Do what the page says in the project; what its commands printed."""
+    output, found = [], blocks(page)
+    assert found, f"{page} has no blocks"
+    for block in found:
+        if block.title:
+            path = project / block.title
+            assert not path.exists(), f"{page} overwrites {block.title}"
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "diff":
+            (project / "page.diff").write_text(block.text, encoding="utf-8")
+            call(project, "git", "apply", "--recount", "page.diff")
+            (project / "page.diff").unlink()
+        else:
+            assert block.language == "sh", f"{page}: {block.language} without a title"
+            output.append(call(project, "bash", "-euxo", "pipefail", "-c", block.text))
+    return "".join(output)
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    return make_project(tmp_path / "clone")
+
+
+def scores(project: Path) -> pd.DataFrame:
+    return pd.read_csv(project / "reports/comparison.csv").set_index("model")
+
+
+@pytest.mark.slow
+def test_a_model_is_added_as_the_page_says(clone):
+    output = follow(clone, "add-a-model.md")
+    assert "Running stage 'train@edsr_small'" in output and "passed" in output and "failed" not in output
+    assert scores(clone).psnr_mean["edsr_small"] > scores(clone).psnr_mean["noisy"]  # it learns, in 40 steps
+    assert scores(clone).parameters["edsr_small"] > 0
+    assert (clone / "docs/pictures/edsr.svg").is_file()
+
+
+@pytest.mark.slow
+def test_a_noise_is_added_as_the_page_says(clone):
+    output = follow(clone, "add-a-noise.md")
+    assert "passed" in output and "failed" not in output
+    assert "test_stripes_are_one_value_a_row" in (clone / "tests/test_noise.py").read_text(encoding="utf-8")
+    table = scores(clone)
+    assert (table.protocol == "stripes-unclipped").all() and (table.condition == "stripes20").all()
+    assert table.psnr_mean["noisy"] == pytest.approx(22.1, abs=0.3)  # 20 log10(255 / 20)
+
+
+@pytest.mark.slow
+def test_a_data_set_is_added_as_the_page_says(clone):
+    output = follow(clone, "add-a-data-set.md")
+    assert "image,split,label,group" in output and "passed" in output and "failed" not in output
+    rows = manifest.read(clone / "data/raw")
+    assert len(rows) == 12 and {row.source for row in rows} == {"bursts"}
+    scenes = {split: {row.group for row in rows if row.split == split} for split in manifest.SPLITS}
+    assert {split: len(found) for split, found in scenes.items()} == {"train": 3, "val": 1, "test": 2}
+    assert not scenes["train"] & scenes["val"]
+    assert "public domain and CC0" in (clone / "reports/report.md").read_text(encoding="utf-8")
+    assert "bursts" in (clone / "docs/licences.md").read_text(encoding="utf-8")
