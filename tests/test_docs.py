@@ -42,12 +42,22 @@ def follow(project: Path, page: str) -> str:
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "diff":
             (project / "page.diff").write_text(block.text, encoding="utf-8")
-            call(project, "git", "apply", "--recount", "page.diff")
+            call(project, "git", "apply", "page.diff")
             (project / "page.diff").unlink()
         else:
             assert block.language == "sh", f"{page}: {block.language} without a title"
             output.append(call(project, "bash", "-euxo", "pipefail", "-c", block.text))
     return "".join(output)
+
+
+@pytest.mark.parametrize("page", ["add-a-model.md", "add-a-noise.md", "add-a-data-set.md"])
+def test_the_changes_of_a_page_fit_the_code(page, tmp_path):
+    """Told at once, not after the trainings of the tests below."""
+    changes = [block.text for block in blocks(page) if block.language == "diff"]
+    assert changes
+    for change in changes:
+        (tmp_path / "page.diff").write_text(change, encoding="utf-8")
+        call(ROOT, "git", "apply", "--check", str(tmp_path / "page.diff"))
 
 
 @pytest.fixture
