@@ -129,7 +129,8 @@ class _Recorder(TorchFunctionMode):
 
     def _in_block(self, name: str, module: nn.Module, known: list[Unit], shape: tuple[int, ...]) -> Unit:
         if name not in self._blocks:
-            frozen = ["frozen"] if not any(p.requires_grad for p in module.parameters()) else []
+            weights = list(module.parameters())
+            frozen = ["frozen"] if weights and not any(w.requires_grad for w in weights) else []
             self._blocks[name] = Unit("block", [type(module).__name__, *frozen], name, shape, [], net=module)
         unit = self._blocks[name]
         unit.inputs += [u for u in known if u is not unit and u not in unit.inputs]
