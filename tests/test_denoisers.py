@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import denoisers, metrics, model_store, models, seeding
+from denoiselab import denoisers, files, metrics, model_store, models, seeding
 from tests.conftest import ROOT, photograph
 
 RELEASED = ROOT / "models" / "released"
+CLASSICAL = {"gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
 NET = {"arch": "dncnn", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
 
 
@@ -45,7 +46,7 @@ def workspace(root, name: str, card: dict | None = None) -> None:
 
 def test_released_weights_are_known_everywhere(tmp_path):
     found = {entry.name: entry for entry in denoisers.known(tmp_path)}
-    assert set(found) == {"colour", "gray", "real"}
+    assert set(found) == {"colour", "gray", "real"} | CLASSICAL
     assert (found["gray"].channels, found["gray"].levels, found["gray"].licence) == (1, (0, 55), "MIT")
     assert found["real"].levels is None and found["real"].licence == "non-commercial research"
     assert found["colour"].parameters == json.loads((RELEASED / "colour/model.json").read_text())["parameters"]
@@ -58,7 +59,7 @@ def test_the_workspaces_models_are_known(tmp_path):
     (tmp_path / "models" / "broken").mkdir()
     (tmp_path / "models" / "broken" / "model.json").write_text("{")
     found = {entry.name: entry for entry in denoisers.known(tmp_path)}
-    assert set(found) == {"colour", "gray", "real", "mine"}
+    assert set(found) == {"colour", "gray", "real", "mine"} | CLASSICAL
     assert (found["mine"].origin, found["mine"].levels) == ("trained", (25, 25))
     assert found["colour"].origin == "released"
 
@@ -106,3 +107,38 @@ def test_little_memory_makes_small_tiles():
     assert denoisers._tile(64 * 2**30) == denoisers.TILE
     assert denoisers._tile(2**30) < denoisers.TILE
     assert denoisers._tile(0) == denoisers.SMALLEST_TILE
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "least"), [("nlm", 6.5), ("bilateral", 6), ("wavelet", 6), ("tv", 6)])
+def test_classical_methods_come_calibrated(name, channels, least):
+    assert gain(denoisers.load(name), channels, 25) > least
+
+
+@pytest.mark.slow
+def test_the_strengths_are_what_calibration_finds(tmp_path, monkeypatch):
+    """Those of two methods, made again."""
+    from bench import strengths
+    from denoiselab.models import classical
+
+    quick = {name: classical.METHODS[name] for name in ("gaussian", "bilateral")}
+    monkeypatch.setattr(strengths.classical, "METHODS", quick)
+    strengths.main(["--out", str(tmp_path / "again.csv")])
+    shipped = {(r["method"], r["channels"], r["sigma_255"]): r for r in files.read_csv(denoisers.STRENGTHS)}
+    again = list(files.read_csv(tmp_path / "again.csv"))
+    assert len(again) == 2 * 2 * len(strengths.SIGMAS)
+    assert all(shipped[row["method"], row["channels"], row["sigma_255"]] == row for row in again)
+
+
+def test_what_was_measured_is_read_from_the_card_and_the_comparison(tmp_path):
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    gray = denoisers.measured(found["gray"], tmp_path)
+    assert {one.test_set for one in gray} >= {"BSD68"}
+    assert next(one.psnr for one in gray if (one.test_set, one.noise) == ("BSD68", "sigma 25")) == 28.31
+    workspace(tmp_path, "mine")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "comparison.csv").write_text(
+        "model,set,condition,psnr_mean,psnr_gain\nmine,set,sigma25,30.5,10.25\nother,set,sigma25,1,1\n"
+    )
+    (mine,) = [entry for entry in denoisers.known(tmp_path) if entry.name == "mine"]
+    assert denoisers.measured(mine, tmp_path) == [denoisers.Measured("set", "sigma25", 30.5, 10.25)]

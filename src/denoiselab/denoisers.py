@@ -3,6 +3,7 @@
 `known` lists them without loading any (nor torch), `load` makes one ready, `estimate` and `choose` pick one.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,24 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Denoiser", "Entry", "Estimate", "choose", "estimate", "known", "load"]
+__all__ = ["Denoiser", "Entry", "Estimate", "Measured", "choose", "estimate", "known", "load", "measured"]
 
 PROJECT = Path(__file__).resolve().parents[2]  # whose released weights serve in every working directory
 CARD = "model.json"
+STRENGTHS = Path(__file__).with_name("strengths.csv")  # of the classical methods, as bench/strengths.py calibrates them
 TILE = 1024  # pixels: larger ones are hardly faster
 SMALLEST_TILE = 128
 BYTES_PER_PIXEL = 2048  # of a tile, for the features of a net of the usual width
 MLFLOW = ("models:/", "runs:/")
+NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
+TITLES = {
+    "gaussian": "Gaussian blur",
+    "median": "Median over a disc",
+    "bilateral": "Bilateral filter (Tomasi, Manduchi 1998)",
+    "nlm": "Non-local means (Buades, Coll, Morel 2005)",
+    "tv": "Total variation (Chambolle 2004)",
+    "wavelet": "Wavelet shrinkage, BayesShrink (Chang, Yu, Vetterli 2000)",
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,24 @@ class Entry:
     folder: Path  # of the weights and their card
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A mean PSNR that the pipeline measured of a denoiser."""
+
+    test_set: str
+    noise: str
+    psnr: float  # dB
+    gain: float  # dB over the noisy input
+
+
 class Denoiser:
     """A loaded one. `module` may move to another device; do not use one Denoiser on two devices at a time."""
 
-    def __init__(self, entry: Entry, module: "nn.Module"):
+    def __init__(self, entry: Entry, module: "nn.Module", gray: "nn.Module | None" = None):
+        """`gray` takes the place of `module` for gray pictures, where the method has one for them."""
         self.entry = entry
         self.module = module
+        self.gray = gray
         self.channels = entry.channels
 
     @property
@@ -74,10 +97,9 @@ class Denoiser:
 
         chosen = devices.choose(device)
         devices.prepare(chosen)
-        self.module.to(chosen)
         tile = tile or _tile(devices.free_bytes(chosen) // jobs)
         given = pixels.shape[2]
-        if given == self.channels:
+        if given == self.channels or self.gray is not None:
             return self._restored(pixels, sigma_255, chosen, tile)
         if given == 1:
             level = estimate(pixels).sigma_255 if sigma_255 is None else sigma_255
@@ -90,7 +112,8 @@ class Denoiser:
     def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
         from denoiselab import inference
 
-        return inference.restore(self.module, pixels, device=device, sigma_255=sigma_255, tile=tile)
+        module = self.gray if self.gray is not None and pixels.shape[2] == 1 else self.module
+        return inference.restore(module.to(device), pixels, device=device, sigma_255=sigma_255, tile=tile)
 
 
 def _three_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
@@ -105,13 +128,14 @@ def _three_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
 
 
 def known(root: Path = Path()) -> list[Entry]:
-    """What there is: released weights, then the models of the experiment in the workspace `root`.
+    """What there is: released weights, then the models of the experiment in the workspace `root`, then the classical
+    methods as they come with the package.
 
-    A model of the experiment that has the name of a released one is left out; its folder names it. Those that restore
-    nothing (classifiers, the noisy input) and damaged ones are left out, too.
+    Of two with the same name the first one counts; its folder names the other. Those that restore nothing (classifiers,
+    the noisy input) and damaged ones are left out.
     """
     found: dict[str, Entry] = {}
-    for entry in (*_released(root), *_trained(root)):
+    for entry in (*_released(root), *_trained(root), *_classical()):
         found.setdefault(entry.name, entry)
     return list(found.values())
 
@@ -141,7 +165,21 @@ def load(reference: str, root: Path = Path()) -> Denoiser:
 def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
     from denoiselab import model_store
 
+    if entry.folder == STRENGTHS.parent:
+        return Denoiser(entry, _calibrated(entry.name, 3), _calibrated(entry.name, 1))
     return Denoiser(entry, model_store.load(entry.folder, weights))
+
+
+def _calibrated(method: str, channels: int) -> "nn.Module":
+    """A classical method with the strengths that come with the package."""
+    from denoiselab import models
+
+    rows = [row for row in files.read_csv(STRENGTHS) if (row["method"], row["channels"]) == (method, str(channels))]
+    strengths = {float(row["sigma_255"]): float(row["strength"]) for row in rows}
+    block = {"arch": "classical", "channels": channels, "method": method, "strengths": list(strengths.values())}
+    module: Any = models.build(block)
+    module.set_strengths(strengths)
+    return module.eval()
 
 
 def _tile(free: int) -> int:
@@ -161,6 +199,15 @@ def _released(root: Path) -> Iterator[Entry]:
 def _trained(root: Path) -> Iterator[Entry]:
     for card in sorted((root / paths.model("")).glob(f"*/{CARD}")):
         yield from _if_denoiser(card.parent, origin="trained")
+
+
+def _classical() -> Iterator[Entry]:
+    rows = [row for row in files.read_csv(STRENGTHS) if row["channels"] == "3"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        levels = [float(row["sigma_255"]) for row in rows if row["method"] == method]
+        gaussian = None if method == "median" else (min(levels), max(levels))
+        noise = _gaussian(*gaussian) if gaussian else "black and white dots"
+        yield Entry(method, "classical", TITLES[method], 3, noise, gaussian, "MIT", 0, STRENGTHS.parent)
 
 
 def _if_denoiser(folder: Path, origin: str) -> Iterator[Entry]:
@@ -210,7 +257,7 @@ def _facts(readme: Path) -> dict[str, str]:
 
 def _title(card: dict[str, Any]) -> str:
     block = card["architecture"]
-    return block["method"] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
+    return TITLES[block["method"]] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
 
 
 def _levels(card: dict[str, Any]) -> tuple[float, float] | None:
@@ -223,9 +270,31 @@ def _levels(card: dict[str, Any]) -> tuple[float, float] | None:
 
 def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
     if levels:
-        low, high = levels
-        return f"Gaussian, sigma {low:g} of 255" if low == high else f"Gaussian, sigma {low:g} to {high:g} of 255"
+        return _gaussian(*levels)
     if card["imported"]:
         return "as its source says"
     kind = card["noise"]["train"]["kind"]
     return "of real cameras" if kind == "real" else kind.replace("_", " ")
+
+
+def _gaussian(low: float, high: float) -> str:
+    return f"Gaussian, sigma {low:g} of 255" if low == high else f"Gaussian, sigma {low:g} to {high:g} of 255"
+
+
+def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
+    """What the pipeline measured: of released weights, as their card says; of the experiment's, by its last compare."""
+    if entry.origin == "released":
+        return list(_of_card(entry.folder / "README.md"))
+    if entry.folder.resolve() != (root / paths.model(entry.name)).resolve() or not (root / paths.COMPARISON).is_file():
+        return []
+    rows = [row for row in files.read_csv(root / paths.COMPARISON) if row["model"] == entry.name]
+    return [Measured(r["set"], r["condition"], float(r["psnr_mean"]), float(r["psnr_gain"])) for r in rows]
+
+
+def _of_card(readme: Path) -> Iterator[Measured]:
+    """The rows of the measured part's table that are about the weights: their name is bold."""
+    for line in readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and cells[3].startswith("**"):
+            noise = NOISE_OF_CARD.sub(r"sigma \1", cells[1]).partition(" (")[0]
+            yield Measured(cells[0], noise, float(cells[4].partition(" ")[0]), float(cells[5]))

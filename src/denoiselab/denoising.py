@@ -116,7 +116,7 @@ class _Worker:
             with self.memory.taken(photos.size(task.source) * PIXEL_BYTES + TILE_BYTES):
                 return self._denoised(task)
         except FAULTS as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = str(error) or type(error).__name__
             named = str(task.source) in reason or str(task.target) in reason
             return Outcome(task, "failed", reason=reason if named else f"{task.source}: {reason}")
 

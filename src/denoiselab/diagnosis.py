@@ -92,7 +92,7 @@ def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
 
 
 class _Blocks(NamedTuple):
-    """Of one channel: what is left of each block without its plane, (N, BLOCK, BLOCK); means and variances (2, N)."""
+    """Of a channel: what is left of each without its plane, (N, BLOCK, BLOCK), and means and variances (2, N)."""
 
     residuals: np.ndarray
     summary: np.ndarray

@@ -1,10 +1,31 @@
-"""EXIF blocks as they are in files: the picture's orientation, read and reset without touching anything else."""
+"""EXIF blocks as they are in files: the orientation reset without touching anything else, and their way into TIFF.
+
+A block is a small TIFF file without a picture: its directories list fields of (tag, type, count, value). A TIFF file
+has the same fields in its own first directory, among those that describe how its pixels are stored.
+"""
 
 import struct
+from typing import Literal, NamedTuple
 
+Order = Literal["<", ">"]
 PREFIX = b"Exif\0\0"  # before the block in JPEG; Pillow puts it before those of PNG and WebP, too
 ORIENTATION = 274
-SHORT = 3  # the type of the orientation's value
+SHORT, LONG = 3, 4
+SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes of each type
+DIRECTORIES = {34665, 34853, 40965}  # EXIF, GPS, interoperability: the value is where that directory lies
+DEPTH = 2  # of directories in directories
+# Of a picture's first directory: description, maker, model, resolution, software, date, artist, copyright, XMP, IPTC.
+ABOUT = {270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 700, 33723} | DIRECTORIES
+ORDERS: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}  # of struct, by how a block or a (classic) TIFF file begins
+
+
+class _Value(NamedTuple):
+    kind: int
+    number: int
+    data: bytes
+
+
+_Directory = dict[int, "_Value | _Directory"]
 
 
 def bare(block: bytes) -> bytes:
@@ -25,17 +46,88 @@ def upright(block: bytes) -> bytes:
     return block[:at] + struct.pack(f"{order}H", 1) + block[at + 2 :] if at else block
 
 
+def of_tiff(content: bytes) -> bytes:
+    """The bare block of what a TIFF file says about its picture; empty where it says nothing."""
+    order = ORDERS.get(content[:4])
+    if not order:
+        return b""
+    about = {tag: value for tag, value in _first(content, order).items() if tag in ABOUT}
+    return _head(order, 8) + _packed(about, order, 8) if about else b""
+
+
+def into_tiff(content: bytes, block: bytes) -> bytes:
+    """A TIFF file of the block's byte order with what the bare block says about the picture.
+
+    The file's first directory moves to its end; pixels stay where they are.
+    """
+    order, end = byte_order(block), len(content) + len(content) % 2
+    assert ORDERS[content[:4]] == order
+    about = {tag: value for tag, value in _first(block, order).items() if tag in ABOUT}
+    moved = _packed(_first(content, order) | about, order, end)
+    return (_head(order, end) + content[8:]).ljust(end, b"\0") + moved
+
+
+def byte_order(block: bytes) -> Order:
+    """As struct has it."""
+    return ORDERS.get(block[:4], "<")
+
+
+def _head(order: str, first: int) -> bytes:
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", first)
+
+
+def _first(content: bytes, order: str) -> _Directory:
+    return _directory(content, order, 4, DEPTH) if content[:4] in ORDERS else {}
+
+
+def _directory(content: bytes, order: str, pointer: int, depth: int) -> _Directory:
+    """The directory whose place stands at `pointer`; fields that cannot be read are left out."""
+    found: _Directory = {}
+    for at, tag, kind, count in _fields(content, order, pointer):
+        size = SIZES.get(kind, 0) * count
+        place = at + 8 if size <= 4 else struct.unpack_from(f"{order}I", content, at + 8)[0]
+        data = content[place : place + size]
+        if tag in DIRECTORIES:
+            if depth and (inner := _directory(content, order, at + 8, depth - 1)):
+                found[tag] = inner
+        elif size and len(data) == size:
+            found[tag] = _Value(kind, count, data)
+    return found
+
+
+def _fields(content: bytes, order: str, pointer: int) -> list[tuple[int, int, int, int]]:
+    """(place, tag, type, count) of each field of the directory whose place stands at `pointer`."""
+    if pointer + 4 > len(content):
+        return []
+    (first,) = struct.unpack_from(f"{order}I", content, pointer)
+    if first + 2 > len(content):
+        return []
+    (number,) = struct.unpack_from(f"{order}H", content, first)
+    places = range(first + 2, min(first + 2 + 12 * number, len(content) - 11), 12)
+    return [(at, *struct.unpack_from(f"{order}HHI", content, at)) for at in places]
+
+
+def _packed(directory: _Directory, order: str, at: int) -> bytes:
+    """A directory that is to lie at `at`, its values behind it."""
+    rows, behind = b"", b""
+    start = at + 2 + 12 * len(directory) + 4
+    for tag, value in sorted(directory.items()):
+        place = start + len(behind)
+        if isinstance(value, dict):
+            rows += struct.pack(f"{order}HHII", tag, LONG, 1, place)
+            behind += _packed(value, order, place)
+        elif len(value.data) <= 4:
+            rows += struct.pack(f"{order}HHI", tag, value.kind, value.number) + value.data.ljust(4, b"\0")
+        else:
+            rows += struct.pack(f"{order}HHII", tag, value.kind, value.number, place)
+            behind += value.data + b"\0" * (len(value.data) % 2)
+    return struct.pack(f"{order}H", len(directory)) + rows + b"\0" * 4 + behind
+
+
 def _orientation_at(block: bytes) -> tuple[str, int]:
-    """Byte order (of struct) and place of the orientation's value in the first directory; 0: there is none."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4], "")
-    if not order or len(block) < 8:
-        return "<", 0
-    (first,) = struct.unpack_from(f"{order}I", block, 4)
-    if first + 2 > len(block):
-        return order, 0
-    (count,) = struct.unpack_from(f"{order}H", block, first)
-    for at in range(first + 2, min(first + 2 + 12 * count, len(block) - 11), 12):
-        tag, kind, number = struct.unpack_from(f"{order}HHI", block, at)
-        if (tag, kind, number) == (ORIENTATION, SHORT, 1):
+    """Byte order and place of the orientation's value in the first directory; 0: there is none."""
+    order = byte_order(block)
+    for at, tag, kind, count in _fields(block, order, 4) if block[:4] in ORDERS else []:
+        if (tag, kind, count) == (ORIENTATION, SHORT, 1):
             return order, at + 8
     return order, 0

@@ -2,26 +2,46 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from denoiselab.denoisers import Entry, Measured
+
+COLUMNS = ("model", "origin", "pictures", "noise", "PSNR (gain) in dB", "parameters", "licence")
+
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All that is known of them as JSON, for programs.")] = False,
 ) -> None:
-    """List the denoisers there are: what they were trained on, what was measured of them, and their licence.
+    """List the denoisers there are: what noise they are for, what was measured of them, and their licence.
 
-    Released weights come with the project; trained and classical ones are those that the experiment in the working
-    directory made (models/). Any of them goes behind --model.
+    Released weights and classical methods come with the project; trained ones are those that the experiment in the
+    working directory made. Any of them goes behind --model of the other commands.
     """
     from denoiselab import denoisers
 
-    found = denoisers.known(Path())
+    found = [(entry, denoisers.measured(entry)) for entry in denoisers.known()]
     if as_json:
-        rows = [{**asdict(entry), "folder": str(entry.folder)} for entry in found]
+        rows = [
+            {**asdict(entry), "folder": str(entry.folder), "measured": [asdict(one) for one in measured]}
+            for entry, measured in found
+        ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for entry in found:
-        print(f"{entry.name}  {entry.title} ({entry.origin}, {entry.noise}, {entry.parameters:,} parameters)")
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=None, pad_edge=False)
+    for entry, measured in found:
+        table.add_row(*_cells(entry, measured))
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _cells(entry: "Entry", measured: "list[Measured]") -> tuple[str, ...]:
+    pictures = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
+    last = measured[-1].test_set if measured else ""  # of several sets the best known ones come last
+    scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == last]
+    numbers = f"{last}, " + ", ".join(scores) if scores else ""
+    return entry.name, entry.origin, pictures, entry.noise, numbers, f"{entry.parameters:,}", entry.licence

@@ -1,0 +1,104 @@
+"""Calibrate the classical methods that come with the package: src/denoiselab/strengths.csv.
+
+python -m bench.strengths [--side 160] [--out src/denoiselab/strengths.csv]
+
+As stage train calibrates them (denoiselab.calibration): at each noise level the strength of the best mean PSNR, over
+crops of the embedded colour photographs for training and validation and of their luma; those for the tests take no
+part. The noise is Gaussian; for the median it is salt and pepper on whole pixels, whose level is what the classical
+methods' own estimator makes of it. Minutes on two cores; the same table wherever it is made, but for rounding.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from bench._project import ROOT
+from denoiselab import calibration, denoisers, files, images, metrics, models, noise, seeding
+from denoiselab.config.noise import Gaussian, NoiseSpec, SaltPepper
+from denoiselab.data import embedded
+from denoiselab.models import classical
+
+SIGMAS = (2.0, 5.0, 10.0, 15.0, 25.0, 35.0, 50.0, 75.0)
+AMOUNTS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)  # of salt and pepper
+COLUMNS = ["method", "channels", "sigma_255", "strength", "psnr", "psnr_noisy"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=160, help="pixels of a crop")
+    parser.add_argument("--out", type=Path, default=denoisers.STRENGTHS)
+    args = parser.parse_args(argv)
+    rows = [row for channels in (1, 3) for method in classical.METHODS for row in _rows(method, channels, args.side)]
+    files.write_csv(args.out, COLUMNS, rows)
+
+
+class _Noisy:
+    """Crops at several levels of noise, in the place of denoiselab.validation.Validation."""
+
+    def __init__(self, clean: torch.Tensor, specs: Sequence[NoiseSpec], level: Callable[[torch.Tensor, Any], float]):
+        self.clean = clean
+        self.noisy = {}
+        for spec in specs:
+            noisy = noise.add(clean, seeding.generator("strengths", spec.model_dump_json()), spec)
+            self.noisy[level(noisy, spec)] = noisy
+        self.levels = list(self.noisy)
+
+    def __call__(self, model: Any, only: float) -> dict[str, float]:
+        with torch.inference_mode():
+            return {"psnr": self._psnr(model(self.noisy[only], only).clamp(0, 1))}
+
+    def before(self, level: float) -> float:
+        """PSNR of the noisy crops."""
+        return self._psnr(self.noisy[level])
+
+    def _psnr(self, restored: torch.Tensor) -> float:
+        pairs = zip(self.clean.numpy(), restored.numpy(), strict=True)
+        return float(np.mean([metrics.psnr(clean, image, data_range=1) for clean, image in pairs]))
+
+
+def _rows(method: str, channels: int, side: int) -> list[dict[str, Any]]:
+    block = yaml.safe_load((ROOT / f"conf/model/{method}.yaml").read_text(encoding="utf-8"))
+    model: Any = models.build(
+        {"arch": "classical", "channels": channels, "method": method, "strengths": block["strengths"]}
+    )
+    if method == "median":
+        keys = {"clip": True, "quantise": False, "kind": "salt_pepper", "salt": 0.5, "per_channel": False}
+        noisy = _Noisy(_crops(channels, side), [SaltPepper(amount=a, **keys) for a in AMOUNTS], _estimated)
+    else:
+        keys = {"clip": False, "quantise": False, "kind": "gaussian", "per_channel": True}
+        specs = [Gaussian(sigma_255=sigma, **keys) for sigma in SIGMAS]
+        noisy = _Noisy(_crops(channels, side), specs, lambda noisy, spec: spec.sigma_255)
+    trials = calibration.calibrate(model, noisy)  # type: ignore[arg-type]
+    rows = []
+    for level, strength in zip(model.levels.tolist(), model.strengths.tolist(), strict=True):
+        best = max(row["val_psnr"] for row in trials if row["sigma_255"] == level)
+        values = (method, channels, round(level, 2), round(strength, 4), round(best, 2), round(noisy.before(level), 2))
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def _estimated(noisy: torch.Tensor, spec: Any) -> float:
+    """What the classical methods would take the level for."""
+    return 255 * float(np.mean([classical._estimate(image) for image in noisy.permute(0, 2, 3, 1).numpy()]))
+
+
+def _crops(channels: int, side: int) -> torch.Tensor:
+    """Two of each photograph, (N, C, side, side) in [0, 1]."""
+    crops = []
+    for name in (*embedded.COLOUR["train"], *embedded.COLOUR["val"]):
+        picture = images.read(embedded._locate(name), channels)
+        height, width = picture.shape[:2]
+        for y, x in ((height // 4, width // 5), (height // 2, width // 2)):
+            top, left = min(y, height - side), min(x, width - side)
+            crops.append(picture[top : top + side, left : left + side].reshape(side, side, channels))
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+
+
+if __name__ == "__main__":
+    main()
