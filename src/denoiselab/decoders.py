@@ -45,10 +45,7 @@ class Decoded(NamedTuple):
 
 def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
     """UnsupportedError also where the header tells of more than `max_pixels`."""
-    head = stream.read(26)
-    stream.seek(0)
-    if not head:
-        raise UnsupportedError("the file is empty")
+    head = _head(stream)
     if head[:4] in TIFF:
         return _decode_tiff(stream, max_pixels)
     with Image.open(stream, formats=PILLOW) as image:
@@ -66,16 +63,23 @@ def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
 
 def size(stream: BinaryIO) -> int:
     """Number of pixels, from the header."""
-    if stream.read(4) in TIFF:
+    if _head(stream)[:4] in TIFF:
         import tifffile
 
-        stream.seek(0)
         with tifffile.TiffFile(stream) as tiff:
             page = cast(Any, tiff.pages.first)
             return page.imagewidth * page.imagelength
-    stream.seek(0)
     with Image.open(stream, formats=PILLOW) as image:
         return image.width * image.height
+
+
+def _head(stream: BinaryIO) -> bytes:
+    """The first bytes; those of PNG tell its depth and kind of colours."""
+    head = stream.read(26)
+    stream.seek(0)
+    if not head:
+        raise UnsupportedError("the file is empty")
+    return head
 
 
 def _values8(image: Image.Image) -> np.ndarray:

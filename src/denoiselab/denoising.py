@@ -14,7 +14,6 @@ from denoiselab import denoisers, files, photos
 
 AUTO = "auto"
 PIXEL_BYTES = 64  # of a picture under way, the net's features aside: as read, as float, restored, encoded
-TILE_BYTES = denoisers.TILE**2 * denoisers.BYTES_PER_PIXEL
 GLOB = "*?["
 FAULTS = (ValueError, OSError, MemoryError, RuntimeError)  # RuntimeError: torch has no memory left, say
 
@@ -113,7 +112,7 @@ class _Worker:
         if task.target.exists() and not self.settings.force:
             return Outcome(task, "there", reason=f"{task.target}: is there already")
         try:
-            with self.memory.taken(photos.size(task.source) * PIXEL_BYTES + TILE_BYTES):
+            with self.memory.taken(_bytes(photos.size(task.source))):
                 return self._denoised(task)
         except FAULTS as error:
             reason = str(error) or type(error).__name__
@@ -148,6 +147,11 @@ class _Worker:
             if name not in self.loaded:
                 self.loaded[name] = denoisers.load(name)
             return self.loaded[name]
+
+
+def _bytes(pixels: int) -> int:
+    """That a picture takes while it is under way."""
+    return pixels * PIXEL_BYTES + min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL
 
 
 class _Memory:
