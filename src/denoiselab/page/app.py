@@ -152,7 +152,9 @@ def compute(task: work.Task, allowed: Limits) -> tuple[work.Outcome | None, str]
             return work.run(task, allowed.pixels, model, lambda step: told(status, step)), ""
     except ValueError as error:
         return None, str(error)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # which is how torch says it
+            raise
         return None, words.NO_MEMORY
     finally:
         place.empty()
