@@ -18,70 +18,109 @@ from denoiselab.page.line import Line
 from denoiselab.page.samples import SAMPLES
 
 
-def nothing(ahead: int) -> None:
+def nothing(_: object) -> None:
     pass
 
 
+def quick(step) -> str:
+    step("quick")
+    return "done"
+
+
 def test_one_at_a_time_in_the_order_they_came_and_each_is_told_its_place():
-    line, order, inside, told = Line(10), [], 0, {number: [] for number in range(5)}
-    most = 0
-    may_go = threading.Event()
+    line, order, told = Line(10), [], {number: [] for number in range(5)}
+    inside, most, threads, may_go = 0, 0, set(), threading.Event()
 
     def visit(number: int) -> None:
-        nonlocal inside, most
-        with line.turn(told[number].append):
+        def job(step) -> None:
+            nonlocal inside, most
             inside += 1
             most = max(most, inside)
+            threads.add(threading.get_ident())
             may_go.wait(60)
             order.append(number)
             inside -= 1
 
+        line.do(job, told[number].append, nothing)
+
     visitors = [threading.Thread(target=visit, args=(number,)) for number in told]
     for number, visitor in enumerate(visitors):
         visitor.start()
+        while not (told[number] or threads):
+            time.sleep(0.01)
         while number and not told[number]:
             time.sleep(0.01)
     may_go.set()
     for visitor in visitors:
         visitor.join(60)
     assert order == [0, 1, 2, 3, 4]
-    assert most == 1
+    assert (most, len(threads)) == (1, 1)
     assert told[0] == []
     assert [places[0] for places in told.values() if places] == [1, 2, 3, 4]
     assert all(places == sorted(places, reverse=True) for places in told.values())
 
 
-def test_a_full_line_says_so_at_once():
-    line = Line(1)
-    refused = []
+def test_a_job_gives_its_result_and_its_steps_are_told():
+    told, gone_on = [], threading.Event()
 
-    def third(ahead: int) -> None:
-        with pytest.raises(ValueError, match="1 pictures are waiting already"), line.turn(nothing):
-            pass
+    def job(step) -> int:
+        step("first")
+        gone_on.wait(60)
+        return 7
+
+    def tell(text: str) -> None:
+        told.append(text)
+        gone_on.set()
+
+    assert Line(1).do(job, nothing, tell) == 7
+    assert told[0] == "first"
+
+
+def test_a_full_line_says_so_at_once():
+    line, refused = Line(1), []
+
+    def second(ahead: int) -> None:
+        with pytest.raises(ValueError, match="1 pictures are waiting already"):
+            line.do(quick, nothing, nothing)
         refused.append(ahead)
         raise InterruptedError  # and leaves
 
-    with line.turn(nothing), pytest.raises(InterruptedError), line.turn(third):
-        pass
+    def first(step) -> None:
+        with pytest.raises(InterruptedError):
+            line.do(quick, second, nothing)
+
+    line.do(first, nothing, nothing)
     assert refused == [1]
-    with line.turn(nothing):
-        pass
+    assert line.do(quick, nothing, nothing) == "done"
 
 
-def test_who_leaves_or_fails_holds_up_nobody():
-    line = Line(3)
-    with pytest.raises(RuntimeError), line.turn(nothing):
-        raise RuntimeError
+def test_who_leaves_or_fails_holds_up_nobody_and_is_not_computed_to_the_end():
+    line, ended = Line(3), []
+    left = threading.Event()
 
-    def leaves(ahead: int) -> None:
+    def fails(step) -> None:
+        raise RuntimeError("it failed")
+
+    def long(step) -> None:
+        step("first")
+        left.wait(60)
+        try:
+            step("second")
+        except InterruptedError:
+            ended.append("interrupted")
+            raise
+        ended.append("finished")
+
+    def leaves(_: object) -> None:
+        left.set()
         raise InterruptedError
 
-    with line.turn(nothing):
-        for _ in range(10):  # more than fit
-            with pytest.raises(InterruptedError), line.turn(leaves):
-                pass
-    with line.turn(leaves):  # nobody ahead, so it is not called
-        pass
+    with pytest.raises(RuntimeError, match="it failed"):
+        line.do(fails, nothing, nothing)
+    with pytest.raises(InterruptedError):
+        line.do(lambda step: (long(step), time.sleep(0.01)), nothing, leaves)
+    assert line.do(quick, leaves, nothing) == "done"  # nobody is ahead
+    assert ended in (["interrupted"], ["finished"])
 
 
 def test_a_file_and_a_picture_have_limits(monkeypatch):

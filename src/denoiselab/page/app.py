@@ -29,12 +29,6 @@ def line() -> Line:
     return Line(limits.WAITING)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def model(name: str) -> denoisers.Denoiser:
-    """Loaded once, used by one visitor at a time: whose turn it is."""
-    return denoisers.load(name)
-
-
 def main() -> None:
     allowed = Limits(*map(int, sys.argv[1:]))
     st.set_page_config(page_title="denoiselab", layout="wide")
@@ -148,8 +142,12 @@ def compute(task: work.Task, allowed: Limits) -> tuple[work.Outcome | None, str]
     place = st.empty()
     status = place.status(words.place(0))
     try:
-        with line().turn(lambda ahead: told(status, words.place(ahead))):
-            return work.run(task, allowed.pixels, model, lambda step: told(status, step)), ""
+        outcome = line().do(
+            lambda step: work.run(task, allowed.pixels, step),
+            waiting=lambda ahead: told(status, words.place(ahead)),
+            tell=lambda step: told(status, step or words.place(0)),
+        )
+        return outcome, ""
     except ValueError as error:
         return None, str(error)
     except (MemoryError, RuntimeError) as error:

@@ -1,11 +1,19 @@
-"""The line of visitors whose pictures are waiting to be computed: one at a time, first come, first served."""
+"""The line of visitors whose pictures are waiting to be computed: one at a time, first come, first served.
+
+All are computed by one thread: each new one would keep memory and a team of torch's threads of its own.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from threading import Condition
+from typing import TypeVar
 
-POLL_S = 0.5  # seconds after which one who waits is told the place again, or is noticed to have left
+POLL_S = 0.5  # seconds after which a visitor is told anew how it stands, or is noticed to have left
+T = TypeVar("T")
+Tell = Callable[[str], None]
 
 
 class Line:
@@ -15,13 +23,33 @@ class Line:
         self._length = length
         self._tickets: deque[object] = deque()  # the first one's turn it is
         self._changed = Condition()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="denoiselab-page")
+
+    def do(self, job: Callable[[Tell], T], waiting: Callable[[int], None], tell: Tell) -> T:
+        """What `job` returns, in its turn. ValueError where the line is full.
+
+        `waiting` is called with the number of those ahead while there are any, `tell` with the step that the job says
+        it is at, both in the calling thread; what they raise leaves the line and ends the job at its next step.
+        """
+        with self._turn(waiting):
+            steps: list[str] = []
+            left = False
+
+            def step(text: str) -> None:
+                if left:
+                    raise InterruptedError("the visitor has left")
+                steps.append(text)
+
+            future = self._worker.submit(job, step)
+            try:
+                while wait_for([future], POLL_S).not_done:
+                    tell(steps[-1] if steps else "")
+            finally:
+                left = True
+            return future.result()
 
     @contextmanager
-    def turn(self, waiting: Callable[[int], None]) -> Iterator[None]:
-        """Wait for one's turn, and hold it. ValueError where the line is full.
-
-        `waiting` is called with the number of those ahead while there are any; whatever it raises leaves the line.
-        """
+    def _turn(self, waiting: Callable[[int], None]) -> Iterator[None]:
         ticket = self._join()
         try:
             while ahead := self._ahead(ticket):
