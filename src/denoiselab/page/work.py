@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,7 +61,13 @@ class Outcome:
     folder: TemporaryDirectory[str]
 
 
-def run(task: Task, max_pixels: int, load: Callable[[str], denoisers.Denoiser], tell: Callable[[str], None]) -> Outcome:
+@lru_cache(8)
+def model(name: str) -> denoisers.Denoiser:
+    """Loaded once, for all visitors."""
+    return denoisers.load(name)
+
+
+def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     """Do a task, telling each step; what `tell` raises stops it.
 
     ValueError says in one line what is wrong with the picture or why it cannot be done.
@@ -81,7 +88,7 @@ def run(task: Task, max_pixels: int, load: Callable[[str], denoisers.Denoiser], 
     results = []
     for name in _distinct(task.models, chosen):
         tell(f"Denoising: {name}")
-        denoiser = load(name)
+        denoiser = model(name)
         start = time.perf_counter()
         restored = denoiser.restore(noisy)
         seconds = time.perf_counter() - start
