@@ -10,6 +10,13 @@ LEAD = "Take the noise out of a picture, and see what it costs. Drag the divider
 EMPTY = "Choose a picture and a denoiser; the result appears here."
 AS_IT_IS = "The page estimates how noisy it is. Without a clean version of it, nothing can be scored: judge by eye."
 NO_MEMORY = "This machine has too little memory left for that picture; try it later, or a smaller one."
+KINDS = {  # of denoisers.Estimate
+    "clean": "hardly any",
+    "gaussian": "Gaussian",
+    "signal-dependent": "stronger where it is brighter",
+    "correlated": "smeared over neighbouring pixels",
+    "impulse": "black and white dots",
+}
 PRIVACY = (
     "Pictures stay on the machine that runs this page, in memory and in a temporary folder, and are deleted when you "
     "replace them or leave. Nothing is sent anywhere else."
@@ -51,7 +58,7 @@ def models(entries: Iterable[denoisers.Entry]) -> str:
 def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
     """What noise the page finds in a picture, what was added, and the choice that follows."""
     estimate = outcome.estimate
-    found = f"**Noise found:** {plain(estimate.kind).capitalize()}, about {estimate.sigma_255:.1f} of 255"
+    found = f"**Noise found:** {KINDS.get(estimate.kind, plain(estimate.kind))}, about {estimate.sigma_255:.1f} of 255"
     level = noise.level(noises.KINDS[added[0]].spec(added[1])) if added else None
     sentences = [found if level is None else f"{found} ({level:g} was added)"]
     if outcome.chosen:
