@@ -159,4 +159,4 @@ def answering() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise ValueError(f"MLflow: {' '.join(str(error).split())[:300]}") from None
+        raise ValueError(f"MLflow: {' '.join(str(error).split())[:500]}") from None
