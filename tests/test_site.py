@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_what_pages_load_and_lead_to_is_there(site):
             continue
         found = read(page)
         for address in found.loaded + found.links:
-            path = address.partition("#")[0].partition("?")[0]
+            path = unquote(address.partition("#")[0].partition("?")[0])
             if path and not re.match(r"[a-z]+:", path):
                 assert (page.parent / path).resolve().exists(), (page, address)
 
