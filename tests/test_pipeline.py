@@ -104,6 +104,7 @@ def test_every_option_composes_to_valid_params(override, tmp_path):
     from dvc.utils.hydra import compose_and_dump
 
     needs = {"data=folder": ["data.path=/photos"], "data=pairs": ["data.path=/pairs"], "data=ffhq": ["data.path=/ffhq"]}
+    needs |= {"data=noisy_folder": ["data.path=/photos"], "noise=as_is": ["data=noisy_folder", "data.path=/photos"]}
     needs |= {key: ["data=polyu"] for key in ("noise=real", "noise=hair_mix")}
     group, _, option = override.partition("=")
     if group == "settings":  # they belong to a recipe and a train option

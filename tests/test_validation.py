@@ -21,7 +21,7 @@ def stored(tmp_path):
     (tmp_path / "noisy" / "c").mkdir(parents=True)
     np.save(tmp_path / "noisy" / "c" / "val.npy", noisy)
     protocol = {"name": "x", "conventions": {}}
-    index = {"protocol": protocol, "spec": {}, "sigma_255": 7.5, "measured": True, "test": []}
+    index = {"protocol": protocol, "spec": {"kind": "gaussian"}, "sigma_255": 7.5, "measured": True, "test": []}
     files.write_json(tmp_path / "noisy" / "c" / "index.json", index)
     return tmp_path
 

@@ -37,6 +37,7 @@ HEADLINES = {
     "gain": "🔴 Gain below the floor",
     "some": "🟡 Little or no gain on some images",
     "level": "🟡 Noise outside the levels of the training",
+    "correlated": "🟡 Noise of neighbouring pixels correlated",
     "interval": "🟡 Interval too wide",
     "few": "🟡 Too few images",
 }  # by kind, in the order of the report

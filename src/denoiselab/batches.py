@@ -31,7 +31,7 @@ Pixels = np.ndarray | Stack
 class Stock(NamedTuple):
     """The patches that batches are taken from."""
 
-    clean: Pixels  # (N, H, W, C) uint8, H = W
+    clean: Pixels  # (N, H, W, C) uint8, H = W; of a training that may not see them the noisy ones, see draws.Drawn
     noisy: Pixels | None = None  # the real noisy photographs' patches, where the data are pairs
     labels: np.ndarray | None = None  # (N,) int64, where the data have classes
 
@@ -277,12 +277,12 @@ def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
     """On the device, in memory once: files are read one by one, an array is taken as it is."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
-    whole = torch.empty(array.shape, dtype=torch.uint8, device=device)
-    for start, shard in zip(array.starts, array.shards, strict=True):
-        whole[start : start + len(shard)] = torch.from_numpy(np.array(shard))
+    whole = torch.empty(array.shape, dtype=torch.from_numpy(array[0].copy()).dtype, device=device)
+    for start, block in array.blocks():
+        whole[start : start + len(block)] = torch.from_numpy(block)
     return whole
 
 
 def _to_float(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1]."""
+    """(B, H, W, C) in 8-bit units to (B, C, H, W) float32, white at 1."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)

@@ -1,4 +1,7 @@
-"""Calibrate a classical method's strength on the validation patches, at each noise level."""
+"""Calibrate a classical method's strength on the validation patches, at each noise level.
+
+With held-out pixels (validation.HeldOut) that is Batson, Royer: Noise2Self, ICML 2019, section 4.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +12,8 @@ REFINEMENTS = 2  # rounds of trials halfway to the best strength's neighbours
 
 
 def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
-    """Set the strength with the best PSNR at every level; returns a row a trial (level, strength, scores).
+    """Set the strength with the best score at every level, the first one of `validate`; returns a row a trial (level,
+    strength, scores).
 
     `model` is a denoiselab.models.classical.Classical.
     """
@@ -17,13 +21,14 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
     chosen: dict[float, float] = {}
     for level in validate.levels:
 
-        def psnr(strength: float, level: float = level) -> float:
+        def score(strength: float, level: float = level) -> float:
             model.set_strengths({level: strength})
-            scores = {f"val_{name}": value for name, value in validate(model, only=level).items()}
-            rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **scores})
-            return scores["val_psnr"]
+            scores = validate(model, only=level)
+            named = {f"val_{name}": value for name, value in scores.items()}
+            rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **named})
+            return next(iter(scores.values()))
 
-        chosen[level] = _search(psnr, model.candidates)
+        chosen[level] = _search(score, model.candidates)
     model.set_strengths(chosen)
     return rows
 

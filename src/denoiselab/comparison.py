@@ -7,6 +7,7 @@ import pandas as pd
 
 from denoiselab import conditions, files, literature, paths
 from denoiselab.config import Params
+from denoiselab.scores import JUDGED
 from denoiselab.statistics import Interval, mean_intervals
 
 TEXTS = ("model", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group", "predicted")
@@ -42,7 +43,7 @@ def predictions(params: Params) -> pd.DataFrame:
 
 def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Accuracy of every classifier with its bootstrap interval over images, a row a model, set and condition."""
-    result, found = [], _means(rows, ["right"], params)
+    result, found = [], means(rows, ["right"], params)
     for key, group in rows.groupby(["model", "set", "condition"], sort=False):
         interval = found[(*key, "right")]
         entry = dict(zip(("model", "set", "condition"), key, strict=True))
@@ -59,7 +60,7 @@ def of_task(params: Params, task: str) -> list[str]:
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(TEXTS, str)
-    nan = {score: ["nan"] for score in SCORES}  # outputs that are not finite
+    nan = {score: ["nan"] for score in (*SCORES, *JUDGED)}  # outputs that are not finite
     frames = []
     for path in (paths.evaluation(model) / file for model in of_task(params, task)):
         try:
@@ -81,7 +82,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     `published` is the literature's PSNR for what the model's entry names, on that set, protocol and noise.
     """
     scores = [score for score in SCORES if score in rows]
-    result, found = [], _means(rows, scores, params)
+    result, found = [], means(rows, scores, params)
     psnr = {key: by_image(here, "psnr") for key, here in rows.groupby(["set", "condition"], sort=False)}
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
@@ -98,6 +99,23 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
         entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
         entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
+        result.append(entry)
+    return pd.DataFrame(result)
+
+
+def judged(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """reports/comparison.csv of images without clean ones: means and bootstrap intervals over images of JUDGED."""
+    result, found = [], means(rows, [*JUDGED], params)
+    keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
+    for key, group in rows.groupby(keys, sort=False):
+        model, set_name, condition, *_ = map(str, key)
+        entry: dict[str, object] = dict(zip(keys, key, strict=True))
+        entry |= {"n_images": group.image.nunique(), "n_groups": group["group"].nunique()}
+        entry["n_seeds"] = group.seed.nunique()
+        for score in JUDGED:
+            interval = found[model, set_name, condition, score]
+            entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
+        entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
         result.append(entry)
     return pd.DataFrame(result)
 
@@ -122,7 +140,7 @@ def _published(
     return {"published_method": None, "published": None, "minus_published": None}
 
 
-def _means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:
+def means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:
     """The interval of each column's mean over images, by model, set, condition and column."""
     result = {}
     for (set_name, condition), here in rows.groupby(["set", "condition"], sort=False):

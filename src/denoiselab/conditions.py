@@ -18,7 +18,10 @@ from denoiselab.data import manifest
 
 @dataclass(frozen=True)
 class TestImage:
-    """A test image under one condition: clean (H, W, C) uint8, noisy (H, W, C) float32."""
+    """A test image under one condition: clean (H, W, C) uint8, noisy (H, W, C) float32.
+
+    Where there are no clean images, `clean` is the noisy one as well.
+    """
 
     image: str
     label: str
@@ -27,7 +30,7 @@ class TestImage:
     draw: int
     clean: np.ndarray
     noisy: np.ndarray
-    psnr_noisy: float  # of the noisy image as it is, neither clamped nor rounded, in dB
+    psnr_noisy: float  # of the noisy image as it is, neither clamped nor rounded, in dB; NaN without a clean one
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Condition:
     spec: dict[str, Any]
     sigma_255: float  # the level that noise-aware methods are told
     measured: bool  # whether that is the noise's RMS on the validation patches, for want of a stated one
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are clean images to judge by."""
+        return bool(self.spec["kind"] != "as_is")
 
 
 def names(root: Path) -> list[str]:
@@ -107,10 +115,14 @@ def stored(raw: Path, root: Path, condition: str) -> list[Stored]:
     """The places of all test images of a condition, absolute."""
     rows, folder = {row.image: row for row in manifest.read(raw, "test")}, (root / condition).absolute()
     return [
-        Stored(row, e["draw"], raw.absolute() / row.path, folder / e["file"], e["sha256"], e["psnr_noisy"])
+        Stored(row, e["draw"], raw.absolute() / row.path, folder / e["file"], e["sha256"], _number(e["psnr_noisy"]))
         for e in files.read_json(folder / "index.json")["test"]
         for row in [rows[e["image"]]]
     ]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:

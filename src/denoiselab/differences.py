@@ -10,11 +10,7 @@ from denoiselab.comparison import by_image, groups_of, intervals
 from denoiselab.config import Params
 from denoiselab.statistics import Interval, holm, smallest_p, wilcoxon
 
-COLUMNS = [
-    *("set", "condition", "better", "worse"),
-    *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
-    *("wins", "n_images", "p_holm", "verdict"),
-]
+WHERE, VERDICT = ("set", "condition", "better", "worse"), ("wins", "n_images", "p_holm", "verdict")
 
 
 @dataclass(frozen=True)
@@ -47,29 +43,29 @@ def difference(here: pd.DataFrame, better: str, worse: str, params: Params, scor
     return _pairs(here, [(better, worse)], params, score)[0]
 
 
-def pairs(here: pd.DataFrame, models: list[str], params: Params) -> list[Difference]:
-    """Paired differences in PSNR of all pairs of `models`, named the better first; p is after Holm's correction."""
-    means = by_image(here, "psnr").mean()
+def pairs(here: pd.DataFrame, models: list[str], params: Params, score: str = "psnr") -> list[Difference]:
+    """Paired differences in a score of all pairs of `models`, named the better first; p is after Holm's correction."""
+    means = by_image(here, score).mean()
     ranked = sorted(models, key=lambda model: -means[model])
-    found = _pairs(here, list(combinations(ranked, 2)), params, "psnr")
-    found = [difference(here, one.worse, one.better, params) if one.interval.mean < 0 else one for one in found]
+    found = _pairs(here, list(combinations(ranked, 2)), params, score)
+    found = [difference(here, one.worse, one.better, params, score) if one.interval.mean < 0 else one for one in found]
     adjusted = holm(np.array([one.p for one in found]))
     return [replace(one, p=float(p), tests=len(found)) for one, p in zip(found, adjusted, strict=True)]
 
 
-def every(rows: pd.DataFrame, params: Params) -> Pairs:
+def every(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
     """The pairs of all models but the noisy input, by set and condition."""
     result: Pairs = {}
     for key, here in rows.groupby(["set", "condition"], sort=False):
-        scored = here[here.psnr.notna()]
+        scored = here[here[score].notna()]
         models = [m for m in dict.fromkeys(scored.model) if params.models[m].arch != "identity"]
-        result[str(key[0]), str(key[1])] = pairs(here, models, params) if len(models) > 1 else []
+        result[str(key[0]), str(key[1])] = pairs(here, models, params, score) if len(models) > 1 else []
     return result
 
 
-def table(found: Pairs, params: Params) -> pd.DataFrame:
+def table(found: Pairs, params: Params, score: str = "psnr") -> pd.DataFrame:
     """reports/pairs.csv: a row a pair, set and condition."""
-    result = []
+    result, name = [], f"{score}_difference"
     for (set_name, condition), here in found.items():
         for one in here:
             result.append(
@@ -78,16 +74,16 @@ def table(found: Pairs, params: Params) -> pd.DataFrame:
                     "condition": condition,
                     "better": one.better,
                     "worse": one.worse,
-                    "psnr_difference": one.interval.mean,
-                    "psnr_difference_low": one.interval.low,
-                    "psnr_difference_high": one.interval.high,
+                    name: one.interval.mean,
+                    f"{name}_low": one.interval.low,
+                    f"{name}_high": one.interval.high,
                     "wins": one.wins,
                     "n_images": one.images,
                     "p_holm": one.p,
                     "verdict": one.verdict(1 - params.evaluate.confidence),
                 }
             )
-    return pd.DataFrame(result, columns=COLUMNS)
+    return pd.DataFrame(result, columns=[*WHERE, name, f"{name}_low", f"{name}_high", *VERDICT])
 
 
 def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:

@@ -1,6 +1,7 @@
 """Draws the noise of validation and test, once for all models, keyed by seed, image, condition and draw.
 
-`write` stores that of every test condition, see denoiselab.conditions.
+`write` stores that of every test condition, see denoiselab.conditions. Training noise is drawn anew at every step, by
+training.fit, but for self-supervised trainings: `once` draws theirs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,12 +16,18 @@ import torch
 from denoiselab import conditions, files, images, metrics, noise, parallel, patches, protocols, seeding
 from denoiselab.conditions import TestImage
 from denoiselab.config import Params
-from denoiselab.config.noise import Gaussian, NoiseSpec
+from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
 from denoiselab.data import manifest
+from denoiselab.estimation import estimate_sigma_255
+
+BLOCK = 256  # patches that are drawn at once
 
 
 def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
-    """Draw and store the noise of every test condition. ValueError where `real` noise finds no pair."""
+    """Draw and store the noise of every test condition. ValueError where `real` noise finds no pair.
+
+    Of images without clean ones the PSNR is None, and the level is estimated.
+    """
     rows = manifest.read(raw, "test")
     for condition, spec in params.noise.test.items():
         folder = out / condition
@@ -57,6 +64,44 @@ def validation(
     return 255 * metrics.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated, clean, noisy
 
 
+def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int) -> patches.Stack:
+    """The training patches with noise that every patch gets once, as a noisy photograph has it: (N, H, W, C).
+
+    Those of real photographs as they are; patches that overlap get noise of their own. ValueError where `real` noise
+    finds no pair.
+    """
+    if isinstance(spec, AsIs):
+        return clean
+    if isinstance(spec, Real) and recorded is not None:
+        return recorded
+    return Drawn(clean, recorded, spec, seed)
+
+
+class Drawn(patches.Stack):
+    """Noisy patches, (N, H, W, C) float32 in 8-bit units, drawn whenever they are asked for: always the same."""
+
+    def __init__(self, clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int):
+        self.clean, self.recorded, self.spec, self.seed = clean, recorded, spec, seed
+        self.shape = clean.shape
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * self.clean.nbytes
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        return ((start, self[np.arange(start, min(start + BLOCK, len(self)))]) for start in range(0, len(self), BLOCK))
+
+    def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
+        if isinstance(rows, np.ndarray):
+            return np.stack([self[row] for row in rows.tolist()])
+        partner = None if self.recorded is None else self.recorded[rows]
+        key = seeding.generator(self.seed, "train", rows, self.spec.model_dump_json())
+        return 255 * _draw(self.clean[rows], self.spec, key, partner)
+
+    def __reduce__(self) -> tuple[type["Drawn"], tuple[Any, ...]]:
+        return Drawn, (self.clean, self.recorded, self.spec, self.seed)
+
+
 def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
     """(sigma_255, image) for every level of evaluate.curve: crops of test images under the training's kind of noise.
 
@@ -77,7 +122,7 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
 
 
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
-    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units."""
+    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units, or of its estimates."""
     clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
     noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
     total = 0.0
@@ -94,9 +139,11 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
 def _draw_val(
     seed: int, condition: str, spec: NoiseSpec, patch: tuple[patches.Place, np.ndarray, np.ndarray | None]
 ) -> tuple[np.ndarray, float]:
-    """A noisy validation patch, and its mean squared error."""
+    """A noisy validation patch, and its mean squared error, estimated where there is no clean one."""
     place, clean, recorded = patch
     noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
+    if isinstance(spec, AsIs):
+        return noisy, (estimate_sigma_255(_planar(clean)).item() / 255) ** 2
     return noisy, metrics.mse(clean / 255.0, noisy, data_range=1)
 
 
@@ -113,7 +160,7 @@ def _write_test(
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
     np.save(path, noisy)
-    psnr = metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
+    psnr = None if isinstance(spec, AsIs) else metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
     return entry | {"psnr_noisy": psnr}
 

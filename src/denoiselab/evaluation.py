@@ -28,12 +28,13 @@ from denoiselab import (
     subjects,
 )
 from denoiselab.config import Parallel, Params
-from denoiselab.scores import LevelScore, LpipsScore, Prediction, Score, summarise, summarise_predictions, write
+from denoiselab.scores import LevelScore, write
 from denoiselab.subjects import Output, Result, Subject, Test
 
 WARM_UP = 96  # pixels, side of the crop that is restored once before the clock starts
 ALONE = 3  # test images that are restored one at a time, with nothing beside them, to tell time and memory
 READERS = 4  # threads that read and measure while a CUDA device computes
+RESIDUAL_GAIN = 3  # in pictures of what was taken away
 STRIP = 256  # pixels, side of the pictures for the tracking store
 
 
@@ -56,11 +57,10 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     if not distributed.first():
         return []
     every = [row for own in rows for row in own]
-    kind = LpipsScore if params.evaluate.lpips else Score
+    kind, means = first.judged(tests)
     files.write_json(paths.inference_cost(name), cost)
-    write(paths.evaluation(name) / "per_image.csv", every, Prediction if first.classifies else kind)
+    write(paths.evaluation(name) / "per_image.csv", every, kind)
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
-    means: Callable[..., dict[str, Any]] = summarise_predictions if first.classifies else summarise
     parameters = model_store.parameters(first.model)
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
@@ -86,12 +86,14 @@ def _timed(subject: Subject, tests: Sequence[Test]) -> tuple[list[Output], dict[
         outputs.append(subject.compute((condition, test)))
         megapixels = test.clean.shape[0] * test.clean.shape[1] / 1e6
         times.append(1000 * (time.perf_counter() - started) / megapixels)
+    outputs = [subject.predict(output) for output in outputs]
     cost = {"ms_per_megapixel": median(times), "device": devices.describe(subject.device)}
     return outputs, cost | costs.of(subject.model, paths.trainings(subject.name)[subject.number], subject.device)
 
 
 def _results(subject: Subject, tests: list[Test]) -> Iterator[Result]:
-    return _each(subject, tests, subject.read, subject.compute, subject.measure)
+    compute = partial(_through, (subject.compute, subject.predict))
+    return _each(subject, tests, subject.read, compute, subject.measure)
 
 
 def _curve(subject: Subject) -> Iterator[LevelScore]:
@@ -139,7 +141,10 @@ def _watched(results: Iterable[Result], subject: Subject, watch: alarms.Watch) -
 
 
 def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The middle of the kept samples as strips noisy, restored, clean: (key, (h, 3 w, C) uint8)."""
+    """The middle of the kept samples as strips noisy, restored, clean: (key, (h, 3 w, C) uint8).
+
+    What was taken away, around gray, in place of clean images that there are not.
+    """
     for condition in conditions.names(paths.NOISY):
         tests = conditions.test(paths.RAW, paths.NOISY, condition, params.data.channels, draw=0)
         for n, test in enumerate(islice(tests, params.evaluate.samples)):
@@ -147,5 +152,12 @@ def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
             if not path.exists():  # a classifier makes none
                 return
             restored = images.read(path, params.data.channels)
-            parts = [metrics.to_uint8(test.noisy), restored.reshape(test.clean.shape), test.clean]
+            restored = restored.reshape(test.clean.shape)
+            last = test.clean if conditions.read(paths.NOISY, condition).has_clean else _taken(test.noisy, restored)
+            parts = [metrics.to_uint8(test.noisy), restored, last]
             yield f"test/{condition}/{test.image}", np.concatenate([images.middle(p, STRIP) for p in parts], axis=1)
+
+
+def _taken(noisy: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """What was taken away from `noisy` (H, W, C) float32, three times as strong, around middle gray: uint8."""
+    return metrics.to_uint8(0.5 + RESIDUAL_GAIN * (noisy - restored / np.float32(255)))

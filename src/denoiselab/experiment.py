@@ -15,6 +15,7 @@ from denoiselab import (
     batches,
     devices,
     distributed,
+    draws,
     files,
     foreign,
     images,
@@ -30,9 +31,12 @@ from denoiselab import (
 )
 from denoiselab.calibration import calibrate
 from denoiselab.checkpoint import Checkpoint
+from denoiselab.config.noise import AsIs, NoiseSpec
 from denoiselab.config.train import OwnClassifier, Vgg16
 from denoiselab.planning import Plan
-from denoiselab.validation import Accuracy, Validation
+from denoiselab.validation import Accuracy, HeldOut, Validation
+
+AS_IS = AsIs(kind="as_is", clip=False, quantise=False)
 
 
 def run(plan: Plan, log: training.Log) -> training.Run:
@@ -114,16 +118,16 @@ def _start(plan: Plan) -> nn.Module:
 
 
 def _validation(plan: Plan) -> Validation:
-    kind = Accuracy if plan.task == "classify" else Validation
-    labels = _numbers(plan, "val")
-    own = (plan.noise, plan.params.seed) if plan.entry.noise else None
+    kind = Accuracy if plan.task == "classify" else HeldOut if plan.settings.target == "self" else Validation
+    labels, has_clean = _numbers(plan, "val"), plan.params.noise.has_clean
+    own = (plan.noise, plan.params.seed) if plan.entry.noise and has_clean else None
     return kind(paths.NOISY, paths.PATCHES, plan.settings.val_patches, plan.device, labels=labels, own=own)
 
 
 def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log) -> training.Run:
     settings, params = plan.settings, plan.params
     distributed.agree(parameters=plan.card(), data=plan.data_sha256, code=plan.code_sha256)
-    stock = _stock(plan)
+    stock, spec = _stock(plan)
     source = batches.build(stock, settings.batch, settings.crop, params.augment, plan.seed, plan.device)
     checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint) if distributed.first() else None
     with checkpoint.held() if checkpoint else nullcontext():
@@ -132,7 +136,7 @@ def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log
             source,
             validate,
             settings,
-            plan.noise,
+            spec,
             _objective(plan),
             device=plan.device,
             checkpoint=checkpoint,
@@ -140,10 +144,16 @@ def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log
         )
 
 
-def _stock(plan: Plan) -> batches.Stock:
-    """The training patches, with their classes where the data have any."""
+def _stock(plan: Plan) -> tuple[batches.Stock, NoiseSpec]:
+    """The training patches, with their classes where the data have any, and the noise that is still to be drawn.
+
+    A self-supervised training gets noisy patches in place of the clean ones, and none of these.
+    """
     clean, noisy = patches.load(paths.PATCHES, "train"), patches.load_noisy(paths.PATCHES, "train")
-    return batches.Stock(clean, noisy, _numbers(plan, "train"))
+    labels = _numbers(plan, "train")
+    if plan.settings.target == "self":
+        return batches.Stock(draws.once(clean, noisy, plan.noise, plan.params.seed), None, labels), AS_IS
+    return batches.Stock(clean, noisy, labels), plan.noise
 
 
 def _numbers(plan: Plan, split: str) -> np.ndarray | None:
@@ -212,13 +222,14 @@ def _write(plan: Plan, model: nn.Module, result: training.Run) -> None:
 
 
 def _write_pictures(plan: Plan, validate: Validation, result: training.Run) -> None:
-    """Validation patches, a row each: noisy, restored after the first, middle and last validation, clean."""
+    """Validation patches, a row each: noisy, restored after the first, middle and last validation, clean
+    where that is known."""
     folder = paths.progress(plan.name)
     folder.mkdir(parents=True, exist_ok=True)
     if not result.pictures:
         return
     noisy, clean = validate.inputs()
     moments = {name: result.pictures[name] for name in training.MOMENTS if name in result.pictures}
-    columns = [noisy, *(pixels for _, pixels in moments.values()), clean]
+    columns = [noisy, *(pixels for _, pixels in moments.values()), *([clean] if validate.has_clean else [])]
     images.write_png(folder / "patches.png", torch.cat([torch.cat([*c], dim=0) for c in columns], dim=1).numpy())
     files.write_json(folder / "steps.json", {name: step for name, (step, _) in moments.items()})

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from denoiselab.config.noise import (
+    AsIs,
     Chain,
     Downscale,
     Gaussian,
@@ -147,12 +148,14 @@ def add(
 ) -> torch.Tensor:
     """Noisy version of `clean`, clipped and quantised if the spec says so.
 
-    `recorded` is the noisy image of a real pair, for specs with `real`.
+    `recorded` is the noisy image of a real pair, for specs with `real`. With `as_is` the image is the noisy one itself.
     """
     if isinstance(spec, Real):
         if recorded is None:
             raise ValueError("noise real: an image without a noisy photograph")
         noisy = recorded
+    elif isinstance(spec, AsIs):
+        noisy = clean
     elif isinstance(spec, Chain):
         noisy = clean
         for step in spec.steps:

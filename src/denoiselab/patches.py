@@ -89,6 +89,10 @@ class Stack:
     def nbytes(self) -> int:
         return sum(shard.nbytes for shard in self.shards)
 
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All patches, some at a time: the number of the first, and a copy of them (n, H, W, C)."""
+        return ((start, np.array(shard)) for start, shard in zip(self.starts, self.shards, strict=True))
+
     def __len__(self) -> int:
         return self.shape[0]
 

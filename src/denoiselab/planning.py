@@ -138,7 +138,7 @@ class _Data:
 
 
 def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
-    settings, entry = params.training(name), params.entry(name)
+    settings, entry = _settings(params, name), params.entry(name)
     device = placement.device(params, name)
     folder = _needed(entry, number)
     needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
@@ -148,6 +148,14 @@ def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
     resolved = Plan(name, number, entry, settings, params, device, needed, data.classes, digest, _code(archs))
     _check_classes(resolved)
     return resolved
+
+
+def _settings(params: Params, name: str) -> Train:
+    """`train` for an entry. To a classifier the target is its class: it has no use for a clean image."""
+    settings = params.training(name)
+    outline = models.outline(params.entry(name).architecture())
+    classifies = getattr(outline, "task", "restore") == "classify"
+    return settings.model_copy(update={"target": "clean"}) if classifies else settings
 
 
 def _needed(entry: Entry, number: int) -> Path:

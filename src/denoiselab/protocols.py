@@ -5,12 +5,19 @@ import json
 from dataclasses import dataclass
 
 from denoiselab.config import Protocol as Settings
-from denoiselab.config.noise import Chain, Gaussian, NoiseSpec, Real, Sometimes, parts
+from denoiselab.config.noise import AsIs, Chain, Gaussian, NoiseSpec, Real, Sometimes, parts
 
 MEASURES = {
     "output": "clamped to [0, 1], times 255, rounded to 8 bits; the noisy input itself as it is",
     "psnr": "20 log10(255 / sqrt(MSE)), all pixels and channels, no border cut, mean over images; identical: 100 dB",
     "ssim": "11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, valid region, mean over channels",
+    "image": "8 bits / 255, gray or RGB",
+}
+
+JUDGED = {  # without clean images
+    "output": "as the model gave it; for the held-out pixels of the image less these",
+    "held out": "of every 4x4 pixels the second of the second row, all channels, shown as the mean of its 4 neighbours",
+    "score": "-10 log10 of the mean squared error at the held-out pixels of the noisy image, mean over images",
     "image": "8 bits / 255, gray or RGB",
 }
 
@@ -36,6 +43,8 @@ class Protocol:
 
 def of(spec: NoiseSpec, settings: Settings) -> Protocol:
     """The protocol of a test condition. Its noise level is not part of it."""
+    if isinstance(spec, AsIs):
+        return Protocol("no-clean-images", JUDGED | {"noise": "the images' own"})
     stored = STORED[spec.clip, spec.quantise]
     if isinstance(spec, Real):
         name = "real-pairs"

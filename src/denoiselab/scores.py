@@ -44,6 +44,19 @@ class LpipsScore(Score):
 
 
 @dataclass(frozen=True)
+class HeldOutScore(Tested):
+    """A restored image without a clean one, see denoiselab.held_out; NaN where the output was not finite, or what is
+    correlated is all the same."""
+
+    held_out: float  # dB; how well pixels are predicted that the model was not shown, measured on the noisy ones
+    sigma_255: float  # estimated noise of the image ...
+    sigma_255_left: float  # ... and of the output
+    noise_correlation: float  # of neighbouring pixels; the rest is for independent ones
+    residual_correlation: float  # of neighbouring pixels of what was taken away: 0 where it is noise of that kind alone
+    structure: float  # correlation of what was taken away with the details that are left: 0 where it is noise alone
+
+
+@dataclass(frozen=True)
 class Prediction(Tested):
     """A classified image."""
 
@@ -62,7 +75,8 @@ class LevelScore:
 
 
 MEASURED = ("psnr", "ssim", "mse", "lpips")
-Row = type[Score] | type[LpipsScore] | type[Prediction] | type[LevelScore]
+JUDGED = tuple(f.name for f in fields(HeldOutScore))[len(fields(Tested)) :]
+Row = type[Score] | type[LpipsScore] | type[HeldOutScore] | type[Prediction] | type[LevelScore]
 
 
 def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
@@ -84,6 +98,19 @@ def summarise(scores: Sequence[Score], parameters: int) -> dict[str, Any]:
             "images": len({row.image for row in rows}),
             "identical": sum(mse == 0 for mse in scores_of["mse"]),
             "not_finite": sum(map(math.isnan, scores_of["psnr"])),
+        }
+    return result
+
+
+def summarise_held_out(scores: Sequence[HeldOutScore], parameters: int) -> dict[str, Any]:
+    """Means by condition of images without clean ones, of what is a number."""
+    result: dict[str, Any] = {"parameters": parameters}
+    for key, rows in _groups(scores).items():
+        finite = {name: [v for row in rows if not math.isnan(v := getattr(row, name))] for name in JUDGED}
+        means = {name: fmean(values) if values else None for name, values in finite.items()}
+        result[key] = means | {
+            "images": len({row.image for row in rows}),
+            "not_finite": sum(math.isnan(row.held_out) for row in rows),
         }
     return result
 

@@ -1,7 +1,7 @@
 """A trained model under evaluation: what it makes of a test image, and how good that is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from denoiselab import (
     conditions,
     devices,
     distributed,
+    held_out,
     inference,
     lpips,
     metrics,
@@ -23,7 +24,18 @@ from denoiselab import (
 )
 from denoiselab.config import Params
 from denoiselab.estimation import estimate_sigma_255
-from denoiselab.scores import LevelScore, LpipsScore, Prediction, Score
+from denoiselab.scores import (
+    JUDGED,
+    HeldOutScore,
+    LevelScore,
+    LpipsScore,
+    Prediction,
+    Row,
+    Score,
+    summarise,
+    summarise_held_out,
+    summarise_predictions,
+)
 
 Test = tuple[conditions.Condition, conditions.Stored]
 Output = tuple[conditions.Condition, conditions.TestImage, np.ndarray]
@@ -34,16 +46,16 @@ Point = tuple[float, conditions.TestImage]  # of the curve: sigma_255, and the c
 class Result:
     """The score of one output, and what else is kept of it."""
 
-    score: Score | Prediction
+    score: Score | HeldOutScore | Prediction
     condition: conditions.Condition
     pixels: np.ndarray | None = None  # (H, W, C) uint8, of the noise's first draw
-    gain: float = float("nan")  # dB over the noisy input; NaN where the output is not finite
+    gain: float = float("nan")  # dB over the noisy input (without clean images: its neighbours' mean); NaN: not finite
     seen: dict[str, Any] | None = None  # for the alarms; None where there is nothing to be alarmed about
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under evaluation, in three steps for each test image: `read`, `compute`, `measure`, and two for each
+    """A model under evaluation, in four steps for each test image: `read`, `compute`, `predict`, `measure`, and two for each
     point of the curve: `compute_level`, `measure_level`.
 
     It may be sent to another process.
@@ -66,6 +78,14 @@ class Subject:
     def classifies(self) -> bool:
         return bool(self.card["task"] == "classify")
 
+    def judged(self, tests: Sequence[Test]) -> tuple[Row, Callable[..., dict[str, Any]]]:
+        """The kind of its rows on these tests, and what sums them up."""
+        if self.classifies:
+            return Prediction, summarise_predictions
+        if not all(condition.has_clean for condition, _ in tests):
+            return HeldOutScore, summarise_held_out
+        return LpipsScore if self.perceptual else Score, summarise
+
     @property
     def as_it_is(self) -> bool:
         """Whether the output is the noisy input, which is neither clamped nor rounded before it is measured."""
@@ -81,8 +101,18 @@ class Subject:
         output = self.classify if self.classifies else self.restore
         return condition, test, output(test, condition.sigma_255)
 
+    def predict(self, output: Output) -> Output:
+        """Without clean images: with what it makes of the image less its held-out pixels, too, (2, H, W, C)."""
+        condition, test, restored = output
+        if self.classifies or condition.has_clean:
+            return output
+        shown = replace(test, noisy=held_out.without(test.noisy))
+        return condition, test, np.stack([restored, self.restore(shown, condition.sigma_255)])
+
     def measure(self, output: Output) -> Result:
-        return _predicted(self, *output) if self.classifies else _scored(self, *output)
+        if self.classifies:
+            return _predicted(self, *output)
+        return (_scored if output[0].has_clean else _judged)(self, *output)
 
     def restore(self, test: conditions.TestImage, level: float) -> np.ndarray:
         """The restored image (H, W, C) float32."""
@@ -146,6 +176,20 @@ def _scored(
     gain = score.psnr - test.psnr_noisy
     seen = None if subject.as_it_is else _seen(subject, condition, test, restored, gain)
     return Result(score, condition, pixels if not (subject.number or test.draw) else None, gain, seen)
+
+
+def _judged(
+    subject: Subject, condition: conditions.Condition, test: conditions.TestImage, outputs: np.ndarray
+) -> Result:
+    """Of a model that restores images without clean ones: `outputs` as Subject.predict has them."""
+    restored, predicted = outputs
+    measured, gain = dict.fromkeys(JUDGED, float("nan")), float("nan")
+    if np.isfinite(outputs).all():
+        measured = held_out.measures(test.noisy, restored, predicted)
+        gain = measured["held_out"] - held_out.decibels(test.noisy, held_out.without(test.noisy))
+    score = HeldOutScore(**(_tested(subject, condition, test) | measured))
+    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, float("nan"))
+    return Result(score, condition, _pixels(restored) if not subject.number else None, gain, seen)
 
 
 def _seen(

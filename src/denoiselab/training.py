@@ -13,17 +13,17 @@ from torch import nn
 from tqdm import tqdm
 
 from denoiselab import devices, distributed, noise, optim
-from denoiselab.batches import Batch, Batches
+from denoiselab.batches import Batches
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config import Train
 from denoiselab.config.noise import NoiseSpec
 from denoiselab.inference import forward
 from denoiselab.learner import Learner
+from denoiselab.targets import TARGETS, Network, Objective
 
 MOMENTS = ("first", "middle", "last")  # validations whose pictures are kept
 REPORT_EVERY = 25  # steps between looks at the loss: the only host synchronisation of the loop itself
 
-Objective = Callable[[torch.Tensor, Batch], torch.Tensor]  # (output, batch) -> loss
 Log = Callable[[int, dict[str, float]], None]
 
 
@@ -81,11 +81,11 @@ def fit(
         raise ValueError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(model, settings, batches.batch)
-    network = devices.compiled(model) if settings.compile else model
+    network = _network(model, settings, device)
+    target = TARGETS[settings.target]
     run = _resume(checkpoint, learner)
     steps = settings.steps or (settings.epochs or 0) * batches.steps_per_epoch
     every = settings.validate_every or batches.steps_per_epoch
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     total, seen = torch.zeros((), device=device), 0
     bar = _progress(run, steps)
     for row in run.history:
@@ -96,11 +96,8 @@ def fit(
         rate = optim.learning_rate(settings, run.step, steps, epoch, run.score, run.history)
         learner.prepare(rate, run.stalls(settings.freeze.patience) if settings.freeze else 0)
         whole = batches(run.step)
-        noisy = distributed.share(noise.add(whole.clean, whole.generator, spec, whole.recorded))
-        batch = whole.share()
-        with autocast:
-            output = forward(network, *_inputs(model, noisy, batch))
-        loss = objective(output.float(), batch) * (len(batch.clean) / len(whole.clean))
+        noisy = noise.add(whole.clean, whole.generator, spec, whole.recorded)
+        loss = target(network, noisy, whole, objective) * (len(distributed.share(noisy)) / len(noisy))
         learner.step(loss)
         run.step += 1
         total, seen = total + loss.detach(), seen + 1
@@ -124,13 +121,24 @@ def fit(
     return run
 
 
-def _inputs(
-    model: nn.Module, noisy: torch.Tensor, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """(noisy, level in 8-bit units, labels): a noise-aware model is told the noise's RMS in each image."""
+def _network(model: nn.Module, settings: Train, device: torch.device) -> Network:
+    """The model as targets see it: compiled and in the precision of the settings.
+
+    A noise-aware one is told the noise's RMS in each image, in 8-bit units, where the clean image is given.
+    """
+    compiled = devices.compiled(model) if settings.compile else model
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     aware = getattr(model, "noise_aware", False)
-    level = 255 * (noisy - batch.clean).square().mean(dim=(1, 2, 3)).sqrt() if aware else None
-    return noisy.contiguous(memory_format=torch.channels_last), level, batch.labels
+
+    def network(noisy: torch.Tensor, labels: torch.Tensor | None, clean: torch.Tensor | None = None) -> torch.Tensor:
+        level = None
+        if aware and clean is not None:
+            level = 255 * (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()
+        with autocast:
+            output = forward(compiled, noisy.contiguous(memory_format=torch.channels_last), level, labels)
+        return output.float()
+
+    return network
 
 
 def _keep_best(run: Run, model: nn.Module, scores: dict[str, float]) -> None:

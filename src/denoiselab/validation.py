@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab import batch_metrics, conditions, distributed, draws, inference, metrics
+from denoiselab import batch_metrics, conditions, distributed, draws, held_out, inference, metrics
 from denoiselab.config.noise import NoiseSpec
 
 BATCH_PIXELS = 2**19  # in one forward pass
@@ -52,10 +52,12 @@ class Validation:
 
         if own:
             self.parts = [part(*draws.validation(patch_folder, chosen, *own))]
+            self.has_clean = True
         else:
             stored = (conditions.validation(noisy_root, patch_folder, name, chosen) for name in names)
-            levels = (conditions.read(noisy_root, name).sigma_255 for name in names)
-            self.parts = [part(level, *pair) for level, pair in zip(levels, stored, strict=True)]
+            known = [conditions.read(noisy_root, name) for name in names]
+            self.parts = [part(one.sigma_255, *pair) for one, pair in zip(known, stored, strict=True)]
+            self.has_clean = all(one.has_clean for one in known)
 
     @property
     def levels(self) -> list[float]:
@@ -86,6 +88,11 @@ class Validation:
     def _outputs(self, model: nn.Module, only: float | None = None) -> Iterator["_Output"]:
         """Of this process's share of the patches."""
         model.eval()
+        for level, clean, noisy, labels in self._shares(only):
+            yield _Output(clean, labels, inference.forward(model, noisy, level, labels))
+
+    def _shares(self, only: float | None = None) -> Iterator[Part]:
+        """This process's share of the patches, a batch at a time."""
         done = 0
         for whole in self.parts:
             if only is not None and whole.level != only:
@@ -95,9 +102,25 @@ class Validation:
             part = Part(whole.level, *(None if t is None else t[own] for t in whole[1:]))  # type: ignore[arg-type]
             size = max(1, BATCH_PIXELS // (part.clean.shape[-1] * part.clean.shape[-2]))
             for start in range(0, len(part.clean), size):
-                clean, noisy = (t[start : start + size] for t in (part.clean, part.noisy))
-                labels = None if part.labels is None else part.labels[start : start + size]
-                yield _Output(clean, labels, inference.forward(model, noisy, part.level, labels))
+                batch = (None if t is None else t[start : start + size] for t in part[1:])
+                yield Part(part.level, *batch)  # type: ignore[arg-type]
+
+
+class HeldOut(Validation):
+    """How well held-out noisy pixels are predicted: no clean image is looked at.
+
+    For the record there are PSNR and SSIM, too, where clean images are known; nothing is chosen by them.
+    """
+
+    @torch.inference_mode()
+    def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
+        """{"held_out"}, in dB, see denoiselab.held_out; then those of Validation."""
+        values = [
+            held_out.decibels_of(noisy, inference.forward(model.eval(), held_out.hide(noisy), level, labels))
+            for level, _, noisy, labels in self._shares(only)
+        ]
+        scores = {"held_out": distributed.gather(torch.cat(values)).mean().item()}
+        return scores | (super().__call__(model, only) if self.has_clean else {})
 
 
 class Accuracy(Validation):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from denoiselab.config import data as data_blocks
 from denoiselab.config.block import Block, check, explain
 from denoiselab.config.data import Data
-from denoiselab.config.noise import Gaussian, Noise, NoiseSpec, needs_pairs
+from denoiselab.config.noise import AsIs, Gaussian, Noise, NoiseSpec, Real, lacks_clean, needs_pairs
 from denoiselab.config.train import INITS, OwnClassifier, Train
 from denoiselab.config.tune import Tune
 
@@ -177,15 +177,18 @@ class Params(Block):
                 raise ValueError(f"models.{name}.needs: {entry.needs!r} is no other entry of models; there: {others}")
         own = {f"models.{name}.noise": entry.noise for name, entry in self.models.items() if entry.noise}
         for place, spec in own.items():
-            if needs_pairs(spec):
-                raise ValueError(f"{place}: real pairs are for noise.train, whose validation patches are stored")
+            if needs_pairs(spec) or lacks_clean(spec):
+                raise ValueError(f"{place}: {spec.kind} is for noise.train, whose validation patches are stored")
         if self.noise.needs_pairs and self.data.name not in data_blocks.PAIRED:
             paired = ", ".join(data_blocks.PAIRED)
             raise ValueError(f"noise {self.noise.name!r} needs noisy/clean pairs: data must be one of {paired}")
-        if self.noise.needs_pairs and (getattr(self.data, "side", None) or self.patches.scales != [1.0]):
+        recorded = self.noise.needs_pairs or not self.noise.has_clean
+        if recorded and (getattr(self.data, "side", None) or self.patches.scales != [1.0]):
             raise ValueError(
                 "data.side must be null and patches.scales [1.0] with real noise: reducing would weaken it"
             )
+        if not self.noise.has_clean:
+            self._check_without_clean()
         for name, value in self.data:
             if isinstance(value, data_blocks.Archive) and value.unwatched and self.data.watch != value.url:
                 raise ValueError(f"data.watch must be data.{name}.url, {value.url!r}, or a changed file goes unnoticed")
@@ -195,6 +198,15 @@ class Params(Block):
             if not all(isinstance(spec, Gaussian) and spec.per_channel for spec in self.noise.test.values()):
                 raise ValueError("protocol.legacy_seed is for gaussian noise with per_channel alone")
         return self
+
+    def _check_without_clean(self) -> None:
+        if self.data.name in data_blocks.PAIRED:
+            raise ValueError(f"noise {self.noise.name!r}: data {self.data.name} has clean images; its noise is real")
+        if self.protocol.draws > 1:
+            raise ValueError(f"protocol.draws must be 1 with noise {self.noise.name!r}: nothing is drawn")
+        for name, entry in self.models.items():
+            if entry.noise and not entry.weights:
+                raise ValueError(f"models.{name}.noise: there are no clean images that it could be added to")
 
     def entry(self, model: str) -> Entry:
         """The block `models.<model>`. ValueError names the models there are."""
@@ -216,6 +228,12 @@ class Params(Block):
         features = settings.perceptual
         if isinstance(features, OwnClassifier) and features.model != self.entry(model).needs:
             raise ValueError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
+        if settings.target == "clean" and not self.noise.has_clean:
+            place = f"models.{model}.target" if "target" in own else "train.target"
+            raise ValueError(f"{place} must be self with noise {self.noise.name!r}: there are no clean images")
+        drawn = not isinstance(self.training_noise(model), Real | AsIs)
+        if settings.target == "self" and drawn and isinstance(self.augment, Albumentations):
+            raise ValueError("augment: with train.target self its noise is drawn before, once a patch: use d4 or none")
         return settings
 
     def training_noise(self, model: str) -> NoiseSpec:

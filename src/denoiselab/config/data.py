@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from denoiselab.config.block import Block, Channels
 
+PLACEHOLDER = "conf/data/"  # a path in conf/: a file that is there, so that DVC comes as far as this check
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -69,6 +70,8 @@ class OwnFiles(DataBlock):
 
     @model_validator(mode="after")
     def _watched(self) -> "OwnFiles":
+        if self.path.startswith(PLACEHOLDER):
+            raise ValueError("path is missing: say where your images are, -S data.path=FOLDER")
         if self.watch != self.path:
             raise ValueError(f"watch must be path, {self.path!r}, or changes in the folder go unnoticed")
         return self

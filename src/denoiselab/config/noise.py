@@ -174,6 +174,12 @@ class Real(EightBit):
     kind: Literal["real"]
 
 
+class AsIs(Spec):
+    """The images are noisy as they are: nothing is drawn, and there are no clean ones."""
+
+    kind: Literal["as_is"]
+
+
 class Sometimes(Spec):
     """With probability p `noise`, else the image as it is; drawn for each image."""
 
@@ -202,6 +208,7 @@ NoiseSpec = Annotated[
     | Multiplicative
     | Downscale
     | Real
+    | AsIs
     | Sometimes
     | Chain,
     Field(discriminator="kind"),
@@ -219,6 +226,11 @@ def parts(spec: Spec) -> list[Spec]:
 def needs_pairs(spec: Spec) -> bool:
     """Whether the noise is (also) that of real noisy/clean pairs."""
     return any(isinstance(part, Real) for part in parts(spec))
+
+
+def lacks_clean(spec: Spec) -> bool:
+    """Whether the noise is (also) that of images without clean ones."""
+    return any(isinstance(part, AsIs) for part in parts(spec))
 
 
 class Noise(Block):
@@ -246,6 +258,18 @@ class Noise(Block):
                 if any(needs_pairs(step) for step in chain.steps[1:]):
                     raise ValueError("real must be the first step of a chain: it replaces what came before")
         return self
+
+    @model_validator(mode="after")
+    def _as_is_stands_alone(self) -> Noise:
+        specs = [self.train, *self.test.values()]
+        if any(map(lacks_clean, specs)) and not (len(specs) == 2 and all(isinstance(s, AsIs) for s in specs)):
+            raise ValueError("as_is must be all there is, in train and one test condition: there is nothing to add to")
+        return self
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are clean images: not where the noise is as_is."""
+        return not lacks_clean(self.train)
 
     @property
     def needs_pairs(self) -> bool:

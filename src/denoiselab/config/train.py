@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from denoiselab.config.block import Block
 
 LOSS_NAMES = Literal["mse", "l1", "charbonnier", "ssim", "perceptual"]
+PIXELWISE = ("mse", "l1", "charbonnier")  # losses of the difference alone, pixel by pixel
 INITS = Literal["none", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"]
 
 
@@ -82,6 +83,7 @@ class Train(Block):
     ema: float | None = Field(
         gt=0, lt=1
     )  # decay a step of the averaged weights that are validated and kept; null: none
+    target: Literal["clean", "self"]  # self: neither training nor the choice of weights looks at a clean image
     loss: Loss
     perceptual: Features | None  # the features that a perceptual loss compares
     steps: int | None = Field(ge=1)
@@ -97,6 +99,9 @@ class Train(Block):
     def _fits_together(self) -> "Train":
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give steps or epochs, and null for the other")
+        if self.target == "self" and (whole := [name for name in self.loss if name not in PIXELWISE]):
+            allowed = ", ".join(PIXELWISE)
+            raise ValueError(f"loss: {', '.join(whole)} has no use for a noisy target; with target self: {allowed}")
         if "perceptual" in self.loss and self.perceptual is None:
             raise ValueError("a perceptual loss needs `perceptual`: {kind: vgg16, ...} or {kind: classifier, ...}")
         return self

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import ImageFont
 
+LABELS = {"psnr": "PSNR (dB)", "held_out": "held-out pixels (dB)"}  # of scores
 # Okabe and Ito: told apart by colour-blind readers, too.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from denoiselab import pareto
-from denoiselab.figures._style import COLOURS, plain, plt, save
+from denoiselab.figures._style import COLOURS, LABELS, plain, plt, save
 
 QUANTITIES = {"ms": "ms per megapixel", "macs": "GMAC per megapixel", "parameters": "parameters"}
 PLACES = [
@@ -17,10 +17,10 @@ PLACES = [
 ]  # points from the dot to a label, tried in order
 
 
-def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
-    """PSNR, the mean over conditions of one protocol, against each of QUANTITIES (NaN or 0 where a model has none), a
-    row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, protocol_sha256,
-    condition, model, psnr (dB) and the quantities."""
+def tradeoffs(rows: pd.DataFrame, path: Path, score: str = "psnr") -> None:
+    """A score, the mean over conditions of one protocol, against each of QUANTITIES (NaN or 0 where a model has none),
+    a row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, protocol_sha256,
+    condition, model, the score (dB) and the quantities."""
     shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
     groups = list(rows.groupby(["set", "protocol", "protocol_sha256"], sort=False))
     size = (4.6 * len(shown), 3.8 * len(groups))
@@ -30,13 +30,13 @@ def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
         conditions = list(dict.fromkeys(own.condition))
         title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} ({protocol})'}"
         own = (
-            own.groupby("model", sort=False)[["psnr", *QUANTITIES]]
+            own.groupby("model", sort=False)[[score, *QUANTITIES]]
             .agg(lambda column: column.mean(skipna=False))
             .reset_index()
         )
         for axes, name in zip(line, shown, strict=True):
-            labels.append((axes, _panel(axes, own[(own[name] > 0) & own.psnr.notna()], name)))
-            axes.set(xlabel=QUANTITIES[name], ylabel="PSNR (dB)", title=title)
+            labels.append((axes, _panel(axes, own[(own[name] > 0) & own[score].notna()], name, score)))
+            axes.set(xlabel=QUANTITIES[name], ylabel=LABELS[score], title=title)
     figure.draw_without_rendering()  # only now are places in pixels known
     figure.set_layout_engine("none")
     for axes, texts in labels:
@@ -44,13 +44,13 @@ def tradeoffs(rows: pd.DataFrame, path: Path) -> None:
     save(figure, path)
 
 
-def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str) -> list[Annotation]:
+def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str, score: str) -> list[Annotation]:
     if rows.empty:  # a logarithmic axis needs a value
         return []
-    best = np.array(pareto.front(list(rows[name]), list(rows.psnr)), dtype=bool)
+    best = np.array(pareto.front(list(rows[name]), list(rows[score])), dtype=bool)
     on = rows[best].sort_values(name)
-    axes.step(on[name], on.psnr, where="post", color=COLOURS[0], alpha=0.6)
-    axes.scatter(rows[name], rows.psnr, color=[COLOURS[0] if there else "0.55" for there in best], s=22, zorder=3)
+    axes.step(on[name], on[score], where="post", color=COLOURS[0], alpha=0.6)
+    axes.scatter(rows[name], rows[score], color=[COLOURS[0] if there else "0.55" for there in best], s=22, zorder=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -60,7 +60,7 @@ def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str) -> list[Annotation]:
     return [
         axes.annotate(
             row.model,
-            (getattr(row, name), row.psnr),
+            (getattr(row, name), getattr(row, score)),
             xytext=PLACES[0],
             textcoords="offset points",
             size=8,

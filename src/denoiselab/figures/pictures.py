@@ -58,15 +58,45 @@ def errors(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
         f"noisy − restored, ±{3 * sigma_255:.0f}",
         f"restored − clean, ±{sigma_255:.0f}",
     )
-    parts = []
+    rows = []
     for example in examples:
         wrong = _mean(example.restored) - _mean(example.clean)
-        taken = _mean(example.noisy) - _mean(example.restored)
-        maps = [_diverging(taken, 3 * sigma_255), _diverging(wrong, sigma_255)]
-        y, x = _fullest(wrong**2, DETAIL)
-        pictures = [p[y : y + DETAIL, x : x + DETAIL] for p in (example.clean, example.noisy, example.restored, *maps)]
-        line = _line([Panel(head, pixels) for head, pixels in zip(heads, pictures, strict=True)])
-        parts.append(stack([text(example.title, line.width, ALARM if example.alarming else "black", "left"), line], 0))
+        maps = [_diverging(_taken(example), 3 * sigma_255), _diverging(wrong, sigma_255)]
+        rows.append(((example.clean, example.noisy, example.restored, *maps), _fullest(wrong**2, DETAIL)))
+    _details(examples, heads, rows, path)
+
+
+def residuals(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
+    """A row an example, where most was taken away: noisy, restored, and what was taken away, as in `errors`.
+
+    For pictures without clean ones, which are not shown.
+    """
+    heads = ("noisy", "restored", f"noisy − restored, ±{3 * sigma_255:.0f}")
+    rows = []
+    for example in examples:
+        taken = _taken(example)
+        rows.append(((example.noisy, example.restored, _diverging(taken, 3 * sigma_255)), _fullest(taken**2, DETAIL)))
+    _details(examples, heads, rows, path)
+
+
+def _taken(example: Example) -> np.ndarray:
+    """What the model took away, (H, W)."""
+    return _mean(example.noisy) - _mean(example.restored)
+
+
+def _details(
+    examples: Sequence[Example],
+    heads: Sequence[str],
+    rows: Sequence[tuple[Sequence[np.ndarray], tuple[int, int]]],
+    path: Path,
+) -> None:
+    """A row an example, below its title: the same detail of its pictures, from the corner (y, x)."""
+    parts = []
+    for example, (pictures, (y, x)) in zip(examples, rows, strict=True):
+        cut = [pixels[y : y + DETAIL, x : x + DETAIL] for pixels in pictures]
+        line = _line([Panel(head, pixels) for head, pixels in zip(heads, cut, strict=True)])
+        colour = ALARM if example.alarming else "black"
+        parts.append(stack([text(example.title, line.width, colour, "left"), line], 0))
     _save(stack(parts, 2 * GAP), path)
 
 

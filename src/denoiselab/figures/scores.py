@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab.figures._style import COLOURS, plain, plt, save
+from denoiselab.figures._style import COLOURS, LABELS, plain, plt, save
 
 
 def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -23,29 +23,29 @@ def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def means(table: pd.DataFrame, path: Path) -> None:
-    """PSNR of every model as a dot with its interval, a colour a test set and condition.
+def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
+    """A score of every model as a dot with its interval, a colour a test set and condition.
 
     Rows of one protocol alone: others do not compare.
     """
     assert table.protocol_sha256.nunique() == 1
     table = table.assign(condition=table.set + ", " + table.condition)
-    models = list(dict.fromkeys(table.model))
+    models, mean = list(dict.fromkeys(table.model)), f"{score}_mean"
     conditions = list(dict.fromkeys(table.condition))
     high = 0.9 + 0.34 * len(models) * max(1, 0.6 * len(conditions))
     figure, axes = plt.subplots(figsize=(8, high), layout="constrained")
     for n, condition in enumerate(conditions):
         rows = table[table.condition == condition].set_index("model").reindex(models)
         places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * 0.8 / len(conditions)
-        error = np.nan_to_num(np.array([rows.psnr_mean - rows.psnr_low, rows.psnr_high - rows.psnr_mean]))
+        error = np.nan_to_num(np.array([rows[mean] - rows[f"{score}_low"], rows[f"{score}_high"] - rows[mean]]))
         look = {"color": COLOURS[n % len(COLOURS)], "fmt": "o", "markersize": 5, "capsize": 3, "label": condition}
-        axes.errorbar(rows.psnr_mean, places, xerr=error, **look)
-        for place, value in zip(places, rows.psnr_mean, strict=True):
+        axes.errorbar(rows[mean], places, xerr=error, **look)
+        for place, value in zip(places, rows[mean], strict=True):
             number = "" if np.isnan(value) else f"{value:.2f}"
             axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
-    axes.set_xlabel("PSNR (dB), mean and bootstrap interval over test images")
+    axes.set_xlabel(f"{LABELS[score]}, mean and bootstrap interval over test images")
     plain(axes)
     if len(conditions) > 1:
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=_columns(conditions))
@@ -62,7 +62,11 @@ def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]
 
     `looks`: each model's line, from `lines`.
     """
-    kinds = (("val_psnr", "validation PSNR (dB)", "training loss"), ("val_accuracy", "accuracy", "cross-entropy"))
+    kinds = (
+        ("val_held_out", f"validation, {LABELS['held_out']}", "training loss"),
+        ("val_psnr", f"validation {LABELS['psnr']}", "training loss"),
+        ("val_accuracy", "accuracy", "cross-entropy"),
+    )
     shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
     figure, panels = plt.subplots(
         len(shown), 2, figsize=(11, 3.6 * len(shown)), layout="constrained", squeeze=False, sharex="row"

@@ -20,8 +20,10 @@ def write(params: Params) -> None:
     """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
     rows = comparison.read(params)
 
-    from denoiselab.report import cost, drawing, slider  # Matplotlib, too: not before the files are known to fit
+    from denoiselab.report import cost, drawing, no_reference, slider  # Matplotlib, too: not before the files fit
 
+    if not params.noise.has_clean:
+        return no_reference.write(params, rows, PACKAGES)
     with ThreadPoolExecutor() as pool:  # the bootstrap lets go of the interpreter
         found = pool.submit(differences.every, rows, params)
         table, pairs = comparison.table(rows, params), found.result()
@@ -43,6 +45,8 @@ def write(params: Params) -> None:
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": costs,
+        "score": "psnr",
+        "self_supervised": facts.self_supervised(params),
         "fronts": cost.fronts(params, table, costs),
         "alarms": raised.lines(raised.of_outputs(params) + raised.of_table(table, pairs, params.evaluate)),
     }

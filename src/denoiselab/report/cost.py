@@ -9,19 +9,21 @@ from denoiselab.config import Params
 from denoiselab.figures import cost as cost_figure
 
 
-def fronts(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def fronts(
+    params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score: str = "psnr"
+) -> list[dict[str, Any]]:
     """Draw cost.png and return, by set and condition, the models by time with `front`: whether no other one is both
     faster and better. The noisy input is left out where there is anything else."""
-    rows = _rows(params, table, cost)
-    cost_figure.tradeoffs(rows, paths.COST_FIGURE)
+    rows = _rows(params, table, cost, score)
+    cost_figure.tradeoffs(rows, paths.COST_FIGURE, score)
     result = []
     for (set_name, condition), own in rows.groupby(["set", "condition"], sort=False):
-        own = own.assign(front=pareto.front(list(own.ms), list(own.psnr))).sort_values("ms")
+        own = own.assign(front=pareto.front(list(own.ms), list(own[score]))).sort_values("ms")
         result.append({"set": set_name, "condition": condition, "rows": own.to_dict("records")})
     return result
 
 
-def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd.DataFrame:
+def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score: str) -> pd.DataFrame:
     measured = {
         row["model"]: {
             "ms": row["infer"]["ms_per_megapixel"],
@@ -30,7 +32,7 @@ def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]]) -> pd
         for row in cost
     }
     rows = table[["set", "protocol", "protocol_sha256", "condition", "model", "parameters"]].assign(
-        psnr=table.psnr_mean
+        **{score: table[f"{score}_mean"]}
     )
     rows = rows.assign(**{key: [measured[model][key] for model in rows.model] for key in ("ms", "macs")})
     others = rows[[params.models[model].arch != "identity" for model in rows.model]]

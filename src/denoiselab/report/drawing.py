@@ -48,11 +48,8 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
         score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
         means.append({"protocol": protocol, "path": _relative(path)})
-    histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
-    trained = {name: history for name, history in histories.items() if "loss" in history}
+    trained = _trained(params)
     looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
-    if trained:
-        score_figures.training(trained, looks, paths.FIGURES / "training.png")
     levels = comparison.curves(params)
     if len(levels):
         score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES / "levels.png")
@@ -64,10 +61,25 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
             if any(one.verdict(1 - params.evaluate.confidence) != "few" for one in here)
         },
         "mismatches": _mismatches(params, table),
-        "training": _relative(paths.FIGURES / "training.png") if trained else None,
-        "progress": [_progress(name) for name in trained if (paths.progress(name) / "patches.png").exists()],
         "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
+    } | trainings(params)
+
+
+def trainings(params: Params) -> dict[str, Any]:
+    """How training went: the figure of all histories, None without any, and the pictures of each."""
+    trained = _trained(params)
+    if trained:
+        score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
+    return {
+        "training": _relative(paths.FIGURES / "training.png") if trained else None,
+        "progress": [_progress(params, name) for name in trained if (paths.progress(name) / "patches.png").exists()],
     }
+
+
+def _trained(params: Params) -> dict[str, pd.DataFrame]:
+    """The histories of the networks."""
+    histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
+    return {name: history for name, history in histories.items() if "loss" in history}
 
 
 def _grid(one: Kept) -> dict[str, str]:
@@ -145,10 +157,11 @@ def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
     return found
 
 
-def _progress(name: str) -> dict[str, str]:
+def _progress(params: Params, name: str) -> dict[str, str]:
     """What a trained model made of some validation patches as training went on."""
     steps = files.read_json(paths.progress(name) / "steps.json")
-    titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items()), "clean"]
+    titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items())]
+    titles += ["clean"] if params.noise.has_clean else []
     path = paths.FIGURES / f"progress-{name}.webp"
     picture_figures.progress(images.read(paths.progress(name) / "patches.png", 3), titles, path)
     return {"model": name, "path": _relative(path)}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import conditions, differences, files, literature, paths
+from denoiselab import comparison, conditions, differences, files, literature, paths
 from denoiselab.config import Params
 from denoiselab.data import manifest
 from denoiselab.differences import Difference
@@ -36,13 +36,15 @@ def result(
         "best": best,
         "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
-        "answer": _answer(params, models, here, pairs),
+        "answer": answer(params, models, here, pairs),
         "compared": bool(own.published.notna().any()),
         "published": literature.matching(set_name, stored.protocol.name, stored.spec),
     }
 
 
-def _answer(params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[Difference]) -> dict[str, Any] | None:
+def answer(
+    params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[Difference], score: str = "psnr"
+) -> dict[str, Any] | None:
     """Who leads; which models cannot be told apart from it; by how much over the first of them, else the second; how
     the best network does against the best classical method. None where one model alone was run."""
     if len(ranked) < 2:
@@ -51,7 +53,7 @@ def _answer(params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[D
     found = {frozenset((one.better, one.worse)): one for one in pairs}
     if len(models) < 2:  # one method, against the noisy input
         return {
-            "first": differences.difference(here, ranked[0], ranked[1], params),
+            "first": differences.difference(here, ranked[0], ranked[1], params, score),
             "level": [],
             "harm": False,
             "classical": None,
@@ -111,6 +113,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
             text += (
                 f"{'cross-entropy' if card['task'] == 'classify' else losses}, {card['steps']} steps, best at {kept}"
             )
+            text += "; self-supervised" if train.target == "self" and card["task"] == "restore" else ""
             text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
         elif entry.arch == "classical":
@@ -120,9 +123,15 @@ def settings(params: Params) -> list[tuple[str, str]]:
     return lines
 
 
+def self_supervised(params: Params) -> list[str]:
+    """The models that were trained or calibrated, and chosen, without clean images."""
+    return [name for name in comparison.of_task(params, "restore") if params.training(name).target == "self"]
+
+
 def _strengths(trials: pd.DataFrame) -> str:
     """The strength that calibration chose at each noise level."""
-    best = trials.loc[trials.dropna().groupby("sigma_255").val_psnr.idxmax()]
+    score = next(column for column in trials if column.startswith("val_"))  # that it chose by
+    best = trials.loc[trials.dropna().groupby("sigma_255")[score].idxmax()]
     return ", ".join(f"strength {row.strength:g} at sigma {row.sigma_255:g}" for row in best.itertuples())
 
 

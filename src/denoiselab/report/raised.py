@@ -12,6 +12,7 @@ from denoiselab.config import Evaluate, Params
 from denoiselab.differences import Pairs
 from denoiselab.statistics import smallest_p
 
+NAMES = {"psnr": "PSNR", "held_out": "held-out prediction"}
 Raised = tuple[str, Alarm]  # the model, or "" for all, and what is to be said of it
 
 
@@ -21,7 +22,7 @@ def of_outputs(params: Params) -> list[Raised]:
     return [(name, Alarm(**alarm)) for name, found in stored.items() for alarm in found]
 
 
-def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate) -> list[Raised]:
+def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate, score: str = "psnr") -> list[Raised]:
     """Of comparison.csv's rows: intervals too wide, and too few images (or groups) for any test of the pairs."""
     found: list[Raised] = []
     limit, level = settings.alarms.max_halfwidth_db, 1 - settings.confidence
@@ -35,13 +36,13 @@ def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate) -> list[Rais
             test = f"none of {tests} tests" if tests > 1 else "no test"
             text = f"with {both} {unit} {test} can be significant at {100 * level:g} %; it takes {needed}"
             found.append(("", Alarm("few", place, images, images, "", text)))
-        halves = ((rows.psnr_high - rows.psnr_low) / 2).set_axis(rows.model)
+        halves = ((rows[f"{score}_high"] - rows[f"{score}_low"]) / 2).set_axis(rows.model)
         wide = halves[halves > limit]
         if len(wide):
             widest = float(wide.max())
             text = (
-                f"the mean PSNR is known to ±{widest:.2f} dB at worst ({wide.idxmax()}), not to ±{limit:g} dB: "
-                f"some {math.ceil(n * (widest / limit) ** 2)} {unit} would be needed, there are {n}"
+                f"the mean {NAMES[score]} is known to ±{widest:.2f} dB at worst ({wide.idxmax()}), not to ±{limit:g} "
+                f"dB: some {math.ceil(n * (widest / limit) ** 2)} {unit} would be needed, there are {n}"
             )
             found += [(str(model), Alarm("interval", place, images, images, "", text)) for model in wide.index]
     return found

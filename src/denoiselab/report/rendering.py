@@ -13,6 +13,17 @@ from markupsafe import Markup
 from denoiselab import paths
 from denoiselab.config.noise import NoiseSpec
 
+UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, LPIPS; of 255, correlations
+    "psnr": (2, 1),
+    "ssim": (4, 1),
+    "mse": (3, 1000),
+    "lpips": (4, 1),
+    "held_out": (3, 1),
+    "sigma_255_left": (1, 1),
+    "residual_correlation": (3, 1),
+    "structure": (3, 1),
+}
+
 
 def render(template: str, context: dict[str, Any]) -> str:
     """A template of templates/ as text."""
@@ -84,8 +95,8 @@ def _data_uri(path: str) -> str:
 
 
 def _cell(row: dict[str, Any], score: str) -> str:
-    """A mean with its interval (one image has none), in the units of the tables: dB, SSIM, MSE times 1000, LPIPS."""
-    digits, scale = {"psnr": (2, 1), "ssim": (4, 1), "mse": (3, 1000), "lpips": (4, 1)}[score]
+    """A mean with its interval (one image has none), in the units of the tables."""
+    digits, scale = UNITS[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
     return mean if low == "nan" else f"{mean} [{low}, {high}]"
 
@@ -95,6 +106,8 @@ def in_words(spec: dict[str, Any]) -> str:
     own = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
         return " then ".join(in_words(step) for step in own["steps"])
+    if spec["kind"] == "as_is":
+        return "the images' own noise"
     if spec["kind"] == "sometimes":
         return f"with probability {own['p']:g} {in_words(own['noise'])}"
     values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in own.items()]

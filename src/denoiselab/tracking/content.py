@@ -92,4 +92,5 @@ def model_files(run: str, folder: Path) -> None:
 
 def steps(run: str) -> list[int]:
     """The steps whose validations the run has."""
-    return [m.step for score in ("psnr", "accuracy") for m in connect().get_metric_history(run, f"val/{score}")]
+    scores = ("held_out", "psnr", "accuracy")
+    return [m.step for score in scores for m in connect().get_metric_history(run, f"val/{score}")]

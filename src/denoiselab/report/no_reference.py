@@ -1,0 +1,136 @@
+"""The report on images without clean ones: the same files, by what can be judged."""
+
+import math
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+
+from denoiselab import cases, comparison, conditions, differences, files, images, metrics, paths
+from denoiselab.alarms import Alarm
+from denoiselab.config import Params
+from denoiselab.figures import matrix
+from denoiselab.figures import pictures as picture_figures
+from denoiselab.figures import scores as score_figures
+from denoiselab.figures.pictures import Example, Panel
+from denoiselab.report import cost, drawing, facts, raised
+from denoiselab.report.rendering import page, render
+
+SCORE = "held_out"
+CORRELATED = 0.25  # of neighbouring pixels' noise, from which on it is said; texture alone is below at sigma 10
+
+
+def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None:
+    """As report.write, of the per-image rows of images without clean ones."""
+    table, pairs = comparison.judged(rows, params), differences.every(rows, params, SCORE)
+    files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(paths.PAIRS, differences.table(pairs, params, SCORE).to_csv(index=False, lineterminator="\n"))
+    shutil.rmtree(paths.FIGURES, ignore_errors=True)
+    costs, ((key, found),) = facts.cost(params), pairs.items()
+    ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
+    result = _result(params, ranked, rows, found)
+    score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
+    told = any(one.verdict(1 - params.evaluate.confidence) != "few" for one in found)
+    if told:
+        matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
+    alarms = raised.of_outputs(params) + raised.of_table(table, pairs, params.evaluate, SCORE) + _correlated(result)
+    context = {
+        "params": params,
+        "noisy": _noisy(params),
+        "condition": conditions.read(paths.NOISY, key[1]),
+        "result": result,
+        "best": {SCORE: ranked[f"{SCORE}_mean"].max()},
+        "matrix": "figures/pairs.png" if told else None,
+        "means": "figures/held-out.png",
+        "figures": drawing.trainings(params)
+        | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
+        "data": facts.data(),
+        "commit": facts.commit(),
+        "settings": facts.settings(params),
+        "versions": {"Python": platform.python_version()} | {name: version(name) for name in packages},
+        "cost": costs,
+        "fronts": cost.fronts(params, table, costs, SCORE),
+        "alarms": raised.lines(alarms),
+        "score": SCORE,
+    }
+    files.write_text(paths.REPORT_MD, render("no_reference.md.j2", context | {"timed": False}))
+    files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
+    files.write_text(paths.REPORT_HTML, page(render("no_reference.md.j2", context | {"timed": True})))
+
+
+def _noisy(params: Params) -> str:
+    """The entry that gives back its input."""
+    return next((name for name, entry in params.models.items() if entry.arch == "identity"), "")
+
+
+def _result(
+    params: Params, ranked: pd.DataFrame, rows: pd.DataFrame, pairs: list[differences.Difference]
+) -> dict[str, Any]:
+    """The table, best first, who leads, and what is known of the noise."""
+    scored = ranked[ranked[f"{SCORE}_mean"].notna()]
+    restoring = [str(model) for model in scored.model if model != _noisy(params)]
+    own = rows.drop_duplicates("image")
+    sigma = float((own.sigma_255**2).mean() ** 0.5)
+    floor = ranked[ranked.model == _noisy(params)][f"{SCORE}_mean"]
+    return {
+        "set": ranked.set.iloc[0],
+        "rows": ranked.to_dict("records"),
+        "images": int(ranked.n_images.iloc[0]),
+        "answer": facts.answer(params, restoring, rows, pairs, SCORE),
+        "sigma_255": sigma,
+        "ceiling": -20 * math.log10(max(sigma, 0.01) / 255),
+        "floor": float(floor.iloc[0]) if len(floor) else math.nan,
+        "noise_correlation": float(own.noise_correlation.median()),
+    }
+
+
+def _correlated(result: dict[str, Any]) -> list[raised.Raised]:
+    """Whether the noise seems to be correlated, which all of this is not for."""
+    found = result["noise_correlation"]
+    if not found > CORRELATED:
+        return []
+    text = (
+        f"in the flattest places the noise of neighbouring pixels has a correlation of {found:.2f} (median), not about "
+        f"0: noise that neighbours share is neither removed nor judged, or the images have texture everywhere"
+    )
+    return [("", Alarm("correlated", result["set"], result["images"], result["images"], "", text))]
+
+
+def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """The kept pictures, noisy and restored by every model, worst first."""
+    scores = rows.drop_duplicates(["model", "image"]).set_index(["model", "image"])[SCORE]
+    models = [str(model) for model in ranked.model if model != _noisy(params)]
+    channels = params.data.channels
+    (condition,) = conditions.names(paths.NOISY)
+    tests = conditions.test(paths.RAW, paths.NOISY, condition, channels)
+    for n, test in enumerate(islice(tests, params.evaluate.samples)):
+        pixels = {m: images.read(paths.samples(m) / condition / f"{n:02d}.png", channels) for m in models}
+        pixels = {m: own.reshape(test.clean.shape) for m, own in pixels.items()}
+        panels = [Panel("noisy\n", metrics.to_uint8(test.noisy))]
+        panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
+        path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
+        picture_figures.grid(pixels[models[0]] if models else test.clean, panels, path)
+        yield {"image": test.image, "path": f"figures/{path.name}"}
+
+
+def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """The best, median and worst output of the best models, and what they took away."""
+    (name,) = conditions.names(paths.NOISY)
+    condition, channels = conditions.read(paths.NOISY, name), params.data.channels
+    for model in [str(m) for m in ranked.model if m != _noisy(params)][: drawing.CASES]:
+        found, examples = cases.read(paths.samples(model), name), []
+        chosen = {case.image for case in found}
+        tests = {t.image: t for t in conditions.test(paths.RAW, paths.NOISY, name, channels, chosen=chosen)}
+        for case in found:
+            gain = "no number" if case.gain is None else f"{case.gain:+.3f} dB"
+            restored = images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
+            noisy = tests[case.image].clean
+            title = f"{case.kind}: {gain} ({case.image})"
+            examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
+        path = paths.FIGURES / f"cases-{name}-{model}.webp"
+        picture_figures.residuals(examples, condition.sigma_255, path)
+        yield {"model": model, "path": f"figures/{path.name}"}
