@@ -55,8 +55,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under evaluation, in four steps for each test image: `read`, `compute`, `predict`, `measure`, and two for each
-    point of the curve: `compute_level`, `measure_level`.
+    """A model under evaluation, in four steps for each test image: `read`, `compute`, `predict`, `measure`, and two for
+    each point of the curve: `compute_level`, `measure_level`.
 
     It may be sent to another process.
     """
