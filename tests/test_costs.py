@@ -39,9 +39,10 @@ class Attention(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.mix(self.wide(torch.nn.functional.avg_pool2d(x, 2)))
         rows = maps.permute(0, 2, 3, 1)
+        rows = rows.unflatten(2, (-1, 16))  # as long for every image
         rows = torch.nn.functional.scaled_dot_product_attention(rows, rows, rows)
         rows = (rows @ rows.mT) @ rows + torch.matmul(rows, torch.ones(4, 4, device=rows.device))
-        return self.up(rows.permute(0, 3, 1, 2))
+        return self.up(rows.flatten(2, 3).permute(0, 3, 1, 2))
 
 
 def test_the_count_is_torchs_own():

@@ -1,6 +1,5 @@
 """What it takes to use a model: multiplications, size of its file, memory."""
 
-import copy
 import resource
 import sys
 from pathlib import Path
@@ -17,7 +16,8 @@ from denoiselab import inference, model_store
 FORWARD = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
 TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 PRODUCTS = (torch.matmul, torch.mm, torch.bmm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.bmm)
-SIDE = 512  # pixels, of the image whose multiplications are counted
+SIDE = 512  # pixels, of the image whose multiplications are told
+COUNTED = (64, 128)  # pixels, sides of those in which they are counted: multiples of what strided nets reduce by
 STATUS = Path("/proc/self/status")  # of this process, on Linux
 
 
@@ -35,19 +35,30 @@ def of(model: nn.Module, folder: Path, device: torch.device) -> dict[str, Any]:
 def macs_per_megapixel(model: nn.Module, channels: int) -> int | None:
     """Multiply-accumulates of a network's convolutions and matrix products, told the noise level; None without weights.
 
-    Counted on the meta device, so nothing is computed: the same on every machine.
+    Those of an image of SIDE, from two small ones: they grow with the pixels, but for what is done once an image.
     """
     if not model_store.parameters(model):
         return None
-    outline = copy.deepcopy(model).to("meta")
-    image = torch.empty(1, channels, SIDE, SIDE, device="meta")
+    small, large = (_macs(model, channels, side) for side in COUNTED)
+    pixel = (large - small) / (COUNTED[1] ** 2 - COUNTED[0] ** 2)
+    image = small - pixel * COUNTED[0] ** 2
+    return round((pixel + image / SIDE**2) * 1e6)
+
+
+def _macs(model: nn.Module, channels: int, side: int) -> int:
+    """Of an image, where the model is."""
+    device = next(model.parameters()).device
+    image, label = torch.zeros(1, channels, side, side, device=device), torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad(), _Counter() as counter:
-        inference.forward(outline, image, 25.0, torch.zeros(1, dtype=torch.long, device="meta"))
-    return round(counter.macs / SIDE**2 * 1e6)
+        inference.forward(model.eval(), image, 25.0, label)
+    return counter.macs
 
 
 class _Counter(TorchFunctionMode):
-    """Counts multiply-accumulates. torch's own FlopCounterMode would import its compiler, which takes seconds."""
+    """Counts multiply-accumulates. torch's own FlopCounterMode would import its compiler, which takes seconds.
+
+    So would the meta device, on which nothing had to be computed.
+    """
 
     macs = 0
 
