@@ -67,4 +67,4 @@ def _uri(pixels: np.ndarray) -> str:
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     ]
     code = cv2.imencode(".jpg", values, options)[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(code).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(code.tobytes()).decode()}"

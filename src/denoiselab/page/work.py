@@ -85,7 +85,7 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     gallery = Gallery(noisy if clean is None else clean)
     gallery.add(NOISY if clean is not None else "as it is", _decibels(before), noisy)
     folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
-    results = []
+    results: list[Result] = []
     for name in _distinct(task.models, chosen):
         tell(f"Denoising: {name}")
         denoiser = model(name)
