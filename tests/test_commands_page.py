@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from denoiselab import cli
-from docs import transcripts
+from docs.make import transcripts
 from tests.command import denoiselab
 from tests.conftest import ROOT
 
@@ -37,7 +37,7 @@ def test_its_help_there_is_the_present_one(command, page):
     called = " ".join(filter(None, ["denoiselab", command, "--help"]))
     (shown,) = re.findall(rf"```console\n\$ {called}\n(.*?)\n```", page, re.DOTALL)
     said = denoiselab(*filter(None, [command]), "--help")
-    assert words(shown) == words(said.out), f"{transcripts.PAGE.name} is out of date: python -m docs.transcripts"
+    assert words(shown) == words(said.out), f"{transcripts.PAGE.name} is out of date: python -m docs.make.transcripts"
 
 
 PARSERS = typer.main.get_command(cli.app).commands

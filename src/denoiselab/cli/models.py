@@ -1,10 +1,10 @@
 """denoiselab models: what can denoise a picture here."""
 
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from denoiselab.cli._options import AsJson
+from denoiselab.cli._output import report
 
 if TYPE_CHECKING:
     from denoiselab.denoisers import Entry, Measured
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 COLUMNS = ("model", "origin", "pictures", "noise", "PSNR (gain) in dB", "parameters", "licence")
 
 
-def models(
-    as_json: Annotated[bool, typer.Option("--json", help="All that is known of them as JSON, for programs.")] = False,
-) -> None:
+def models(as_json: AsJson = False) -> None:
     """List the denoisers there are: what noise they are for, what was measured of them, and their licence.
 
     Released weights and classical methods come with the project; trained ones are those that the experiment in the
     working directory made. Any of them goes behind --model of the other commands.
+
+    \b
+    Examples:
+      denoiselab models
+      denoiselab models --json
     """
     from denoiselab import denoisers
 
@@ -28,7 +31,7 @@ def models(
             {**asdict(entry), "folder": str(entry.folder), "measured": [asdict(one) for one in measured]}
             for entry, measured in found
         ]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        report("", rows, as_json)
         return
     from rich.console import Console
     from rich.table import Table

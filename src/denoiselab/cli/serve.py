@@ -18,6 +18,11 @@ def serve(
     """Show the web page: upload a picture, denoise it, compare, download. Ctrl-C ends it.
 
     It listens to this machine alone, sends nothing anywhere, and computes one picture at a time.
+
+    \b
+    Examples:
+      denoiselab serve --browser
+      denoiselab serve --port 8600 --max-megapixels 50
     """
     from denoiselab.page import server
     from denoiselab.page.limits import Limits

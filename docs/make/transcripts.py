@@ -1,4 +1,4 @@
-"""Writes docs/commands.md: `python -m docs.transcripts` runs every command and shows what it said.
+"""Writes docs/commands.md: `python -m docs.make.transcripts` runs every command and shows what it said.
 
 In a temporary folder, on a photograph that comes with scikit-image. Machine paths are replaced; pictures go to
 docs/pictures/.
@@ -21,7 +21,7 @@ from PIL import Image
 
 from denoiselab import cli, files
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/commands.md"
 PICTURES = ROOT / "docs/pictures"
 LARGEST = 100_000  # bytes, of a picture
@@ -94,7 +94,7 @@ ORDER = ["denoise", "estimate", "compare", "models", "noise", "export", "serve",
 
 HEAD = """# Commands
 
-<!-- Written by `python -m docs.transcripts`, which runs what is shown here. -->
+<!-- Written by `python -m docs.make.transcripts`, which runs what is shown here. -->
 
 What every command of `denoiselab` says of itself, and what it answered when this page was made, on a photograph of
 512x512 pixels that comes with scikit-image. Folders have other names here (`{home}`). Seconds, memory and versions are
