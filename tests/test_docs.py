@@ -50,6 +50,24 @@ def follow(project: Path, page: str) -> str:
     return "".join(output)
 
 
+LISTED = {
+    "data": ["data-and-noise.md"],
+    "noise": ["data-and-noise.md"],
+    "model": ["models.md", "experiments.md"],
+    "recipe": ["recipes.md", "experiments.md", "models.md"],
+    "augment": ["experiments.md"],
+    "train": ["experiments.md"],
+    "tune": ["experiments.md"],
+}
+
+
+@pytest.mark.parametrize("group", LISTED)
+def test_every_option_is_listed(group):
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in LISTED[group])
+    options = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+    assert options and not {name for name in options if not re.search(rf"[`=]{name}\b", text)}
+
+
 @pytest.mark.parametrize("page", ["add-a-model.md", "add-a-noise.md", "add-a-data-set.md"])
 def test_the_changes_of_a_page_fit_the_code(page, tmp_path):
     """Told at once, not after the trainings of the tests below."""
