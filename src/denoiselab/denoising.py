@@ -245,7 +245,7 @@ def _sweep(planned: Sequence[Task]) -> None:
     names = {task.target.name for task in planned}
     for folder in {task.target.parent for task in planned}:
         for left in folder.glob(".*.tmp"):  # as files.replacing calls them
-            name, process, _ = left.name[1:].rsplit(".", 2)
+            name, _, process = left.stem[1:].rpartition(".")
             if name in names and process.isdigit() and not psutil.pid_exists(int(process)):
                 with suppress(OSError):
                     left.unlink()
