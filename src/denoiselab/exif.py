@@ -81,17 +81,26 @@ def _first(content: bytes, order: str) -> _Directory:
 
 
 def _directory(content: bytes, order: str, pointer: int, depth: int) -> _Directory:
-    """The directory whose place stands at `pointer`; fields that cannot be read are left out."""
+    """The directory whose place stands at `pointer`; fields that cannot be read are left out.
+
+    Of a tag the first field counts, and all values together are no longer than the file: one that names itself, or the
+    whole file, thousands of times takes neither hours nor all memory.
+    """
     found: _Directory = {}
+    seen: set[int] = set()
+    room = len(content)
     for at, tag, kind, count in _fields(content, order, pointer):
+        if tag in seen:
+            continue
+        seen.add(tag)
         size = SIZES.get(kind, 0) * count
         place = at + 8 if size <= 4 else struct.unpack_from(f"{order}I", content, at + 8)[0]
-        data = content[place : place + size]
         if tag in DIRECTORIES:
             if depth and (inner := _directory(content, order, at + 8, depth - 1)):
                 found[tag] = inner
-        elif size and len(data) == size:
-            found[tag] = _Value(kind, count, data)
+        elif 0 < size <= min(room, len(content) - place):
+            room -= size
+            found[tag] = _Value(kind, count, content[place : place + size])
     return found
 
 
