@@ -1,7 +1,7 @@
 """Decode pictures as people have them: PNG, JPEG, WebP, BMP and TIFF, of 8 bits, 16 bits or float."""
 
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = GRAY_OR_RGB = 0, 1, 2  # of TIFF's PhotometricInterpretation
 SEPARATE = 2  # of TIFF's PlanarConfiguration: plane by plane
 PREMULTIPLIED = 1  # of TIFF's ExtraSamples
+MOST_SAMPLES = 5  # of a pixel: CMYK and transparency, which Pillow tells apart
 DEPTHS = (bool, np.uint8, np.uint16, np.float16, np.float32, np.float64)  # of TIFF
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientation
     1: lambda a: a,
@@ -67,7 +68,7 @@ def size(stream: BinaryIO) -> int:
         import tifffile
 
         with tifffile.TiffFile(stream) as tiff:
-            page = cast(Any, tiff.pages.first)
+            page = _page(tiff)
             return page.imagewidth * page.imagelength
     with Image.open(stream, formats=PILLOW) as image:
         return image.width * image.height
@@ -101,10 +102,7 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
     import tifffile
 
     with tifffile.TiffFile(stream) as tiff:
-        pages = cast(list[Any], [page for page in tiff.pages if not cast(Any, page).is_reduced])  # as a thumbnail is
-        if len(pages) != 1:
-            raise UnsupportedError(f"has {len(pages)} pages; only single pictures are read")
-        page = pages[0]
+        page = _page(tiff)
         _check_size((page.imagewidth, page.imagelength), max_pixels)
         _check_tiff(page)
         icc = bytes(page.iccprofile) if page.iccprofile else None
@@ -113,25 +111,44 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
         return Decoded(values, icc, exif.of_tiff(stream.read()) or None, turned)
 
 
+def _page(tiff: Any) -> Any:
+    """The one that is no thumbnail."""
+    pages = [page for page in tiff.pages if not page.is_reduced]
+    if len(pages) != 1:
+        raise UnsupportedError(f"has {len(pages)} pages; only single pictures are read")
+    return pages[0]
+
+
 def _tiff_pixels(page: Any, stream: BinaryIO) -> tuple[np.ndarray, int]:
     """The values and their orientation."""
     if page.photometric not in GRAY_OR_RGB or page.dtype == bool:
+        _check_first(page)
         return _tiff_by_pillow(stream), 1
     try:
         values = _tiff_values(page)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
+        _check_first(page)
         return _tiff_by_pillow(stream) if page.dtype == np.uint8 else _tiff_by_opencv(stream, page), 1
     tag = page.tags.get(exif.ORIENTATION)
     return values, int(tag.value) if tag and tag.value in UPRIGHT else 1
 
 
+def _check_first(page: Any) -> None:
+    """For Pillow and OpenCV, which read the first page, whatever it is."""
+    if page.index != 0:
+        raise UnsupportedError("has a thumbnail before the picture in this compression; save it without that")
+
+
 def _check_tiff(page: Any) -> None:
+    """What can be told before anything is decoded."""
     if page.dtype not in DEPTHS:
         raise UnsupportedError(f"{page.dtype} pixels are not supported; convert to 8 or 16 bits or float")
     if PREMULTIPLIED in page.extrasamples:
         raise UnsupportedError("its colours are premultiplied by transparency; save it with plain transparency")
+    if page.samplesperpixel > MOST_SAMPLES or page.imagedepth > 1:
+        raise UnsupportedError(f"pixels of shape {page.shape} are not supported; only gray or RGB, with transparency")
 
 
 def _tiff_values(page: Any) -> np.ndarray:
