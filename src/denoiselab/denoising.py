@@ -53,13 +53,15 @@ def tasks(sources: Sequence[str], output: str) -> list[Task]:
 
     A folder keeps its structure below `output`; hidden files and whatever already lies below `output` are left out. A
     single file goes to the file `output`, unless that is a folder, ends in a slash or has no suffix. ValueError where
-    there is nothing, where two would go to the same place or one onto itself.
+    there is nothing, where several would go to a file, where two would go to the same place or one onto itself.
     """
     found = _found(sources, Path(output))
     place = Path(output)
     single = len(sources) == 1 and Path(sources[0]).is_file()
     if single and not (place.is_dir() or output.endswith(("/", os.sep)) or not place.suffix):
         planned = [Task(next(iter(found)), place)]
+    elif place.is_file():
+        raise ValueError(f"{output}: is a file; several pictures need a folder to go to")
     else:
         planned = [Task(source, place / relative) for source, relative in found.items()]
     _check(planned)
