@@ -102,7 +102,7 @@ class _Worker:
 
         on_gpu = devices.choose(settings.device).type == "cuda"
         self.settings = settings
-        self.jobs = jobs
+        self.jobs = 1 if on_gpu else jobs  # of which each takes its share of memory; on a GPU they take turns
         self.memory = _Memory(psutil.virtual_memory().available // 2)
         self.turn: AbstractContextManager = threading.Lock() if on_gpu else nullcontext()
         self.loading = threading.Lock()
