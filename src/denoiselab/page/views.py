@@ -10,6 +10,7 @@ from denoiselab import metrics
 from denoiselab.figures.pictures import busiest
 
 WHOLE = 2_000_000  # pixels, of a picture shown whole
+LONGEST = 16_000  # pixels, its longer side: JPEG has at most 65,500, browsers fewer
 DETAIL = 900  # pixels, side of the detail of a larger one
 QUALITY = 92  # of JPEG, without subsampling: noise stays noise
 
@@ -38,7 +39,7 @@ class Gallery:
 
     def __init__(self, first: np.ndarray) -> None:
         height, width = first.shape[:2]
-        self._scale = min(1.0, (WHOLE / (width * height)) ** 0.5)
+        self._scale = min(1.0, (WHOLE / (width * height)) ** 0.5, LONGEST / max(width, height))
         self.shown = Views((max(1, round(width * self._scale)), max(1, round(height * self._scale))))
         if self._scale < 1:
             y, x = busiest(first, DETAIL)
