@@ -44,9 +44,9 @@ def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, 
         return _photo(decoders.decode(stream, max_pixels), white)
 
 
-def size(source: Path | bytes, *, name: str = "") -> int:
-    """Number of pixels, from the header. ValueError as `read`."""
-    with _opened(source, name, MAX_PIXELS) as stream:
+def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
+    """Number of pixels, from the header; may be above `max_pixels`, which messages name. ValueError as `read`."""
+    with _opened(source, name, max_pixels) as stream:
         return decoders.size(stream)
 
 

@@ -73,9 +73,9 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     ValueError says in one line what is wrong with the picture or why it cannot be done.
     """
     tell("Reading the picture")
+    limits.check_memory(min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels))
     photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
     height, width, channels = photo.pixels.shape
-    limits.check_memory(height * width)
     clean = photo.pixels if task.noise else None
     noisy = noises.added(photo.pixels, *task.noise) if task.noise else photo.pixels
     tell("Estimating the noise")
@@ -130,7 +130,7 @@ def _depth(photo: photos.Photo) -> str:
 
 
 def _at_depth(photo: photos.Photo, restored: np.ndarray) -> np.ndarray:
-    """As the file that is downloaded has it, in [0, 1]."""
+    """As the file that is downloaded has it; what a float file has outside of [0, 1] clipped."""
     clipped = np.clip(restored, 0, 1)
     if photo.dtype.kind == "f":
         return clipped
