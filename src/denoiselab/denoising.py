@@ -51,9 +51,10 @@ class Outcome:
 def tasks(sources: Sequence[str], output: str) -> list[Task]:
     """What files, folders and glob patterns give, in order; each once.
 
-    A folder keeps its structure below `output`; hidden files and whatever already lies below `output` are left out. A
-    single file goes to the file `output`, unless that is a folder, ends in a slash or has no suffix. ValueError where
-    there is nothing, where several would go to a file, where two would go to the same place or one onto itself.
+    A folder keeps its structure below `output`; hidden files and whatever already lies in an `output` below the folder,
+    or below what comes before a pattern's first sign, are left out. A single file goes to the file `output`, unless
+    that is a folder, ends in a slash or has no suffix. ValueError where there is nothing, where several would go to a
+    file, where two would go to the same place or one onto itself.
     """
     found = _found(sources, Path(output))
     place = Path(output)
@@ -204,8 +205,9 @@ def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
     elif any(sign in text for sign in GLOB):
         fixed = [*_until_glob(path.parts)]
         base = Path(*fixed)
+        made = output.resolve() if output and base.resolve() in output.resolve().parents else None
         for file in sorted(base.glob(str(Path(*path.parts[len(fixed) :])))):
-            if file.is_file() and _is_picture(file.name):
+            if file.is_file() and _is_picture(file.name) and made not in file.resolve().parents:
                 yield file, file.relative_to(base)
     else:
         raise ValueError(f"{text}: there is no such file, folder or pattern")
