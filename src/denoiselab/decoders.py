@@ -1,6 +1,8 @@
 """Decode pictures as people have them: PNG, JPEG, WebP, BMP and TIFF, of 8 bits, 16 bits or float."""
 
+import zlib
 from collections.abc import Callable
+from math import prod
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -14,6 +16,9 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = GRAY_OR_RGB = 0, 1, 2  # of TIFF's PhotometricInterpretation
 SEPARATE = 2  # of TIFF's PlanarConfiguration: plane by plane
 PREMULTIPLIED = 1  # of TIFF's ExtraSamples
+DEFLATE = (8, 32946)  # of TIFF's Compression
+LZMA = 34925
+LARGEST_TILE = 1 << 26  # values
 MOST_SAMPLES = 5  # of a pixel: CMYK and transparency, which Pillow tells apart
 DEPTHS = (bool, np.uint8, np.uint16, np.float16, np.float32, np.float64)  # of TIFF
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientation
@@ -124,6 +129,7 @@ def _tiff_pixels(page: Any, stream: BinaryIO) -> tuple[np.ndarray, int]:
     if page.photometric not in GRAY_OR_RGB or page.dtype == bool:
         _check_first(page)
         return _tiff_by_pillow(stream), 1
+    _check_segments(page, stream)
     try:
         values = _tiff_values(page)
     except ValueError as error:
@@ -149,6 +155,19 @@ def _check_tiff(page: Any) -> None:
         raise UnsupportedError("its colours are premultiplied by transparency; save it with plain transparency")
     if page.samplesperpixel > MOST_SAMPLES or page.imagedepth > 1:
         raise UnsupportedError(f"pixels of shape {page.shape} are not supported; only gray or RGB, with transparency")
+
+
+def _check_segments(page: Any, stream: BinaryIO) -> None:
+    """That no strip or tile holds more than the header says: tifffile inflates whatever is there."""
+    if page.compression == LZMA:
+        raise UnsupportedError("LZMA compression is not supported; save it with Deflate, LZW or none")
+    if page.is_tiled and prod(page.chunks) > LARGEST_TILE:
+        raise UnsupportedError(f"tiles of {page.tilewidth}x{page.tilelength} pixels are too large")
+    most = prod(page.chunks) * page.dtype.itemsize
+    for at, count in zip(page.dataoffsets, page.databytecounts, strict=False) if page.compression in DEFLATE else []:
+        stream.seek(at)
+        if len(zlib.decompressobj().decompress(stream.read(count), most + 1)) > most:
+            raise UnsupportedError("holds more pixels than its header says")
 
 
 def _tiff_values(page: Any) -> np.ndarray:
