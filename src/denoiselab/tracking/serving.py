@@ -9,7 +9,7 @@ from pathlib import Path
 SERVICE = Path(__file__).with_name("service.py")
 PACKAGE = SERVICE.parent.parent
 REQUIRED = (
-    *("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pyyaml"),
+    *("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "psutil", "pydantic", "pyyaml"),
     *("safetensors", "scikit-image", "scipy", "tifffile", "torch"),
 )
 
