@@ -75,7 +75,7 @@ def _summarise(outcomes: "list[Outcome]") -> None:
     if len(outcomes) == 1 and outcomes[0].status != "failed":
         (one,) = outcomes
         chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
-        say(f"{one.task.target}: {chosen}")
+        say(f"{one.task.target}: {chosen}{', written as it was' if one.status == 'clean' else ''}")
         return
     for outcome in outcomes:
         if outcome.status == "failed":
