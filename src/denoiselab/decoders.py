@@ -119,6 +119,8 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
 def _page(tiff: Any) -> Any:
     """The one that is no thumbnail."""
     pages = [page for page in tiff.pages if not page.is_reduced]
+    if not pages:
+        raise UnsupportedError("has a thumbnail alone, as cameras' raw files do; develop it to TIFF or PNG first")
     if len(pages) != 1:
         raise UnsupportedError(f"has {len(pages)} pages; only single pictures are read")
     return pages[0]
