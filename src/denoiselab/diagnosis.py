@@ -14,6 +14,7 @@ FLAT = 0.05  # share of the blocks with the least variance, which are taken for 
 FEWEST = 10  # blocks that a statement is made of
 MARGIN = 0.03  # of black and white: blocks as dark or bright as that are left out, their noise is clipped
 CLEAN_255 = 0.8  # level below which there is nothing to gain
+DARK = 0.25  # of white: what is no brighter may be of a camera whose white is another
 WEAK_255 = 3.0  # level up to which the correlation of neighbours alone tells ...
 CORRELATED = 0.4  # ... of white noise 0, of cameras' JPEG files 0.5 and more; above, the wavelet estimator must ...
 WHITE = 0.7  # ... find less than this share of the level: texture has fine detail, smeared noise has none
@@ -61,7 +62,9 @@ def estimate(pixels: np.ndarray) -> Estimate:
     weak = level < WEAK_255
     smeared = correlation > (CORRELATED if weak else CORRELATED / 2) and (weak or white < WHITE * level)
     if level < CLEAN_255 and (smeared or white < CLEAN_255):
-        return Estimate(level, "clean", f"noise of level {level:.1f} of 255 is hardly any", correlation=correlation)
+        dark = f" (no value is above {pixels.max():.1%} of white)" if pixels.max() < DARK else ""
+        reason = f"noise of level {level:.1f} of 255{dark} is hardly any"
+        return Estimate(level, "clean", reason, correlation=correlation)
     if smeared:
         reason = f"smeared noise of level {level:.1f} of 255, as in a camera's files (correlation {correlation:.2f})"
         return Estimate(level, "correlated", reason, correlation=correlation)
