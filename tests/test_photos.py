@@ -148,6 +148,26 @@ def test_float_beyond_one_is_scaled_and_comes_back():
     np.testing.assert_allclose(again.pixels * again.white, values[:, :, :1], rtol=1e-6)
 
 
+def test_noise_above_white_does_not_make_a_float_picture_darker():
+    values = picture("float32", 3)
+    noisy = values + np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)
+    stream = BytesIO()
+    tifffile.imwrite(stream, noisy, photometric="rgb")
+    assert noisy.max() > 1.3
+    np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels, noisy)
+
+
+@pytest.mark.parametrize("planes", [2, 4])
+def test_a_channel_of_unknown_meaning_is_not_taken_for_transparency(planes):
+    stream = BytesIO()
+    photometric = "rgb" if planes == 4 else "minisblack"
+    tifffile.imwrite(
+        stream, picture("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
+    )
+    with pytest.raises(ValueError, match="a channel beside its colours"):
+        photos.read(stream.getvalue())
+
+
 def test_a_camera_of_twelve_bits_says_what_is_white():
     values = picture("uint16", 1) >> 4
     stream = BytesIO()

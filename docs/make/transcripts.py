@@ -100,7 +100,8 @@ What every command of `denoiselab` says of itself, and what it answered when thi
 512x512 pixels that comes with scikit-image. Folders have other names here (`{home}`). Seconds, memory and versions are
 those of the machine that made the page ({machine}); yours will differ.
 
-Inside a clone, after `make install`, activate the environment once (`. .venv/bin/activate`); `denoiselab` is on the path then.
+Inside a clone, after `make install`, activate the environment once (`. .venv/bin/activate`); `denoiselab` is then on
+the path.
 `denoiselab --install-completion` teaches your shell to complete commands, options, models and kinds of noise. The exit
 code is 0 where all went well, 1 where something did not, 2 where the command was not understood.
 """

@@ -15,7 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = GRAY_OR_RGB = 0, 1, 2  # of TIFF's PhotometricInterpretation
 SEPARATE = 2  # of TIFF's PlanarConfiguration: plane by plane
-PREMULTIPLIED = 1  # of TIFF's ExtraSamples
+UNSPECIFIED, PREMULTIPLIED = 0, 1  # of TIFF's ExtraSamples
 DEFLATE = (8, 32946)  # of TIFF's Compression
 LZMA = 34925
 LARGEST_TILE = 1 << 26  # values
@@ -155,6 +155,8 @@ def _check_tiff(page: Any) -> None:
         raise UnsupportedError(f"{page.dtype} pixels are not supported; convert to 8 or 16 bits or float")
     if PREMULTIPLIED in page.extrasamples:
         raise UnsupportedError("its colours are premultiplied by transparency; save it with plain transparency")
+    if UNSPECIFIED in page.extrasamples:
+        raise UnsupportedError("has a channel beside its colours that is no transparency; save the picture without it")
     if page.samplesperpixel > MOST_SAMPLES or page.imagedepth > 1:
         raise UnsupportedError(f"pixels of shape {page.shape} are not supported; only gray or RGB, with transparency")
 

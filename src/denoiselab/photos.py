@@ -17,6 +17,10 @@ from denoiselab import decoders, encoders, files
 
 SUFFIXES = tuple(encoders.FORMATS)
 MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompression bomb
+HIGHEST_NOISE, SHARE_OF_NOISE = (
+    2.0,
+    0.01,
+)  # float values that are higher, and more of them, are in other units than [0, 1]
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` decides
 
@@ -36,9 +40,9 @@ class Photo:
 def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
     """Decode a file, or its bytes, which messages call `name`.
 
-    `white` is the file's value that becomes 1.0; None: 255 of 8 bits, 65535 of 16, of float 1 or the highest value
-    if that is above. ValueError names the file and the reason: missing, unreadable, damaged, of more than
-    `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK.
+    `white` is the file's value that becomes 1.0; None: 255 of 8 bits, 65535 of 16, of float 1, or the highest value
+    where more than one in a hundred is above 2. ValueError names the file and the reason: missing, unreadable,
+    damaged, of more than `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK.
     """
     with _opened(source, name, max_pixels) as stream:
         return _photo(decoders.decode(stream, max_pixels), white)
@@ -115,13 +119,18 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
+def _white(colours: np.ndarray) -> float:
+    """Of float values: 1, which noise may exceed, or the highest where more than one in a hundred is above 2."""
+    return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+
+
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
     values = decoded.upright()
     if not values.size:
         raise decoders.UnsupportedError("has no pixels")
     colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
     if white is None:
-        white = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else max(1.0, float(colours.max()))
+        white = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else _white(colours)
     if not np.isfinite(white) or (values.dtype.kind == "f" and not np.isfinite(colours).all()):
         raise decoders.UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
