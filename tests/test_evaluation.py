@@ -84,14 +84,14 @@ def test_an_exact_output_has_100_db_and_is_counted():
 
 
 def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(params):
-    threads: dict[str, list[threading.Thread]] = {"read": [], "compute": [], "measure": []}
+    threads: dict[str, list[threading.Thread]] = {"read": [], "compute": [], "predict": [], "measure": []}
 
     def step(name: str) -> Callable[[int], int]:
         return lambda test: threads[name].append(threading.current_thread()) or test + 1
 
     subject = SimpleNamespace(device=torch.device("cuda"), params=params, **{name: step(name) for name in threads})
-    assert list(evaluation._results(subject, range(40))) == list(range(3, 43))
-    assert {*threads["compute"]} == {threading.current_thread()}
+    assert list(evaluation._results(subject, range(40))) == list(range(4, 44))
+    assert {*threads["compute"], *threads["predict"]} == {threading.current_thread()}
     assert threading.current_thread() not in {*threads["read"], *threads["measure"]}
 
 

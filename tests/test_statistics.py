@@ -117,7 +117,7 @@ def test_who_leads_the_second_may_still_be_level_with_the_third(params):
     )
     ranked = sorted(psnr, key=lambda model: -psnr[model].mean())
     assert ranked == ["unet", "dncnn", "nlm"]
-    answer = facts._answer(params, ranked, rows, differences.pairs(rows, ranked, params))
+    answer = facts.answer(params, ranked, rows, differences.pairs(rows, ranked, params))
     assert answer["level"] == ["nlm"]
     assert (answer["first"].better, answer["first"].worse, answer["classical"]) == ("unet", "nlm", None)
 

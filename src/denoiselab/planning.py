@@ -105,8 +105,9 @@ def trains(params: Params, name: str) -> bool:
 def plans(params: Params, name: str) -> list[Plan]:
     """The trainings of an entry: one a seed, but one alone for what is not trained."""
     _check_blocks(params)
+    numbers = range(params.seeds if trains(params, name) else 1)
     data = _Data.read()
-    return [_resolve(params, name, number, data) for number in range(params.seeds if trains(params, name) else 1)]
+    return [_resolve(params, name, number, data) for number in numbers]
 
 
 def plan(params: Params, name: str, number: int = 0) -> Plan:
