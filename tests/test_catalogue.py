@@ -8,11 +8,12 @@ from denoiselab.config import catalogue
 from tests.conftest import ROOT
 
 
-def test_every_file_of_conf_has_its_conditions_but_for_real_pairs():
+def test_every_file_of_conf_has_its_conditions_but_for_what_is_recorded():
     names = catalogue.conditions(ROOT)
     assert {name.partition("/")[0] for name in names} == {p.stem for p in (ROOT / "conf/noise").glob("*.yaml")} - {
         "real",
         "hair_mix",
+        "as_is",
     }
     assert catalogue.condition("gaussian25", ROOT).sigma_255 == 25
     assert catalogue.condition("blind55/sigma50", ROOT).sigma_255 == 50

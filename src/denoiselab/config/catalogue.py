@@ -23,6 +23,7 @@ from denoiselab.config.noise import (
     Speckle,
     Uniform,
     Webp,
+    lacks_clean,
     needs_pairs,
 )
 
@@ -97,8 +98,8 @@ def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
 
 
 def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
-    """The test conditions of conf/noise/ that can be drawn (so not the real pairs), by name: that of the file, or
-    FILE/CONDITION where it has several. Those of the project in `root`, else of the one that this package is part of.
+    """The test conditions of conf/noise/ that can be drawn, so none that images bring along, by name: that of the file,
+    or FILE/CONDITION where it has several. Those of the project in `root`, else of the one that this package is in.
 
     ValueError names a file that is damaged, or says that there is no project.
     """
@@ -109,7 +110,7 @@ def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
     for path in sorted(folder.glob("*.yaml")):
         tests = _read(path).test
         for test, spec in tests.items():
-            if not needs_pairs(spec):
+            if not (needs_pairs(spec) or lacks_clean(spec)):
                 named[path.stem if len(tests) == 1 else f"{path.stem}/{test}"] = spec
     return named
 
