@@ -155,7 +155,7 @@ def load(reference: str, root: Path = Path()) -> Denoiser:
         with models.fetched(reference) as folder:
             return _loaded(_described(folder, name=reference, origin="trained"))
     path = Path(reference)
-    if path.is_dir():
+    if reference and path.is_dir():
         return _loaded(_described(path, name=path.resolve().name, origin="trained"))
     if path.is_file():
         return _loaded(_described(path.parent, name=path.stem, origin="trained"), weights=path.stem)
