@@ -124,7 +124,7 @@ def lost_store() -> None:
 
 
 def unknown_model() -> None:
-    planning.plans(compose(), "unett")
+    planning.trains(compose(), "unett")
 
 
 PROVOKED: list[Callable[[], object]] = [
