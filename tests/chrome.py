@@ -89,12 +89,32 @@ class Page:
                 raise TimeoutError(f"never true: {expression}\n{self.run('document.body.innerText')}")
             time.sleep(POLL_S)
 
+    def place(self, expression: str, share: float = 0.5) -> tuple[float, float]:
+        """The middle of the element, or that share of its width, in CSS pixels of the window: scrolled into sight
+        and standing still, as what opens or loads above it moves it."""
+        self.wait(expression)
+        last = None
+        while True:
+            self.run(f"({expression}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+            box = self.run(f"({expression}).getBoundingClientRect().toJSON()")
+            if box == last:
+                return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+            last = box
+            time.sleep(POLL_S)
+
+    def drag(self, expression: str, distance: float, steps: int = 5) -> float:
+        """Lay a finger on the element and move it to the right by so many CSS pixels; returns where it ended."""
+        x, y = self.place(expression)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        for step in range(1, steps + 1):
+            point = {"x": x + distance * step / steps, "y": y}
+            self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        return x + distance
+
     def click(self, expression: str, share: float = 0.5) -> None:
         """Press and release in the middle of the element that the expression gives, or at that share of its width."""
-        self.wait(expression)
-        self.run(f"({expression}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.run(f"({expression}).getBoundingClientRect().toJSON()")
-        x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        x, y = self.place(expression, share)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

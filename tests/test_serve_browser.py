@@ -220,15 +220,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_moves_the_divi
         "all('p, td, button, select, input, img, .window').filter((e) => e.getBoundingClientRect().right > innerWidth)"
     )
     assert page.run(f"{wide}.map((element) => element.outerHTML)") == []
-    page.run("one('.window').scrollIntoView({block: 'center', behavior: 'instant'})")
-    box = page.run("one('.handle').getBoundingClientRect().toJSON()")
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
-    for step in range(1, 6):
-        page.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x - 20 * step, "y": y}])
-    page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-    share = (x - 100 - page.run("one('.window').getBoundingClientRect().x")) / page.run("one('.window').clientWidth")
-    assert divider(page) == pytest.approx((share, share), abs=0.02)
+    end = page.drag("one('.handle')", -100)
+    x, width = page.run("[one('.window').getBoundingClientRect().x, one('.window').clientWidth]")
+    share = (end - x) / width
+    until(lambda: divider(page) == pytest.approx((share, share), abs=0.02))
 
 
 def test_ten_visitors_at_once_wait_their_turn_and_see_their_own_pictures_alone(browser, server, tmp_path):
