@@ -211,14 +211,14 @@ def test_a_task_is_scored_and_its_files_are_the_original_kind_and_go_with_it(ast
     assert [result.model for result in outcome.results] == ["colour", "gray"]  # once, though chosen twice
     assert [view.name for view in outcome.views.views] == ["noisy", "colour", "gray", "clean"]
     for result in outcome.results:
-        file = photos.read(result.file).pixels
+        file = photos.read(result.download.file).pixels
         clean = astronaut[:128, 150:300].astype(np.float32) / 255
-        assert result.file_name == f"me-{result.model}.png"
+        assert result.download.name == f"me-{result.model}.png"
         assert result.score and outcome.noisy
         assert result.score.psnr == pytest.approx(metrics.psnr(clean, file, data_range=1), abs=1e-4)
         assert result.score.ssim == pytest.approx(metrics.ssim(clean, file, data_range=1), abs=1e-5)
         assert result.score.psnr > outcome.noisy.psnr + 5
-    folder = outcome.results[0].file.parent
+    folder = outcome.results[0].download.file.parent
     assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
     del outcome, result
     gc.collect()

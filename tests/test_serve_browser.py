@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -143,7 +144,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     select(page, "all('[data-testid=stSelectbox]')[0]", "Gaussian")
     finished(page, "(25 was added)")
     select(page, "one('[data-testid=stMultiSelect]')", "gray")
-    page.wait("all('[data-testid=stDownloadButton]').length === 2 && named('td', 'gray')")
+    page.wait("all('a.download').length === 2 && named('td', 'gray')")
     finished(page)
     shown = scores(page)
     assert list(shown) == ["noisy", "colour", "gray"]
@@ -151,7 +152,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     assert psnr["noisy"] == pytest.approx(20.17, abs=0.2)
     assert psnr["colour"] > psnr["gray"] > psnr["noisy"] + 5
 
-    page.click("named('[data-testid=stDownloadButton] button', 'Download gray (16-bit TIFF)')")
+    page.click("named('a.download', 'Download gray (16-bit TIFF)')")
     file = downloads / "deep [1] *a*-gray.tif"
     until(lambda: [path.suffix for path in downloads.glob("*")] == [".tif"])
     (file,) = downloads.glob("*")
@@ -275,6 +276,13 @@ def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
     finally:
         ended.set()
         watcher.join()
+
+
+def test_nobody_downloads_by_guessing(address):
+    for key in ("0", "..", "%2e%2e%2fapp.py", "a" * 43):
+        with pytest.raises(HTTPError, match="40[04]") as refused:
+            urlopen(f"{address}/download/{key}")
+        refused.value.close()
 
 
 def test_the_server_listens_to_this_machine_alone(server):

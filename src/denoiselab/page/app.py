@@ -168,16 +168,7 @@ def show(outcome: work.Outcome, task: work.Task) -> None:
     slider(outcome.views, outcome.results[0].model, key="slider")
     st.markdown(words.noise_found(outcome, task.noise))
     st.markdown(words.table(outcome))
-    with st.container(horizontal=True):
-        for result in outcome.results:
-            st.download_button(
-                f"Download {words.plain(result.model)} ({words.kind_of_file(outcome, result)})",
-                result.file.read_bytes,
-                file_name=result.file_name,
-                on_click="ignore",
-                icon=":material/download:",
-                key=f"download {result.model}",
-            )
+    st.html(words.downloads(outcome))
 
 
 main()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from denoiselab.page.limits import Limits
 
-APP = Path(__file__).parent / "app.py"
+MAIN = Path(__file__).parent / "main.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -38,4 +38,4 @@ def run(host: str, port: int, allowed: Limits, browser: bool) -> None:
 
     os.environ.update(environment(host, port, allowed, browser))
     print(f"denoiselab: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
-    cli.main(["run", str(APP), "--", str(allowed.megabytes), str(allowed.megapixels)], standalone_mode=False)
+    cli.main(["run", str(MAIN), "--", str(allowed.megabytes), str(allowed.megapixels)], standalone_mode=False)

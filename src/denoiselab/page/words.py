@@ -1,5 +1,6 @@
 """The page's texts, as Markdown."""
 
+import html
 import re
 from collections.abc import Iterable
 
@@ -70,8 +71,19 @@ def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
 
 def kind_of_file(outcome: work.Outcome, result: work.Result) -> str:
     """Such as "16-bit TIFF"."""
+    suffix = result.download.file.suffix
     kind = {".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP"}
-    return f"{outcome.depth} {kind.get(result.file.suffix, result.file.suffix.removeprefix('.').upper())}"
+    return f"{outcome.depth} {kind.get(suffix, suffix.removeprefix('.').upper())}"
+
+
+def downloads(outcome: work.Outcome) -> str:
+    """A link to each result's file, as HTML."""
+    links = [
+        f'<a class="download" href="{result.download.address}" download>'
+        f"Download {html.escape(result.model)} ({kind_of_file(outcome, result)})</a>"
+        for result in outcome.results
+    ]
+    return f"<nav>{' '.join(links)}</nav>"
 
 
 def table(outcome: work.Outcome) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from denoiselab import denoisers, metrics, photos
 from denoiselab.page import limits, noises
+from denoiselab.page.downloads import Download
 from denoiselab.page.views import Gallery, Views
 
 AUTO = "auto"
@@ -43,8 +44,7 @@ class Result:
     title: str
     seconds: float
     score: Score | None
-    file: Path
-    file_name: str  # to download it as
+    download: Download
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,8 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
         suffix = _suffix(task.name, photo)
         file = Path(folder.name) / f"{len(results)}{suffix}"
         file.write_bytes(photos.encode(photo, restored, suffix))
-        results.append(
-            Result(name, denoiser.entry.title, seconds, after, file, f"{Path(task.name).stem}-{name}{suffix}")
-        )
+        download = Download(file, f"{Path(task.name).stem}-{name}{suffix}")
+        results.append(Result(name, denoiser.entry.title, seconds, after, download))
     if clean is not None:
         gallery.add(CLEAN, "the reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
