@@ -157,6 +157,22 @@ def test_noise_above_white_does_not_make_a_float_picture_darker():
     np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels, noisy)
 
 
+@pytest.mark.parametrize("sigma_255", [25, 75])
+def test_noise_below_black_is_noise(sigma_255):
+    dark = np.random.default_rng(0).normal(0, sigma_255 / 255, (200, 300)).astype(np.float32)
+    stream = BytesIO()
+    tifffile.imwrite(stream, dark)
+    np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels[:, :, 0], dark)
+
+
+@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (4000, -1024)])  # nets' units, centred, a CT's
+def test_other_blacks_than_zero_are_refused(scale, black):
+    stream = BytesIO()
+    tifffile.imwrite(stream, picture("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
+    with pytest.raises(ValueError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
+        photos.read(stream.getvalue(), name="a.tif")
+
+
 @pytest.mark.parametrize("planes", [2, 4])
 def test_a_channel_of_unknown_meaning_is_not_taken_for_transparency(planes):
     stream = BytesIO()
@@ -262,4 +278,4 @@ def test_values_are_clamped_and_rounded_in_integers_alone():
     again = photos.read(photos.encode(photo, beyond, ".png"))
     assert np.array_equal(again.pixels * 255, np.rint(np.clip(beyond, 0, 1) * 255))
     deep = replace(as_photo(picture("float32", 1)), icc=None)
-    assert photos.read(photos.encode(deep, beyond, ".tif"), white=1.0).pixels.max() == beyond.max()
+    assert np.array_equal(tifffile.imread(BytesIO(photos.encode(deep, beyond, ".tif"))), beyond[:, :, 0])

@@ -17,10 +17,10 @@ from denoiselab import decoders, encoders, files
 
 SUFFIXES = tuple(encoders.FORMATS)
 MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompression bomb
-HIGHEST_NOISE, SHARE_OF_NOISE = (
-    2.0,
-    0.01,
-)  # float values that are higher, and more of them, are in other units than [0, 1]
+# Float values that are higher, and more of them, are in other units than [0, 1].
+HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
+# Noise goes below black, its mean over a square of so many pixels hardly: what is lower, of white, has another black.
+SQUARE, LOWEST_MEAN = 16, -0.1
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` decides
 
@@ -42,7 +42,8 @@ def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, 
 
     `white` is the file's value that becomes 1.0; None: 255 of 8 bits, 65535 of 16, of float 1, or the highest value
     where more than one in a hundred is above 2. ValueError names the file and the reason: missing, unreadable,
-    damaged, of more than `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK.
+    damaged, of more than `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK, with
+    values farther below 0 than noise takes them.
     """
     with _opened(source, name, max_pixels) as stream:
         return _photo(decoders.decode(stream, max_pixels), white)
@@ -124,6 +125,13 @@ def _white(colours: np.ndarray) -> float:
     return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
 
 
+def _below_black(pixels: np.ndarray) -> bool:
+    """Whether there are values below 0 that noise of any usual level does not explain."""
+    import cv2
+
+    return bool(pixels.min() < LOWEST_MEAN and cv2.blur(pixels, (SQUARE, SQUARE)).min() < LOWEST_MEAN)
+
+
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
     values = decoded.upright()
     if not values.size:
@@ -135,6 +143,10 @@ def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
         raise decoders.UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
     pixels /= np.float32(white)
+    if _below_black(pixels):
+        raise decoders.UnsupportedError(
+            f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
+        )
     alpha = values[:, :, -1].copy() if values.shape[2] in (2, 4) else None
     return Photo(pixels, alpha, values.dtype, white, decoded.icc, decoded.exif)
 
