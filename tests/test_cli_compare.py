@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from denoiselab import metrics, side_by_side
@@ -65,6 +66,21 @@ def test_mistakes_are_one_line_and_make_no_picture(options, message, pair, monke
     assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
     assert message in said.err
     assert not (pair / "out.png").exists()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_both_pictures_are_on_one_scale(dtype, pair, astronaut, monkeypatch):
+    """Noise that is brighter than anything in the clean picture makes the noisy one no darker."""
+    monkeypatch.chdir(pair)
+    clean = (astronaut[60:180, 150:300] * np.array(4, dtype)).astype(dtype)  # of 10 bits, or of float in such units
+    noisy = np.clip(clean + np.random.default_rng(0).normal(0, 100, clean.shape), 0, None).astype(dtype)
+    for name, values in (("clean", clean), ("noisy", noisy)):
+        tifffile.imwrite(f"{name}.tif", values, photometric="rgb")
+    assert noisy.max() > 1023
+    said = denoiselab("compare", "noisy.tif", "out.png", "--clean", "clean.tif", "--models", "median", "--json")
+    white = 1023 if dtype == "uint16" else clean.max()
+    expected = -10 * np.log10(np.square((noisy.astype(float) - clean) / white).mean())
+    assert said.json["versions"][0]["psnr"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_gray_picture_needs_a_model_for_gray():

@@ -224,6 +224,18 @@ def test_dots_go_to_the_median_and_clean_pictures_stay(tmp_path, capsys):
     assert (tmp_path / "same.jpg").read_bytes() == (tmp_path / "smooth.jpg").read_bytes()
 
 
+def test_pictures_of_twelve_bits_are_no_darker_than_others(tmp_path, capsys):
+    """They are denoised, not taken for clean ones, in their own units."""
+    values = noisy(192, sigma_255=8).astype(np.uint16) * 16
+    tifffile.imwrite(tmp_path / "in.tif", values, photometric="rgb")
+    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif")
+    assert code == 0 and "colour (even noise of level " in said
+    restored = tifffile.imread(tmp_path / "out.tif") / 16
+    assert (
+        metrics.psnr(clean(192), restored, data_range=255) > metrics.psnr(clean(192), values / 16, data_range=255) + 3
+    )
+
+
 def test_estimate_says_level_kind_and_model(folder, tmp_path, capsys):
     code, out, _ = called(capsys, "estimate", folder, "--json")
     rows = json.loads(out)

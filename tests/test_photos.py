@@ -184,14 +184,21 @@ def test_a_channel_of_unknown_meaning_is_not_taken_for_transparency(planes):
         photos.read(stream.getvalue())
 
 
-def test_a_camera_of_twelve_bits_says_what_is_white():
-    values = picture("uint16", 1) >> 4
+@pytest.mark.parametrize(("bits", "white"), [(12, 4095), (10, 1023), (16, 65535)])
+def test_what_is_white_to_a_camera_is_told_by_its_values(bits, white):
+    values = picture("uint16", 1)[:, :, 0] >> (16 - bits)
     stream = BytesIO()
     tifffile.imwrite(stream, values)
-    photo = photos.read(stream.getvalue(), white=4095)
-    np.testing.assert_allclose(photo.pixels, values / 4095, rtol=1e-6)
-    again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=4095)
-    assert np.array_equal(again.pixels, photo.pixels)
+    photo = photos.read(stream.getvalue())
+    assert photo.white == white and photo.dtype == np.uint16
+    np.testing.assert_allclose(photo.pixels[:, :, 0], values / white, rtol=1e-6)
+    content = photos.encode(photo, photo.pixels, ".tif")
+    assert np.array_equal(tifffile.imread(BytesIO(content)), values)
+    brighter = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels + 0.5, ".tif")))
+    assert brighter.max() == white, "as the camera clips"
+    told = photos.read(stream.getvalue(), white=white / 8)
+    assert told.pixels.max() > 1
+    assert np.array_equal(tifffile.imread(BytesIO(photos.encode(told, told.pixels, ".tif"))), values)
 
 
 def test_palettes_and_transparent_colours():

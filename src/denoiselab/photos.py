@@ -19,6 +19,7 @@ SUFFIXES = tuple(encoders.FORMATS)
 MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompression bomb
 # Float values that are higher, and more of them, are in other units than [0, 1].
 HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
+BITS = (8, 10, 12, 14, 16)  # of cameras' values, which files store in 16
 # Noise goes below black, its mean over a square of so many pixels hardly: what is lower, of white, has another black.
 SQUARE, LOWEST_MEAN = 16, -0.1
 
@@ -40,8 +41,9 @@ class Photo:
 def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
     """Decode a file, or its bytes, which messages call `name`.
 
-    `white` is the file's value that becomes 1.0; None: 255 of 8 bits, 65535 of 16, of float 1, or the highest value
-    where more than one in a hundred is above 2. ValueError names the file and the reason: missing, unreadable,
+    `white` is the file's value that becomes 1.0; None: 255 of 8 bits, of 16 the highest value of the fewest BITS that
+    hold the picture (4095 of a 12-bit camera's), of float 1, or the highest value where more than one in a hundred is
+    above 2. ValueError names the file and the reason: missing, unreadable,
     damaged, of more than `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK, with
     values farther below 0 than noise takes them.
     """
@@ -85,8 +87,8 @@ def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[Binary
 def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
     """The file of `pixels`, (H, W, C) as those of `photo`, with the photo's depth, transparency, profile and EXIF.
 
-    Integers are clamped and rounded, float values stay as they are. ValueError where that kind of file cannot hold
-    them, values are not finite, or the shape is another one.
+    Integers are rounded and clamped, to white where the photo has nothing above it; float values stay as they are.
+    ValueError where that kind of file cannot hold them, values are not finite, or the shape is another one.
     """
     if pixels.shape != photo.pixels.shape:
         raise ValueError(f"pixels of shape {pixels.shape} are not those of a picture of {photo.pixels.shape}")
@@ -121,8 +123,10 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 
 
 def _white(colours: np.ndarray) -> float:
-    """Of float values: 1, which noise may exceed, or the highest where more than one in a hundred is above 2."""
-    return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+    """Of 16 bits: what the fewest BITS hold. Of float: 1, which noise may exceed, or the highest value."""
+    if colours.dtype.kind == "f":
+        return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+    return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
 
 
 def _below_black(pixels: np.ndarray) -> bool:
@@ -138,7 +142,7 @@ def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
         raise decoders.UnsupportedError("has no pixels")
     colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
     if white is None:
-        white = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else _white(colours)
+        white = 255.0 if values.dtype == np.uint8 else _white(colours)
     if not np.isfinite(white) or (values.dtype.kind == "f" and not np.isfinite(colours).all()):
         raise decoders.UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
@@ -156,7 +160,7 @@ def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     scaled = pixels * np.float32(photo.white)
     if photo.dtype.kind == "f":
         return scaled.astype(photo.dtype, copy=False)
-    np.clip(scaled, 0, np.iinfo(photo.dtype).max, out=scaled)
+    np.clip(scaled, 0, photo.white if photo.pixels.max() <= 1 else np.iinfo(photo.dtype).max, out=scaled)
     return np.rint(scaled, out=scaled).astype(photo.dtype)
 
 

@@ -49,8 +49,10 @@ def compare(
     from denoiselab.figures.gallery import gallery
 
     noisy, reference = photos.read(picture), photos.read(clean) if clean else None
-    if reference and noisy.dtype.kind == "f":  # both on one scale: noise above white makes nothing darker
-        noisy = photos.read(picture, white=reference.white if reference.dtype.kind == "f" else 1.0)
+    if reference and reference.dtype == noisy.dtype:  # both on one scale: noise above white makes nothing darker
+        noisy = photos.read(picture, white=reference.white)
+    elif reference and noisy.dtype.kind == "f":
+        noisy = photos.read(picture, white=1.0)
     pixels, target = noisy.pixels, reference.pixels if reference else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), pixels.shape[2])
     loaded = [denoisers.load(name.strip()) for name in names]

@@ -31,7 +31,7 @@ def denoise(
     ] = None,
     white: Annotated[
         float | None,
-        typer.Option(min=1e-9, help="The files' value that is white, such as 4095 of a 12-bit camera's TIFF files."),
+        typer.Option(min=1e-9, help="The files' value that is white; by default the highest of 8, 10, 12 ... bits."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tile: Annotated[
@@ -49,7 +49,7 @@ def denoise(
     Examples:
       denoiselab denoise photo.jpg better.jpg
       denoiselab denoise photos/ denoised/ --model colour
-      denoiselab denoise 'scans/*.tif' denoised/ --white 4095
+      denoiselab denoise 'scans/*.tif' denoised/ --white 20000
       denoiselab denoise noisy.png better.png --model models/unet --json
     """
     if device not in ("auto", "cpu", "cuda"):

@@ -15,7 +15,8 @@ def estimate(
         list[str], typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes such as '*.tif'.")
     ],
     white: Annotated[
-        float | None, typer.Option(min=1e-9, help="The files' value that is white, such as 4095 of 12-bit TIFF files.")
+        float | None,
+        typer.Option(min=1e-9, help="The files' value that is white; by default the highest of 8, 10, 12 ... bits."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -28,7 +29,7 @@ def estimate(
     \b
     Examples:
       denoiselab estimate photo.jpg
-      denoiselab estimate 'scans/*.tif' --white 4095 --json
+      denoiselab estimate 'scans/*.tif' --white 20000 --json
     """
     from denoiselab import denoising
 

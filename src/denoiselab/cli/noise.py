@@ -150,7 +150,7 @@ def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ..
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
     whole = photo.dtype.kind == "f"
     stored = noisy if whole else noisy.clip(0, 1)
-    photos.write(target, photo, noisy)
+    photos.write(target, photo, stored)
     return {
         "in": str(picture),
         "out": str(target),
