@@ -224,6 +224,19 @@ def test_dots_go_to_the_median_and_clean_pictures_stay(tmp_path, capsys):
     assert (tmp_path / "same.jpg").read_bytes() == (tmp_path / "smooth.jpg").read_bytes()
 
 
+def test_a_level_that_is_given_is_used_or_said_to_be_of_no_use(tmp_path, capsys):
+    smooth = np.add.outer(np.arange(128), np.arange(128)).astype(np.uint8)
+    Image.fromarray(np.dstack([smooth] * 3)).save(tmp_path / "smooth.png")
+    arguments = ["denoise", tmp_path / "smooth.png", tmp_path / "out.png", "--force", "--sigma", 10]
+    code, _, said = called(capsys, *arguments)
+    assert code == 0 and "colour (noise of level 10 of 255 as given)" in said, "though it looks clean"
+    assert said.startswith("--sigma: of no use to colour, which takes no noise level\n")
+    assert "of no use" not in called(capsys, *arguments, "--model", "nlm")[2]
+    Image.fromarray(smooth).save(tmp_path / "smooth.png")
+    assert "of no use to gray" in called(capsys, *arguments)[2]
+    assert "of no use" not in called(capsys, *arguments, "--model", "colour")[2], "it says how to make three of gray"
+
+
 def test_pictures_of_twelve_bits_are_no_darker_than_others(tmp_path, capsys):
     """They are denoised, not taken for clean ones, in their own units."""
     values = noisy(192, sigma_255=8).astype(np.uint16) * 16

@@ -73,10 +73,9 @@ class Denoiser:
         self.gray = gray
         self.channels = entry.channels
 
-    @property
-    def told_level(self) -> bool:
-        """Whether it makes use of a given noise level."""
-        return bool(getattr(self.module, "noise_aware", False))
+    def takes_level(self, channels: int) -> bool:
+        """Whether it makes use of a given noise level for a picture of so many channels."""
+        return bool(getattr(self.module, "noise_aware", False)) or (channels == 1 and self.channels == 3)
 
     def restore(
         self,

@@ -5,7 +5,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -46,6 +46,7 @@ class Outcome:
     status: str  # denoised, clean (written as it was), there (skipped) or failed
     model: str = ""
     reason: str = ""  # of the choice, or of the failure
+    level_unused: bool = False  # a noise level was given, of which the model makes no use
 
 
 def tasks(sources: Sequence[str], output: str) -> list[Task]:
@@ -129,6 +130,8 @@ class _Worker:
         name, reason = settings.model, ""
         if name == AUTO:
             noise = denoisers.estimate(photo.pixels)
+            if noise.kind == "clean" and settings.sigma_255 is not None:
+                noise = replace(noise, kind="gaussian", reason=f"noise of level {settings.sigma_255:g} of 255 as given")
             name, reason = denoisers.choose(noise, photo.pixels.shape[2])
             if noise.kind == "clean":
                 _keep(task, photo)
@@ -143,7 +146,8 @@ class _Worker:
                 jobs=self.jobs,
             )
         photos.write(task.target, photo, restored)
-        return Outcome(task, "denoised", name, reason)
+        unused = settings.sigma_255 is not None and not denoiser.takes_level(photo.pixels.shape[2])
+        return Outcome(task, "denoised", name, reason, unused)
 
     def _denoiser(self, name: str) -> denoisers.Denoiser:
         with self.loading:

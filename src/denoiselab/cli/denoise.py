@@ -27,7 +27,8 @@ def denoise(
         ),
     ] = "auto",
     sigma: Annotated[
-        float | None, typer.Option(min=0, max=255, help="Noise level of 255 where it is known; else it is estimated.")
+        float | None,
+        typer.Option(min=0, max=255, help="Noise level of 255 where it is known, for models that take one."),
     ] = None,
     white: Annotated[
         float | None,
@@ -72,6 +73,8 @@ def denoise(
 
 def _summarise(outcomes: "list[Outcome]") -> None:
     """What became of them, on stderr."""
+    if blind := {outcome.model: None for outcome in outcomes if outcome.level_unused}:
+        say(f"--sigma: of no use to {', '.join(blind)}, which {'takes' if len(blind) == 1 else 'take'} no noise level")
     if len(outcomes) == 1 and outcomes[0].status != "failed":
         (one,) = outcomes
         chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
