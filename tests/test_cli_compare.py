@@ -55,6 +55,7 @@ def test_chosen_models_without_a_clean_picture(pair):
         (["noisy.png", "out.gif"], "the picture must be one of .png"),
         (["missing.png", "out.png"], "missing.png: there is no such file"),
         (["noisy.png", "clean.png"], "clean.png: is there already; --force overwrites it"),
+        (["missing.png", "clean.png/out.png"], "clean.png is no folder"),
         (["noisy.png", "out.png", "--models", "nobody"], "model 'nobody' is unknown; there: "),
         (["noisy.png", "out.png", "--clean", "small.png"], "is 40 x 30 colour, the noisy one 150 x 120 colour"),
     ],

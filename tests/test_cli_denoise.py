@@ -197,6 +197,7 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: model 'best' is unknown; there: colour"),
         (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
+        (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is no folder"),
         (["denoise", "in/a.png"], 2, "Missing argument"),
         (["polish"], 2, "No such command"),
     ],
@@ -206,6 +207,13 @@ def test_mistakes_are_told_in_a_line(folder, tmp_path, monkeypatch, capsys, argu
     found = called(capsys, *arguments)
     assert found[0] == code and said in found[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_folder_that_may_not_be_changed_is_told_before_anything_is_computed(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path or not mode & os.W_OK)  # root may everything
+    monkeypatch.setattr(denoising, "run", lambda *_: pytest.fail("computed for nothing"))
+    code, _, said = called(capsys, "denoise", folder, tmp_path / "deep" / "out")
+    assert code == 1 and said.endswith(f"cannot be written: no permission to write in {tmp_path}")
 
 
 def test_dots_go_to_the_median_and_clean_pictures_stay(tmp_path, capsys):

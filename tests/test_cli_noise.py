@@ -88,6 +88,14 @@ def test_nothing_is_overwritten_without_force(clean, tmp_path):
     assert "would be overwritten" in denoiselab("noise", clean, clean, "--kind", "uniform", "--force").err
 
 
+def test_what_cannot_be_written_is_told_before_noise_is_drawn(clean, tmp_path, monkeypatch):
+    monkeypatch.setattr("denoiselab.noise.add", lambda *_: pytest.fail("drawn for nothing"))
+    refused = {"noisy.png": "noisy.png: .png files cannot hold a float picture", "clean.png/a.tif": "is no folder"}
+    for out, reason in refused.items():
+        said = denoiselab("noise", clean, tmp_path / out, "--kind", "gaussian", "--float")
+        assert said.code == 1 and reason in said.err and said.err.count("\n") == 1
+
+
 def test_the_list_names_every_condition_and_kind():
     said = denoiselab("noise", "--list")
     assert said.code == 0

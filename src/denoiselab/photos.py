@@ -60,7 +60,7 @@ def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) 
 @contextmanager
 def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[BinaryIO]:
     """The file. What goes wrong with it comes out as a ValueError with its name and the reason."""
-    named = name or (str(source) if isinstance(source, Path) else "the picture")
+    called = name or (str(source) if isinstance(source, Path) else "the picture")
     try:
         with source.open("rb") if isinstance(source, Path) else BytesIO(source) as stream:
             yield stream
@@ -81,7 +81,7 @@ def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[Binary
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - of a damaged file a decoder may raise anything
         reason = f"damaged image: {_line(error)}"
-    raise ValueError(f"{named}: {reason}")
+    raise ValueError(f"{called}: {reason}")
 
 
 def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
@@ -112,12 +112,19 @@ def check(photo: Photo, suffix: str) -> None:
         raise ValueError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
 
 
-def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
-    """`encode` into a file that is either whole or not there. ValueError also names the file."""
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """ValueErrors with the file's name before them."""
     try:
-        content = encode(photo, pixels, path.suffix)
+        yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
+    """`encode` into a file that is either whole or not there. ValueError also names the file."""
+    with named(path):
+        content = encode(photo, pixels, path.suffix)
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
 

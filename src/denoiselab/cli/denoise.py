@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from denoiselab.cli._options import AsJson, Force, model_names
+from denoiselab.cli._options import AsJson, Force, check_writable, model_names
 from denoiselab.cli._output import quiet, report, say
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def denoise(
     planned = denoising.tasks(sources, output)
     if len(planned) == 1 and planned[0].target.exists() and not force:
         raise ValueError(f"{planned[0].target}: is there already; --force overwrites it")
+    for target in {task.target.parent: task.target for task in planned}.values():
+        check_writable(target)
     settings = denoising.Settings(model, sigma, white, device, tile, force)
     outcomes = list(tqdm(denoising.run(planned, settings), total=len(planned), unit="picture", disable=quiet()))
     _summarise(outcomes)

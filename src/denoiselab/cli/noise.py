@@ -144,10 +144,12 @@ def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ..
     from denoiselab import noise as noises
 
     photo = photos.read(picture)
-    clean = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
-    noisy = noises.add(clean, seeding.generator(*key), spec)[0].permute(1, 2, 0).contiguous().numpy()
     if as_float and photo.dtype.kind == "u":
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
+    with photos.named(target):
+        photos.check(photo, target.suffix)
+    clean = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+    noisy = noises.add(clean, seeding.generator(*key), spec)[0].permute(1, 2, 0).contiguous().numpy()
     whole = photo.dtype.kind == "f"
     stored = noisy if whole else noisy.clip(0, 1)
     photos.write(target, photo, stored)
