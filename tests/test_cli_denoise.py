@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab import cli, denoising, metrics, photos
+from denoiselab import cli, denoisers, denoising, metrics, photos
 from tests.conftest import ROOT, photograph
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CI": "1"}
@@ -161,6 +161,13 @@ def test_pictures_wait_for_memory():
         list(pool.map(take, [40, 60, 30, 500, 30, 30, 90, 20]))
     assert all(sum(sizes) <= 100 or sizes == (500,) for sizes in seen)
     assert any(len(sizes) > 1 for sizes in seen) and memory.free == 100
+
+
+def test_a_model_that_takes_pictures_whole_takes_memory_for_all_of_them():
+    pixels = 24 * 10**6
+    tiled, whole = (denoising._bytes(pixels, denoisers.load(name)) for name in ("colour", "nlm"))
+    assert denoising._bytes(pixels, None) == tiled == pixels * 64 + 1024**3
+    assert whole > pixels * (64 + 60)
 
 
 def test_patterns_keep_their_folders(folder, tmp_path):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import denoisers, files, metrics, model_store, models, seeding
+from denoiselab import denoisers, devices, files, inference, metrics, model_store, models, seeding
 from tests.conftest import ROOT, photograph
 
 RELEASED = ROOT / "models" / "released"
 CLASSICAL = {"gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
 NET = {"arch": "dncnn", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
+WHOLE = {"arch": "nafnet", "channels": 3, "width": 4, "encoder": [1], "middle": 1, "decoder": [1]}
 
 
 def noisy(clean: np.ndarray, sigma_255: float) -> np.ndarray:
@@ -39,9 +40,9 @@ def workspace(root, name: str, card: dict | None = None) -> None:
     torch.manual_seed(0)
     spec = {"kind": "gaussian", "sigma_255": 25.0, "clip": False, "quantise": False, "per_channel": True}
     made = {"name": name, "architecture": NET, "task": "restore", "imported": None, "adopted": None, "parameters": 1}
-    weights = models.build(NET).state_dict()
-    made |= {"noise": {"train": spec}, "classes": []}
-    model_store.save(root / "models" / name, {"best_psnr": weights, "best_ssim": weights}, made | (card or {}))
+    made |= {"noise": {"train": spec}, "classes": []} | (card or {})
+    weights = models.build(made["architecture"]).state_dict()
+    model_store.save(root / "models" / name, {"best_psnr": weights, "best_ssim": weights}, made)
 
 
 def test_released_weights_are_known_everywhere(tmp_path):
@@ -104,9 +105,44 @@ def test_tiles_make_no_difference():
 
 
 def test_little_memory_makes_small_tiles():
-    assert denoisers._tile(64 * 2**30) == denoisers.TILE
-    assert denoisers._tile(2**30) < denoisers.TILE
-    assert denoisers._tile(0) == denoisers.SMALLEST_TILE
+    assert denoisers._tile(64 * 2**30, 51) == denoisers.TILE
+    assert denoisers._tile(2**30, 51) < denoisers.TILE
+    assert denoisers._tile(0, 51) == denoisers.SMALLEST_TILE
+
+
+@pytest.mark.parametrize("reach", [0, 51, 200])
+def test_what_is_computed_around_a_tile_counts(reach):
+    free = 2**30
+    sides = []
+    inference.restore(Spy(sides, reach), photo_of(2048), device=torch.device("cpu"), tile=denoisers._tile(free, reach))
+    assert max(sides) ** 2 * denoisers.BYTES_PER_PIXEL <= free / 2
+
+
+class Spy(torch.nn.Module):
+    """Notes how large the pictures are that it gets."""
+
+    def __init__(self, sides: list[int], reach: int):
+        super().__init__()
+        self.sides, self.reach = sides, reach
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        self.sides.append(max(noisy.shape))
+        return noisy
+
+
+def photo_of(side: int) -> np.ndarray:
+    return np.zeros((side, side, 1), np.float32)
+
+
+def test_a_picture_that_is_taken_whole_needs_memory_for_all_of_it(tmp_path, monkeypatch):
+    workspace(tmp_path, "net", {"architecture": WHOLE})
+    net = denoisers.load("net", tmp_path)
+    assert net.whole_bytes(10**6) > 10**9 and denoisers.load("colour").whole_bytes(10**6) == 0
+    assert 24 * 10**6 < denoisers.load("nlm").whole_bytes(10**6) < 10**8
+    monkeypatch.setattr(devices, "free_bytes", lambda device: net.whole_bytes(200 * 200))
+    assert net.restore(photo(3)).shape == (200, 200, 3)
+    with pytest.raises(ValueError, match=r"net takes a picture whole, and for one of 201 x 200 pixels some 0\.1 GB"):
+        net.restore(photo_of(200).repeat(3, 2)[:, [0, *range(200)]])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

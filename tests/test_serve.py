@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoiselab import cli, metrics, noise, photos
+from denoiselab import cli, denoisers, metrics, noise, photos
 from denoiselab.page import limits, noises, server, words, work
 from denoiselab.page.limits import Limits
 from denoiselab.page.line import Line
@@ -127,9 +127,12 @@ def test_a_file_and_a_picture_have_limits(monkeypatch):
     with pytest.raises(ValueError, match="--max-megapixels: must be at least 1, not 0"):
         Limits(megapixels=0)
     monkeypatch.setattr(limits.devices, "free_bytes", lambda device: 2 * 10**9)
-    limits.check_memory(10**7)
+    tiled, whole = map(denoisers.load, ("colour", "nlm"))
+    limits.check_memory(10**7, [tiled])
     with pytest.raises(ValueError, match=r"20.0 megapixels needs 2\.5 GB of memory here, and only 2\.0 GB"):
-        limits.check_memory(2 * 10**7)
+        limits.check_memory(2 * 10**7, [])
+    with pytest.raises(ValueError, match=r"10.0 megapixels needs 2\.3 GB of memory here, and only 2\.0 GB"):
+        limits.check_memory(10**7, [tiled, whole])
 
 
 def test_the_page_has_every_noise_of_the_project():

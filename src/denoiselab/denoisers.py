@@ -26,6 +26,8 @@ STRENGTHS = Path(__file__).with_name("strengths.csv")  # of the classical method
 TILE = 1024  # pixels: larger ones are hardly faster
 SMALLEST_TILE = 128
 BYTES_PER_PIXEL = 1024  # of a tile, for a net's features: those of 17 layers of 64 take 768
+# Of pictures that are taken whole; measured: up to 68 bytes (nlm in colour), and 1246 for NAFNet of width 32.
+CLASSICAL_BYTES, NET_BYTES = 80, 1280
 MLFLOW = ("models:/", "runs:/")
 NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
 TITLES = {
@@ -73,9 +75,20 @@ class Denoiser:
         self.gray = gray
         self.channels = entry.channels
 
+    @property
+    def reach(self) -> int | None:
+        """How many pixels away an output depends on the input; None: on all of it, so that tiles are none."""
+        return getattr(self.module, "reach", None)
+
     def takes_level(self, channels: int) -> bool:
         """Whether it makes use of a given noise level for a picture of so many channels."""
         return bool(getattr(self.module, "noise_aware", False)) or (channels == 1 and self.channels == 3)
+
+    def whole_bytes(self, pixels: int) -> int:
+        """Memory for a picture of so many pixels if it is taken whole; 0: it is taken in tiles, as there is memory."""
+        if self.reach is not None:
+            return 0
+        return pixels * (CLASSICAL_BYTES if self.entry.origin == "classical" else NET_BYTES)
 
     def restore(
         self,
@@ -91,12 +104,15 @@ class Denoiser:
         A net for colours gets gray as `_three_of_gray` makes it; one for gray gets each colour on its own.
         `sigma_255`: the noise level, for those that make use of it; None: estimated. `tile` in pixels, of pictures
         that are larger; None: by the memory that is free, of which `jobs` such calls at a time take a share each.
+        ValueError where there is too little for a model that takes pictures whole.
         """
         from denoiselab import devices
 
         chosen = devices.choose(device)
         devices.prepare(chosen)
-        tile = tile or _tile(devices.free_bytes(chosen) // jobs)
+        free = devices.free_bytes(chosen)
+        self._check_memory(pixels, free)
+        tile = tile or _tile(free // jobs, self.reach or 0)
         given = pixels.shape[2]
         if given == self.channels or self.gray is not None:
             return self._restored(pixels, sigma_255, chosen, tile)
@@ -107,6 +123,15 @@ class Denoiser:
         return np.concatenate(
             [self._restored(pixels[:, :, c : c + 1], sigma_255, chosen, tile) for c in range(given)], axis=2
         )
+
+    def _check_memory(self, pixels: np.ndarray, free: int) -> None:
+        needed = self.whole_bytes(pixels.shape[0] * pixels.shape[1])
+        if needed > free:
+            raise ValueError(
+                f"{self.entry.name} takes a picture whole, and for one of {pixels.shape[1]} x {pixels.shape[0]} pixels "
+                f"some {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free; take a model that works "
+                "in tiles, such as colour or gray, or a smaller picture"
+            )
 
     def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
         from denoiselab import inference
@@ -181,10 +206,12 @@ def _calibrated(method: str, channels: int) -> "nn.Module":
     return module.eval()
 
 
-def _tile(free: int) -> int:
-    """Half of what is free may be taken."""
+def _tile(free: int, reach: int) -> int:
+    """Half of what is free may be taken, by a tile and what is computed around it."""
+    from denoiselab.inference import GRID
+
     tile = TILE
-    while tile > SMALLEST_TILE and tile**2 * BYTES_PER_PIXEL > free // 2:
+    while tile > SMALLEST_TILE and (tile + 2 * (reach + GRID)) ** 2 * BYTES_PER_PIXEL > free // 2:
         tile //= 2
     return tile
 

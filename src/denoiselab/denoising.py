@@ -116,7 +116,7 @@ class _Worker:
         if task.target.exists() and not self.settings.force:
             return Outcome(task, "there", reason=f"{task.target}: is there already")
         try:
-            with self.memory.taken(_bytes(photos.size(task.source))):
+            with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.settings.model))):
                 return self._denoised(task)
         except FAULTS as error:
             reason = str(error) or type(error).__name__
@@ -156,9 +156,10 @@ class _Worker:
             return self.loaded[name]
 
 
-def _bytes(pixels: int) -> int:
-    """That a picture takes while it is under way."""
-    return pixels * PIXEL_BYTES + min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL
+def _bytes(pixels: int, denoiser: denoisers.Denoiser | None) -> int:
+    """That a picture takes while it is under way; None: one that is chosen for it, which is taken in tiles."""
+    whole = denoiser.whole_bytes(pixels) if denoiser else 0
+    return pixels * PIXEL_BYTES + (whole or min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL)
 
 
 class _Memory:

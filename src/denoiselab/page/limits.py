@@ -1,10 +1,12 @@
 """What the page takes on, so that no visitor and no ten of them exhaust the machine."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from denoiselab import devices
+from denoiselab.denoisers import Denoiser
 
 MODELS = 4  # side by side, at most
 WAITING = 20  # visitors in the line, at most
@@ -35,9 +37,10 @@ class Limits:
             raise ValueError(f"the file has {size / 1e6:.1f} MB; this page takes at most {self.megabytes} MB")
 
 
-def check_memory(pixels: int) -> None:
-    """ValueError where the machine has too little free memory for a picture of so many pixels."""
-    needed, free = PROGRAM_BYTES + pixels * BYTES_PER_PIXEL, devices.free_bytes(torch.device("cpu"))
+def check_memory(pixels: int, chosen: Iterable[Denoiser]) -> None:
+    """ValueError where the machine has too little free memory for a picture of so many pixels and these denoisers."""
+    whole = max((denoiser.whole_bytes(pixels) for denoiser in chosen), default=0)
+    needed, free = PROGRAM_BYTES + pixels * BYTES_PER_PIXEL + whole, devices.free_bytes(torch.device("cpu"))
     if needed > free:
         raise ValueError(
             f"a picture of {pixels / 1e6:.1f} megapixels needs {needed / 1e9:.1f} GB of memory here, and only "

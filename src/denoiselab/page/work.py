@@ -73,7 +73,8 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     ValueError says in one line what is wrong with the picture or why it cannot be done.
     """
     tell("Reading the picture")
-    limits.check_memory(min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels))
+    pixels = min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels)
+    limits.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
     photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
     height, width, channels = photo.pixels.shape
     clean = photo.pixels if task.noise else None
