@@ -119,6 +119,21 @@ def test_what_is_there_is_skipped(folder, capsys):
     assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {out / "b.tif"}
 
 
+def test_a_folder_with_one_picture_is_done_once(folder, tmp_path, capsys):
+    """Those of a folder that are no pictures are counted."""
+    (folder / "b.tif").unlink(), (folder / "deep" / "c.png").unlink()
+    first, again = (called(capsys, "denoise", folder, tmp_path / "out", "-m", "colour") for _ in range(2))
+    assert first == (0, "", f"{tmp_path}/out/a.png: colour\n")
+    assert again == (0, "", "1 there already (--force does them again)\n")
+    for name in ("notes.txt", ".hidden", "deep/raw.cr2"):
+        (folder / name).write_bytes(b"")
+    over = "2 passed over, being no pictures"
+    assert called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")[2] == f"1 denoised (colour 1), {over}\n"
+    assert called(capsys, "denoise", f"{folder}/*", tmp_path / "new")[2].endswith(
+        ", 1 passed over, being no pictures\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     (tmp_path / "in").mkdir()
@@ -205,7 +220,10 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
         (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
         (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is no folder"),
-        (["denoise", "in/a.png"], 2, "Missing argument"),
+        (["denoise", "in/a.png"], 2, "Missing argument 'OUT'"),
+        (["noise", "in/a.png", "--kind", "jpeg"], 2, "Missing argument 'OUT'"),
+        (["denoise", "--json"], 2, "Missing argument 'IN...'"),
+        (["estimate"], 2, "Missing argument 'IN...'"),
         (["polish"], 2, "No such command"),
     ],
 )

@@ -75,6 +75,12 @@ def pictures(sources: Sequence[str]) -> list[Path]:
     return list(_found(sources, None))
 
 
+def passed_over(sources: Sequence[str], output: str) -> int:
+    """How many files of the folders and glob patterns are none of `tasks`, since their names are not pictures'."""
+    files = {file for text in sources for file, _ in _expanded(text, Path(output)) if not Path(text).is_file()}
+    return sum(not _is_picture(file.name) for file in files)
+
+
 def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
     """Do the tasks, and say of each what became of it, in order; an error in one does not stop the others.
 
@@ -194,14 +200,19 @@ def _keep(task: Task, photo: photos.Photo) -> None:
 
 def _found(sources: Sequence[str], output: Path | None) -> dict[Path, Path]:
     """{file: its place below the output}."""
-    found = {source: relative for text in sources for source, relative in _expanded(text, output)}
+    found = {
+        file: relative
+        for text in sources
+        for file, relative in _expanded(text, output)
+        if _is_picture(file.name) or Path(text).is_file()
+    }
     if not found:
         raise ValueError(f"{', '.join(sources)}: no pictures there ({', '.join(s[1:] for s in photos.SUFFIXES)})")
     return found
 
 
 def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
-    """(file, its place below the output) of a file, a folder or a pattern."""
+    """(file, its place below the output) of a file, or of all that are not hidden in a folder or a pattern."""
     path = Path(text)
     if path.is_file():
         yield path, Path(path.name)
@@ -212,7 +223,7 @@ def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
         base = Path(*fixed)
         made = output.resolve() if output and base.resolve() in output.resolve().parents else None
         for file in sorted(base.glob(str(Path(*path.parts[len(fixed) :])))):
-            if file.is_file() and _is_picture(file.name) and made not in file.resolve().parents:
+            if file.is_file() and not file.name.startswith(".") and made not in file.resolve().parents:
                 yield file, file.relative_to(base)
     else:
         raise ValueError(f"{text}: there is no such file, folder or pattern")
@@ -226,16 +237,16 @@ def _until_glob(parts: Sequence[str]) -> Iterator[str]:
 
 
 def _below(folder: Path, output: Path | None) -> Iterator[Path]:
-    """Pictures in a folder, sorted; links to folders are not followed."""
+    """Files in a folder, sorted, without hidden ones; links to folders are not followed."""
     left_out = output.resolve() if output else None
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(n for n in folders if not n.startswith(".") and (Path(place) / n).resolve() != left_out)
-        pictures = (Path(place) / name for name in sorted(names) if _is_picture(name))
-        yield from (path for path in pictures if path.is_file())  # not a pipe
+        paths = (Path(place) / name for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())  # not a pipe
 
 
 def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(photos.SUFFIXES)
+    return name.lower().endswith(photos.SUFFIXES)
 
 
 def _check(planned: Sequence[Task]) -> None:

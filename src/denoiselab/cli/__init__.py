@@ -6,8 +6,10 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 app = typer.Typer(
     help="Denoise pictures, and find out which denoiser is the right one.",
@@ -35,8 +37,22 @@ def _options(
     pass
 
 
+class _Command(TyperCommand):
+    """Of IN... OUT a single value is taken for OUT; that IN is missing then is not what anybody means."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = any(not argument.startswith("-") for argument in args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            arguments: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+            if given and len(arguments) > 1 and error.param is arguments[0]:
+                error.param = arguments[1]
+            raise
+
+
 for _name in sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")):
-    app.command(_name)(getattr(import_module(f"{__name__}.{_name}"), _name))
+    app.command(_name, cls=_Command)(getattr(import_module(f"{__name__}.{_name}"), _name))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,11 +1,12 @@
 """denoiselab denoise: pictures in, denoised pictures out."""
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from denoiselab.cli._options import AsJson, Force, check_writable, model_names
+from denoiselab.cli._options import AsJson, Force, check_free, check_writable, model_names
 from denoiselab.cli._output import quiet, report, say
 
 if TYPE_CHECKING:
@@ -60,24 +61,25 @@ def denoise(
     from denoiselab import denoising
 
     planned = denoising.tasks(sources, output)
-    if len(planned) == 1 and planned[0].target.exists() and not force:
-        raise ValueError(f"{planned[0].target}: is there already; --force overwrites it")
+    passed_over = denoising.passed_over(sources, output)
+    if len(sources) == 1 and Path(sources[0]).is_file():
+        check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
     settings = denoising.Settings(model, sigma, white, device, tile, force)
     outcomes = list(tqdm(denoising.run(planned, settings), total=len(planned), unit="picture", disable=quiet()))
-    _summarise(outcomes)
+    _summarise(outcomes, passed_over)
     if as_json:
         report("", [_row(outcome) for outcome in outcomes], as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _summarise(outcomes: "list[Outcome]") -> None:
+def _summarise(outcomes: "list[Outcome]", passed_over: int) -> None:
     """What became of them, on stderr."""
     if blind := {outcome.model: None for outcome in outcomes if outcome.level_unused}:
         say(f"--sigma: of no use to {', '.join(blind)}, which {'takes' if len(blind) == 1 else 'take'} no noise level")
-    if len(outcomes) == 1 and outcomes[0].status != "failed":
+    if len(outcomes) == 1 and outcomes[0].status in ("denoised", "clean") and not passed_over:
         (one,) = outcomes
         chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
         say(f"{one.task.target}: {chosen}{', written as it was' if one.status == 'clean' else ''}")
@@ -94,7 +96,8 @@ def _summarise(outcomes: "list[Outcome]") -> None:
         "there": "there already (--force does them again)",
         "failed": "failed",
     }
-    say(", ".join(f"{counted[status]} {words}" for status, words in said.items() if counted[status]))
+    counts = [f"{counted[status]} {words}" for status, words in said.items() if counted[status]]
+    say(", ".join([*counts, *([f"{passed_over} passed over, being no pictures"] if passed_over else [])]))
 
 
 def _row(outcome: "Outcome") -> dict[str, str]:
