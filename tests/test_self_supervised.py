@@ -99,6 +99,14 @@ def test_correlated_noise_is_told_from_independent_noise():
     assert held_out.structure(clean + added, blurred) > 0.2
 
 
+@pytest.mark.parametrize("shape", [(7, 40), (12, 15), (40, 2)])
+def test_images_too_small_to_tell_have_no_correlation(shape):
+    noisy = np.random.default_rng(0).random((*shape, 3), np.float32)
+    found = held_out.measures(noisy, noisy * 0.9, noisy)
+    assert np.isnan(found["noise_correlation"]) and np.isnan(found["structure"]) == (min(shape) < 8)
+    assert np.isfinite([value for name, value in found.items() if name not in ("noise_correlation", "structure")]).all()
+
+
 @pytest.fixture(scope="module")
 def noisy_folder(tmp_path_factory):
     """A run on images of which nobody has clean ones."""
@@ -133,6 +141,21 @@ def test_a_noisy_folder_ends_in_a_report_that_makes_no_psnr_up(noisy_folder):
     assert table.held_out_mean["gaussian"] > table.held_out_mean["noisy"]  # the mean of the neighbours
     assert table.sigma_255_mean["noisy"] == pytest.approx(20, abs=3)
     assert table.sigma_255_left_mean["gaussian"] < 10
+
+
+def test_the_report_says_what_is_unknown_of_small_images(noisy_folder):
+    _, params = noisy_folder
+    tables = {path: path.read_bytes() for path in paths.evaluation("net").parent.glob("*/per_image.csv")}
+    for path in tables:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False).assign(noise_correlation="nan", structure="nan")
+        rows.to_csv(path, index=False)
+    report.write(params)
+    written = paths.REPORT_MD.read_text(encoding="utf-8")
+    assert "should be that of the noise (unknown, the noisy images being too small), and" in written
+    assert "| nan |" in written
+    for path, content in tables.items():
+        path.write_bytes(content)
+    report.write(params)
 
 
 def test_what_held_out_pixels_calibrate_is_near_the_best(noisy_folder):

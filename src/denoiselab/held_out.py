@@ -70,8 +70,10 @@ def noise_correlation(noisy: torch.Tensor) -> float:
     are independent, 1 where they are the same.
 
     Told by the flattest tenth of all squares of 16 pixels, freed of their slope; too high where these still have
-    texture. NaN where every square is of one colour.
+    texture. NaN where every square is of one colour, or none fits in.
     """
+    if min(noisy.shape[-2:]) < FLAT:
+        return math.nan
     squares = noisy.double().unfold(2, FLAT, FLAT).unfold(3, FLAT, FLAT).reshape(-1, FLAT, FLAT)
     along = torch.linspace(-1, 1, FLAT, dtype=squares.dtype).expand(FLAT, FLAT)
     for plane in (torch.ones_like(along), along, along.T):
@@ -91,8 +93,11 @@ def neighbour_correlation(values: torch.Tensor) -> float:
 def structure(noisy: torch.Tensor, restored: torch.Tensor) -> float:
     """Correlation of what was taken away, noisy - restored, with the details of what is left, both (1, C, H, W).
 
-    About 0 where noise alone was taken, above where the picture's edges went with it. NaN where either has none.
+    About 0 where noise alone was taken, above where the picture's edges went with it. NaN where either has none, or the
+    image is too small to have any.
     """
+    if min(restored.shape[-2:]) <= AROUND:
+        return math.nan
     kept = restored.double()
     blurred = F.avg_pool2d(F.pad(kept, (AROUND,) * 4, mode="reflect"), 2 * AROUND + 1, stride=1)
     return (_centred(noisy.double() - kept) * _centred(kept - blurred)).sum().item()

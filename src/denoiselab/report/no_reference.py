@@ -84,7 +84,7 @@ def _result(
         "sigma_255": sigma,
         "ceiling": -20 * math.log10(max(sigma, 0.01) / 255),
         "floor": float(floor.iloc[0]) if len(floor) else math.nan,
-        "noise_correlation": float(own.noise_correlation.median()),
+        "noise_correlation": float(own.noise_correlation.dropna().median()),
     }
 
 

@@ -1,6 +1,7 @@
 """Templates into text: Markdown, and the same Markdown as one HTML file."""
 
 import base64
+import math
 import re
 from itertools import chain, count, pairwise
 from typing import Any
@@ -36,6 +37,7 @@ def render(template: str, context: dict[str, Any]) -> str:
     )
     environment.filters["cell"] = _cell
     environment.filters["spec"] = in_words
+    environment.tests["nan"] = math.isnan
     return environment.get_template(template).render(context)
 
 
