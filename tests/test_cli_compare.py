@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab import metrics, side_by_side
+from denoiselab import metrics, photos, side_by_side
 from denoiselab.denoisers import Entry, known
 from denoiselab.figures import gallery
 from denoiselab.figures._panels import Panel
@@ -94,8 +94,23 @@ def test_a_gray_picture_needs_a_model_for_gray():
 
 def test_a_picture_below_the_window_of_the_ssim_has_none():
     tiny = np.full((8, 20, 3), 0.5, np.float32)
-    only = next(side_by_side.versions(tiny, [], tiny))
-    assert (only.ssim, only.psnr) == (None, metrics.HIGHEST_PSNR)
+    photo = photos.Photo(tiny, None, np.dtype(np.uint8), 255.0, None, None)
+    only = next(side_by_side.versions(photo, [], tiny))
+    assert only.score == side_by_side.Score(metrics.HIGHEST_PSNR, None)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_scores_are_those_of_the_file_that_denoise_writes(dtype, pair, monkeypatch):
+    monkeypatch.chdir(pair)
+    for name in ("clean", "noisy"):
+        photo = photos.read(pair / f"{name}.png")
+        white = float(np.iinfo(dtype).max) if dtype != "float32" else 1.0
+        photos.write(pair / f"{name}.tif", replace(photo, dtype=np.dtype(dtype), white=white), photo.pixels)
+    said = denoiselab("compare", "noisy.tif", "out.png", "--clean", "clean.tif", "--models", "colour", "--json")
+    assert denoiselab("denoise", "noisy.tif", "restored.tif", "--model", "colour").code == 0
+    clean, made = (photos.read(pair / f"{name}.tif").pixels for name in ("clean", "restored"))
+    psnr = metrics.psnr(clean, made.clip(0, 1), data_range=1)
+    assert said.json["versions"][1]["psnr"] == pytest.approx(psnr, abs=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (16, 16, 1), (50, 2000, 3), (2500, 60, 3), (300, 400, 1), (120, 90, 3)])

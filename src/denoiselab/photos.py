@@ -100,6 +100,15 @@ def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
     return encoders.of_suffix(suffix).encode(values, encoders.About(photo.icc, photo.exif))
 
 
+def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
+    """(H, W, C) float32 in [0, 1], clipped and, unless the photo is of float, rounded as its file holds them."""
+    clipped = np.clip(pixels, 0, 1)
+    if photo.dtype.kind == "f":
+        return clipped
+    clipped *= photo.white
+    return np.divide(np.rint(clipped, out=clipped), np.float32(photo.white), out=clipped)
+
+
 def check(photo: Photo, suffix: str) -> None:
     """ValueError where files of that suffix cannot hold a picture of the photo's kind."""
     form = encoders.of_suffix(suffix)

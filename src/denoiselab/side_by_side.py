@@ -6,9 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from denoiselab import denoisers, metrics
+from denoiselab import denoisers, metrics, photos
 
 INPUT, CLEAN = "input", "clean"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Beside the clean picture; no SSIM of one that is smaller than its window."""
+
+    psnr: float  # dB
+    ssim: float | None
 
 
 @dataclass(frozen=True)
@@ -16,21 +24,20 @@ class Version:
     """The picture as one denoiser restored it, as it was given (`input`), or `clean`."""
 
     name: str
-    pixels: np.ndarray  # (H, W, C) uint8
+    pixels: np.ndarray  # (H, W, C) float32, not clipped
     seconds: float | None = None  # of restoring alone
-    psnr: float | None = None  # dB, by the report's definition
-    ssim: float | None = None
+    score: Score | None = None
 
     def numbers(self) -> dict[str, str | float | None]:
-        return {"name": self.name, "seconds": self.seconds, "psnr": self.psnr, "ssim": self.ssim}
+        psnr, ssim = (self.score.psnr, self.score.ssim) if self.score else (None, None)
+        return {"name": self.name, "seconds": self.seconds, "psnr": psnr, "ssim": ssim}
 
     def facts(self) -> str:
         """What is known, in fields of equal width."""
-        facts = [
-            f"{self.seconds:6.2f} s" if self.seconds is not None else " " * 8,
-            f"{self.psnr:6.2f} dB" if self.psnr is not None else "",
-            f"SSIM {self.ssim:.4f}" if self.ssim is not None else "",
-        ]
+        facts = [f"{self.seconds:6.2f} s" if self.seconds is not None else " " * 8]
+        if self.score:
+            facts.append(f"{self.score.psnr:6.2f} dB")
+            facts += [f"SSIM {self.score.ssim:.4f}"] if self.score.ssim is not None else []
         return "  ".join(facts).rstrip()
 
     def caption(self) -> str:
@@ -51,33 +58,36 @@ def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
 
 
 def versions(
-    pixels: np.ndarray, loaded: Sequence[denoisers.Denoiser], clean: np.ndarray | None = None
+    photo: photos.Photo, loaded: Sequence[denoisers.Denoiser], clean: np.ndarray | None = None
 ) -> Iterator[Version]:
-    """The input, what each denoiser makes of it, and the clean picture if there is one; all (H, W, C) in [0, 1].
+    """The photo, what each denoiser makes of it, and the clean picture if there is one, (H, W, C) in [0, 1].
 
     ValueError where `clean` has another shape.
     """
-    if clean is not None and clean.shape != pixels.shape:
-        raise ValueError(f"the clean picture is {_size(clean)}, the noisy one {_size(pixels)}: they are no pair")
-    yield _version(INPUT, pixels, None, clean)
+    if clean is not None and clean.shape != photo.pixels.shape:
+        raise ValueError(f"the clean picture is {_size(clean)}, the noisy one {_size(photo.pixels)}: they are no pair")
+    yield Version(INPUT, photo.pixels, None, score(clean, photo.pixels))
     for denoiser in loaded:
-        began = time.perf_counter()
-        restored = denoiser.restore(pixels)
-        seconds = time.perf_counter() - began
-        yield _version(denoiser.entry.name, np.clip(restored, 0, 1), seconds, clean)
+        yield restored(denoiser, photo, photo.pixels, clean)
     if clean is not None:
-        yield Version(CLEAN, metrics.to_uint8(clean))
+        yield Version(CLEAN, clean)
 
 
-def _version(name: str, pixels: np.ndarray, seconds: float | None, clean: np.ndarray | None) -> Version:
-    """Scored as in the report: what was restored in 8 bits, the input as it is."""
-    shown = metrics.to_uint8(pixels)
+def restored(denoiser: denoisers.Denoiser, photo: photos.Photo, noisy: np.ndarray, clean: np.ndarray | None) -> Version:
+    """What a denoiser makes of `noisy`, scored as a file of the photo's depth holds it."""
+    began = time.perf_counter()
+    pixels = denoiser.restore(noisy)
+    seconds = time.perf_counter() - began
+    return Version(denoiser.entry.name, pixels, seconds, score(clean, photos.at_depth(photo, pixels)))
+
+
+def score(clean: np.ndarray | None, other: np.ndarray) -> Score | None:
+    """PSNR and SSIM of (H, W, C) float32 by the report's definitions; nothing is clipped here. None without `clean`."""
     if clean is None:
-        return Version(name, shown, seconds)
-    scored = pixels if name == INPUT else shown.astype(np.float32) / 255
+        return None
     large = min(clean.shape[:2]) > 2 * metrics.SSIM_RADIUS
-    ssim = metrics.ssim(clean, scored, data_range=1) if large else None
-    return Version(name, shown, seconds, metrics.capped_psnr(clean, scored, data_range=1), ssim)
+    ssim = metrics.ssim(clean, other, data_range=1) if large else None
+    return Score(metrics.capped_psnr(clean, other, data_range=1), ssim)
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -32,7 +32,7 @@ def compare(
     """Restore a picture with several models and show the results side by side.
 
     Every model gets a panel with its name, the seconds it took (without loading) and, with --clean, PSNR and SSIM as
-    the report measures them. Each panel has the whole picture and, below it, its middle enlarged.
+    the report measures them, at the picture's depth. A panel has the whole picture and, below it, its middle enlarged.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def compare(
     if out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
 
-    from denoiselab import denoisers, files, photos, side_by_side
+    from denoiselab import denoisers, files, metrics, photos, side_by_side
     from denoiselab.figures._panels import Panel
     from denoiselab.figures.gallery import gallery
 
@@ -53,15 +53,18 @@ def compare(
         noisy = photos.read(picture, white=reference.white)
     elif reference and noisy.dtype.kind == "f":
         noisy = photos.read(picture, white=1.0)
-    pixels, target = noisy.pixels, reference.pixels if reference else None
-    names = models.split(",") if models else side_by_side.suitable(denoisers.known(), pixels.shape[2])
+    target = reference.pixels if reference else None
+    names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
     loaded = [denoisers.load(name.strip()) for name in names]
-    versions = list(side_by_side.versions(pixels, loaded, target))
-    made = gallery([Panel(version.caption(), version.pixels) for version in versions])
+    panels, rows, facts = [], [], {}
+    for version in side_by_side.versions(noisy, loaded, target):
+        panels.append(Panel(version.caption(), metrics.to_uint8(version.pixels)))
+        if version.name != side_by_side.CLEAN:
+            rows.append(version.numbers())
+            facts[version.name] = version.facts()
+    made = gallery(panels)
     with files.replacing(out) as temporary:
         made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
-    scored = [version for version in versions if version.name != side_by_side.CLEAN]
-    rows = [version.numbers() for version in scored]
-    width = max(len(str(row["name"])) for row in rows)
-    lines = [f"{version.name:{width}}  {version.facts()}".rstrip() for version in scored]
+    width = max(map(len, facts))
+    lines = [f"{name:{width}}  {known}".rstrip() for name, known in facts.items()]
     report("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)

@@ -1,18 +1,16 @@
 """What the page computes for a visitor: add noise to a picture, estimate it, denoise with each model, score, encode."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from denoiselab import denoisers, metrics, photos
+from denoiselab import denoisers, photos, side_by_side
 from denoiselab.page import limits, noises
 from denoiselab.page.downloads import Download
 from denoiselab.page.views import Gallery, Views
+from denoiselab.side_by_side import Score
 
 AUTO = "auto"
 NOISY, CLEAN = "noisy", "clean"
@@ -26,14 +24,6 @@ class Task:
     name: str  # of the file
     noise: tuple[str, float] | None
     models: tuple[str, ...]  # of denoisers.known(), and AUTO
-
-
-@dataclass(frozen=True)
-class Score:
-    """Beside the clean picture; no SSIM of one that is smaller than its window."""
-
-    psnr: float
-    ssim: float | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     tell("Estimating the noise")
     estimate = denoisers.estimate(noisy)
     chosen = denoisers.choose(estimate, channels) if AUTO in task.models else None
-    before = None if clean is None else score(clean, noisy)
+    before = side_by_side.score(clean, noisy)
     gallery = Gallery(noisy if clean is None else clean)
     gallery.add(NOISY if clean is not None else "as it is", _decibels(before), noisy)
     folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
@@ -90,28 +80,17 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     for name in _distinct(task.models, chosen):
         tell(f"Denoising: {name}")
         denoiser = model(name)
-        start = time.perf_counter()
-        restored = denoiser.restore(noisy)
-        seconds = time.perf_counter() - start
-        after = None if clean is None else score(clean, _at_depth(photo, restored))
-        gallery.add(name, _decibels(after), restored)
+        version = side_by_side.restored(denoiser, photo, noisy, clean)
+        gallery.add(name, _decibels(version.score), version.pixels)
         suffix = _suffix(task.name, photo)
         file = Path(folder.name) / f"{len(results)}{suffix}"
-        file.write_bytes(photos.encode(photo, restored, suffix))
+        file.write_bytes(photos.encode(photo, version.pixels, suffix))
         download = Download(file, f"{Path(task.name).stem}-{name}{suffix}")
-        results.append(Result(name, denoiser.entry.title, seconds, after, download))
+        assert version.seconds is not None
+        results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download))
     if clean is not None:
         gallery.add(CLEAN, "the reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
-
-
-def score(clean: np.ndarray, other: np.ndarray) -> Score:
-    """PSNR and SSIM of (H, W, C) float32, by the project's protocol: nothing is clipped here."""
-    psnr = metrics.capped_psnr(clean, other, data_range=1)
-    try:
-        return Score(psnr, metrics.ssim(clean, other, data_range=1))
-    except ValueError:
-        return Score(psnr, None)
 
 
 def _suffix(name: str, photo: photos.Photo) -> str:
@@ -127,15 +106,6 @@ def _suffix(name: str, photo: photos.Photo) -> str:
 
 def _depth(photo: photos.Photo) -> str:
     return "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
-
-
-def _at_depth(photo: photos.Photo, restored: np.ndarray) -> np.ndarray:
-    """As the file that is downloaded has it; what a float file has outside of [0, 1] clipped."""
-    clipped = np.clip(restored, 0, 1)
-    if photo.dtype.kind == "f":
-        return clipped
-    clipped *= photo.white
-    return np.divide(np.rint(clipped, out=clipped), np.float32(photo.white), out=clipped)
 
 
 def _distinct(models: tuple[str, ...], chosen: tuple[str, str] | None) -> list[str]:
