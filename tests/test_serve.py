@@ -9,9 +9,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from denoiselab import cli, denoisers, metrics, noise, photos
+from denoiselab.config import catalogue
 from denoiselab.page import limits, noises, server, words, work
 from denoiselab.page.limits import Limits
 from denoiselab.page.line import Line
@@ -137,7 +139,14 @@ def test_a_file_and_a_picture_have_limits(monkeypatch):
 
 def test_the_page_has_every_noise_of_the_project():
     assert noises.KINDS.keys() == noise.NOISES.keys()
-    assert all(kind.spec(kind.start).kind == name for name, kind in noises.KINDS.items())
+
+
+@pytest.mark.parametrize("name", noises.KINDS)
+def test_the_page_adds_the_noise_of_the_command_line(name, astronaut):
+    clean, level = astronaut[:64, :64].astype(np.float32) / 255, noises.KINDS[name].start
+    planar = torch.from_numpy(clean).permute(2, 0, 1)[None]
+    drawn = noise.add(planar, torch.Generator().manual_seed(noises.SEED), catalogue.of_kind(name, level))
+    assert np.array_equal(noises.added(clean, name, level), drawn[0].permute(1, 2, 0).numpy())
 
 
 @pytest.mark.parametrize("name", noises.KINDS)

@@ -1,35 +1,19 @@
 """The noises that the page adds: each kind of the project with the one level that a slider sets, in plain words."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from denoiselab import noise
-from denoiselab.config.noise import (
-    Downscale,
-    Gaussian,
-    Iso,
-    Jpeg,
-    Multiplicative,
-    NoiseSpec,
-    Poisson,
-    PoissonGaussian,
-    SaltPepper,
-    Speckle,
-    Uniform,
-    Webp,
-)
+from denoiselab.config import catalogue
 
 SEED = 0  # the same picture and level give the same noise
-OPEN = {"clip": False, "quantise": False}
-FILE = {"clip": True, "quantise": True}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A noise with its slider: `spec` of a level between `low` and `high`."""
+    """A noise of config.catalogue with the slider of its level."""
 
     title: str
     slider: str  # what the level is, and in which unit
@@ -38,7 +22,6 @@ class Kind:
     start: float
     step: float
     words: str  # where it is met and what it looks like
-    spec: Callable[[float], NoiseSpec]
 
 
 KINDS: dict[str, Kind] = {
@@ -51,7 +34,6 @@ KINDS: dict[str, Kind] = {
         1,
         "The textbook's noise, and what many sensors come close to: every pixel is off by a random amount, as much in "
         "the light as in the dark.",
-        lambda level: Gaussian(kind="gaussian", sigma_255=level, per_channel=True, **OPEN),
     ),
     "poisson": Kind(
         "Few photons (Poisson)",
@@ -62,7 +44,6 @@ KINDS: dict[str, Kind] = {
         1,
         "Light comes in grains. The fewer photons a pixel catches, the rougher the picture, as in fluorescence "
         "microscopy and at night.",
-        lambda level: Poisson(kind="poisson", photons=level, **OPEN),
     ),
     "poisson_gaussian": Kind(
         "Camera (photons and electronics)",
@@ -73,7 +54,6 @@ KINDS: dict[str, Kind] = {
         0.1,
         "What a camera's chip writes: the grain of the light and, on top of it, 3 electrons of electronic noise. "
         "Few electrons are a high ISO setting.",
-        lambda level: PoissonGaussian(kind="poisson_gaussian", gain=level, read_noise=3.0, **FILE),
     ),
     "iso": Kind(
         "High ISO (colour)",
@@ -83,9 +63,6 @@ KINDS: dict[str, Kind] = {
         0.5,
         0.05,
         "Grain and blotches of wrong colour, as in a phone's picture of a dim room. For colour pictures.",
-        lambda level: Iso(
-            kind="iso", color_shift=(level / 10, level / 10), intensity=(level, level), clip=True, quantise=False
-        ),
     ),
     "speckle": Kind(
         "Speckle",
@@ -95,18 +72,16 @@ KINDS: dict[str, Kind] = {
         0.2,
         0.02,
         "Noise that grows with the brightness and leaves black black: radar, ultrasound, laser light.",
-        lambda level: Speckle(kind="speckle", sigma=level, **OPEN),
     ),
     "salt_pepper": Kind(
         "Salt and pepper",
-        "Share of the values that are lost",
+        "Share of the pixels that are lost",
         0.01,
         0.5,
         0.1,
         0.01,
-        "Single values are lost altogether and become black or white: dead pixels, errors on the line. A median filter "
+        "Single pixels are lost altogether and become black or white: dead pixels, errors on the line. A median filter "
         "does well here, and nets that never saw such noise do not.",
-        lambda level: SaltPepper(kind="salt_pepper", amount=level, salt=0.5, per_channel=True, **FILE),
     ),
     "uniform": Kind(
         "Uniform",
@@ -116,7 +91,6 @@ KINDS: dict[str, Kind] = {
         40,
         1,
         "Every value is off by anything up to the width, all amounts as likely: the noise of coarse rounding.",
-        lambda level: Uniform(kind="uniform", width_255=level, **OPEN),
     ),
     "multiplicative": Kind(
         "Uneven pixels (multiplicative)",
@@ -126,14 +100,6 @@ KINDS: dict[str, Kind] = {
         0.3,
         0.02,
         "Every pixel has a sensitivity of its own, and its value is multiplied by it: an uncalibrated chip.",
-        lambda level: Multiplicative(
-            kind="multiplicative",
-            factor=(1 - level, 1 + level),
-            per_channel=True,
-            per_pixel=True,
-            clip=True,
-            quantise=False,
-        ),
     ),
     "jpeg": Kind(
         "JPEG",
@@ -143,7 +109,6 @@ KINDS: dict[str, Kind] = {
         15,
         1,
         "No noise, but what squeezing a file leaves behind: blocks, and ripples along the edges.",
-        lambda level: Jpeg(kind="jpeg", quality=round(level), **FILE),
     ),
     "webp": Kind(
         "WebP",
@@ -153,7 +118,6 @@ KINDS: dict[str, Kind] = {
         15,
         1,
         "As JPEG, by a younger method: fewer blocks, more smear.",
-        lambda level: Webp(kind="webp", quality=round(level), **FILE),
     ),
     "downscale": Kind(
         "Low resolution",
@@ -163,7 +127,6 @@ KINDS: dict[str, Kind] = {
         3,
         1,
         "Made smaller and brought back to size: the detail is gone. No denoiser knows it; some guess it.",
-        lambda level: Downscale(kind="downscale", factor=round(level), method="bicubic", **FILE),
     ),
 }
 
@@ -173,8 +136,8 @@ def added(clean: np.ndarray, kind: str, level: float) -> np.ndarray:
 
     ValueError where the kind is not for such a picture.
     """
-    spec = KINDS[kind].spec(level)
-    if isinstance(spec, Iso) and clean.shape[2] != 3:
+    spec = catalogue.of_kind(kind, level)
+    if kind == "iso" and clean.shape[2] != 3:
         raise ValueError("this noise is for colour pictures, and the picture is gray; choose another kind")
     generator = torch.Generator().manual_seed(SEED)
     planar = torch.from_numpy(np.ascontiguousarray(clean.transpose(2, 0, 1)))[None]

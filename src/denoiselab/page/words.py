@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable
 
 from denoiselab import denoisers, noise
-from denoiselab.page import noises, work
+from denoiselab.config import catalogue
+from denoiselab.page import work
 
 LEAD = "Take the noise out of a picture, and see what it costs. Drag the divider to compare."
 EMPTY = "Choose a picture and a denoiser; the result appears here."
@@ -60,7 +61,7 @@ def noise_found(outcome: work.Outcome, added: tuple[str, float] | None) -> str:
     """What noise the page finds in a picture, what was added, and the choice that follows."""
     estimate = outcome.estimate
     found = f"**Noise found:** {KINDS.get(estimate.kind, plain(estimate.kind))}, about {estimate.sigma_255:.1f} of 255"
-    level = noise.level(noises.KINDS[added[0]].spec(added[1])) if added else None
+    level = noise.level(catalogue.of_kind(*added)) if added else None
     sentences = [found if level is None else f"{found} ({level:g} was added)"]
     if outcome.chosen:
         name, why = outcome.chosen
