@@ -219,6 +219,7 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: model 'best' is unknown; there: colour"),
         (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
+        (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
         (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is no folder"),
         (["denoise", "in/a.png"], 2, "Missing argument 'OUT'"),
         (["noise", "in/a.png", "--kind", "jpeg"], 2, "Missing argument 'OUT'"),
@@ -229,6 +230,7 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
 )
 def test_mistakes_are_told_in_a_line(folder, tmp_path, monkeypatch, capsys, arguments, code, said):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     found = called(capsys, *arguments)
     assert found[0] == code and said in found[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]

@@ -108,7 +108,7 @@ class Denoiser:
         """
         from denoiselab import devices
 
-        chosen = devices.choose(device)
+        chosen = devices.choose(device, "--device")
         devices.prepare(chosen)
         free = devices.free_bytes(chosen)
         self._check_memory(pixels, free)

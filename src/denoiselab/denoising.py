@@ -108,7 +108,7 @@ class _Worker:
     def __init__(self, settings: Settings, jobs: int):
         from denoiselab import devices
 
-        on_gpu = devices.choose(settings.device).type == "cuda"
+        on_gpu = devices.choose(settings.device, "--device").type == "cuda"
         self.settings = settings
         self.jobs = 1 if on_gpu else jobs  # of which each takes its share of memory; on a GPU they take turns
         self.memory = _Memory(psutil.virtual_memory().available // 2)

@@ -86,10 +86,13 @@ def _uuid(name: str, uuids: list[str]) -> str:
     return next((uuid for uuid in uuids if uuid.startswith(name)), name.replace("/", "-"))
 
 
-def choose(wanted: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. ValueError where CUDA is asked for and missing."""
+def choose(wanted: str, where: str = "train.device") -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    ValueError where CUDA is asked for, `where` the message says, and missing.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("train.device: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
+        raise ValueError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
