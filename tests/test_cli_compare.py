@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from denoiselab import metrics, photos, side_by_side
@@ -82,6 +83,17 @@ def test_both_pictures_are_on_one_scale(dtype, pair, astronaut, monkeypatch):
     white = 1023 if dtype == "uint16" else clean.max()
     expected = -10 * np.log10(np.square((noisy.astype(float) - clean) / white).mean())
     assert said.json["versions"][0]["psnr"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60), lambda: np.empty(2**60, np.uint8)])
+def test_too_little_memory_is_told_in_a_line(allocate, pair, monkeypatch):
+    monkeypatch.setattr("denoiselab.denoisers.Denoiser.restore", lambda *_: allocate())
+    said = denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
+    assert (said.code, said.out) == (1, "") and said.err.startswith("error: too little memory for that; a smaller")
+    assert said.err.count("\n") == 1
+    monkeypatch.setattr("denoiselab.denoisers.Denoiser.restore", lambda *_: torch.empty(2) @ torch.empty(3))
+    with pytest.raises(RuntimeError, match="size"):
+        denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
 
 
 def test_a_gray_picture_needs_a_model_for_gray():

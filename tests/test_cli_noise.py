@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from denoiselab import photos as pictures
@@ -96,6 +97,12 @@ def test_what_cannot_be_written_is_told_before_noise_is_drawn(clean, tmp_path, m
         assert said.code == 1 and reason in said.err and said.err.count("\n") == 1
 
 
+def test_too_little_memory_for_one_picture_is_told_in_a_line(clean, tmp_path, monkeypatch):
+    monkeypatch.setattr("denoiselab.noise.add", lambda *_: torch.empty(2**60))
+    said = denoiselab("noise", clean, tmp_path / "noisy.png", "--kind", "gaussian")
+    assert (said.code, said.err) == (1, f"error: {clean}: too little memory for it; a smaller picture needs less\n")
+
+
 def test_the_list_names_every_condition_and_kind():
     said = denoiselab("noise", "--list")
     assert said.code == 0
@@ -107,7 +114,7 @@ def test_the_list_names_every_condition_and_kind():
     ("options", "message", "code"),
     [
         ([], "one of --noise and --kind is needed", 2),
-        (["--noise", "gaussian25", "--kind", "gaussian"], "one of --noise and --kind is needed", 2),
+        (["--noise", "gaussian25", "--kind", "gaussian"], "--noise and --kind exclude each other", 2),
         (["--noise", "gaussian25", "--level", "3"], "--level is for --kind", 2),
         (["--noise", "real"], "noise 'real' is unknown; there: ", 1),
         (["--kind", "jpeg", "--level", "0"], "quality: input should be greater than or equal to 1", 1),

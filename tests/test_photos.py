@@ -244,6 +244,7 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "colour mode CMYK"),
         "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "2 frames"),
         "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
+        "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no picture in it"),
         "whole.tif": (tiff(np.zeros((20, 30), np.int32)), "int32 pixels"),
         "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
         "large.png": (whole, "too many"),

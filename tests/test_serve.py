@@ -6,13 +6,15 @@ import io
 import re
 import threading
 import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from denoiselab import cli, denoisers, metrics, noise, photos
+from denoiselab import cli, denoisers, denoising, metrics, noise, photos
 from denoiselab.config import catalogue
 from denoiselab.page import limits, noises, server, words, work
 from denoiselab.page.limits import Limits
@@ -266,6 +268,24 @@ def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut)
     with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
         work.run(task, 2499, steps.append)
     assert steps == ["Reading the picture"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (lambda: torch.empty(2**60), words.NO_MEMORY),
+        (lambda: (_ for _ in ()).throw(MemoryError), words.NO_MEMORY),
+        (lambda: photos.read(b"", name="a.png"), "a.png: the file is empty"),
+        (lambda: Path("/dev/full").write_text("x"), "This machine cannot keep the result (No space left on device)"),
+        (lambda: cv2.resize(np.zeros((0, 1)), (2, 2)), "That picture cannot be computed here"),
+    ],
+)
+def test_what_goes_wrong_is_told_to_the_visitor(fail, told):
+    with pytest.raises(denoising.FAULTS) as failed:
+        list(fail() or [])
+    assert words.failure(failed.value).startswith(told)
+    with pytest.raises(RuntimeError, match="of the program"):
+        words.failure(RuntimeError("a fault of the program"))
 
 
 @pytest.mark.parametrize("name", ["![x](http://a.b/c.png)", "<b>", "*a*_b_`c`", "$x$ :red[y]", "a|b\n# c", "[1] ~~d~~"])

@@ -118,6 +118,8 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
 
 def _page(tiff: Any) -> Any:
     """The one that is no thumbnail."""
+    if not len(tiff.pages):
+        raise ValueError("there is no picture in it")
     pages = [page for page in tiff.pages if not page.is_reduced]
     if not pages:
         raise UnsupportedError("has a thumbnail alone, as cameras' raw files do; develop it to TIFF or PNG first")

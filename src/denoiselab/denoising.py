@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import psutil
 
 from denoiselab import denoisers, files, photos
@@ -15,7 +16,7 @@ from denoiselab import denoisers, files, photos
 AUTO = "auto"
 PIXEL_BYTES = 64  # of a picture under way, the net's features aside: as read, as float, restored, encoded
 GLOB = "*?["
-FAULTS = (ValueError, OSError, MemoryError, RuntimeError)  # RuntimeError: torch has no memory left, say
+FAULTS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)  # RuntimeError: torch has no memory left, say
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
         yield from parallel.each(Parallel(jobs=jobs, scheduler=None), worker, planned)
 
 
+def failure(error: Exception, source: Path, target: Path | None = None) -> str:
+    """One of FAULTS in a line with the picture's name."""
+    from denoiselab import devices
+
+    if devices.ran_out(error):
+        return f"{source}: too little memory for it; a smaller picture needs less"
+    reason = str(error) or type(error).__name__
+    named = str(source) in reason or (target is not None and str(target) in reason)
+    return reason if named else f"{source}: {reason}"
+
+
 class _Worker:
     """Does one task. Called by several threads."""
 
@@ -125,9 +137,7 @@ class _Worker:
             with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.settings.model))):
                 return self._denoised(task)
         except FAULTS as error:
-            reason = str(error) or type(error).__name__
-            named = str(task.source) in reason or str(task.target) in reason
-            return Outcome(task, "failed", reason=reason if named else f"{task.source}: {reason}")
+            return Outcome(task, "failed", reason=failure(error, task.source, task.target))
 
     def _denoised(self, task: Task) -> Outcome:
         settings = self.settings

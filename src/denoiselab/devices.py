@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 CLAIM_POLL_S = 1.0
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # torch, its libraries
 
 
 _claimed: list[FileLock] = []  # held until the process ends
@@ -113,6 +114,12 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that the device or the machine has no memory left."""
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or (isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY))
 
 
 def compiled(model: nn.Module) -> nn.Module:

@@ -54,7 +54,7 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
 
     A noise-aware module has a second input, sigma_255 (N,) float32; a label-aware one label (N,) int64. `notes` become
     the file's metadata. ValueError where the module restores nothing or is no network, or where onnxruntime's result
-    differs from PyTorch's by more than BOUND: then nothing is left at `path`.
+    differs from PyTorch's by more than BOUND: then `path` stays as it was.
     """
     _refuse_others(module)
     module.eval()
@@ -68,8 +68,9 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
         if wrong:
             worst = max(wrong, key=lambda check: check.difference)
             size = "x".join(map(str, worst.shape))
+            kept = "stays as it was" if path.exists() else "not written"
             raise ValueError(
-                f"{path}: not written: onnxruntime's result differs from PyTorch's by {worst.difference:.1e} at {size} "
+                f"{path}: {kept}: onnxruntime's result differs from PyTorch's by {worst.difference:.1e} at {size} "
                 f"(batch, height, width); {BOUND:.0e} is allowed"
             )
     inputs = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}

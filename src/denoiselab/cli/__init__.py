@@ -63,3 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+    except Exception as error:
+        from denoiselab.devices import ran_out
+
+        if not ran_out(error):
+            raise
+        sys.exit("error: too little memory for that; a smaller picture, or fewer models at a time, need less")

@@ -37,9 +37,9 @@ def estimate(
     for source in denoising.pictures(sources):
         try:
             rows.append(_row(source, white))
-        except ValueError as error:
+        except denoising.FAULTS as error:
             failed = True
-            say(f"error: {error}")
+            say(f"error: {denoising.failure(error, source)}")
             continue
         if not as_json:
             print(plain(f"{source}: sigma {rows[-1]['sigma_255']:.1f}, {rows[-1]['kind']}; {rows[-1]['why']}"))

@@ -29,7 +29,7 @@ def export(
     the noise level have a second input, `sigma_255`, a number for each picture (`denoiselab estimate` tells it).
 
     onnxruntime's result is compared with PyTorch's at three sizes; if they differ by more than 0.0001, nothing is
-    written. Name, licence, noise range and the sha256 of the weights are in the file's metadata.
+    written, and an old file stays. Name, licence, noise range and the sha256 of the weights are in the file's metadata.
 
     \b
     Examples:

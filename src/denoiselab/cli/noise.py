@@ -86,11 +86,14 @@ def noise(
       denoiselab noise photos/ noisy/ --kind gaussian --sigma 25 --seed 1
       denoiselab noise clean.png noisy.tif --noise gaussian50 --float
     """
-    if (name is None) == (kind is None):
+    if name and kind:
+        raise typer.BadParameter("--noise and --kind exclude each other: a condition has its kind")
+    if not (name or kind):
         raise typer.BadParameter("one of --noise and --kind is needed; --list says what there is")
     if name and level is not None:
         raise typer.BadParameter("--level is for --kind; a condition has its level")
 
+    from denoiselab import denoising
     from denoiselab.config import catalogue
     from denoiselab.report.rendering import in_words
 
@@ -101,8 +104,8 @@ def noise(
         try:
             check_free(target, force)
             row = _write(picture, target, spec, (seed, name or kind, picture.name), as_float)
-        except (ValueError, OSError) as error:
-            say(f"error: {error}")
+        except denoising.FAULTS as error:
+            say(f"error: {denoising.failure(error, picture, target)}")
             failed = True
         else:
             rows.append(row)

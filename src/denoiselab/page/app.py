@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.elements.lib.mutable_status_container import StatusContainer
 
-from denoiselab import denoisers, photos
+from denoiselab import denoisers, denoising, photos
 from denoiselab.page import limits, words, work
 from denoiselab.page.limits import Limits
 from denoiselab.page.line import Line
@@ -148,12 +148,8 @@ def compute(task: work.Task, allowed: Limits) -> tuple[work.Outcome | None, str]
             tell=lambda step: told(status, step or words.place(0)),
         )
         return outcome, ""
-    except ValueError as error:
-        return None, str(error)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # which is how torch says it
-            raise
-        return None, words.NO_MEMORY
+    except denoising.FAULTS as error:
+        return None, words.failure(error)
     finally:
         place.empty()
 

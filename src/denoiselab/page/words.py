@@ -4,7 +4,9 @@ import html
 import re
 from collections.abc import Iterable
 
-from denoiselab import denoisers, noise
+import cv2
+
+from denoiselab import denoisers, devices, noise
 from denoiselab.config import catalogue
 from denoiselab.page import work
 
@@ -41,6 +43,19 @@ READING = """
 def plain(text: str) -> str:
     """Any text so that Markdown shows it as it is: names of files are visitors' own."""
     return re.sub(r"([\\`*_{}\[\]()#+.!|$<>~:&-])", r"\\\1", " ".join(text.split()))
+
+
+def failure(error: Exception) -> str:
+    """What a visitor is told; it is raised again where neither the picture nor the machine is to blame."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if devices.ran_out(error):
+        return NO_MEMORY
+    if isinstance(error, OSError):
+        return f"This machine cannot keep the result ({error.strerror or error}); try it later."
+    if isinstance(error, cv2.error):
+        return f"That picture cannot be computed here ({error.err})."
+    raise error
 
 
 def place(ahead: int) -> str:
