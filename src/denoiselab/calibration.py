@@ -1,6 +1,6 @@
 """Calibrate a classical method's strength on the validation patches, at each noise level.
 
-With held-out pixels (validation.HeldOut) that is Batson, Royer: Noise2Self, ICML 2019, section 4.
+With held-out pixels (validation.HeldOut) that is Batson, Royer: Noise2Self, ICML 2019.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ Of every 4x4 pixels one is replaced by the mean of its four neighbours before th
 prediction there is compared with what was replaced. Where noise is independent from pixel to pixel and its mean is the
 clean pixel, the expected squared error is that against the clean pixel plus the variance of the noise, the same for
 all models: who predicts better is nearer to the clean image (Batson, Royer: Noise2Self: Blind Denoising by
-Self-Supervision, ICML 2019, Proposition 1; masked by interpolation as in its section 3).
+Self-Supervision, ICML 2019).
 
 Also what else can be told without clean images: how noise and what was taken away are correlated.
 Images are float32 in [0, 1] plus noise: arrays (H, W, C), or tensors (N, C, H, W) for `hide` and `decibels_of`.

@@ -2,9 +2,8 @@
 
 self is Neighbor2Neighbor (Huang, Li, Jia, Lu, Liu: Neighbor2Neighbor: Self-Supervised Denoising from Single Noisy
 Images, CVPR 2021). Two images of half the size are drawn from a noisy one: g1(y) and g2(y), neighbouring pixels of
-every 2x2 cell (section 4.1). They show nearly the same picture under noise of their own, so that f(g1(y)) may be
-fitted to g2(y) as in Noise2Noise. What still differs is the picture itself, by half a step; the regulariser takes that
-into account (section 4.2, Algorithm 1):
+every 2x2 cell. They show nearly the same picture under noise of their own, so that f(g1(y)) may be fitted to g2(y) as
+in Noise2Noise. What still differs is the picture itself, by half a step; the regulariser takes that into account:
 
     |f(g1 y) - g2 y|^2 + gamma |f(g1 y) - g2 y - (g1 f(y) - g2 f(y))|^2,    f(y) without gradient.
 
