@@ -1,5 +1,6 @@
 """Pictures of users: what goes in comes out again, at its depth, with all that belongs to it, or it is said why not."""
 
+import struct
 from dataclasses import replace
 from io import BytesIO
 
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from denoiselab import exif, photos
 from tests.conftest import photograph
@@ -110,6 +111,52 @@ def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
     kept = Image.Exif()
     kept.load(again.exif)
     assert kept[0x013B] == "Ada" and kept.get_ifd(0x8825)[2] == (48.0, 51.0, 29.6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_a_large_tiff_says_of_its_picture_is_kept(order):
+    """BigTIFF, as stitching programs write it; its EXIF is a directory of its own."""
+    stream = BytesIO()
+    options = {"bigtiff": True, "byteorder": order, "metadata": None, "software": "x", "resolution": (300, 300)}
+    maker = (271, "s", 0, "Maker of scanners", True)
+    tifffile.imwrite(stream, picture("uint8", 3), photometric="rgb", extratags=[maker], **options)
+    large = with_directory(stream.getvalue(), order)
+    photo = photos.read(large)
+    for suffix in (".tif", ".png", ".jpg"):
+        with Image.open(BytesIO(photos.encode(photo, photo.pixels, suffix))) as written:
+            assert written.getexif()[271] == "Maker of scanners" and written.getexif()[282] == 300
+            assert written.getexif().get_ifd(0x8769)[0x829A] == 0.01, suffix
+
+
+def with_directory(content: bytes, order: str) -> bytes:
+    """A BigTIFF file's first field 305 becomes one that leads to EXIF: an exposure time of 1/100 s."""
+    tag = content.index(struct.pack(f"{order}HHQ", 305, 2, 2))
+    field = struct.pack(f"{order}HHQQ", 0x8769, 18, 1, len(content))
+    inside = struct.pack(f"{order}QHHQIIQ", 1, 0x829A, 5, 1, 1, 100, 0)
+    return content[:tag] + field + content[tag + 20 :] + inside
+
+
+def test_the_old_thumbnail_goes():
+    """It shows the picture as it was, and lying on its side."""
+    small, whole = BytesIO(), BytesIO()
+    Image.fromarray(picture("uint8", 3)).resize((16, 12)).save(small, "JPEG")
+    first = block(6)
+    at = 8 + 2 + 12 * struct.unpack_from(">H", first, 8)[0]
+    where = len(first) + 2 + 2 * 12 + 4
+    ifd1 = struct.pack(">HHHIIHHIII", 2, 0x201, 4, 1, where, 0x202, 4, 1, len(small.getvalue()), 0)
+    made = first[:at] + struct.pack(">I", len(first)) + first[at + 4 :] + ifd1 + small.getvalue()
+    Image.fromarray(picture("uint8", 3)).save(whole, "JPEG", exif=exif.PREFIX + made)
+
+    def thumbnail(content: bytes) -> bytes | None:
+        with Image.open(BytesIO(content)) as image:
+            return image.getexif().get_ifd(ExifTags.IFD.IFD1).get(0x201)
+
+    assert thumbnail(whole.getvalue()) == where
+    photo = photos.read(whole.getvalue())
+    written = photos.encode(photo, photo.pixels, ".jpg")
+    assert thumbnail(written) is None
+    with Image.open(BytesIO(written)) as image:
+        assert image.getexif()[exif.ORIENTATION] == 1 and image.getexif().get_ifd(0x8769)[0x829A] == 0.01
 
 
 @pytest.mark.parametrize("length", range(0, 200, 7))

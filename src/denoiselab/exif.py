@@ -19,6 +19,23 @@ ABOUT = {270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 700, 33723} | DIREC
 ORDERS: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}  # of struct, by how a block or a (classic) TIFF file begins
 
 
+class _Form(NamedTuple):
+    """How directories lie in a block or a file, in struct's words; where the first one is stands in its second word."""
+
+    order: Order
+    number: str = "H"  # of fields
+    word: str = "I"  # a count, a place, or a short value
+
+    @property
+    def width(self) -> int:
+        """Bytes of a word."""
+        return struct.calcsize(f"={self.word}")
+
+
+BIG = {b"II+\0": _Form("<", "Q", "Q"), b"MM\0+": _Form(">", "Q", "Q")}  # BigTIFF
+FORMS = {begin: _Form(order) for begin, order in ORDERS.items()} | BIG
+
+
 class _Value(NamedTuple):
     kind: int
     number: int
@@ -41,18 +58,26 @@ def orientation(block: bytes) -> int:
 
 
 def upright(block: bytes) -> bytes:
-    """The bare block with orientation 1 where it has one; all other bytes stay, those of makers' notes included."""
+    """The bare block with orientation 1 where it has one, and no way to its thumbnail, which shows what was;
+    all other bytes stay, those of makers' notes included.
+    """
+    changed = bytearray(block)
     order, at = _orientation_at(block)
-    return block[:at] + struct.pack(f"{order}H", 1) + block[at + 2 :] if at else block
+    if at:
+        struct.pack_into(f"{order}H", changed, at, 1)
+    fields = _fields(block, FORMS[block[:4]], 4) if block[:4] in ORDERS else []
+    if fields and (end := fields[-1][0] + 12) + 4 <= len(block):
+        struct.pack_into("I", changed, end, 0)
+    return bytes(changed)
 
 
 def of_tiff(content: bytes) -> bytes:
     """The bare block of what a TIFF file says about its picture; empty where it says nothing."""
-    order = ORDERS.get(content[:4])
-    if not order:
+    about = {tag: value for tag, value in _first(content).items() if tag in ABOUT}
+    if not about:
         return b""
-    about = {tag: value for tag, value in _first(content, order).items() if tag in ABOUT}
-    return _head(order, 8) + _packed(about, order, 8) if about else b""
+    order = FORMS[content[:4]].order
+    return _head(order, 8) + _packed(about, order, 8)
 
 
 def into_tiff(content: bytes, block: bytes) -> bytes:
@@ -62,8 +87,8 @@ def into_tiff(content: bytes, block: bytes) -> bytes:
     """
     order, end = byte_order(block), len(content) + len(content) % 2
     assert ORDERS[content[:4]] == order
-    about = {tag: value for tag, value in _first(block, order).items() if tag in ABOUT}
-    moved = _packed(_first(content, order) | about, order, end)
+    about = {tag: value for tag, value in _first(block).items() if tag in ABOUT}
+    moved = _packed(_first(content) | about, order, end)
     return (_head(order, end) + content[8:]).ljust(end, b"\0") + moved
 
 
@@ -76,11 +101,12 @@ def _head(order: str, first: int) -> bytes:
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", first)
 
 
-def _first(content: bytes, order: str) -> _Directory:
-    return _directory(content, order, 4, DEPTH) if content[:4] in ORDERS else {}
+def _first(content: bytes) -> _Directory:
+    form = FORMS.get(content[:4])
+    return _directory(content, form, form.width, DEPTH) if form else {}
 
 
-def _directory(content: bytes, order: str, pointer: int, depth: int) -> _Directory:
+def _directory(content: bytes, form: _Form, pointer: int, depth: int) -> _Directory:
     """The directory whose place stands at `pointer`; fields that cannot be read are left out.
 
     Of a tag the first field counts, and all values together are no longer than the file: one that names itself, or the
@@ -89,14 +115,15 @@ def _directory(content: bytes, order: str, pointer: int, depth: int) -> _Directo
     found: _Directory = {}
     seen: set[int] = set()
     room = len(content)
-    for at, tag, kind, count in _fields(content, order, pointer):
+    for field, tag, kind, count in _fields(content, form, pointer):
         if tag in seen:
             continue
         seen.add(tag)
         size = SIZES.get(kind, 0) * count
-        place = at + 8 if size <= 4 else struct.unpack_from(f"{order}I", content, at + 8)[0]
+        at = field + 4 + form.width
+        place = at if size <= form.width else struct.unpack_from(f"{form.order}{form.word}", content, at)[0]
         if tag in DIRECTORIES:
-            if depth and (inner := _directory(content, order, at + 8, depth - 1)):
+            if depth and (inner := _directory(content, form, at, depth - 1)):
                 found[tag] = inner
         elif 0 < size <= min(room, len(content) - place):
             room -= size
@@ -104,16 +131,17 @@ def _directory(content: bytes, order: str, pointer: int, depth: int) -> _Directo
     return found
 
 
-def _fields(content: bytes, order: str, pointer: int) -> list[tuple[int, int, int, int]]:
+def _fields(content: bytes, form: _Form, pointer: int) -> list[tuple[int, int, int, int]]:
     """(place, tag, type, count) of each field of the directory whose place stands at `pointer`."""
-    if pointer + 4 > len(content):
+    head, size = struct.calcsize(f"={form.number}"), 4 + 2 * form.width
+    if pointer + form.width > len(content):
         return []
-    (first,) = struct.unpack_from(f"{order}I", content, pointer)
-    if first + 2 > len(content):
+    (first,) = struct.unpack_from(f"{form.order}{form.word}", content, pointer)
+    if first + head > len(content):
         return []
-    (number,) = struct.unpack_from(f"{order}H", content, first)
-    places = range(first + 2, min(first + 2 + 12 * number, len(content) - 11), 12)
-    return [(at, *struct.unpack_from(f"{order}HHI", content, at)) for at in places]
+    (number,) = struct.unpack_from(f"{form.order}{form.number}", content, first)
+    places = range(first + head, min(first + head + size * number, len(content) - size + 1), size)
+    return [(at, *struct.unpack_from(f"{form.order}HH{form.word}", content, at)) for at in places]
 
 
 def _packed(directory: _Directory, order: str, at: int) -> bytes:
@@ -136,7 +164,7 @@ def _packed(directory: _Directory, order: str, at: int) -> bytes:
 def _orientation_at(block: bytes) -> tuple[str, int]:
     """Byte order and place of the orientation's value in the first directory; 0: there is none."""
     order = byte_order(block)
-    for at, tag, kind, count in _fields(block, order, 4) if block[:4] in ORDERS else []:
+    for at, tag, kind, count in _fields(block, _Form(order), 4) if block[:4] in ORDERS else []:
         if (tag, kind, count) == (ORIENTATION, SHORT, 1):
             return order, at + 8
     return order, 0
