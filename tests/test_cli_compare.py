@@ -96,6 +96,16 @@ def test_too_little_memory_is_told_in_a_line(allocate, pair, monkeypatch):
         denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
 
 
+def test_noise_of_a_float_picture_beside_a_clean_one_of_8_bits_keeps_its_scale(pair, astronaut, monkeypatch):
+    monkeypatch.chdir(pair)
+    clean = astronaut[60:180, 150:300] / np.float32(255)
+    noisy = clean + np.random.default_rng(0).normal(0, 1, clean.shape).astype(np.float32)
+    tifffile.imwrite("noisy.tif", noisy, photometric="rgb")
+    assert (noisy > photos.HIGHEST_NOISE).mean() > photos.SHARE_OF_NOISE, "as if in other units"
+    said = denoiselab("compare", "noisy.tif", "out.png", "--clean", "clean.png", "--models", "median", "--json")
+    assert said.json["versions"][0]["psnr"] == pytest.approx(metrics.psnr(clean, noisy, data_range=1), abs=1e-4)
+
+
 def test_a_gray_picture_needs_a_model_for_gray():
     gray, colour = (Entry(n, "released", "", c, "", None, "", 1, ROOT) for n, c in (("gray", 1), ("colour", 3)))
     classical = replace(colour, name="nlm", origin="classical")

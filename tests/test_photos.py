@@ -1,6 +1,7 @@
 """Pictures of users: what goes in comes out again, at its depth, with all that belongs to it, or it is said why not."""
 
 import struct
+import tracemalloc
 from dataclasses import replace
 from io import BytesIO
 
@@ -204,15 +205,15 @@ def test_noise_above_white_does_not_make_a_float_picture_darker():
     np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels, noisy)
 
 
-@pytest.mark.parametrize("sigma_255", [25, 75])
+@pytest.mark.parametrize("sigma_255", [25, 255])
 def test_noise_below_black_is_noise(sigma_255):
     dark = np.random.default_rng(0).normal(0, sigma_255 / 255, (200, 300)).astype(np.float32)
     stream = BytesIO()
     tifffile.imwrite(stream, dark)
-    np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels[:, :, 0], dark)
+    np.testing.assert_array_equal(photos.read(stream.getvalue(), white=1.0).pixels[:, :, 0], dark)
 
 
-@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (4000, -1024)])  # nets' units, centred, a CT's
+@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # nets' units, centred, a CT's
 def test_other_blacks_than_zero_are_refused(scale, black):
     stream = BytesIO()
     tifffile.imwrite(stream, picture("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
@@ -306,6 +307,45 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         photos.read(tmp_path / "none.png")
     with pytest.raises(ValueError, match=r"upload\.png: not an image"):
         photos.read(b"hello", name="upload.png")
+
+
+def patched(content: bytes, **tags: int) -> bytes:
+    """A little-endian TIFF file whose header tells other things of its pixels."""
+    numbers = {"width": 256, "height": 257, "compression": 259, "rows": 278, "tile_width": 322, "tile_height": 323}
+    changed = bytearray(content)
+    (first,) = struct.unpack_from("<I", content, 4)
+    for name, value in tags.items():
+        fields = range(first + 2, first + 2 + 12 * struct.unpack_from("<H", content, first)[0], 12)
+        (at,) = (at for at in fields if struct.unpack_from("<H", content, at)[0] == numbers[name])
+        struct.pack_into("<HII", changed, at + 2, 4, 1, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("options", "tags", "reason"),
+    [
+        ({"rowsperstrip": 4000}, {"height": 10, "rows": 10}, "holds more pixels than its header says"),
+        ({"tile": (4000, 1008)}, {"tile_width": 16, "tile_height": 16, "height": 10}, "holds more pixels than its"),
+        (
+            {"tile": (16, 16)},
+            {"tile_width": 1 << 20, "tile_height": 1 << 20},
+            "tiles of 1048576x1048576 pixels are too",
+        ),
+        ({}, {"compression": 34925}, "LZMA compression is not supported"),
+        ({}, {"width": 100_000, "height": 100_000}, "100000x100000 pixels are too many"),
+    ],
+)
+def test_a_small_tiff_takes_no_large_memory(options, tags, reason):
+    """4 MB of zeros in some kB, of which the header tells less or more."""
+    stream = BytesIO()
+    tifffile.imwrite(stream, np.zeros((4000, 1000), np.uint8), compression="zlib", metadata=None, **options)
+    bomb = patched(stream.getvalue(), **tags)
+    assert len(bomb) < 500_000 and photos.read(stream.getvalue()).pixels.shape == (4000, 1000, 1)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=reason):
+        photos.read(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):

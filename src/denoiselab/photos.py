@@ -20,8 +20,8 @@ MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompressio
 # Float values that are higher, and more of them, are in other units than [0, 1].
 HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
 BITS = (8, 10, 12, 14, 16)  # of cameras' values, which files store in 16
-# Noise goes below black, its mean over a square of so many pixels hardly: what is lower, of white, has another black.
-SQUARE, LOWEST_MEAN = 16, -0.1
+# Noise goes below black, its mean over a square of such a side hardly: where more are lower, black is another value.
+SQUARE, LOWEST_MEAN = 32, -0.1
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` decides
 
@@ -149,7 +149,9 @@ def _below_black(pixels: np.ndarray) -> bool:
     """Whether there are values below 0 that noise of any usual level does not explain."""
     import cv2
 
-    return bool(pixels.min() < LOWEST_MEAN and cv2.blur(pixels, (SQUARE, SQUARE)).min() < LOWEST_MEAN)
+    if pixels.min() >= LOWEST_MEAN:
+        return False
+    return bool((cv2.blur(pixels, (SQUARE, SQUARE)) < LOWEST_MEAN).mean() > SHARE_OF_NOISE)
 
 
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
