@@ -6,6 +6,7 @@ import io
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from denoiselab import cli, denoisers, denoising, metrics, noise, photos
 from denoiselab.config import catalogue
@@ -206,6 +208,68 @@ def test_streamlit_is_told_to_keep_to_itself():
     assert (here["STREAMLIT_SERVER_ADDRESS"], here["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("127.0.0.1", "7")
     assert here["STREAMLIT_SERVER_ALLOWED_HOSTS"].split() == ["127.0.0.1", "::1", "localhost"]
     assert "STREAMLIT_SERVER_ALLOWED_HOSTS" not in server.environment("0.0.0.0", 80, Limits(), browser=False)
+
+
+@pytest.fixture
+def page(monkeypatch) -> AppTest:
+    """The page as a visitor has it, before its script first runs."""
+    monkeypatch.setattr("sys.argv", ["app.py", "50", "24"])
+    monkeypatch.setattr(work, "_samples", {})
+    return AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120)
+
+
+def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
+    """That the line was full is not taken for what is wrong with the picture."""
+
+    def full(*_: object, **__: object) -> None:
+        raise limits.BusyError("20 pictures are waiting already")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "do", full)
+        page.run()
+        assert not page.exception
+        assert [error.value for error in page.error] == ["20 pictures are waiting already"]
+    page.button[0].click().run()
+    assert not page.exception and not page.error and not page.button
+    assert any("Noise found" in text.value for text in page.markdown)
+
+
+def test_a_sample_is_computed_once_and_shown_to_the_next_visitor_without_waiting(page, monkeypatch):
+    page.run()
+    shown = [text.value for text in page.markdown]
+    assert any("Noise found" in text for text in shown)
+    monkeypatch.setattr(Line, "do", None)
+    other = AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120).run()
+    assert not other.exception
+    assert [text.value for text in other.markdown] == shown
+    other.slider[0].set_value(30).run()
+    assert other.exception  # which would have to be computed
+
+
+def test_outcomes_of_samples_are_kept_for_all_and_of_own_pictures_for_nobody(monkeypatch, astronaut):
+    monkeypatch.setattr(work, "_samples", {})
+    monkeypatch.setattr(limits, "SAMPLES", 2)
+    own = work.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",))
+    done(own)
+    assert work.kept(own) is None
+    tasks = [replace(own, name=name, sample=True) for name in ("a.png", "b.png", "c.png")]
+    outcomes = [done(task) for task in tasks]
+    assert done(tasks[2]) is outcomes[2]
+    assert [work.kept(task) for task in tasks] == [None, *outcomes[1:]]
+
+
+def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeypatch):
+    page.run().radio[0].set_value("Your own").run()
+    monkeypatch.setattr(Line, "do", None)
+    wide = io.BytesIO()
+    Image.new("1", (5000, 4801)).save(wide, "PNG")
+    for file, reason in {
+        b"no picture": "not an image that can be read",
+        wide.getvalue(): "5000x4801 pixels are too many; at most 24000000 are allowed",
+    }.items():
+        page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
+        assert not page.exception
+        assert [re.sub(r"\\(.)", r"\1", error.value).split(" (")[0] for error in page.error] == [f"me.png: {reason}"]
 
 
 def png(pixels: np.ndarray) -> bytes:

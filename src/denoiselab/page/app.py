@@ -1,7 +1,7 @@
 """The page itself: the script that Streamlit runs for a visitor at every change. Its arguments are those of Limits.
 
-Models are shared by all visitors, pictures by none: they are in the session's state alone, and so is what was made of
-them.
+Models and what was made of the samples are shared by all visitors, their own pictures by none: what was made of those
+is kept for the visit alone.
 """
 
 import sys
@@ -10,9 +10,9 @@ from pathlib import Path
 import streamlit as st
 from streamlit.elements.lib.mutable_status_container import StatusContainer
 
-from denoiselab import denoisers, denoising, photos
-from denoiselab.page import limits, words, work
-from denoiselab.page.limits import Limits
+from denoiselab import denoisers, denoising, devices, photos
+from denoiselab.page import leaving, limits, words, work
+from denoiselab.page.limits import BusyError, Limits
 from denoiselab.page.line import Line
 from denoiselab.page.noises import KINDS
 from denoiselab.page.samples import SAMPLES
@@ -57,7 +57,7 @@ def choose(allowed: Limits) -> work.Task | None:
     noise = choose_noise(source)
     st.header("3. Denoiser", anchor=False)
     models = choose_models()
-    return work.Task(*picture, noise, models) if picture and models else None
+    return work.Task(*picture, noise, models, sample=source == SAMPLE) if picture and models else None
 
 
 def sample() -> tuple[bytes, str]:
@@ -127,29 +127,42 @@ def choose_models() -> tuple[str, ...]:
 
 def done(task: work.Task, allowed: Limits) -> work.Outcome | None:
     """The task's outcome, computed when it is this visitor's turn; None where it failed, and the page says why."""
-    kept = st.session_state.get("kept")
-    if kept is None or kept[0] != task:
-        st.session_state["kept"] = None  # frees what the last task left
-        st.session_state["kept"] = kept = (task, *compute(task, allowed))
-    _, outcome, failure = kept
-    if failure:
-        st.error(words.plain(failure))
-    return outcome
+    visit = leaving.visit()
+    if visit.task != task:
+        visit.forget()
+        try:
+            visit.outcome, visit.failure = compute(task, allowed)
+        except BusyError as busy:
+            st.error(words.plain(str(busy)))
+            st.button(words.AGAIN)  # a click runs the script
+            return None
+        visit.task = task
+    if visit.failure:
+        st.error(words.plain(visit.failure))
+    return visit.outcome
 
 
 def compute(task: work.Task, allowed: Limits) -> tuple[work.Outcome | None, str]:
-    """An outcome, or why there is none."""
+    """An outcome, or why there is none. BusyError where there may be one later."""
+    if outcome := work.kept(task):
+        return outcome, ""
     place = st.empty()
     status = place.status(words.place(0))
     try:
+        work.check(task, allowed.pixels)
         outcome = line().do(
             lambda step: work.run(task, allowed.pixels, step),
             waiting=lambda ahead: told(status, words.place(ahead)),
             tell=lambda step: told(status, step or words.place(0)),
         )
         return outcome, ""
+    except BusyError:
+        raise
     except denoising.FAULTS as error:
-        return None, words.failure(error)
+        said = words.failure(error)
+        if devices.ran_out(error) or isinstance(error, OSError):
+            raise BusyError(said) from None
+        return None, said
     finally:
         place.empty()
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import TypeVar
 
+from denoiselab.page.limits import BusyError
+
 POLL_S = 0.5  # seconds after which a visitor is told anew how it stands, or is noticed to have left
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -26,7 +28,7 @@ class Line:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="denoiselab-page")
 
     def do(self, job: Callable[[Tell], T], waiting: Callable[[int], None], tell: Tell) -> T:
-        """What `job` returns, in its turn. ValueError where the line is full.
+        """What `job` returns, in its turn. BusyError where the line is full.
 
         `waiting` is called with the number of those ahead while there are any, `tell` with the step that the job says
         it is at, both in the calling thread; what they raise leaves the line and ends the job at its next step.
@@ -65,7 +67,7 @@ class Line:
     def _join(self) -> object:
         with self._changed:
             if len(self._tickets) > self._length:
-                raise ValueError(f"{self._length} pictures are waiting already; try it again in a minute")
+                raise BusyError(f"{self._length} pictures are waiting already; try it again in a minute")
             ticket = object()
             self._tickets.append(ticket)
             return ticket

@@ -14,6 +14,7 @@ LEAD = "Take the noise out of a picture, and see what it costs. Drag the divider
 EMPTY = "Choose a picture and a denoiser; the result appears here."
 AS_IT_IS = "The page estimates how noisy it is. Without a clean version of it, nothing can be scored: judge by eye."
 NO_MEMORY = "This machine has too little memory left for that picture; try it later, or a smaller one."
+AGAIN = "Try it again"
 KINDS = {  # of denoisers.Estimate
     "clean": "hardly any",
     "gaussian": "Gaussian",
@@ -23,7 +24,7 @@ KINDS = {  # of denoisers.Estimate
 }
 PRIVACY = (
     "Pictures stay on the machine that runs this page, in memory and in a temporary folder, and are deleted when you "
-    "replace them or leave. Nothing is sent anywhere else."
+    "replace them, or a minute after you have left. Nothing is sent anywhere else."
 )
 READING = """
 - **Look at 1:1.** Shown whole, a large picture is made smaller, and that alone removes noise. At 1:1 every pixel of the

@@ -24,6 +24,7 @@ class Task:
     name: str  # of the file
     noise: tuple[str, float] | None
     models: tuple[str, ...]  # of denoisers.known(), and AUTO
+    sample: bool = False  # whose outcome is for whoever asks for the same
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,34 @@ def model(name: str) -> denoisers.Denoiser:
     return denoisers.load(name)
 
 
+_samples: dict[Task, Outcome] = {}
+
+
+def kept(task: Task) -> Outcome | None:
+    """Of a sample that somebody asked for before."""
+    return _samples.get(task) if task.sample else None
+
+
+def check(task: Task, max_pixels: int) -> None:
+    """ValueError for what the file's header tells: that it is no picture, or has more pixels. It decodes nothing."""
+    if photos.size(task.data, name=task.name, max_pixels=max_pixels) > max_pixels:
+        photos.read(task.data, name=task.name, max_pixels=max_pixels)  # which says so
+
+
 def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
-    """Do a task, telling each step; what `tell` raises stops it.
+    """Do a task, telling each step; what `tell` raises stops it. Not for several threads at a time.
 
     ValueError says in one line what is wrong with the picture or why it cannot be done.
     """
+    outcome = kept(task) or _run(task, max_pixels, tell)
+    if task.sample:
+        _samples[task] = outcome
+        if len(_samples) > limits.SAMPLES:
+            del _samples[next(iter(_samples))]  # the oldest
+    return outcome
+
+
+def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     tell("Reading the picture")
     pixels = min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels)
     limits.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
