@@ -1,0 +1,62 @@
+"""What was measured of a server under load, as rows and targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._servers import Memory
+from bench._show import Target
+from bench.load.clients import DUE, LATER, WRONG, Answer
+
+CRASH = "Traceback (most recent call last)"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of a server: what it answered, its memory, whether it was there to the end, and the file of its output."""
+
+    server: str
+    answers: Sequence[Answer]
+    memory: Memory
+    alive: bool
+    log: Path
+
+    @property
+    def wrong(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.verdict == WRONG]
+
+    @property
+    def crashes(self) -> int:
+        """Its end, and errors in its output that the server did not expect."""
+        return int(not self.alive) + self.log.read_text(encoding="utf-8", errors="replace").count(CRASH)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each kind of request, with seconds until the answers that were due."""
+        return [_row(self.server, kind, self.answers) for kind in dict.fromkeys(a.kind for a in self.answers)]
+
+    def targets(self, most_bytes: int) -> list[Target]:
+        return [
+            Target(f"{self.server}: crashes", self.crashes, 0),
+            Target(f"{self.server}: wrong answers", len(self.wrong), 0),
+            Target(f"{self.server}: memory", self.memory.highest / 2**20, most_bytes / 2**20, "MiB"),
+        ]
+
+
+def _row(server: str, kind: str, answers: Sequence[Answer]) -> dict[str, Any]:
+    own = [answer for answer in answers if answer.kind == kind]
+    count = {verdict: sum(answer.verdict == verdict for answer in own) for verdict in (DUE, LATER, WRONG)}
+    seconds = [answer.seconds for answer in own if answer.verdict == DUE]
+    median, most, worst = np.percentile(seconds, [50, 95, 100]).tolist() if seconds else (None, None, None)
+    return {
+        "server": server,
+        "request": kind,
+        "answered as due": count[DUE],
+        "told to come later": count[LATER],
+        "wrong": count[WRONG],
+        "median s": median,
+        "95 % s": most,
+        "worst s": worst,
+    }

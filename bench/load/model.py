@@ -1,0 +1,81 @@
+"""The load on the served model: programs that send pictures to `mlflow models serve`."""
+
+import base64
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from bench._servers import Memory, free_port, running
+from bench.load import uploads
+from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
+from bench.load.measured import Measured
+from bench.load.uploads import Upload
+from denoiselab import denoisers
+from denoiselab.tracking import serving
+
+NAME, MODEL = "model", "colour"
+LEVEL = "impossible noise level"
+WEIGHTS = {
+    uploads.PICTURE: 40,
+    uploads.LARGE: 8,
+    uploads.NOTHING: 12,
+    uploads.DAMAGED: 12,
+    uploads.PIXELS: 12,
+    uploads.HEAVY: 4,
+    LEVEL: 12,
+}
+SAID = {
+    uploads.NOTHING: "not an image that can be read",
+    uploads.DAMAGED: "damaged image",
+    uploads.PIXELS: "pixels are too many",
+    uploads.HEAVY: "not an image that can be read",
+    LEVEL: "sigma_255",
+}
+BAD = 400  # HTTP
+BUSY = (429, 503, 504)
+ALLOWED = uploads.Allowed(megapixels=50, bytes=30 * 10**6)
+
+
+def measure(clients: int, seconds: float, folder: Path) -> Measured:
+    """Ask a server of what a promoted version of MODEL is, from `folder`."""
+    (found,) = (entry for entry in denoisers.known(folder) if entry.name == MODEL)
+    serving.pack(found.folder, folder / "packed")
+    port = free_port()
+    address, log = f"http://127.0.0.1:{port}", folder / "model.log"
+    options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder / "packed"), *options]
+    with running(command, f"{address}/ping", log, PYTHONPATH="") as process:  # its code is in the model
+        with Memory(process.pid) as memory:
+            answers = at_once(clients, seconds, WEIGHTS, partial(ask, address))
+        return Measured(NAME, answers, memory, process.poll() is None, log)
+
+
+def ask(address: str, client: Client) -> None:
+    """Send one picture after another until it is time to stop."""
+    with requests.Session() as session:
+        for turn, kind in client.turns():
+            upload = uploads.make(uploads.PICTURE if kind == LEVEL else kind, client.number, turn, ALLOWED)
+            row: dict[str, Any] = {"image": base64.b64encode(upload.file).decode("ascii")}
+            if kind == LEVEL:
+                row["sigma_255"] = -1.0
+            with client.request(kind) as judge:
+                body = {"dataframe_records": [row]}
+                answer = session.post(f"{address}/invocations", json=body, timeout=PATIENCE_S)
+                judge(*verdict(answer, kind, upload))
+
+
+def verdict(answer: requests.Response, kind: str, upload: Upload) -> tuple[str, str]:
+    """Of an answer to an upload, and what is wrong with it."""
+    if answer.status_code in BUSY:
+        return LATER, ""
+    if kind in SAID:
+        due = answer.status_code == BAD and SAID[kind] in answer.json()["message"]
+        return DUE if due else WRONG, f"HTTP {answer.status_code}: {answer.text[:300]}"
+    if not answer.ok:
+        return WRONG, f"HTTP {answer.status_code}: {answer.text[:300]}"
+    (found,) = answer.json()["predictions"]
+    own = uploads.is_own(upload, base64.b64decode(found["image"]))
+    return (DUE, "") if own else (WRONG, "another picture than the one that was sent")
