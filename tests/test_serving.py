@@ -91,6 +91,9 @@ def test_a_png_is_answered_by_a_png_of_its_depth(served):
     assert restored.dtype == np.uint8 and np.abs(restored - expected).max() <= 1  # at .5 rounding may differ
 
 
+PICTURE = encoded(png(photograph()[:48, :40]))
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -98,6 +101,8 @@ def test_a_png_is_answered_by_a_png_of_its_depth(served):
         ({"dataframe_records": [{"image": encoded(png(photograph()[:64, :64])[:2000])}]}, "image: damaged image"),
         ({"dataframe_records": [{"picture": ""}]}, "missing inputs.*image"),
         ({"inputs": {"image": 7}}, "image"),
+        ({"dataframe_records": [{"image": PICTURE, "sigma_255": -1.0}]}, "sigma_255: -1 is no noise level"),
+        ({"dataframe_records": [{"image": PICTURE, "sigma_255": 1e30}]}, "sigma_255: 1e.30 is no noise level"),
         ({"image": "AAAA"}, "dataframe_records"),
     ],
 )
@@ -106,6 +111,14 @@ def test_a_bad_request_is_told_what_is_wrong_with_it(served, body, said):
     assert answer.status_code == 400
     assert re.search(said, answer.json()["message"]), answer.text
     assert "stack_trace" not in answer.json()
+
+
+def test_where_no_level_is_given_the_model_tells(served):
+    """Null is what is not given; one row's level is not another's."""
+    address, _ = served
+    both = files(ask(address, {"image": PICTURE, "sigma_255": 0}, {"image": PICTURE, "sigma_255": None}))
+    (alone,) = files(ask(address, {"image": PICTURE}))
+    assert both[1].getvalue() == alone.getvalue()
 
 
 def snippet(language: str) -> str:
