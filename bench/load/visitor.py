@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from google.protobuf.message import Message
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.Common_pb2 import FileUploaderState
+from streamlit.proto.Common_pb2 import FileUploaderState, UploadedFileInfo
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed
@@ -49,7 +49,7 @@ class Visitor:
         self._uploaded = ""
         self._http = requests.Session()
         self._http.get(f"{address}/_stcore/health", timeout=patience_s).raise_for_status()
-        self._token = self._http.cookies[COOKIE]
+        self._token = str(self._http.cookies[COOKIE])
         self._socket = connect(
             f"ws://{urlsplit(address).netloc}/_stcore/stream",
             subprotocols=["streamlit"],  # type: ignore[list-item]
@@ -91,7 +91,7 @@ class Visitor:
             raise RefusedError(0) from None
         if not answer.ok:
             raise RefusedError(answer.status_code)
-        info = {"name": name, "size": len(file), "file_id": urls.file_id, "file_urls": urls}
+        info = UploadedFileInfo(name=name, size=len(file), file_id=urls.file_id, file_urls=urls)
         state = FileUploaderState(uploaded_file_info=[info])
         self._set(WidgetState(id=shown.widgets["file_uploader"], file_uploader_state_value=state))
 

@@ -40,7 +40,7 @@ class Service(PythonModel):
             return [self._restored(**row) for row in model_input.to_dict("records")]
         except MlflowException:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is
             traceback.print_exc()  # for the server's own output
             said = f"the server failed: {type(error).__name__}"
             raise MlflowException(said, error_code=INTERNAL_ERROR) from None
