@@ -1,6 +1,8 @@
 """Promotion: the alias moves to the better one of two models, and says why where it does not."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -9,7 +11,8 @@ import pandas as pd
 import pytest
 
 from denoiselab import denoisers, files, model_store, paths, promotion
-from denoiselab.tracking import runs
+from denoiselab.config import load
+from denoiselab.tracking import registry, runs
 from pipeline import promote
 from tests import nets
 
@@ -105,6 +108,91 @@ def test_force_and_back(workspace, monkeypatch, capsys):
     assert champion() == "1"
     with pytest.raises(ValueError, match="version 1 was the first champion"):
         run(monkeypatch, "--back")
+
+
+@pytest.mark.slow
+def test_back_undoes_one_promotion_after_another(workspace, monkeypatch):
+    """It does not go to and fro between two versions that replaced each other."""
+    for name in ("short", "long", "short", "long"):
+        run(monkeypatch, "--force", name)
+    assert champion() == "2"
+    seen = []
+    for _ in range(3):
+        run(monkeypatch, "--back")
+        seen.append(champion())
+    assert seen == ["1", "2", "1"]
+    with pytest.raises(ValueError, match="version 1 was the first champion"):
+        run(monkeypatch, "--back")
+    run(monkeypatch, "long")
+    run(monkeypatch, "--back")
+    assert champion() == "1"  # what was undone does not come back
+
+
+@pytest.mark.slow
+def test_back_knows_what_was_moved_by_hand_and_what_was_deleted(workspace, monkeypatch):
+    run(monkeypatch, "short")
+    client().set_registered_model_tag("denoiselab", "champion.history", "")  # as a store from before has it
+    run(monkeypatch, "long")
+    client().set_registered_model_alias("denoiselab", "champion", "1")
+    run(monkeypatch, "--back")
+    assert champion() == "2"
+    client().delete_model_version("denoiselab", "1")
+    with pytest.raises(ValueError, match="version 2 was the first champion"):
+        run(monkeypatch, "--back")
+
+
+@pytest.mark.slow
+def test_a_version_says_how_it_became_the_champion_last(workspace, monkeypatch):
+    run(monkeypatch, "long")
+    run(monkeypatch, "--force", "short")
+    run(monkeypatch, "--back")
+    client().delete_registered_model_alias("denoiselab", "champion")
+    run(monkeypatch, "short")  # better than the noisy input
+    tags = client().get_model_version("denoiselab", "2").tags
+    assert "promoted" in tags and "forced" not in tags and "champion.replaced" not in tags
+    run(monkeypatch, "long")
+    run(monkeypatch, "--force", "short")
+    tags = client().get_model_version("denoiselab", "2").tags
+    assert "forced" in tags and "promoted" not in tags and tags["champion.replaced"] == "1"
+
+
+@pytest.mark.slow
+def test_a_promotion_in_between_counts(workspace, monkeypatch):
+    """Another machine makes `long` the champion while `short` is compared with the noisy input."""
+    run(monkeypatch, "long")
+    client().delete_registered_model_alias("denoiselab", "champion")
+    judge = registry._judge
+
+    def meanwhile(rows, compared, params):
+        if compared is None:
+            client().set_registered_model_alias("denoiselab", "champion", "1")
+        return judge(rows, compared, params)
+
+    monkeypatch.setattr(registry, "_judge", meanwhile)
+    assert "does not become the champion: -" in refused(monkeypatch, "short")
+    assert champion() == "1"
+
+
+@pytest.mark.slow
+def test_two_promotions_at_once_wait_for_each_other(workspace, monkeypatch):
+    """Whichever comes first, the better one is the champion, and nothing is registered twice."""
+    inside, most, judge = [], [], registry._judge
+
+    def slowly(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.5)
+        inside.pop()
+        return judge(*arguments)
+
+    monkeypatch.setattr(registry, "_judge", slowly)
+    params = load()
+    with ThreadPoolExecutor(3) as threads:
+        outcomes = [threads.submit(registry.promote, params, name) for name in ("short", "long", "long")]
+        said = [outcome.result().said for outcome in outcomes]
+    assert max(most) == 1
+    named = {client().get_model_version("denoiselab", champion()).tags["model"]}
+    assert named == {"long"} and len(client().search_model_versions("name='denoiselab'")) == 2, said
 
 
 @pytest.mark.slow

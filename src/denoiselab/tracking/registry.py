@@ -1,7 +1,10 @@
 """MLflow's registry: one registered model, whose alias `champion` names the version in production."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from denoiselab.tracking import content, runs, serving
 MODEL, ALIAS = "denoiselab", "champion"
 PACKED = "service"  # artifact of a run: what a version serves
 REPLACED = "champion.replaced"  # tag: the version before
+HISTORY = "champion.history"  # tag of the registered model: the champions one after another, the present one last
+LONGEST = 100  # champions in it
+PROMOTED, FORCED = "promoted", "forced"  # tags: how a version became the champion
 
 
 @dataclass(frozen=True)
@@ -34,32 +40,47 @@ def promote(params: Params, name: str, *, force: bool = False) -> Outcome:
     """
     folder = paths.model(name)
     card = _card(folder, name)
-    with runs.answering():
+    with runs.answering(), _alone():
         run = _evaluated(folder, name)
         rows = _rows(run)
         version = _register(run, folder, _tags(run, card, rows, params))
-        champion = _champion()
-        if champion == version:
-            return Outcome(True, f"{_named(version)} is the champion already")
-        verdict = _judge(rows, champion, params)
-        if not (verdict.better or force):
-            return Outcome(False, f"{_named(version)} does not become the champion: {verdict.said}")
-        _move(version, champion, "promoted" if verdict.better else "forced", verdict.said)
-    how = "" if verdict.better else " by force"
-    return Outcome(True, f"{_named(version)} is the champion{how}: {verdict.said}")
+        while True:
+            champion = _champion()
+            if champion == version:
+                return Outcome(True, f"{_named(version)} is the champion already")
+            verdict = _judge(rows, champion, params)
+            if not (verdict.better or force):
+                return Outcome(False, f"{_named(version)} does not become the champion: {verdict.said}")
+            if _move(version, champion, verdict):
+                how = "" if verdict.better else " by force"
+                return Outcome(True, f"{_named(version)} is the champion{how}: {verdict.said}")
 
 
 def back() -> Outcome:
-    """Make the version before the champion the champion again. ValueError where there is none."""
-    with runs.answering():
+    """Undo the last promotion that is not undone yet: the version before the champion is the champion again.
+
+    Versions that were deleted are passed over. ValueError where there is none before.
+    """
+    with runs.answering(), _alone():
         champion = _champion()
         if champion is None:
             raise ValueError(f"{MODEL} has no {ALIAS} yet")
-        before = runs.connect().get_model_version(MODEL, champion).tags.get(REPLACED)
-        if before is None:
+        history = _history(champion)[:-1]
+        if not history:
             raise ValueError(f"{_named(champion)} was the first {ALIAS}")
-        runs.connect().set_registered_model_alias(MODEL, ALIAS, before)
-    return Outcome(True, f"{_named(before)} is the champion again, instead of version {champion}")
+        _point(history)
+    return Outcome(True, f"{_named(history[-1])} is the champion again, instead of version {champion}")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Promotions of one store wait for each other where they share a main working tree."""
+    from filelock import FileLock
+
+    lock = paths.shared_root() / ".tracking" / "promotion.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        yield
 
 
 def _card(folder: Path, name: str) -> dict[str, Any]:
@@ -106,8 +127,7 @@ def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) ->
 def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
     """The version of these weights, a new one where there is none."""
     client, weights = runs.connect(), model_store.digest(folder)
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL)
+    _make(client)
     for version in client.search_model_versions(f"name = '{MODEL}'"):
         if version.tags.get("weights.sha256") == weights:
             for key, value in tags.items():
@@ -119,6 +139,19 @@ def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
     source = f"{run.info.artifact_uri}/{PACKED}"
     made = client.create_model_version(MODEL, source, run.info.run_id, tags={**tags, "weights.sha256": weights})
     return str(made.version)
+
+
+def _make(client: Any) -> None:
+    """The registered model, unless it is there; also where another machine makes it at the same time."""
+    from mlflow.exceptions import MlflowException
+
+    if client.search_registered_models(f"name = '{MODEL}'"):
+        return
+    try:
+        client.create_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _champion() -> str | None:
@@ -135,12 +168,39 @@ def _judge(rows: pd.DataFrame, champion: str | None, params: Params) -> Verdict:
     return promotion.judge(rows, _rows(run), f"the champion, version {champion},", params)
 
 
-def _move(version: str, champion: str | None, how: str, said: str) -> None:
-    client = runs.connect()
-    client.set_model_version_tag(MODEL, version, how, said)
+def _move(version: str, champion: str | None, verdict: Verdict) -> bool:
+    """Make a version the champion. False where that is no longer the one it was compared with: MLflow has no
+    compare-and-set, so another machine's promotion is noticed up to this moment, and not after it."""
+    client, history = runs.connect(), _history(champion)
+    if _champion() != champion:
+        return False
+    how, other = (PROMOTED, FORCED) if verdict.better else (FORCED, PROMOTED)
+    tags = client.get_model_version(MODEL, version).tags
+    for old in {other, REPLACED} & {*tags}:  # of an earlier time
+        client.delete_model_version_tag(MODEL, version, old)
+    client.set_model_version_tag(MODEL, version, how, verdict.said)
     if champion is not None:
         client.set_model_version_tag(MODEL, version, REPLACED, champion)
-    client.set_registered_model_alias(MODEL, ALIAS, version)
+    _point([*history, version])
+    return True
+
+
+def _history(champion: str | None) -> list[str]:
+    """The versions that have been the champion, one after another, up to the present one."""
+    client = runs.connect()
+    kept = client.get_registered_model(MODEL).tags.get(HISTORY, "").split()
+    if champion is not None and kept[-1:] != [champion]:  # somebody else moved the alias, or there was no history yet
+        before = client.get_model_version(MODEL, champion).tags.get(REPLACED)
+        kept = [*(kept or ([before] if before else [])), champion]
+    there = {str(version.version) for version in client.search_model_versions(f"name = '{MODEL}'")}
+    return [version for version, _ in groupby(kept) if version in there]
+
+
+def _point(history: list[str]) -> None:
+    """Make the last one the champion: first the alias, so that a history that a kill left behind is seen to be old."""
+    client = runs.connect()
+    client.set_registered_model_alias(MODEL, ALIAS, history[-1])
+    client.set_registered_model_tag(MODEL, HISTORY, " ".join(history[-LONGEST:]))
 
 
 def _named(version: str) -> str:
