@@ -4,6 +4,8 @@ import base64
 import gc
 import io
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +18,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from bench._project import environment
 from denoiselab import cli, denoisers, denoising, metrics, noise, photos
 from denoiselab.config import catalogue
 from denoiselab.page import limits, noises, server, words, work
@@ -270,6 +273,13 @@ def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeyp
         page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
         assert not page.exception
         assert [re.sub(r"\\(.)", r"\1", error.value).split(" (")[0] for error in page.error] == [f"me.png: {reason}"]
+
+
+def test_what_the_server_has_loaded_is_not_searched_for_garbage_after_every_run():
+    code = "import gc; from denoiselab.page import work, main; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    frozen, searched = map(int, done.stdout.split())
+    assert frozen > 100 * searched
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -50,21 +50,21 @@ class Service(PythonModel):
 
         level = _level(sigma_255)
         with self.alone:  # what waits is not decoded
-            photo = _read(image)
+            photo = _read(image, self.denoiser)
             pixels = self.denoiser.restore(photo.pixels, sigma_255=level)
             suffix = ".tif" if photo.dtype.kind == "f" else ".png"
             file = photos.encode(photo, pixels, suffix)
         return {"image": base64.b64encode(file).decode("ascii")}
 
 
-def _read(image: bytes) -> Any:
-    """The photos.Photo of a file."""
+def _read(image: bytes, denoiser: Any) -> Any:
+    """The photos.Photo of a file, if there is memory for the denoisers.Denoiser to restore it."""
     from denoiselab import photos
     from denoiselab.page import limits
 
     try:
         size = photos.size(image, name="image", max_pixels=MAX_PIXELS)
-        limits.check_memory(min(size, MAX_PIXELS))
+        limits.check_memory(min(size, MAX_PIXELS), [denoiser])
         return photos.read(image, name="image", max_pixels=MAX_PIXELS)
     except limits.BusyError as busy:
         raise MlflowException(str(busy), error_code=TEMPORARILY_UNAVAILABLE) from None
