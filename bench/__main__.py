@@ -23,7 +23,14 @@ from bench._project import environment
 from bench._show import table
 from denoiselab import files
 
-TOOLS = {"alone", "recipes", "scaling", "speedrun", "strengths"}  # they take longer, and have pages of their own
+TOOLS = {
+    "alone",
+    "load",
+    "recipes",
+    "scaling",
+    "speedrun",
+    "strengths",
+}  # they take longer, and have pages of their own
 KNOWN = [m.name for m in pkgutil.iter_modules(bench.__path__) if m.name[0] != "_" and m.name not in TOOLS]
 OUT = Path("reports/benchmarks")
 PATIENCE_S = 900  # for one benchmark

@@ -2,27 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench._servers import Memory
 from bench._show import Target
+from bench.load import uploads
 from bench.load.clients import DUE, LATER, WRONG, Answer
+from denoiselab.denoisers import BYTES_PER_PIXEL, TILE
+from denoiselab.page import limits
 
 CRASH = "Traceback (most recent call last)"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a server: what it answered, its memory, whether it was there to the end, and the file of its output."""
+    """Of a server: what it answered, its memory, whether it was there to the end, and its output."""
 
     server: str
     answers: Sequence[Answer]
     memory: Memory
+    bound: int  # bytes
     alive: bool
-    log: Path
+    output: str
 
     @property
     def wrong(self) -> list[Answer]:
@@ -31,18 +34,25 @@ class Measured:
     @property
     def crashes(self) -> int:
         """Its end, and errors in its output that the server did not expect."""
-        return int(not self.alive) + self.log.read_text(encoding="utf-8", errors="replace").count(CRASH)
+        return int(not self.alive) + self.output.count(CRASH)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each kind of request, with seconds until the answers that were due."""
         return [_row(self.server, kind, self.answers) for kind in dict.fromkeys(a.kind for a in self.answers)]
 
-    def targets(self, most_bytes: int) -> list[Target]:
+    def targets(self) -> list[Target]:
         return [
             Target(f"{self.server}: crashes", self.crashes, 0),
             Target(f"{self.server}: wrong answers", len(self.wrong), 0),
-            Target(f"{self.server}: memory", self.memory.highest / 2**20, most_bytes / 2**20, "MiB"),
+            Target(f"{self.server}: memory", self.memory.highest / 2**20, round(self.bound / 2**20), "MiB"),
         ]
+
+
+def most_bytes(idle: int, clients: int, each: int) -> int:
+    """What a server may take that takes `idle` bytes with nothing to do: a model's tile, what is computed of the
+    largest picture, and `each` bytes for each client; however many requests there are."""
+    height, width = uploads.SHAPES[uploads.HUGE]
+    return idle + TILE**2 * BYTES_PER_PIXEL + height * (width + clients) * limits.BYTES_PER_PIXEL + clients * each
 
 
 def _row(server: str, kind: str, answers: Sequence[Answer]) -> dict[str, Any]:

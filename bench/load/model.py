@@ -11,7 +11,7 @@ import requests
 from bench._servers import Memory, free_port, running
 from bench.load import uploads
 from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
-from bench.load.measured import Measured
+from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
 from denoiselab import denoisers
 from denoiselab.tracking import serving
@@ -37,6 +37,7 @@ SAID = {
 BAD = 400  # HTTP
 BUSY = (429, 503, 504)
 ALLOWED = uploads.Allowed(megapixels=50, bytes=30 * 10**6)
+EACH = 40 * 2**20  # bytes for a client: its longest request
 
 
 def measure(clients: int, seconds: float, folder: Path) -> Measured:
@@ -50,21 +51,21 @@ def measure(clients: int, seconds: float, folder: Path) -> Measured:
     with running(command, f"{address}/ping", log, PYTHONPATH="") as process:  # its code is in the model
         with Memory(process.pid) as memory:
             answers = at_once(clients, seconds, WEIGHTS, partial(ask, address))
-        return Measured(NAME, answers, memory, process.poll() is None, log)
+        bound = most_bytes(memory.before, clients, EACH)
+        return Measured(NAME, answers, memory, bound, process.poll() is None, log.read_text("utf-8", "replace"))
 
 
 def ask(address: str, client: Client) -> None:
     """Send one picture after another until it is time to stop."""
-    with requests.Session() as session:
-        for turn, kind in client.turns():
-            upload = uploads.make(uploads.PICTURE if kind == LEVEL else kind, client.number, turn, ALLOWED)
-            row: dict[str, Any] = {"image": base64.b64encode(upload.file).decode("ascii")}
-            if kind == LEVEL:
-                row["sigma_255"] = -1.0
-            with client.request(kind) as judge:
-                body = {"dataframe_records": [row]}
-                answer = session.post(f"{address}/invocations", json=body, timeout=PATIENCE_S)
-                judge(*verdict(answer, kind, upload))
+    for turn, kind in client.turns():
+        upload = uploads.make(uploads.PICTURE if kind == LEVEL else kind, client.number, turn, ALLOWED)
+        row: dict[str, Any] = {"image": base64.b64encode(upload.file).decode("ascii")}
+        if kind == LEVEL:
+            row["sigma_255"] = -1.0
+        with client.request(kind) as judge:
+            body = {"dataframe_records": [row]}
+            answer = requests.post(f"{address}/invocations", json=body, timeout=PATIENCE_S)
+            judge(*verdict(answer, kind, upload))
 
 
 def verdict(answer: requests.Response, kind: str, upload: Upload) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from bench._project import ROOT
 from bench._servers import Memory, free_port, running
 from bench.load import uploads
 from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
-from bench.load.measured import Measured
+from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
 from bench.load.visitor import RefusedError, Shown, Visitor, plain
 from denoiselab.page.limits import Limits
@@ -31,6 +31,7 @@ SAID = {
     uploads.DAMAGED: "damaged image",
     uploads.PIXELS: "pixels are too many",
 }
+EACH = 16 * 2**20  # bytes for a client: a file and what is shown of it, in this visit and in one that has just ended
 TOO_HEAVY = 413  # HTTP
 TOO_MANY = "pictures are waiting already"
 ALLOWED = uploads.Allowed(Limits().megapixels, Limits().megabytes * 2**20)
@@ -46,7 +47,8 @@ def measure(clients: int, seconds: float, folder: Path) -> Measured:
             first.open()  # the models are loaded
         with Memory(process.pid) as memory:
             answers = at_once(clients, seconds, WEIGHTS, partial(visit, address))
-        return Measured(NAME, answers, memory, process.poll() is None, log)
+        bound = most_bytes(memory.before, clients, EACH)
+        return Measured(NAME, answers, memory, bound, process.poll() is None, log.read_text("utf-8", "replace"))
 
 
 def visit(address: str, client: Client) -> None:

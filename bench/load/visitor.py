@@ -48,6 +48,7 @@ class Visitor:
         self._states: dict[str, WidgetState] = {}
         self._uploaded = ""
         self._http = requests.Session()
+        self._http.headers["Connection"] = "close"  # the server ends idle ones, which a browser would try anew
         self._http.get(f"{address}/_stcore/health", timeout=patience_s).raise_for_status()
         self._token = str(self._http.cookies[COOKIE])
         self._socket = connect(
