@@ -26,6 +26,7 @@ from denoiselab import files
 TOOLS = {
     "alone",
     "load",
+    "faults",
     "recipes",
     "scaling",
     "speedrun",

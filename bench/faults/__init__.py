@@ -1,0 +1,1 @@
+"""Faults that really happen to an experiment, one family a module: `python -m bench.faults`."""

@@ -1,0 +1,102 @@
+"""A campaign of faults: what is killed, full, locked, down or damaged, and whether anything was lost by it.
+
+    python -m bench.faults [--seed 0] [--kills 200] [--short] [--only FAMILY ...] [--out reports/benchmarks/faults.md]
+    python -m bench.faults --render          # the page again, from what was recorded
+
+Every trial adds a line to the .jsonl file beside the page: an interrupted campaign goes on where it was, and trials of
+one more family join those of the others. The exit code is 1 where something was lost.
+"""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import bench.faults
+from bench import _machine
+from bench.faults import table
+from bench.faults._trial import Row, Settings, Trial
+from denoiselab import files
+
+FAMILIES = [m.name for m in pkgutil.iter_modules(bench.faults.__path__) if m.name[0] != "_" and m.name != "table"]
+OUT = Path("reports/benchmarks/faults.md")
+KILLS, FEW = 200, 6
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    record = args.out.with_suffix(".jsonl")
+    found = _recorded(record, args.seed)
+    if not args.render:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings(args.seed, args.kills or (FEW if args.short else KILLS), args.short, Path(folder))
+            for family in args.only or FAMILIES:
+                module = importlib.import_module(f"bench.faults.{family}")
+                for trial in module.trials(settings):
+                    if (family, trial.name) not in found:
+                        found[family, trial.name] = _tried(record, family, trial, args.seed)
+    return _write(args.out, found, args.seed)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("bench.faults", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and places of the faults; 0")
+    parser.add_argument("--kills", type=int, help=f"by signal; {KILLS}, or {FEW} if --short")
+    parser.add_argument("--short", action="store_true", help="a few trials of each family, in two minutes")
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("--render", action="store_true", help="try nothing, write the page of what was recorded")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"the page; {OUT}")
+    return parser.parse_args(argv)
+
+
+def _tried(record: Path, family: str, trial: Trial, seed: int) -> dict[str, Any]:
+    """The line of a trial, which is recorded."""
+    started = time.perf_counter()
+    row = trial.run()
+    seconds = time.perf_counter() - started
+    said = "" if table.good(row) else f" {row}"
+    print(f"{family} {trial.name}: {seconds:.0f} s{said}", flush=True)
+    machine = _machine.describe()
+    line = {"family": family, "trial": trial.name, "seed": seed, **asdict(row), "seconds": round(seconds, 1)}
+    line |= {"machine": machine}
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with record.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line) + "\n")
+    return line
+
+
+def _recorded(record: Path, seed: int) -> dict[tuple[str, str], dict[str, Any]]:
+    """The lines of that seed by family and trial; a last one that an interruption cut short is left out."""
+    found = {}
+    for text in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["seed"] == seed:
+            found[line["family"], line["trial"]] = line
+    return found
+
+
+def _write(path: Path, found: dict[tuple[str, str], dict[str, Any]], seed: int) -> int:
+    """The page; 1 where a row is not good."""
+    fields = Row.__dataclass_fields__
+    rows: dict[str, list[Row]] = {}
+    for (family, _), line in found.items():
+        rows.setdefault(family, []).append(Row(**{key: line[key] for key in fields}))
+    machines = [line["machine"] for line in found.values()] or [_machine.describe()]
+    commits = dict.fromkeys(machine["commit"] for machine in machines)  # in the order of their first rows
+    files.write_text(path, table.page(machines[-1] | {"commit": ", ".join(commits)}, seed, rows))
+    print(path)
+    return int(not all(table.good(row) for of in rows.values() for row in of))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
