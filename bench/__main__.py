@@ -31,7 +31,7 @@ TOOLS = {
     "scaling",
     "speedrun",
     "strengths",
-}  # they take longer, and have pages of their own
+}  # longer, with pages of their own
 KNOWN = [m.name for m in pkgutil.iter_modules(bench.__path__) if m.name[0] != "_" and m.name not in TOOLS]
 OUT = Path("reports/benchmarks")
 PATIENCE_S = 900  # for one benchmark

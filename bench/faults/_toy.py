@@ -1,0 +1,148 @@
+"""A toy project: every stage of the pipeline on a few small photographs, and what a `dvc repro` of it leaves."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench._project import compose, copy, environment, photographs
+from denoiselab import files, images
+
+DVC = str(Path(sys.executable).with_name("dvc"))
+STAGES = ("fetch", "patchify", "add-noise", "train@unet", "evaluate@unet", "compare")
+FOLDERS = ("data", "models", "reports")  # of the outputs
+TIMED = ("reports/cost/", "reports/cost.md", "reports/cost.png", "reports/report.html")  # hold measured times
+PATIENCE_S = 900  # for a whole `dvc repro`, on a busy machine
+STEPS, VALIDATE_EVERY = 40, 5
+
+
+@dataclass(frozen=True)
+class Project:
+    """A toy project whose `dvc repro` has ended, and what that left: digests of its outputs by their paths."""
+
+    folder: Path
+    outputs: dict[str, str]
+
+    def wrong(self) -> list[str]:
+        """The outputs that are missing or have other bytes, measured times aside, and those that should not be."""
+        now = outputs(self.folder)
+        return sorted(path for path in {*now, *self.outputs} if now.get(path) != self.outputs.get(path))
+
+
+@lru_cache(maxsize=1)
+def finished(folder: Path) -> Project:
+    """The project in `folder`, made and run at the first call. RuntimeError where that fails."""
+    project = make(folder)
+    rc, said = dvc(project, "repro")
+    if rc:
+        raise RuntimeError(f"dvc repro: exit code {rc}\n{said}")
+    return Project(project, outputs(project))
+
+
+def make(folder: Path, *overrides: str) -> Path:
+    """The project in `folder`, a Git repository with one commit, before its first `dvc repro`."""
+    folder.mkdir(parents=True)
+    copy(folder)
+    (folder / "photographs").mkdir()
+    for n, pixels in enumerate(photographs(8, (96, 96))):
+        images.write_png(folder / "photographs" / f"{n}.png", pixels)
+    tree = _small(compose("recipe=smoke", "model=unet", "data=folder", "data.path=photographs", *overrides))
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    identity = [("config", "user.name", "Toy"), ("config", "user.email", "toy@localhost")]
+    for command in (*identity, ("add", "-A"), ("commit", "-qm", "Start")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def _small(tree: dict[str, Any]) -> dict[str, Any]:
+    tree["data"] |= {"split": {"train": 0.5, "val": 0.25, "test": 0.25}, "allow_leak": True}
+    tree["patches"] |= {"size": 48, "stride": 48, "val_size": 48, "scales": [1.0]}
+    tree["train"] |= {"crop": 32, "batch": 2, "steps": STEPS, "validate_every": VALIDATE_EVERY, "val_patches": 2}
+    tree["evaluate"] |= {"samples": 1, "resamples": 100}
+    tree["evaluate"]["curve"] |= {"levels": [20, 30], "images": 1, "crop": 48}
+    tree["models"]["unet"] |= {"widths": [8, 16]}
+    return tree
+
+
+def start(project: Path, *args: str, **settings: str) -> "subprocess.Popen[str]":
+    """A command in the project, in a process group of its own; stdout and stderr come together."""
+    found = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(project), str(project / "src")]))
+    own, output = environment(**settings) | {"PYTHONPATH": found}, subprocess.PIPE
+    return subprocess.Popen(
+        args, cwd=project, env=own, text=True, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def dvc(project: Path, *args: str, **settings: str) -> tuple[int, str]:
+    """The exit code of a DVC command, and what it said."""
+    process = start(project, DVC, *args, **settings)
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, said
+
+
+def outputs(project: Path) -> dict[str, str]:
+    """A digest of every file of the outputs by its path; of those that hold measured times, of what does not change."""
+    found = (path for folder in FOLDERS for path in sorted((project / folder).rglob("*")) if path.is_file())
+    return {path.relative_to(project).as_posix(): _digest(path, project) for path in found}
+
+
+def leftovers(project: Path) -> list[str]:
+    """Temporary files, wherever a stage writes."""
+    folders = [*FOLDERS, ".ckpt", ".downloads", ".tracking", "mlartifacts"]
+    found = (path for folder in folders for path in (project / folder).rglob("*.tmp"))
+    return sorted(path.relative_to(project).as_posix() for path in found)
+
+
+def _digest(path: Path, project: Path) -> str:
+    if not path.relative_to(project).as_posix().startswith(TIMED):
+        return files.sha256(path)
+    match path.suffix:
+        case ".json":
+            return " ".join(json.loads(path.read_text(encoding="utf-8")))
+        case ".png":
+            return str(images.read(path, 3).shape)
+    text = path.read_text(encoding="utf-8")
+    return " ".join(re.findall(r"^#.*$|<h\d.*?</h\d>|</html>", text, re.MULTILINE))  # whole, but for its numbers
+
+
+def said(output: str) -> str:
+    """The line of an output that names the error, or else its last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    named = [line for line in lines if line.lower().startswith("error: ")]
+    return (named or lines or [""])[0 if named else -1][:300]
+
+
+def lost_runs(project: Path, stage: str) -> list[str]:
+    """What is wrong with the project's runs: one left RUNNING, or the stage's model without a whole one.
+
+    The latest run of the model has every validation once, its weights, and test scores where evaluate has run since.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("denoiselab")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
+    wrong = [f"run {run.info.run_name} is left RUNNING" for run in runs if run.info.status == "RUNNING"]
+    _, _, model = stage.partition("@")
+    if model:
+        whole = [run for run in runs if run.data.tags.get("model") == model and run.info.status == "FINISHED"][:1]
+        wrong += [reason for run in whole for reason in _lacking(client, run)] if whole else [f"{model} has no run"]
+    return wrong
+
+
+def _lacking(client: Any, run: Any) -> list[str]:
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/psnr")]
+    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+    reasons = {
+        f"the validations of steps {steps}": steps != list(range(VALIDATE_EVERY, STEPS + 1, VALIDATE_EVERY)),
+        "no weights": "weights" not in artifacts,
+        "no test scores": "test/sigma25/psnr" not in run.data.metrics,
+    }
+    return [f"run {run.info.run_name}: {reason}" for reason, so in reasons.items() if so]

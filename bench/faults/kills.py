@@ -1,0 +1,100 @@
+"""SIGKILL, SIGTERM and SIGINT at random moments of every stage of a `dvc repro`.
+
+Each trial runs one stage again, kills it, lets the next `dvc repro` end, and compares what is there with an undisturbed
+run. Half of the moments are points in time, from before the stage's process starts until DVC has stored its outputs;
+the other half are changes of files by the stage, where a half-written one could be left.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import psutil
+
+from bench.faults import _toy
+from bench.faults._trial import Row, Settings, Trial
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+HOOK = str(Path(__file__).with_name("_hook"))
+BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
+WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
+FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
+PATIENCE_S = 120  # for a stage that was left without its DVC
+
+
+def trials(settings: Settings) -> Iterator[Trial]:
+    """Every stage, signal and way in turn, whatever their number."""
+    stages = FEW if settings.short else _toy.STAGES
+    for number in range(settings.kills):
+        stage, round_ = stages[number % len(stages)], number // len(stages)
+        way = WAYS[-1 - (number + round_ // len(SIGNALS)) % len(WAYS)]
+        chosen = SIGNALS[round_ % len(SIGNALS)]
+        yield Trial(f"{number} {stage} {chosen.name}", partial(_killed, settings, number, stage, chosen, *way))
+
+
+def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals, who: str, at_change: bool) -> Row:
+    """What became of one kill."""
+    project, random = _toy.finished(settings.folder / "toy"), settings.random("kill", number)
+    shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
+    seconds, changes = _undisturbed(project.folder, stage)
+    shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
+    command = [_toy.DVC, "repro", "-f", "-s", "--no-run-cache", stage]
+    if at_change:
+        hook = {"PYTHONPATH": HOOK, "FAULT_STAGE": _module(stage), "FAULT_SIGNAL": str(int(chosen))}
+        at = {"FAULT_AT": str(random.randint(1, changes)), "FAULT_GROUP": str(int(who == "all of it"))}
+        process = _toy.start(project.folder, *command, **hook, **at)
+    else:
+        process = _toy.start(project.folder, *command)
+        time.sleep(random.uniform(0, seconds))
+        (os.killpg if who == "all of it" else os.kill)(process.pid, chosen)
+    process.communicate(timeout=_toy.PATIENCE_S) if who != "DVC alone" else process.wait(_toy.PATIENCE_S)
+    return _recovered(project, f"{chosen.name} to {who}", stage, process)
+
+
+def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
+    """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
+    rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
+    _wait(process.pid)
+    wrong, left = project.wrong(), _toy.leftovers(project.folder)
+    again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
+    unclean = [] if "up to date" in status else [_toy.said(status)]
+    lost = _toy.lost_runs(project.folder, stage)
+    well = rc == again == 0 and not wrong and not unclean
+    faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost]
+    return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
+
+
+def _wait(group: int) -> None:
+    """Until no process of the group is there."""
+    deadline = time.monotonic() + PATIENCE_S
+    while any(_belongs(process, group) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            os.killpg(group, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _belongs(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
+@lru_cache
+def _undisturbed(project: Path, stage: str) -> tuple[float, int]:
+    """How long DVC takes for the stage, in seconds, and how many files the stage changes."""
+    count, started = project / ".git" / "changes", time.perf_counter()
+    hook = {"PYTHONPATH": HOOK, "FAULT_STAGE": _module(stage), "FAULT_COUNT": str(count)}
+    rc, said = _toy.dvc(project, "repro", "-f", "-s", "--no-run-cache", stage, **hook)
+    if rc:
+        raise RuntimeError(f"{stage}: exit code {rc}\n{said}")
+    return time.perf_counter() - started, int(count.read_text(encoding="utf-8"))
+
+
+def _module(stage: str) -> str:
+    return f"pipeline.{stage.partition('@')[0].replace('-', '_')}"
