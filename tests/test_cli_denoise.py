@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab import cli, denoisers, denoising, metrics, photos
+from denoiselab import cli, denoisers, denoising, files, metrics, photos
 from tests.conftest import ROOT, photograph
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CI": "1"}
@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         time.sleep(0.01)
     started.send_signal(signal.SIGKILL)
     started.communicate()
-    left = tmp_path / "out" / f".23.png.{started.pid}.tmp"
+    left = tmp_path / "out" / f".23.png.{files.HOST}.{started.pid}.tmp"
     left.write_bytes(b"half")  # as if it had been writing
     kept = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
     assert 4 <= len(kept) < 24

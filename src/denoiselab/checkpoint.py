@@ -25,7 +25,7 @@ class Checkpoint:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder alone: a second training of the same configuration waits, then finds the result."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         with FileLock(self.folder / "lock"):
             self.folder.touch()
             _prune(self.folder.parent)

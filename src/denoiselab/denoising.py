@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,7 +92,6 @@ def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
     from denoiselab import parallel
     from denoiselab.config import Parallel
 
-    _sweep(planned)
     missing = [task for task in planned if settings.force or not task.target.exists()]
     jobs = parallel.cores(Parallel(jobs=-1, scheduler=None)) if len(missing) > 1 else 1
     jobs = jobs if len(missing) >= 2 * jobs else 1
@@ -268,14 +267,3 @@ def _check(planned: Sequence[Task]) -> None:
         if target in sources:
             raise ValueError(f"{sources[target]} and {task.source} would both become {task.target}")
         sources[target] = task.source
-
-
-def _sweep(planned: Sequence[Task]) -> None:
-    """Remove what killed runs left half written of these."""
-    names = {task.target.name for task in planned}
-    for folder in {task.target.parent for task in planned}:
-        for left in folder.glob(".*.tmp"):  # as files.replacing calls them
-            name, _, process = left.stem[1:].rpartition(".")
-            if name in names and process.isdigit() and not psutil.pid_exists(int(process)):
-                with suppress(OSError):
-                    left.unlink()

@@ -4,24 +4,76 @@ import csv
 import hashlib
 import json
 import os
+import socket
+import sys
+import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # in the names of temporary files
+ABANDONED_S = 24 * 3600  # after which another machine's temporary file is nobody's any more
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed onto it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Yield a temporary path beside `path`; on success it becomes `path`.
+
+    After a power loss `path` is the old file or the whole new one, and once this has returned the new one: first the
+    data are flushed to the disk, then the folder, where the name is.
+    """
+    make_folder(path.parent)
+    _sweep(path.parent)
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        flush(temporary)
         temporary.replace(path)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and those above it that are missing, flushed to the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Bring a file's data, or the names in a folder, to the disk: only then do they outlive a power loss."""
+    if path.is_dir() and sys.platform == "win32":  # opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; looked for once a process."""
+    for left in folder.glob(".*.*.*.tmp"):
+        *_, host, process = left.stem.split(".")
+        if process.isdigit() and _abandoned(left, host, int(process)):
+            with suppress(OSError):  # another user's, or another process was quicker
+                left.unlink()
+
+
+def _abandoned(left: Path, host: str, process: int) -> bool:
+    if host == HOST:
+        return not psutil.pid_exists(process)
+    with suppress(FileNotFoundError):
+        return time.time() - left.stat().st_mtime > ABANDONED_S
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,7 +22,6 @@ def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[s
     The card holds `architecture` as models.build() takes it, `adopted` (that of a model it has inside, or None), and
     how it was trained.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name, tensors in weights.items():
         with files.replacing(folder / f"{name}.safetensors") as temporary:
             temporary.write_bytes(serialize({k: v.contiguous() for k, v in tensors.items()}))

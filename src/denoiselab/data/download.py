@@ -175,9 +175,9 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
     except ValueError:
         job.discard()
         raise
-    with job.part.open("rb") as handle:
-        os.fsync(handle.fileno())
+    files.flush(job.part)
     job.part.replace(job.target)
+    files.flush(job.target.parent)
     job.note.unlink(missing_ok=True)
 
 
