@@ -63,12 +63,12 @@ def _tried(record: Path, family: str, trial: Trial, seed: int) -> dict[str, Any]
     seconds = time.perf_counter() - started
     said = "" if table.good(row) else f" {row}"
     print(f"{family} {trial.name}: {seconds:.0f} s{said}", flush=True)
-    machine = _machine.describe()
     line = {"family": family, "trial": trial.name, "seed": seed, **asdict(row), "seconds": round(seconds, 1)}
-    line |= {"machine": machine}
+    line["machine"] = _machine.describe()
     record.parent.mkdir(parents=True, exist_ok=True)
+    whole = not record.exists() or record.read_bytes()[-1:] in (b"", b"\n")  # an interruption may have cut it short
     with record.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(line) + "\n")
+        handle.write(f"{'' if whole else chr(10)}{json.dumps(line)}\n")
     return line
 
 

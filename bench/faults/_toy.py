@@ -122,7 +122,7 @@ def said(output: str) -> str:
 def lost_runs(project: Path, stage: str) -> list[str]:
     """What is wrong with the project's runs: one left RUNNING, or the stage's model without a whole one.
 
-    The latest run of the model has every validation once, its weights, and test scores where evaluate has run since.
+    The latest run of the model has every validation once, its weights and, where the stage is evaluate, test scores.
     """
     import mlflow
 
@@ -133,16 +133,20 @@ def lost_runs(project: Path, stage: str) -> list[str]:
     _, _, model = stage.partition("@")
     if model:
         whole = [run for run in runs if run.data.tags.get("model") == model and run.info.status == "FINISHED"][:1]
-        wrong += [reason for run in whole for reason in _lacking(client, run)] if whole else [f"{model} has no run"]
+        wrong += (
+            [reason for run in whole for reason in _lacking(client, run, stage.startswith("evaluate"))]
+            if whole
+            else [f"{model} has no run"]
+        )
     return wrong
 
 
-def _lacking(client: Any, run: Any) -> list[str]:
+def _lacking(client: Any, run: Any, evaluated: bool) -> list[str]:
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/psnr")]
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     reasons = {
         f"the validations of steps {steps}": steps != list(range(VALIDATE_EVERY, STEPS + 1, VALIDATE_EVERY)),
         "no weights": "weights" not in artifacts,
-        "no test scores": "test/sigma25/psnr" not in run.data.metrics,
+        "no test scores": evaluated and "test/sigma25/psnr" not in run.data.metrics,
     }
     return [f"run {run.info.run_name}: {reason}" for reason, so in reasons.items() if so]
