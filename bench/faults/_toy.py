@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +89,12 @@ def dvc(project: Path, *args: str, **settings: str) -> tuple[int, str]:
     return process.returncode, said
 
 
+def stop(group: int, chosen: signal.Signals) -> None:
+    """That signal to a process group, if there still is one."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, chosen)
+
+
 def outputs(project: Path) -> dict[str, str]:
     """A digest of every file of the outputs by its path; of those that hold measured times, of what does not change."""
     found = (path for folder in FOLDERS for path in sorted((project / folder).rglob("*")) if path.is_file())
@@ -119,15 +127,22 @@ def said(output: str) -> str:
     return (named or lines or [""])[0 if named else -1][:300]
 
 
-def lost_runs(project: Path, stage: str) -> list[str]:
-    """What is wrong with the project's runs: one left RUNNING, or the stage's model without a whole one.
+def store(root: Path) -> str:
+    """The address of the store that stages make in `root`, their DVC_ROOT."""
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def lost_runs(address: str, stage: str) -> list[str]:
+    """What is wrong with a store's runs: one left RUNNING, or the stage's model without a whole one.
 
     The latest run of the model has every validation once, its weights and, where the stage is evaluate, test scores.
     """
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = mlflow.MlflowClient(address)
     experiment = client.get_experiment_by_name("denoiselab")
+    if not experiment:
+        return ["there are no runs"]
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     wrong = [f"run {run.info.run_name} is left RUNNING" for run in runs if run.info.status == "RUNNING"]
     _, _, model = stage.partition("@")

@@ -51,7 +51,10 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
     else:
         process = _toy.start(project.folder, *command)
         time.sleep(random.uniform(0, seconds))
-        (os.killpg if who == "all of it" else os.kill)(process.pid, chosen)
+        if who == "all of it":
+            _toy.stop(process.pid, chosen)
+        else:
+            process.send_signal(chosen)
     process.communicate(timeout=_toy.PATIENCE_S) if who != "DVC alone" else process.wait(_toy.PATIENCE_S)
     return _recovered(project, f"{chosen.name} to {who}", stage, process)
 
@@ -63,7 +66,7 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     wrong, left = project.wrong(), _toy.leftovers(project.folder)
     again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
     unclean = [] if "up to date" in status else [_toy.said(status)]
-    lost = _toy.lost_runs(project.folder, stage)
+    lost = _toy.lost_runs(_toy.store(project.folder), stage)
     well = rc == again == 0 and not wrong and not unclean
     faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost]
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
@@ -74,7 +77,7 @@ def _wait(group: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while any(_belongs(process, group) for process in psutil.process_iter()):
         if time.monotonic() > deadline:
-            os.killpg(group, signal.SIGKILL)
+            _toy.stop(group, signal.SIGKILL)
         time.sleep(0.1)
 
 
