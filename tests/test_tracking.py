@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from denoiselab import files, model_store, models, paths, tracking
 from denoiselab.data import manifest
+from denoiselab.tracking import content
 from tests.conftest import ROOT
 
 CARD = {
@@ -111,3 +113,22 @@ def test_a_store_that_is_down_does_not_stop_a_training(root, tested, monkeypatch
     assert run.info.status == "FINISHED"
     assert run.data.metrics["val/psnr"] == 20.0
     assert run.data.metrics["test/sigma25/psnr"] == 30.0
+
+
+def test_a_store_that_goes_down_in_mid_run_leaves_no_run_running(root, tested, monkeypatch, capsys):
+    logged, values = Event(), content.values
+    monkeypatch.setattr(content, "values", lambda *row: (values(*row), logged.set()))
+    monkeypatch.setattr(tracking.worker, "ATTEMPTS", 1)
+    with monkeypatch.context() as down, tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        assert logged.wait(60)
+        down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+        down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "warning: MLflow" in capsys.readouterr().err
+    _, (run,) = runs(root)
+    assert run.info.status == "RUNNING"
+    evaluate()
+    statuses = {run.info.status: run for run in runs(root)[1]}
+    assert {*statuses} == {"KILLED", "FINISHED"}
+    assert statuses["FINISHED"].data.metrics["val/psnr"] == 20.0
+    assert statuses["FINISHED"].data.metrics["test/sigma25/psnr"] == 30.0

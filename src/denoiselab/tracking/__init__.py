@@ -88,10 +88,11 @@ def log_evaluation(
     """Add test metrics, per-image rows and pictures (key, (H, W, C) uint8) to the run that trained `folder`'s weights.
 
     Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
-    made from the files.
+    made from the files. One that the store was down for when it ended is no longer RUNNING then.
     """
     worker = Worker()
     run: dict[str, str] = {}
+    worker.do(runs.bury)
     worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))
     worker.do(lambda: _fill(run["id"], name, folder) if "empty" in run else None)
     worker.do(lambda: content.test_scores(run["id"], summary))

@@ -73,20 +73,31 @@ def search(model: str, label: str, settings: dict[str, Any]) -> str:
 
 
 def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
-    """The run of that fingerprint that was killed, running again. Runs whose process is gone are marked KILLED."""
+    """The run of that fingerprint that was killed, running again."""
+    client = connect()
+    dead = [run for run in _dead(experiment, parent) if run.data.tags.get("training") == fingerprint]
+    if dead:
+        client.update_run(dead[0].info.run_id, status="RUNNING")
+        for key, value in process().items():
+            client.set_tag(dead[0].info.run_id, key, value)
+        return dead[0].info.run_id
+    return None
+
+
+def bury() -> None:
+    """Leave no run RUNNING whose process is gone."""
+    _dead(experiment_id())
+
+
+def _dead(experiment: str, parent: str | None = None) -> list[Any]:
+    """The runs, but `parent`, that did not finish and whose process is gone, the latest first; none is left RUNNING."""
     client = connect()
     left = client.search_runs([experiment], "attributes.status != 'FINISHED'", order_by=["attributes.start_time DESC"])
     dead = [run for run in left if not _alive(run) and run.info.run_id != parent]
     for run in dead:
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
-    same = [run for run in dead if run.data.tags.get("training") == fingerprint]
-    if same:
-        client.update_run(same[0].info.run_id, status="RUNNING")
-        for key, value in process().items():
-            client.set_tag(same[0].info.run_id, key, value)
-        return same[0].info.run_id
-    return None
+    return dead
 
 
 def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:

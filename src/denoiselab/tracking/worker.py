@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-ATTEMPTS = 5  # at a call that fails; the pauses between them add up to 15 s
+ATTEMPTS = (
+    7  # at a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for
+)
 PATIENCE_S = 90  # how long the end of a stage waits for the store
 
 Job = Callable[[], None]
