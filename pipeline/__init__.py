@@ -6,6 +6,7 @@ of the project runs that copy's code, whatever is installed.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -46,4 +47,5 @@ def run(stage: Callable[[], None]) -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+        place = error.filename or (Path.cwd() if error.errno == errno.ENOSPC else "")  # writing tells no file's name
+        sys.exit(f"error: {f'{place}: ' if place else ''}{error.strerror or error}")

@@ -1,14 +1,19 @@
 """The campaign of faults: its short version whole, and that it would notice what it looks for."""
 
+import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+import pipeline
 from bench.faults import __main__ as campaign
 from bench.faults import power, table
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import files
+from denoiselab import files, images
+from denoiselab.checkpoint import Checkpoint
 
 
 def settings(folder: Path) -> Settings:
@@ -89,3 +94,44 @@ def test_an_interrupted_campaign_goes_on_where_it_was(tmp_path, monkeypatch, cap
     assert "## Not tried here\n\n- none, disk: no root" in page
     assert campaign.main([*options, "--render"]) == 1 and len(tried) == 5
     assert campaign.main([*options, "--seed", "1"]) == 1 and len(tried) == 8
+
+
+SHORT_OF_ROOM = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(12, dtype=np.float32).reshape(3, 4), np.zeros((2, 3, 3), np.uint8), np.zeros((0, 4))]
+)
+def test_arrays_are_written_as_numpy_does(tmp_path, array):
+    images.write_npy(tmp_path / "ours.npy", array)
+    np.save(tmp_path / "theirs.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
+
+
+@SHORT_OF_ROOM
+def test_a_full_disk_is_named_by_an_array_that_does_not_fit():
+    with pytest.raises(OSError, match="No space left on device"):
+        images.write_npy(Path("/dev/full"), np.zeros(100_000, np.float32))
+
+
+@SHORT_OF_ROOM
+def test_a_full_disk_is_named_by_a_checkpoint_that_does_not_fit(tmp_path, monkeypatch):
+    """And the last state is kept."""
+    checkpoint = Checkpoint(tmp_path, "fingerprint")
+    checkpoint.save({"step": 1})
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode="r": opened(Path("/dev/full") if mode == "wb" else path, mode))
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoint.save({"step": 2, "weights": torch.zeros(1_000_000)})
+    assert checkpoint.load() == {"step": 1}
+
+
+def test_a_stage_says_which_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def stage() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SystemExit) as stopped:
+        pipeline.run(stage)
+    assert stopped.value.code == f"error: {tmp_path}: No space left on device"

@@ -149,14 +149,15 @@ def lost_runs(address: str, stage: str) -> list[str]:
     if model:
         whole = [run for run in runs if run.data.tags.get("model") == model and run.info.status == "FINISHED"][:1]
         wrong += (
-            [reason for run in whole for reason in _lacking(client, run, stage.startswith("evaluate"))]
+            [reason for run in whole for reason in lacking(client, run, stage.startswith("evaluate"))]
             if whole
             else [f"{model} has no run"]
         )
     return wrong
 
 
-def _lacking(client: Any, run: Any, evaluated: bool) -> list[str]:
+def lacking(client: Any, run: Any, evaluated: bool) -> list[str]:
+    """What a run of the U-Net lacks."""
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/psnr")]
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     reasons = {

@@ -42,7 +42,7 @@ class Keeper:
         own = self._gains.setdefault(condition, [])
         if len(own) < self._samples:
             self._submit(images.write_png, self._out / condition / f"{len(own):02d}.png", pixels)
-        self._submit(np.save, self._file(condition, len(own)), pixels)
+        self._submit(images.write_npy, self._file(condition, len(own)), pixels)
         own.append((gain, image))
 
     def write(self) -> None:

@@ -32,8 +32,14 @@ class Checkpoint:
             yield
 
     def save(self, state: dict[str, Any]) -> None:
+        """Replace the last state. OSError where it cannot be written; the last one is kept then."""
         with files.replacing(self.path) as temporary, temporary.open("wb") as handle:
-            torch.save(state, handle)
+            try:
+                torch.save(state, handle)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch tells of a full disk as "unexpected pos"
+                    raise error.__context__ from None
+                raise
 
     def load(self) -> dict[str, Any] | None:
         """The last state on the CPU, or None where there is none."""

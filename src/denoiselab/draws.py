@@ -124,15 +124,14 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
     """Store the noisy validation patches; returns the RMS of the noise in 8-bit units, or of its estimates."""
     clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
-    noisy = np.lib.format.open_memmap(path, "w+", np.float32, clean.shape)
     total = 0.0
     partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
     drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
     draw = partial(_draw_val, params.seed, condition, spec)
-    for n, (patch, error) in enumerate(parallel.each(params.parallel, draw, drawn)):
-        noisy[n] = patch
-        total += error
-    noisy.flush()
+    with images.npy(path, clean.shape, np.float32) as write:
+        for patch, error in parallel.each(params.parallel, draw, drawn):
+            write(patch)
+            total += error
     return float(round(255 * (total / len(clean)) ** 0.5, 4))
 
 
@@ -159,7 +158,7 @@ def _write_test(
         recorded = conditions.read_image(raw / row.noisy, params.data.channels) if row.noisy else None
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
-    np.save(path, noisy)
+    images.write_npy(path, noisy)
     psnr = None if isinstance(spec, AsIs) else metrics.capped_psnr(clean / 255.0, noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
     return entry | {"psnr_noisy": psnr}

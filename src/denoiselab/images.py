@@ -1,10 +1,14 @@
 """Images between files and arrays: uint8, (H, W) gray or (H, W, 3) RGB, upright."""
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -49,6 +53,28 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(
         path, compress_level=3
     )
+
+
+@contextmanager
+def npy(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield write(array), which adds the next values in C order to a .npy file of that whole shape, as np.save has it.
+
+    A full disk is an OSError that says so: np.save only counts what it wrote, and a memory map ends the process.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with path.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
+        yield lambda array: _append(handle, array, np.dtype(dtype))
+
+
+def _append(handle: IO[bytes], array: np.ndarray, dtype: np.dtype) -> None:
+    handle.write(np.ascontiguousarray(array, dtype).data)
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """One array, see `npy`."""
+    with npy(path, array.shape, array.dtype) as write:
+        write(array)
 
 
 def pixel_hash(pixels: np.ndarray) -> str:
