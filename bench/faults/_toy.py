@@ -17,6 +17,7 @@ import yaml
 from bench._project import compose, copy, environment, photographs
 from denoiselab import files, images
 
+HOOK = str(Path(__file__).with_name("_hook"))
 DVC = str(Path(sys.executable).with_name("dvc"))
 STAGES = ("fetch", "patchify", "add-noise", "train@unet", "evaluate@unet", "compare")
 FOLDERS = ("data", "models", "reports")  # of the outputs
@@ -31,6 +32,8 @@ class Project:
 
     folder: Path
     outputs: dict[str, str]
+    seconds: dict[str, float]  # of each stage
+    changes: dict[str, int]  # of files, by each stage
 
     def wrong(self) -> list[str]:
         """The outputs that are missing or have other bytes, measured times aside, and those that should not be."""
@@ -41,11 +44,14 @@ class Project:
 @lru_cache(maxsize=1)
 def finished(folder: Path) -> Project:
     """The project in `folder`, made and run at the first call. RuntimeError where that fails."""
-    project = make(folder)
-    rc, said = dvc(project, "repro")
+    project, counted = make(folder), folder / ".git" / "counted"
+    counted.mkdir()
+    rc, said = dvc(project, "repro", PYTHONPATH=HOOK, FAULT_COUNT=str(counted))
     if rc:
         raise RuntimeError(f"dvc repro: exit code {rc}\n{said}")
-    return Project(project, outputs(project))
+    measured = {path.name: path.read_text(encoding="utf-8").split() for path in counted.iterdir()}
+    seconds = {stage: float(words[0]) for stage, words in measured.items()}
+    return Project(project, outputs(project), seconds, {stage: int(words[1]) for stage, words in measured.items()})
 
 
 def make(folder: Path, *overrides: str) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def _on_a_disk_of_its_own(settings: Settings) -> Iterator[_toy.Project]:
     disk.mkdir(exist_ok=True)
     with _mounted("-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(disk)):
         shutil.copytree(finished.folder, disk / "toy", ignore=ELSEWHERE)
-        yield _toy.Project(disk / "toy", finished.outputs)
+        yield replace(finished, folder=disk / "toy")
 
 
 @contextmanager

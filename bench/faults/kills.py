@@ -11,8 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import psutil
 
@@ -20,10 +19,10 @@ from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-HOOK = str(Path(__file__).with_name("_hook"))
 BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
 WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
 FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
+AROUND_S = 5  # what DVC does before and after a stage
 PATIENCE_S = 120  # for a stage that was left without its DVC
 
 
@@ -41,16 +40,14 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
     """What became of one kill."""
     project, random = _toy.finished(settings.folder / "toy"), settings.random("kill", number)
     shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
-    seconds, changes = _undisturbed(project.folder, stage)
-    shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
     command = [_toy.DVC, "repro", "-f", "-s", "--no-run-cache", stage]
     if at_change:
-        hook = {"PYTHONPATH": HOOK, "FAULT_STAGE": _module(stage), "FAULT_SIGNAL": str(int(chosen))}
-        at = {"FAULT_AT": str(random.randint(1, changes)), "FAULT_GROUP": str(int(who == "all of it"))}
-        process = _toy.start(project.folder, *command, **hook, **at)
+        at = {"FAULT_AT": str(random.randint(1, project.changes[stage])), "FAULT_SIGNAL": str(int(chosen))}
+        at |= {"FAULT_STAGE": stage, "FAULT_GROUP": str(int(who == "all of it"))}
+        process = _toy.start(project.folder, *command, PYTHONPATH=_toy.HOOK, **at)
     else:
         process = _toy.start(project.folder, *command)
-        time.sleep(random.uniform(0, seconds))
+        time.sleep(random.uniform(0, project.seconds[stage] + AROUND_S))
         if who == "all of it":
             _toy.stop(process.pid, chosen)
         else:
@@ -86,18 +83,3 @@ def _belongs(process: psutil.Process, group: int) -> bool:
         return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
-
-
-@lru_cache
-def _undisturbed(project: Path, stage: str) -> tuple[float, int]:
-    """How long DVC takes for the stage, in seconds, and how many files the stage changes."""
-    count, started = project / ".git" / "changes", time.perf_counter()
-    hook = {"PYTHONPATH": HOOK, "FAULT_STAGE": _module(stage), "FAULT_COUNT": str(count)}
-    rc, said = _toy.dvc(project, "repro", "-f", "-s", "--no-run-cache", stage, **hook)
-    if rc:
-        raise RuntimeError(f"{stage}: exit code {rc}\n{said}")
-    return time.perf_counter() - started, int(count.read_text(encoding="utf-8"))
-
-
-def _module(stage: str) -> str:
-    return f"pipeline.{stage.partition('@')[0].replace('-', '_')}"

@@ -76,9 +76,11 @@ def _unreadable(folder: Path) -> list[str]:
 
 
 def _damage(client: Any, run: Any, folder: Path) -> list[str]:
+    from mlflow.exceptions import MlflowException
+
     reasons = _toy.lacking(client, run, evaluated=True) if run.data.tags.get("model") == "unet" else []
     try:
         model_store.load(Path(client.download_artifacts(run.info.run_id, "weights", str(folder / ".git"))))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MlflowException) as error:
         reasons.append(f"run {run.info.run_name}: {error}")
     return reasons

@@ -1,12 +1,14 @@
-"""First on a stage's PYTHONPATH: its process gets a signal at its FAULT_AT-th change of a file, the same one each time.
+"""First on the PYTHONPATH of a `dvc repro`: a stage gets a signal at one of its changes of files, always the same one.
 
-FAULT_STAGE is the stage's module, FAULT_SIGNAL a number and FAULT_GROUP 1 where all that DVC started gets it, too.
-With FAULT_COUNT instead, a file, the number of changes is written there when the process ends.
+FAULT_STAGE is the stage as DVC names it, FAULT_AT the number of the change, FAULT_SIGNAL that of the signal, and
+FAULT_GROUP 1 where all that DVC started gets it, too. With FAULT_COUNT in their place, a folder, every stage that ends
+leaves a file there: its seconds, and how many changes it made.
 """
 
 import atexit
 import os
 import sys
+import time
 from pathlib import Path
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir"}
@@ -19,9 +21,9 @@ def watch(event: str, args: tuple[object, ...]) -> None:
     if not (event in CHANGES or (event == "open" and _writes(args))) or not _own(args[0]):
         return
     seen += 1
-    if seen == int(os.environ.get("FAULT_AT", "0")):
+    if seen == at:
         number = int(os.environ["FAULT_SIGNAL"])
-        if os.environ.get("FAULT_GROUP") == "1":
+        if os.environ["FAULT_GROUP"] == "1":
             os.killpg(0, number)
         else:
             os.kill(os.getpid(), number)
@@ -40,11 +42,15 @@ def _own(path: object) -> bool:
 
 
 def count() -> None:
-    Path(os.environ["FAULT_COUNT"]).write_text(str(seen), encoding="utf-8")
+    path = Path(os.environ["FAULT_COUNT"]) / stage
+    path.write_text(f"{time.monotonic() - started} {seen}", encoding="utf-8")
 
 
-if os.environ.get("FAULT_STAGE") in getattr(sys, "orig_argv", []):
-    project = Path(os.environ.get("DVC_ROOT", ".")).absolute()
-    sys.addaudithook(watch)
+stage = os.environ.get("DVC_STAGE", "")
+if stage and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("pipeline."):
+    project, started = Path(os.environ["DVC_ROOT"]), time.monotonic()
+    at = int(os.environ["FAULT_AT"]) if os.environ.get("FAULT_STAGE") == stage else 0
+    if at or "FAULT_COUNT" in os.environ:
+        sys.addaudithook(watch)
     if "FAULT_COUNT" in os.environ:
         atexit.register(count)
