@@ -135,3 +135,9 @@ def test_a_stage_says_which_disk_is_full(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         pipeline.run(stage)
     assert stopped.value.code == f"error: {tmp_path}: No space left on device"
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_in_the_short_campaign(tmp_path):
+    page = tmp_path / "faults.md"
+    assert campaign.main(["--short", "--out", str(page)]) == 0, page.read_text(encoding="utf-8")

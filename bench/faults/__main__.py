@@ -27,7 +27,7 @@ from denoiselab import files
 
 FAMILIES = [m.name for m in pkgutil.iter_modules(bench.faults.__path__) if m.name[0] != "_" and m.name != "table"]
 OUT = Path("reports/benchmarks/faults.md")
-KILLS, FEW = 200, 6
+KILLS, FEW = 200, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,7 +32,7 @@ def trials(settings: Settings) -> Iterator[Trial]:
     for number in range(settings.kills):
         stage, round_ = stages[number % len(stages)], number // len(stages)
         way = WAYS[-1 - (number + round_ // len(SIGNALS)) % len(WAYS)]
-        chosen = SIGNALS[round_ % len(SIGNALS)]
+        chosen = SIGNALS[(number + round_) % len(SIGNALS)]
         yield Trial(f"{number} {stage} {chosen.name}", partial(_killed, settings, number, stage, chosen, *way))
 
 

@@ -43,7 +43,7 @@ class Disk:
     def watched(self) -> Iterator[None]:
         """Note the states before and after each flush, renaming and new folder within."""
         calls = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "mkdir", "unlink")}
-        with patch.multiple(os, **{name: partial(self._noted, call) for name, call in calls.items()}):
+        with patch.dict(vars(os), {name: partial(self._noted, call) for name, call in calls.items()}):
             yield
         self._note()
 
