@@ -132,3 +132,21 @@ def test_a_store_that_goes_down_in_mid_run_leaves_no_run_running(root, tested, m
     assert {*statuses} == {"KILLED", "FINISHED"}
     assert statuses["FINISHED"].data.metrics["val/psnr"] == 20.0
     assert statuses["FINISHED"].data.metrics["test/sigma25/psnr"] == 30.0
+
+
+def test_an_answer_that_is_lost_logs_no_step_twice(root, monkeypatch):
+    """The store has done what it was asked, but the call fails, and is tried again a while later."""
+    values, calls = content.values, []
+
+    def lossy(*row) -> None:
+        calls.append(row)
+        values(*row)
+        if len(calls) == 1:
+            raise OSError("the answer is lost")
+
+    monkeypatch.setattr(content, "values", lossy)
+    with tracking.training("small", CARD, "abc", None) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+    client, (run,) = runs(root)
+    assert len(calls) == 2
+    assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 1

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from denoiselab import files
 FAMILIES = [m.name for m in pkgutil.iter_modules(bench.faults.__path__) if m.name[0] != "_" and m.name != "table"]
 OUT = Path("reports/benchmarks/faults.md")
 KILLS, FEW = 200, 3
+MESSAGE = 300  # characters of one that are kept
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 module = importlib.import_module(f"bench.faults.{family}")
                 for trial in module.trials(settings):
                     if (family, trial.name) not in found:
-                        found[family, trial.name] = _tried(record, family, trial, args.seed)
+                        found[family, trial.name] = _tried(record, family, trial, settings)
     return _write(args.out, found, args.seed)
 
 
@@ -56,14 +57,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _tried(record: Path, family: str, trial: Trial, seed: int) -> dict[str, Any]:
+def _tried(record: Path, family: str, trial: Trial, settings: Settings) -> dict[str, Any]:
     """The line of a trial, which is recorded."""
     started = time.perf_counter()
     row = trial.run()
+    row = replace(row, message=row.message.replace(str(settings.folder), "")[:MESSAGE])
     seconds = time.perf_counter() - started
     said = "" if table.good(row) else f" {row}"
     print(f"{family} {trial.name}: {seconds:.0f} s{said}", flush=True)
-    line = {"family": family, "trial": trial.name, "seed": seed, **asdict(row), "seconds": round(seconds, 1)}
+    line = {"family": family, "trial": trial.name, "seed": settings.seed, **asdict(row), "seconds": round(seconds, 1)}
     line["machine"] = _machine.describe()
     record.parent.mkdir(parents=True, exist_ok=True)
     whole = not record.exists() or record.read_bytes()[-1:] in (b"", b"\n")  # an interruption may have cut it short

@@ -24,7 +24,7 @@ ROUNDS = 3  # of every stage
 FEW = ("train@unet",)  # of the short campaign
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 ELSEWHERE = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".ckpt", ".tracking", "__pycache__")
-SLACK = 64 * 1024  # bytes that DVC's own files take before the stage starts
+SLACK = 16 * 1024  # bytes that DVC's own files take before the stage starts
 
 
 def trials(settings: Settings) -> Iterator[Trial]:

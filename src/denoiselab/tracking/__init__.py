@@ -42,10 +42,13 @@ def training(
     worker.do(lambda: logged.update(content.steps(run["id"])))
     status = "FAILED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
+
+    def log(step: int, values: dict[str, float]) -> None:
+        at = content.now()
+        worker.do(lambda: None if step in logged else content.values(run["id"], step, values, at))
+
     try:
-        yield lambda step, values: worker.do(
-            lambda: None if step in logged else content.values(run["id"], step, values)
-        )
+        yield log
         worker.do(lambda: content.model_files(run["id"], folder) if folder else None)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
@@ -95,7 +98,8 @@ def log_evaluation(
     worker.do(runs.bury)
     worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))
     worker.do(lambda: _fill(run["id"], name, folder) if "empty" in run else None)
-    worker.do(lambda: content.test_scores(run["id"], summary))
+    at = content.now()
+    worker.do(lambda: content.test_scores(run["id"], summary, at))
     worker.do(lambda: content.test_rows(run["id"], name, folder))
     for key, pixels in pictures:
         worker.do(partial(content.picture, run, key, pixels))
@@ -114,11 +118,11 @@ def _from_files(name: str, folder: Path) -> dict[str, str]:
 
 def _fill(run: str, name: str, folder: Path) -> None:
     """Log history and weights from the files."""
-    seed = model_store.read_card(folder)["seed"]
+    seed, at = model_store.read_card(folder)["seed"], content.now()
     for row in files.read_csv(paths.history(name)):
         values = {key: float(value) for key, value in row.items() if value and key != "seed"}
         if int(row["seed"]) == seed:
-            content.values(run, int(values["step"]), values)
+            content.values(run, int(values["step"]), values, at)
     content.model_files(run, folder)
     runs.connect().set_terminated(run, "FINISHED")
 

@@ -16,24 +16,27 @@ from denoiselab.tracking.runs import connect
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
 
 
-def values(run: str, step: int, values: dict[str, float]) -> None:
-    """A row of the training history: val/... and train/..."""
+def now() -> int:
+    """Milliseconds: taken once for what is logged, so that a call that is tried again logs nothing twice."""
+    return int(time.time() * 1000)
+
+
+def values(run: str, step: int, values: dict[str, float], at: int) -> None:
+    """A row of the training history, of that moment: val/... and train/..."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     named = {
         k.replace("val_", "val/") if k.startswith("val_") else f"train/{k}": v for k, v in values.items() if k != "step"
     }
-    connect().log_batch(run, metrics=[Metric(k, v, now, step) for k, v in named.items() if math.isfinite(v)])
+    connect().log_batch(run, metrics=[Metric(k, v, at, step) for k, v in named.items() if math.isfinite(v)])
 
 
-def test_scores(run: str, summary: dict[str, Any]) -> None:
-    """metrics.json: test/<condition>/..."""
+def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
+    """metrics.json, of that moment: test/<condition>/..."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
-    connect().log_batch(run, metrics=[Metric(k, v, now, 0) for k, v in scores if v is not None and math.isfinite(v)])
+    connect().log_batch(run, metrics=[Metric(k, v, at, 0) for k, v in scores if v is not None and math.isfinite(v)])
 
 
 def test_rows(run: str, name: str, folder: Path) -> None:
