@@ -7,6 +7,7 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
+from alembic.operations import Operations
 
 from denoiselab import files, model_store, models, paths, tracking
 from denoiselab.data import manifest
@@ -150,3 +151,23 @@ def test_an_answer_that_is_lost_logs_no_step_twice(root, monkeypatch):
     client, (run,) = runs(root)
     assert len(calls) == 2
     assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 1
+
+
+def test_a_database_that_was_being_made_when_all_stopped_is_made_again(root, monkeypatch):
+    """As by a kill or a full disk in the middle of MLflow's migrations."""
+    (root / "mlflow.db").unlink()
+    execute = Operations.create_table
+    made = []
+
+    def stopping(self, name, *args, **kwargs):
+        made.append(name)
+        if len(made) == 5:
+            raise OSError("no space left")
+        return execute(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(Operations, "create_table", stopping)
+    with pytest.raises(OSError, match="no space left"):
+        tracking.runs.experiment_id()
+    assert len(made) == 5 and not (root / "mlflow.db").exists()
+    assert tracking.runs.experiment_id()
+    assert not list((root / ".tracking").glob("*.new*"))

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import pkgutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,16 +35,21 @@ MESSAGE = 300  # characters of one that are kept
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     record = args.out.with_suffix(".jsonl")
-    found = _recorded(record, args.seed)
+    found, failed = _recorded(record, args.seed), []
     if not args.render:
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(args.seed, args.kills or (FEW if args.short else KILLS), args.short, Path(folder))
             for family in args.only or FAMILIES:
                 module = importlib.import_module(f"bench.faults.{family}")
                 for trial in module.trials(settings):
-                    if (family, trial.name) not in found:
+                    if (family, trial.name) in found:
+                        continue
+                    try:
                         found[family, trial.name] = _tried(record, family, trial, settings)
-    return _write(args.out, found, args.seed)
+                    except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:  # to be tried again
+                        failed.append(trial.name)
+                        print(f"{family} {trial.name}: not tried: {error}", file=sys.stderr, flush=True)
+    return _write(args.out, found, args.seed) or int(bool(failed))
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -145,7 +145,10 @@ def lost_runs(address: str, stage: str) -> list[str]:
     """
     import mlflow
 
-    client = mlflow.MlflowClient(address)
+    try:
+        client = mlflow.MlflowClient(address)
+    except Exception as error:  # noqa: BLE001  (a damaged database fails in many ways)
+        return [f"the store cannot be opened: {error}"]
     experiment = client.get_experiment_by_name("denoiselab")
     if not experiment:
         return ["there are no runs"]

@@ -99,7 +99,7 @@ def _mounted(*options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _call("umount", options[-1])
+        _call("umount", "--lazy", options[-1])  # what looked at MLflow's database keeps it open
 
 
 def _call(*command: str) -> None:

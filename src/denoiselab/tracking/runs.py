@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from denoiselab import config, model_store, paths
+from denoiselab import config, files, model_store, paths
 from denoiselab.tracking.processes import alive
 
 EXPERIMENT = "denoiselab"
+SQLITE = "sqlite:///"
 
 
 def connect() -> Any:
@@ -28,26 +30,48 @@ def connect() -> Any:
 
 def uri() -> str:
     """The address of the one store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.shared_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.shared_root() / 'mlflow.db'}"
 
 
 def experiment_id() -> str:
-    """The experiment's id. A fresh store is made by one process at a time.
+    """The experiment's id. A fresh store is made by one process at a time, and a database whole or not at all.
 
     A database without a server keeps its artifacts in the main working tree: the place is fixed when the experiment is
     made, and that of a queued experiment's copy would soon be gone.
     """
     from filelock import FileLock
 
-    lock = paths.shared_root() / ".tracking" / "store.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with FileLock(lock):
+    database = _database()
+    folder = (database.parent if database else paths.shared_root()) / ".tracking"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "store.lock"):
+        if database and not database.exists():
+            _make(database, folder)
         client = connect()
         found = client.get_experiment_by_name(EXPERIMENT)
         if found:
             return found.experiment_id
         served = uri().startswith(("http://", "https://"))
         return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
+
+
+def _database() -> Path | None:
+    """The file of a store that is SQLite."""
+    address = uri()
+    return Path(address.removeprefix(SQLITE).partition("?")[0]) if address.startswith(SQLITE) else None
+
+
+def _make(database: Path, folder: Path) -> None:
+    """MLflow's tables are made one by one: what a kill or a full disk leaves of them is not taken for a store."""
+    import mlflow
+
+    for left in folder.glob("*.new*"):  # and its journal
+        left.unlink()
+    unfinished = folder / f"{uuid4().hex}.new"  # MLflow keeps what it has opened, by its name
+    mlflow.MlflowClient(f"{SQLITE}{unfinished}").search_experiments(max_results=1)
+    files.flush(unfinished)
+    unfinished.replace(database)
+    files.flush(database.parent)
 
 
 def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
