@@ -74,11 +74,19 @@ def _judged(fault: str, stage: str, project: _toy.Project, rc: int, said: str, n
     faults += ["a traceback"] if "Traceback" in said else []
     again, output = _toy.dvc(project.folder, "repro", "--no-run-cache")
     wrong, left = project.wrong(), _toy.leftovers(project.folder)
-    lost = _toy.lost_runs(_toy.store(project.folder), stage) if stage.startswith("train") else []
+    lost = _unlogged(project, stage)
     problems = [*faults, *([_toy.said(output)] if again else []), *wrong, *left, *lost]
     message = "; ".join(problems) or (telling[0][:200] if rc else "there was room enough")
     well = not (faults or again or wrong)
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), message)
+
+
+def _unlogged(project: _toy.Project, stage: str) -> list[str]:
+    """What is lost of a training's run once it is evaluated: that logs what the full disk's store has not got."""
+    if not stage.startswith("train"):
+        return []
+    _toy.dvc(project.folder, "repro", "-f", "-s", "--no-run-cache", stage.replace("train", "evaluate"))
+    return _toy.lost_runs(_toy.store(project.folder), stage.replace("train", "evaluate"))
 
 
 @contextmanager
