@@ -541,7 +541,9 @@ def test_changed_noise_is_noticed(raw, pairs, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"test-00000-0.npy: differs from what add-noise wrote"):
+    with pytest.raises(
+        ValueError, match=r"test-00000-0.npy: differs from what was written; run `dvc repro -f add-noise`"
+    ):
         list(conditions.test(raw, tmp_path / "noisy", "sigma25", 3))
 
 

@@ -112,6 +112,7 @@ def test_pairs_are_cut_at_the_same_places(tmp_path, channels):
     rows = []
     for n, name in enumerate(("train-a", "train-b", "val-a")):
         clean = np.random.default_rng(n).integers(0, 200, (90 + 40 * n, 130), np.uint8)
+        clean = images.convert(clean, channels)
         images.write_png(tmp_path / f"{name}.png", clean)
         images.write_png(tmp_path / f"noisy-{name}.png", clean + 7)
         rows.append(row(name, name.partition("-")[0], clean, f"noisy-{name}.png"))

@@ -102,11 +102,11 @@ def changed_noise() -> None:
 
     files.write_text(Path("data/noisy/sigma25/test-0-0.npy"), "changed")
     row = Row("a", "test", "", "a", "", "a.png", "", "", "", "", 16, 16, "")
-    Stored(row, 0, Path("a.png"), Path("data/noisy/sigma25/test-0-0.npy"), "0" * 64, 20.0).read(3)
+    Stored(row, 0, Path(), Path("data/noisy/sigma25/test-0-0.npy"), "0" * 64, 20.0).read(3)
 
 
 def other_weights() -> None:
-    files.write_json(Path("models/unet/model.json"), {"format": 0})
+    files.write_json(Path("models/unet/model.json"), {"format": 4})
     model_store.load(Path("models/unet"))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab import conditions, files, literature, paths
+from denoiselab import cards, conditions, files, literature, paths
 from denoiselab.config import Params
 from denoiselab.scores import JUDGED
 from denoiselab.statistics import Interval, mean_intervals
@@ -48,14 +48,14 @@ def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         interval = found[(*key, "right")]
         entry = dict(zip(("model", "set", "condition"), key, strict=True))
         entry |= {"accuracy_mean": interval.mean, "accuracy_low": interval.low, "accuracy_high": interval.high}
-        card = files.read_json(paths.model(str(key[0])) / "model.json")
+        card = cards.read(paths.model(str(key[0])))
         result.append(entry | {"n_images": group.image.nunique(), "parameters": card["parameters"]})
     return pd.DataFrame(result)
 
 
 def of_task(params: Params, task: str) -> list[str]:
     """The models of params.models that restore, or that classify."""
-    return [m for m in params.models if files.read_json(paths.model(m) / "model.json")["task"] == task]
+    return [m for m in params.models if cards.read(paths.model(m))["task"] == task]
 
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:

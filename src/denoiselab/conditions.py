@@ -12,8 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import files, images, patches, protocols
+from denoiselab import patches, protocols, records
 from denoiselab.data import manifest
+
+INDEX = "index.json"
+KIND = records.Kind(range(1, 3), sealed=2)  # of it
+REMEDY = "run `dvc repro -f add-noise`"
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,15 @@ class Stored:
 
     row: manifest.Row
     draw: int
-    clean: Path
+    raw: Path  # folder of the clean image
     noisy: Path
     sha256: str  # of `noisy`
     psnr_noisy: float
 
     def read(self, channels: int) -> TestImage:
-        """ValueError where the noise is not what was written."""
-        if files.sha256(self.noisy) != self.sha256:
-            raise ValueError(f"{self.noisy}: differs from what add-noise wrote; run `dvc repro -f add-noise`")
-        clean, noisy, row = read_image(self.clean, channels), np.load(self.noisy), self.row
+        """ValueError where the image or its noise is not what was written."""
+        noisy = np.load(records.verify(self.noisy, self.sha256, REMEDY))
+        clean, row = read_image(self.raw, self.row, channels), self.row
         sets = tuple(row.sets.split())
         return TestImage(row.image, row.label, row.group, sets, self.draw, clean, noisy, self.psnr_noisy)
 
@@ -69,14 +72,28 @@ class Condition:
         return bool(self.spec["kind"] != "as_is")
 
 
+def write(folder: Path, index: dict[str, Any]) -> None:
+    """Write what there is to know of the condition in `folder`: what `read`, `stored` and `verify` go by."""
+    KIND.write(folder / INDEX, index)
+
+
+def verify(root: Path) -> list[str]:
+    """The sha256 of the noisy validation patches of every condition. ValueError where they are not what was written."""
+    digests = []
+    for name in names(root):
+        digests.append(_index(root / name)["val"]["sha256"])
+        records.verify(root / name / "val.npy", digests[-1], REMEDY)
+    return digests
+
+
 def names(root: Path) -> list[str]:
     """The stored conditions."""
-    return sorted(p.parent.name for p in root.glob("*/index.json"))
+    return sorted(p.parent.name for p in root.glob(f"*/{INDEX}"))
 
 
 def read(root: Path, condition: str) -> Condition:
-    """A stored condition."""
-    index = files.read_json(root / condition / "index.json")
+    """A stored condition. ValueError where its index is not what was written, or of another format."""
+    index = _index(root / condition)
     protocol = protocols.Protocol(index["protocol"]["name"], index["protocol"]["conventions"])
     return Condition(condition, protocol, index["spec"], index["sigma_255"], index["measured"])
 
@@ -88,7 +105,10 @@ def spread(patch_folder: Path, limit: int | None) -> np.ndarray:
 
 
 def validation(root: Path, patch_folder: Path, condition: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Clean (N, H, W, C) uint8 and noisy float32 of the validation patches with the numbers `chosen`."""
+    """Clean (N, H, W, C) uint8 and noisy float32 of the validation patches with the numbers `chosen`.
+
+    Whether these are what was written is for `verify` to say.
+    """
     clean, noisy = patches.load(patch_folder, "val"), np.load(root / condition / "val.npy", mmap_mode="r")
     return clean[chosen], noisy[chosen]
 
@@ -115,17 +135,21 @@ def stored(raw: Path, root: Path, condition: str) -> list[Stored]:
     """The places of all test images of a condition, absolute."""
     rows, folder = {row.image: row for row in manifest.read(raw, "test")}, (root / condition).absolute()
     return [
-        Stored(row, e["draw"], raw.absolute() / row.path, folder / e["file"], e["sha256"], _number(e["psnr_noisy"]))
-        for e in files.read_json(folder / "index.json")["test"]
+        Stored(row, e["draw"], raw.absolute(), folder / e["file"], e["sha256"], _number(e["psnr_noisy"]))
+        for e in _index(folder)["test"]
         for row in [rows[e["image"]]]
     ]
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    return KIND.read(folder / INDEX, REMEDY)
 
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def read_image(path: Path, channels: int) -> np.ndarray:
-    """(H, W, C) uint8, C 1 too."""
-    pixels = images.read(path, channels)
+def read_image(raw: Path, row: manifest.Row, channels: int, *, noisy: bool = False) -> np.ndarray:
+    """An image, or its noisy photograph, (H, W, C) uint8, C 1 too. ValueError where it is not what was fetched."""
+    pixels = manifest.pixels(raw, row, channels, noisy=noisy)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from denoiselab import inference, model_store
+from denoiselab import cards, inference, model_store
 
 # Functions of (input, weight), whose every weight is used once a value of the output, or of the input.
 FORWARD = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)
@@ -24,10 +24,9 @@ STATUS = Path("/proc/self/status")  # of this process, on Linux
 def of(model: nn.Module, folder: Path, device: torch.device) -> dict[str, Any]:
     """`macs_per_megapixel`, `weights_mb` (10^6 bytes) of what `folder` holds, and `peak_mib` of this process so far."""
     card = model_store.read_card(folder)
-    weights = folder / f"{card['weights'][0]}.safetensors"
     return {
         "macs_per_megapixel": macs_per_megapixel(model, card["architecture"]["channels"]),
-        "weights_mb": weights.stat().st_size / 1e6,
+        "weights_mb": cards.weights(folder, card).stat().st_size / 1e6,
         "peak_mib": peak_mib(device),
     }
 

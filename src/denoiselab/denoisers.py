@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoiselab import files, paths
+from denoiselab import cards, files, paths
+from denoiselab.cards import CARD
 from denoiselab.diagnosis import Estimate, choose, estimate
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Denoiser", "Entry", "Estimate", "Measured", "choose", "estimate", "known", "load", "measured"]
 
 PROJECT = Path(__file__).resolve().parents[2]  # whose released weights serve in every working directory
-CARD = "model.json"
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # of the classical methods, as bench/strengths.py calibrates them
 TILE = 1024  # pixels: larger ones are hardly faster
 SMALLEST_TILE = 128
@@ -245,7 +245,7 @@ def _if_denoiser(folder: Path, origin: str) -> Iterator[Entry]:
 
 def _described(folder: Path, *, name: str, origin: str) -> Entry:
     """ValueError where the folder has no model, or one that does not restore."""
-    card = files.read_json(folder / CARD)
+    card = cards.read(folder)
     try:
         arch = card["architecture"]["arch"]
         if card["task"] != "restore" or arch == "identity":

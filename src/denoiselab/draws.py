@@ -24,11 +24,14 @@ BLOCK = 256  # patches that are drawn at once
 
 
 def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
-    """Draw and store the noise of every test condition. ValueError where `real` noise finds no pair.
+    """Draw and store the noise of every test condition.
+
+    ValueError where `real` noise finds no pair, or images and patches are not what was written.
 
     Of images without clean ones the PSNR is None, and the level is estimated.
     """
     rows = manifest.read(raw, "test")
+    patches.verify(patch_folder, "val")
     for condition, spec in params.noise.test.items():
         folder = out / condition
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,8 +41,8 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
         entries = list(parallel.each(params.parallel, write_test, drawn))
         stated = noise.level(spec)
         protocol = protocols.of(spec, params.protocol)
-        files.write_json(
-            folder / "index.json",
+        conditions.write(
+            folder,
             {
                 "condition": condition,
                 "protocol": asdict(protocol) | {"sha256": protocol.sha256},
@@ -113,7 +116,7 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
     rows = manifest.read(raw, "test")
     chosen = np.linspace(0, len(rows) - 1, min(settings.images, len(rows))).round().astype(int)
     for row in (rows[n] for n in chosen):
-        clean = images.middle(conditions.read_image(raw / row.path, params.data.channels), settings.crop)
+        clean = images.middle(conditions.read_image(raw, row, params.data.channels), settings.crop)
         for level in settings.levels:
             one = spec.model_copy(update={"sigma_255": level})
             noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
@@ -151,11 +154,11 @@ def _write_test(
 ) -> dict[str, Any]:
     """Store one draw of a test image's noise; returns its entry in index.json."""
     n, row, draw = drawn
-    clean = conditions.read_image(raw / row.path, params.data.channels)
+    clean = conditions.read_image(raw, row, params.data.channels)
     if params.protocol.legacy_seed:
         noisy = _legacy(clean, spec)
     else:
-        recorded = conditions.read_image(raw / row.noisy, params.data.channels) if row.noisy else None
+        recorded = conditions.read_image(raw, row, params.data.channels, noisy=True) if row.noisy else None
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
     images.write_npy(path, noisy)

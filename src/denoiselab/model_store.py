@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
-from denoiselab import files, models
+from denoiselab import cards, files, models
+from denoiselab.cards import read as read_card
 
-FORMAT = 2  # of model.json
+__all__ = ["digest", "load", "parameters", "read_card", "save"]
 
 
 def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[str, Any]) -> None:
@@ -25,15 +26,7 @@ def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[s
     for name, tensors in weights.items():
         with files.replacing(folder / f"{name}.safetensors") as temporary:
             temporary.write_bytes(serialize({k: v.contiguous() for k, v in tensors.items()}))
-    files.write_json(folder / "model.json", {"format": FORMAT, "weights": list(weights), **card})
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """model.json of a trained model. ValueError where it is missing, damaged or of another format."""
-    card = files.read_json(folder / "model.json")
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ValueError(f"{folder / 'model.json'}: not of format {FORMAT}, which this version reads")
-    return card
+    cards.write(folder, weights, card)
 
 
 def digest(folder: Path) -> str:
@@ -44,14 +37,14 @@ def digest(folder: Path) -> str:
 
 def load(folder: Path, weights: str | None = None) -> nn.Module:
     """The trained module in eval mode, on the CPU: `weights` such as best_ssim; None: those of the best PSNR, or
-    accuracy. ValueError names a file that is missing or does not fit."""
+    accuracy. ValueError names a file that is missing, damaged or does not fit."""
     card = read_card(folder)
     if weights is not None and weights not in card["weights"]:
         raise ValueError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
     model = models.build(card["architecture"], where=str(folder))
     if card["adopted"]:
         model.adopt(models.build(card["adopted"], where=str(folder)))  # type: ignore[operator]
-    path = folder / f"{weights or card['weights'][0]}.safetensors"
+    path = cards.weights(folder, card, weights)
     try:
         tensors = load_file(path)
         for name, buffer in list(model.named_buffers()):
@@ -61,7 +54,7 @@ def load(folder: Path, weights: str | None = None) -> nn.Module:
                 model.register_buffer(name, torch.empty_like(tensors[name]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path}: cannot be loaded: {error}") from None
+        raise ValueError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:200]}") from None
     return model.eval()
 
 

@@ -17,9 +17,14 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from denoiselab import files, images, parallel
+from denoiselab import files, parallel, records
 from denoiselab.config import Parallel, Patches
 from denoiselab.data import manifest
+
+INDEX = "index.csv"
+RECORD = "patches.json"  # the sha256 of all other files
+KIND = records.Kind(range(2, 3), sealed=2)  # of it; patches of format 1 have none
+REMEDY = "run `dvc repro -f patchify`"
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,13 @@ def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel 
     """Cut the train and val images of `raw` into `out`, with index.csv; returns the number of patches by split.
 
     Memory stays flat: each worker has one image at a time, and they are written in order as they come. ValueError names
-    an image that is smaller than a patch.
+    an image that is smaller than a patch, or is not what was fetched.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = {split: manifest.read(raw, split) for split in ("train", "val")}
     _refuse_small(rows["train"], params.size, "patches.size")
     _refuse_small(rows["val"], params.val_size, "patches.val_size")
-    with files.replacing(out / "index.csv") as path, path.open("w", newline="", encoding="utf-8") as handle:
+    with files.replacing(out / INDEX) as path, path.open("w", newline="", encoding="utf-8") as handle:
         index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
         index.writeheader()
         raw, paired = raw.absolute(), {split: all(row.noisy for row in own) for split, own in rows.items()}
@@ -59,17 +64,32 @@ def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel 
         train = _cut_split(rows["train"], cutting, params.shard_mib, out, index, workers)
         cutting = Cutting(raw, channels, paired["val"], params.val_size, params.val_size, [1.0])
         val = _cut_split(rows["val"], cutting, params.shard_mib, out, index, workers)
+    KIND.write(out / RECORD, {"files": records.digests(sorted({out / INDEX, *out.glob("*.npy")}))})
     return {"train": train, "val": val}
+
+
+def verify(folder: Path, split: str = "") -> str:
+    """Look whether the patches of a split, or all, are what was cut; returns a digest of all.
+
+    ValueError names a file that is missing, damaged or of another format. Patches of format 1 have nothing to go by.
+    """
+    if not (folder / RECORD).exists():
+        return files.sha256(folder)
+    record = KIND.read(folder / RECORD, REMEDY)
+    for name, sha256 in record["files"].items():
+        if name == INDEX or split in name:
+            records.verify(folder / name, sha256, REMEDY)
+    return files.sha256(folder / RECORD)
 
 
 def index(folder: Path, split: str) -> list[Place]:
     """The places of one split's patches, in order."""
-    return [_place(**row) for row in files.read_csv(folder / "index.csv") if row["split"] == split]
+    return [_place(**row) for row in files.read_csv(folder / INDEX) if row["split"] == split]
 
 
 def labels(folder: Path, split: str) -> list[str]:
     """The class of every patch of `load`, empty where the data have none."""
-    columns = files.read_columns(folder / "index.csv", "split", "label")
+    columns = files.read_columns(folder / INDEX, "split", "label")
     return [label for own, label in columns if own == split]
 
 
@@ -81,7 +101,7 @@ class Stack:
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = list(paths)
-        self.shards: list[np.ndarray] = [np.load(path, mmap_mode="r") for path in self.paths]
+        self.shards: list[np.ndarray] = [_mapped(path) for path in self.paths]
         *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # number of each shard's first row
         self.shape: tuple[int, ...] = (rows, *self.shards[0].shape[1:])
 
@@ -112,8 +132,15 @@ class Stack:
         return Stack, (self.paths,)
 
 
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}; {REMEDY}") from None
+
+
 def load(folder: Path, split: str) -> Stack:
-    """All patches of a split. ValueError where there are none."""
+    """All patches of a split. ValueError where there are none, or a shard is not even of its size."""
     shards = sorted(folder.glob(f"{split}-*.npy"))
     if not shards:
         raise ValueError(f"{folder}: there are no {split} patches")
@@ -145,14 +172,14 @@ class Cutting:
 
     def __call__(self, row: manifest.Row) -> list[list[np.ndarray]]:
         """The windows at each scale, of the image and, in pairs, of its noisy photograph."""
-        return [self._windows(row, path) for path in ((row.path, row.noisy) if self.paired else (row.path,))]
+        return [self._windows(row, noisy) for noisy in ((False, True) if self.paired else (False,))]
 
     def count(self, row: manifest.Row) -> int:
         """Number of the patches of an image."""
         return sum(_count(*_scaled(row, scale), self.size, self.stride) for scale in self.scales)
 
-    def _windows(self, row: manifest.Row, path: str) -> list[np.ndarray]:
-        pixels = Image.fromarray(images.read(self.raw / path, self.channels))
+    def _windows(self, row: manifest.Row, noisy: bool) -> list[np.ndarray]:
+        pixels = Image.fromarray(manifest.pixels(self.raw, row, self.channels, noisy=noisy))
         return [_windows(pixels, _scaled(row, scale), self.size, self.stride) for scale in self.scales]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from denoiselab import distributed, files, model_store, models, patches, paths, placement
+from denoiselab import conditions, distributed, files, model_store, models, patches, paths, placement
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.noise import NoiseSpec
 
@@ -133,9 +133,9 @@ class _Data:
 
     @staticmethod
     def read() -> "_Data":
+        digests = [patches.verify(paths.PATCHES), *conditions.verify(paths.NOISY)]
         labels = {*patches.labels(paths.PATCHES, "train")}
-        sources = [paths.PATCHES, *sorted(paths.NOISY.glob("*/val.npy"))]
-        return _Data([files.sha256(source) for source in sources], [] if "" in labels else sorted(labels))
+        return _Data(digests, [] if "" in labels else sorted(labels))
 
 
 def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:

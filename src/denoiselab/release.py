@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from denoiselab import comparison, conditions, files, model_store, paths
+from denoiselab import cards, comparison, conditions, files, model_store, paths
 from denoiselab.config import Params, writing
 from denoiselab.report import facts
 from denoiselab.report.rendering import render
@@ -23,15 +23,15 @@ def publish(params: Params, name: str) -> Path:
 
     ValueError where it trained none or several.
     """
-    cards = {m: model_store.read_card(paths.model(m)) for m in params.models}
-    trained = [m for m, card in cards.items() if card["parameters"] and not card["imported"]]
+    found = {m: model_store.read_card(paths.model(m)) for m in params.models}
+    trained = [m for m, card in found.items() if card["parameters"] and not card["imported"]]
     if len(trained) != 1:
         raise ValueError(f"one trained net is published at a time; here are {', '.join(trained) or 'none'}")
     source, folder = paths.model(trained[0]), paths.released(name)
-    card = cards[trained[0]]
+    card = found[trained[0]]
     card |= {"name": name, "recipe": params.recipe, "best": {"psnr": card["best"]["psnr"]}}
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}
-    model_store.save(folder, {KEPT: load_file(source / f"{KEPT}.safetensors")}, own)
+    model_store.save(folder, {KEPT: load_file(cards.weights(source, card, KEPT))}, own)
     _write_block(name, card)
     return folder
 

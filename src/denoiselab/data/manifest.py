@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import files
+from denoiselab import files, images, records
 
 SPLITS = ("train", "val", "test")
+KIND = records.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
+MANIFEST = "manifest.csv"
+REMEDY = "run `dvc repro -f fetch`"
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,14 @@ class Row:
 
 def write(folder: Path, rows: list[Row], dataset: dict[str, Any] | None = None) -> None:
     """Write manifest.csv and dataset.json into `folder`."""
-    files.write_csv(folder / "manifest.csv", [f.name for f in fields(Row)], map(asdict, rows))
-    files.write_json(folder / "dataset.json", dataset or {})
+    files.write_csv(folder / MANIFEST, [f.name for f in fields(Row)], map(asdict, rows))
+    KIND.write(folder / "dataset.json", {"files": records.digests([folder / MANIFEST]), **(dataset or {})})
 
 
 def read(folder: Path, split: str | None = None) -> list[Row]:
-    """The rows of `folder`/manifest.csv, of one split or all. ValueError where it cannot be read."""
-    path = folder / "manifest.csv"
+    """The rows of `folder`/manifest.csv, of one split or all. ValueError where it is not what was written."""
+    path = folder / MANIFEST
+    records.verify(path, dataset(folder).get("files", {}).get(MANIFEST), REMEDY)
     try:
         rows = [_row(**columns) for columns in files.read_csv(path)]
     except TypeError as error:
@@ -63,8 +67,22 @@ def read(folder: Path, split: str | None = None) -> list[Row]:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    """dataset.json: sources with address, licence and citation, leaks, what was left out."""
-    return dict(files.read_json(folder / "dataset.json"))
+    """dataset.json: sources with address, licence and citation, leaks, what was left out. ValueError where it is not
+    what was written, or of another format."""
+    return KIND.read(folder / "dataset.json", REMEDY)
+
+
+def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.ndarray:
+    """An image of `folder`, or its noisy photograph: uint8 (H, W), or (H, W, 3). ValueError where it is not what was
+    fetched."""
+    path, sha256 = (row.noisy, row.noisy_sha256) if noisy else (row.path, row.sha256)
+    try:
+        found = images.read(folder / path, channels)
+    except ValueError as error:
+        raise ValueError(f"{error}; {REMEDY}") from None
+    if sha256 and images.pixel_hash(found) != sha256:
+        raise ValueError(f"{folder / path}: differs from what was fetched; {REMEDY}")
+    return found
 
 
 def _row(*, width: str, height: str, **texts: str) -> Row:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cases, comparison, conditions, files, images, metrics, paths
+from denoiselab import cards, cases, comparison, conditions, files, images, metrics, paths
 from denoiselab.config import Params
 from denoiselab.config.noise import Gaussian
 from denoiselab.differences import Difference, Pairs
@@ -176,7 +176,7 @@ def classifiers(params: Params) -> list[dict[str, Any]]:
     for result in results:
         here = rows[[*("model", "set", "condition")]].eq([result[k] for k in ("model", "set", "condition")]).all(axis=1)
         path = paths.FIGURES / f"confusion-{result['model']}-{result['set']}-{result['condition']}.png"
-        classes = files.read_json(paths.model(result["model"]) / "model.json")["classes"]
+        classes = cards.read(paths.model(result["model"]))["classes"]
         score_figures.confusion(rows[here], classes, path)
         result["path"] = _relative(path)
     return results

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import comparison, conditions, differences, files, literature, paths
+from denoiselab import cards, comparison, conditions, differences, files, literature, paths
 from denoiselab.config import Params
 from denoiselab.data import manifest
 from denoiselab.differences import Difference
@@ -101,7 +101,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
     lines = []
     for name, entry in params.models.items():
         own = {k: v for k, v in entry.architecture().items() if k not in ("arch", "channels", "strengths")}
-        card = files.read_json(paths.model(name) / "model.json")
+        card = cards.read(paths.model(name))
         text = ", ".join([entry.arch, *(f"{k} {v}" for k, v in own.items())])
         if card["imported"]:
             text += f"; not trained here: weights `{card['imported']['sha256'][:16]}`"
@@ -139,7 +139,7 @@ def cost(params: Params) -> list[dict[str, Any]]:
     rows = []
     for name in params.models:
         train, infer = files.read_json(paths.training_cost(name)), files.read_json(paths.inference_cost(name))
-        card = files.read_json(paths.model(name) / "model.json")
+        card = cards.read(paths.model(name))
         rows.append({"model": name, "parameters": card["parameters"], "train": train, "infer": infer})
     return rows
 

@@ -109,7 +109,9 @@ def log_evaluation(
 def _from_files(name: str, folder: Path) -> dict[str, str]:
     """A new run for a training that is only known from its files."""
     card = model_store.read_card(folder)
-    plan = {key: value for key, value in card.items() if key not in ("format", "parameters", "steps", "best")}
+    plan = {
+        key: value for key, value in card.items() if key not in ("format", "weights", "parameters", "steps", "best")
+    }
     return {
         "id": runs.create(runs.experiment_id(), name, plan, {"from_files": "true", **runs.process()}),
         "empty": "true",

@@ -1,0 +1,36 @@
+"""model.json of a trained model: its architecture, its weights files and how it was made. Read without torch."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from denoiselab import files, records
+
+CARD = "model.json"
+KIND = records.Kind(range(2, 4), sealed=3)
+REMEDY = "train it anew, or bring it back from Git or DVC's cache"
+
+
+def write(folder: Path, weights: Iterable[str], card: dict[str, Any]) -> None:
+    """`weights`: the names of the weights files in `folder`, without suffix, the default first."""
+    digests = {name: files.sha256(_file(folder, name)) for name in weights}
+    KIND.write(folder / CARD, {"weights": digests, **card})
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What was written, `weights` with the sha256 of each file, None in format 2. ValueError where it is missing,
+    damaged or of another format."""
+    card = KIND.read(folder / CARD, REMEDY)
+    if isinstance(card.get("weights"), list):
+        card["weights"] = dict.fromkeys(card["weights"])
+    return card
+
+
+def weights(folder: Path, card: dict[str, Any], name: str | None = None) -> Path:
+    """The file of the weights `name`, None: of the default ones. ValueError where it differs from what was written."""
+    name = name or next(iter(card["weights"]))
+    return records.verify(_file(folder, name), card["weights"][name], REMEDY)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
