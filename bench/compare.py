@@ -16,7 +16,7 @@ import numpy as np
 from bench._project import python, scratch
 from bench._show import show, sizes
 from bench._stages import of_photographs, prepare, train
-from denoiselab import cases, conditions, config, draws, files, metrics, paths
+from denoiselab import cases, conditions, config, draws, files, metrics, paths, written
 from denoiselab.scores import LevelScore, Score, summarise, write
 
 COMPARED = """\
@@ -71,7 +71,7 @@ def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> Non
     files.write_json(paths.evaluation(name) / "metrics.json", summarise(rows, 0))
     files.write_json(paths.evaluation(name) / "alarms.json", [])
     cost = {"ms_per_megapixel": rng.uniform(1, 1000), "device": "none", "macs_per_megapixel": None}
-    files.write_json(paths.inference_cost(name), cost | {"weights_mb": 0.1, "peak_mib": 500.0})
+    written.record_evaluation(name, cost | {"weights_mb": 0.1, "peak_mib": 500.0})
 
 
 if __name__ == "__main__":

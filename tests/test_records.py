@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from denoiselab import cards, conditions, draws, files, images, model_store, models, patches, planning, records
+from denoiselab import (
+    cards,
+    conditions,
+    draws,
+    files,
+    images,
+    model_store,
+    models,
+    patches,
+    paths,
+    planning,
+    records,
+    written,
+)
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.data import manifest
 from denoiselab.data.fetch import fetch
@@ -234,3 +247,25 @@ def test_a_manifest_is_read_with_its_own_hash_alone(here):
     (here / "raw" / "dataset.json").unlink()
     with pytest.raises(ValueError, match=r"dataset.json: cannot be read: .*; run `dvc repro -f fetch`"):
         manifest.read(here / "raw")
+
+
+@pytest.mark.parametrize("table", ["history", *written.EVALUATED])
+def test_a_damaged_table_is_not_reported(tmp_path, monkeypatch, table):
+    """History, scores and alarms: cut short they would still be tables, of fewer rows."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"seed": 0, "step": step, "val_psnr": 20.0 + step} for step in (1, 2)]
+    files.write_csv(paths.history("unet"), list(rows[0]), rows)
+    written.record_training("unet", {"seconds": 1.5})
+    for name in written.EVALUATED:
+        files.write_text(paths.evaluation("unet") / name, "a,b\n1,2\n3,4\n")
+    written.record_evaluation("unet", {"ms_per_megapixel": 2.5})
+    assert written.training_cost("unet")["seconds"] == 1.5
+    assert written.inference_cost("unet")["ms_per_megapixel"] == 2.5
+    stage = "train" if table == "history" else "evaluate"
+    get = (lambda: written.history("unet")) if table == "history" else (lambda: written.evaluated("unet", table))
+    path = get()
+    cut(path, path.stat().st_size - 5)
+    with pytest.raises(
+        ValueError, match=rf"{path.name}: differs from what was written; .* `dvc repro -f {stage}@unet`"
+    ):
+        get()

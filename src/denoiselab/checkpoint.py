@@ -34,7 +34,7 @@ class Checkpoint:
             yield
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put `state` in place of the last one. OSError where it cannot be written; which is kept then."""
+        """Put `state` in place of the last one. OSError where it cannot be written; the last one is kept then."""
         with files.replacing(self.path) as temporary, temporary.open("wb") as handle:
             try:
                 torch.save({"format": VERSIONS[-1], **state}, handle)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab import cards, conditions, files, literature, paths
+from denoiselab import cards, conditions, files, literature, paths, written
 from denoiselab.config import Params
 from denoiselab.scores import JUDGED
 from denoiselab.statistics import Interval, mean_intervals
@@ -62,7 +62,8 @@ def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(TEXTS, str)
     nan = {score: ["nan"] for score in (*SCORES, *JUDGED)}  # outputs that are not finite
     frames = []
-    for path in (paths.evaluation(model) / file for model in of_task(params, task)):
+    for model in of_task(params, task):
+        path = written.evaluated(model, file)
         try:
             frames.append(
                 pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=nan, float_precision="round_trip")
@@ -97,7 +98,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         entry |= _seeds(group)
         own = psnr[set_name, condition]
         entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
-        entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
+        entry["parameters"] = files.read_json(written.evaluated(model, "metrics.json"))["parameters"]
         entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
         result.append(entry)
     return pd.DataFrame(result)
@@ -115,7 +116,7 @@ def judged(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         for score in JUDGED:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
-        entry["parameters"] = files.read_json(paths.evaluation(model) / "metrics.json")["parameters"]
+        entry["parameters"] = files.read_json(written.evaluated(model, "metrics.json"))["parameters"]
         result.append(entry)
     return pd.DataFrame(result)
 

@@ -26,6 +26,7 @@ from denoiselab import (
     parallel,
     paths,
     subjects,
+    written,
 )
 from denoiselab.config import Parallel, Params
 from denoiselab.scores import LevelScore, write
@@ -58,12 +59,12 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
         return []
     every = [row for own in rows for row in own]
     kind, means = first.judged(tests)
-    files.write_json(paths.inference_cost(name), cost)
     write(paths.evaluation(name) / "per_image.csv", every, kind)
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     parameters = model_store.parameters(first.model)
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in watch.alarms()])
+    written.record_evaluation(name, cost)
     return [means(own, parameters) for own in rows]
 
 

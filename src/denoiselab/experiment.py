@@ -28,6 +28,7 @@ from denoiselab import (
     seeding,
     training,
     vgg,
+    written,
 )
 from denoiselab.calibration import calibrate
 from denoiselab.checkpoint import Checkpoint
@@ -67,8 +68,8 @@ def record(plans: list[Plan], results: list[training.Run]) -> None:
     files.write_csv(paths.history(first.name), list(dict.fromkeys(key for row in rows for key in row)), rows)
     seconds = fmean(result.seconds for result in results)
     rate = fmean(result.step for result in results) * first.settings.batch / max(seconds, 1e-9)
-    files.write_json(
-        paths.training_cost(first.name),
+    written.record_training(
+        first.name,
         {
             "seconds": seconds,
             "trainings": len(results),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cards, cases, comparison, conditions, files, images, metrics, paths
+from denoiselab import cards, cases, comparison, conditions, files, images, metrics, paths, written
 from denoiselab.config import Params
 from denoiselab.config.noise import Gaussian
 from denoiselab.differences import Difference, Pairs
@@ -78,7 +78,7 @@ def trainings(params: Params) -> dict[str, Any]:
 
 def _trained(params: Params) -> dict[str, pd.DataFrame]:
     """The histories of the networks."""
-    histories = {name: pd.read_csv(paths.history(name)) for name in params.models}
+    histories = {name: pd.read_csv(written.history(name)) for name in params.models}
     return {name: history for name, history in histories.items() if "loss" in history}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cards, comparison, conditions, differences, files, literature, paths
+from denoiselab import cards, comparison, conditions, differences, files, literature, paths, written
 from denoiselab.config import Params
 from denoiselab.data import manifest
 from denoiselab.differences import Difference
@@ -117,7 +117,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
             text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
         elif entry.arch == "classical":
-            text += "; " + _strengths(pd.read_csv(paths.history(name)))
+            text += "; " + _strengths(pd.read_csv(written.history(name)))
         text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
         lines.append((name, text))
     return lines
@@ -138,7 +138,7 @@ def _strengths(trials: pd.DataFrame) -> str:
 def cost(params: Params) -> list[dict[str, Any]]:
     rows = []
     for name in params.models:
-        train, infer = files.read_json(paths.training_cost(name)), files.read_json(paths.inference_cost(name))
+        train, infer = written.training_cost(name), written.inference_cost(name)
         card = cards.read(paths.model(name))
         rows.append({"model": name, "parameters": card["parameters"], "train": train, "infer": infer})
     return rows

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import files, paths
+from denoiselab import files, written
 from denoiselab.alarms import HEADLINES, Alarm
 from denoiselab.config import Evaluate, Params
 from denoiselab.differences import Pairs
@@ -18,7 +18,7 @@ Raised = tuple[str, Alarm]  # the model, or "" for all, and what is to be said o
 
 def of_outputs(params: Params) -> list[Raised]:
     """What evaluate raised."""
-    stored = {name: files.read_json(paths.evaluation(name) / "alarms.json") for name in params.models}
+    stored = {name: files.read_json(written.evaluated(name, "alarms.json")) for name in params.models}
     return [(name, Alarm(**alarm)) for name, found in stored.items() for alarm in found]
 
 

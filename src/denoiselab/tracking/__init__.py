@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import files, model_store, paths
+from denoiselab import files, model_store, paths, written
 from denoiselab.tracking import content, runs
 from denoiselab.tracking.worker import Worker
 
@@ -121,7 +121,7 @@ def _from_files(name: str, folder: Path) -> dict[str, str]:
 def _fill(run: str, name: str, folder: Path) -> None:
     """Log history and weights from the files."""
     seed, at = model_store.read_card(folder)["seed"], content.now()
-    for row in files.read_csv(paths.history(name)):
+    for row in files.read_csv(written.history(name)):
         values = {key: float(value) for key, value in row.items() if value and key != "seed"}
         if int(row["seed"]) == seed:
             content.values(run, int(values["step"]), values, at)

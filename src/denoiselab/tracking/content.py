@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import conditions, files, model_store, paths
+from denoiselab import conditions, files, model_store, paths, written
 from denoiselab.tracking.runs import connect
 
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
@@ -42,7 +42,7 @@ def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
 def test_rows(run: str, name: str, folder: Path) -> None:
     """test/per_image.csv: the rows of the training in `folder`, with what tells their noisy test images from others."""
     seed = str(model_store.read_card(folder)["seed"])
-    path = paths.evaluation(name) / "per_image.csv"
+    path = written.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]
     if not rows:
         raise ValueError(f"{path}: has no rows of seed {seed}; run `dvc repro evaluate@{name}`")
