@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -120,6 +121,23 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that the device or the machine has no memory left."""
     known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return known or (isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY))
+
+
+def release(device: torch.device) -> None:
+    """Give memory back that torch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
+    """ValueError with `advice` where memory runs out inside."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise ValueError(f"{describe(device)}: out of memory; {advice}") from None
 
 
 def compiled(model: nn.Module) -> nn.Module:

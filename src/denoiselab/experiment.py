@@ -2,7 +2,7 @@
 
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import fmean
 
@@ -92,7 +92,16 @@ def train(plan: Plan, log: training.Log) -> training.Run:
 
 def _prepared(plan: Plan) -> tuple[nn.Module, Validation]:
     devices.prepare(plan.device)
-    return _start(plan), _validation(plan)
+    with _enough_memory(plan):
+        return _start(plan), _validation(plan)
+
+
+def _enough_memory(plan: Plan) -> AbstractContextManager[None]:
+    settings = plan.settings
+    numbers = {"batch": settings.batch, "crop": settings.crop or plan.params.patches.size}
+    numbers |= {"val_patches": settings.val_patches or "all"}
+    lower = ", ".join(f"{key} ({value})" for key, value in numbers.items())
+    return devices.enough_memory(plan.device, f"lower {lower} of models.{plan.name} or train, or the model's width")
 
 
 def _start(plan: Plan) -> nn.Module:
@@ -129,9 +138,9 @@ def _train(plan: Plan, model: nn.Module, validate: Validation, log: training.Log
     settings, params = plan.settings, plan.params
     distributed.agree(parameters=plan.card(), data=plan.data_sha256, code=plan.code_sha256)
     stock, spec = _stock(plan)
-    source = batches.build(stock, settings.batch, settings.crop, params.augment, plan.seed, plan.device)
     checkpoint = Checkpoint(paths.checkpoints(), plan.fingerprint) if distributed.first() else None
-    with checkpoint.held() if checkpoint else nullcontext():
+    with _enough_memory(plan), checkpoint.held() if checkpoint else nullcontext():
+        source = batches.build(stock, settings.batch, settings.crop, params.augment, plan.seed, plan.device)
         return training.fit(
             model,
             source,

@@ -1,12 +1,15 @@
 """Restore images of any size with a model, in overlapping tiles where they are large: those alone go to the device."""
 
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
 import torch
 from torch import nn
 
+from denoiselab import devices
 from denoiselab.estimation import estimate_sigma_255
 
 GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
@@ -40,9 +43,46 @@ def restore(
     """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
 
     Images with a side above `tile` pixels are cut into tiles that overlap by the model's reach, so that the
-    result equals that of the whole image to rounding; beside the result, they take the memory of a tile.
+    result equals that of the whole image to rounding; beside the result, they take the memory of a tile. Where that
+    runs out, tiles of half the side are tried. ValueError where even the smallest take more than there is.
     """
     model.eval()
+    while True:
+        try:
+            return _restored(model, noisy, device, sigma_255, label, tile)
+        except (MemoryError, RuntimeError) as error:
+            if not devices.ran_out(error):
+                raise
+        tile = _smaller(model, noisy, device, tile)  # here, where what the error's frames held is free again
+
+
+def _smaller(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: int | None) -> int:
+    """Half the side of the tiles that took too much. ValueError where there are no smaller ones."""
+    height, width = noisy.shape[:2]
+    largest, place = min(tile or max(height, width), max(height, width)), devices.describe(device)
+    if getattr(model, "reach", None) is None or largest <= GRID:
+        why = f"even in tiles of {GRID} pixels" if largest <= GRID else "which this model takes whole"
+        raise ValueError(f"{place}: out of memory for a picture of {width}x{height} pixels, {why}; reduce the picture")
+    devices.release(device)
+    smaller = max(GRID, largest // 2 // GRID * GRID)
+    _warn(f"warning: {place}: out of memory; tiles of {smaller} pixels (evaluate.tile, --tile) are tried")
+    return smaller
+
+
+@lru_cache
+def _warn(text: str) -> None:
+    """Once."""
+    print(text, file=sys.stderr)
+
+
+def _restored(
+    model: nn.Module,
+    noisy: np.ndarray,
+    device: torch.device,
+    sigma_255: float | torch.Tensor | None,
+    label: int | None,
+    tile: int | None,
+) -> np.ndarray:
     reach = getattr(model, "reach", None)
     whole = tile is None or reach is None or max(noisy.shape[:2]) <= tile
     if not whole and sigma_255 is None and getattr(model, "noise_aware", False):

@@ -124,7 +124,8 @@ class Subject:
     def classify(self, test: conditions.TestImage, level: float) -> np.ndarray:
         """The scores of the classes (classes,)."""
         planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None].to(self.device)
-        return inference.forward(self.model, planar, level)[0].cpu().numpy()
+        with devices.enough_memory(self.device, "a classifier takes a picture whole: train.device: cpu may have more"):
+            return inference.forward(self.model, planar, level)[0].cpu().numpy()
 
     def compute_level(self, point: Point) -> tuple[float, conditions.TestImage, np.ndarray]:
         """A point of the curve with its restored image (H, W, C) float32."""
