@@ -166,6 +166,37 @@ def test_a_loss_that_is_not_finite_stops_it(patches, params):
         fit(patches, settings(params, lr=1e30, grad_clip=None, warmup_steps=0))
 
 
+def test_a_training_that_explodes_leaves_its_last_good_checkpoint(patches, params, tmp_path, monkeypatch):
+    """From which it goes on as if nothing had happened, once the cause is gone."""
+    whole, _ = fit(patches, settings(params, grad_clip=None))
+    add = noise.add
+    calls = iter(range(1000))
+    monkeypatch.setattr(noise, "add", lambda *args: add(*args) * (1e30 if next(calls) == 23 else 1.0))
+    checkpoint = Checkpoint(tmp_path, "x")
+    with pytest.raises(ValueError, match=r"not finite by step (25|30); .*; the checkpoint stays that of step 20"):
+        fit(patches, settings(params, grad_clip=None), checkpoint=checkpoint)
+    state = checkpoint.load()
+    assert state["run"]["step"] == 20
+    assert all(tensor.isfinite().all() for tensor in tensors(state))
+    monkeypatch.setattr(noise, "add", add)
+    model, _ = fit(patches, settings(params, grad_clip=None), checkpoint=checkpoint)
+    assert same(whole.state_dict(), model.state_dict())
+
+
+def tensors(value) -> list[torch.Tensor]:
+    if isinstance(value, dict | list | tuple):
+        return [t for inner in (value.values() if isinstance(value, dict) else value) for t in tensors(inner)]
+    return [value] if isinstance(value, torch.Tensor) else []
+
+
+def test_an_optimiser_that_overflows_is_not_kept(patches, params, tmp_path):
+    """Squares of gradients do at 1e20, and the weights stand still: neither loss nor scores show it."""
+    checkpoint = Checkpoint(tmp_path, "x")
+    with pytest.raises(ValueError, match="a weight or the optimiser is not finite by step 10; lower lr or grad_clip"):
+        fit(patches, settings(params, loss={"mse": 1e25}, grad_clip=None), checkpoint=checkpoint)
+    assert checkpoint.load() is None
+
+
 def test_early_stopping_counts_validations_without_a_better_psnr(patches, params):
     told = Told(patches, [1.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     _, run = fit(patches, settings(params, steps=60, patience=2), validate=told)

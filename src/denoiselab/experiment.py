@@ -98,8 +98,8 @@ def _prepared(plan: Plan) -> tuple[nn.Module, Validation]:
 
 def _enough_memory(plan: Plan) -> AbstractContextManager[None]:
     settings = plan.settings
-    numbers = {"batch": settings.batch, "crop": settings.crop or plan.params.patches.size}
-    numbers |= {"val_patches": settings.val_patches or "all"}
+    crop, val_patches = settings.crop or plan.params.patches.size, settings.val_patches or "all"
+    numbers = {"batch": settings.batch, "crop": crop, "val_patches": val_patches}
     lower = ", ".join(f"{key} ({value})" for key, value in numbers.items())
     return devices.enough_memory(plan.device, f"lower {lower} of models.{plan.name} or train, or the model's width")
 

@@ -59,6 +59,13 @@ class Learner:
             torch._foreach_lerp_(_floats(average.module), _floats(self.model), 1 - decay)
             average.n_averaged += 1
 
+    def finite(self) -> bool:
+        """Whether all that is in `state()` is. A squared gradient may overflow while weights and loss do not."""
+        moments = [value for own in self.optimizer.state.values() for value in own.values()]
+        average = _floats(self.average.module) if self.average is not None else []
+        known = [*_floats(self.model), *average, *(value for value in moments if isinstance(value, torch.Tensor))]
+        return all(bool(tensor.isfinite().all()) for tensor in known)
+
     def state(self) -> dict[str, Any]:
         average = self.average.state_dict() if self.average is not None else None
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": average}

@@ -75,7 +75,7 @@ def fit(
     checkpoint the training goes on where it was, and on the CPU ends with the same bytes as an undisturbed one.
     `log(step, values)` gets every validation. Several processes do as one would, each on its share of every batch;
     the first one has the checkpoint and the log.
-    ValueError as soon as the loss is seen to be not finite.
+    ValueError as soon as the loss, a score or a weight is seen to be not finite; the checkpoint is never of that.
     """
     if batches.batch < distributed.world():
         raise ValueError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
@@ -104,11 +104,13 @@ def fit(
         look = run.step % every == 0 or run.step == steps
         if look or run.step % REPORT_EVERY == 0:
             run.seconds = time.perf_counter() - started
-            mean = _finite(distributed.total(total).item() / seen, run.step)
+            mean = _finite(distributed.total(total).item() / seen, run)
             _show(bar, run, mean, batches.batch)
         if look:
             scores = validate(learner.kept)
-            _finite(sum(scores.values()), run.step)
+            _finite(sum(scores.values()), run)
+            if not learner.finite():
+                raise _diverged("a weight or the optimiser", run)
             row = {"step": run.step, "epoch": run.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
             run.history.append(row | {f"val_{name}": value for name, value in scores.items()})
             _keep_best(run, learner.kept, scores)
@@ -158,10 +160,15 @@ def _keep_picture(run: Run, picture: torch.Tensor | None, steps: int) -> None:
     run.pictures["last"] = (run.step, picture)
 
 
-def _finite(loss: float, step: int) -> float:
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss or a score is not finite by step {step}; lower lr or grad_clip")
-    return loss
+def _finite(value: float, run: Run) -> float:
+    if not math.isfinite(value):
+        raise _diverged("the loss or a score", run)
+    return value
+
+
+def _diverged(what: str, run: Run) -> ValueError:
+    kept = f"; the checkpoint stays that of step {run.history[-1]['step']}" if run.history else ""
+    return ValueError(f"{what} is not finite by step {run.step}; lower lr or grad_clip{kept}")
 
 
 def _resume(checkpoint: Checkpoint | None, learner: Learner) -> Run:
