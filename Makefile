@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # MkDocs' notice of its successors
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast lint format ui doctor
+.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast upgrade-check lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -49,6 +49,20 @@ test: .venv/developing  ## run all tests, a file on each core
 
 test-fast: .venv/developing  ## run the tests that take a minute
 	python -m pytest -m "not slow"
+
+# KEEP holds packages back, such as KEEP=torch==2.13.0; TESTS are pytest's arguments.
+NEWEST := .venv-newest
+TESTS ?= -n logical --dist loadfile
+upgrade-check: export PATH := $(CURDIR)/$(NEWEST)/bin:$(PATH)
+upgrade-check: | doctor  ## install the newest versions that the requirements allow, apart, and run all tests with them
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(KEEP)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(NEWEST)/bin/python -m pip check
+	@grep == constraints.txt | sort -f > $(NEWEST)/pinned
+	@echo "What differs from constraints.txt (<):"
+	@$(NEWEST)/bin/python -m pip freeze --exclude-editable | sort -f | diff $(NEWEST)/pinned - || true
+	$(NEWEST)/bin/python -m pytest $(TESTS)
 
 lint: .venv/developing  ## ruff and mypy
 	ruff check .

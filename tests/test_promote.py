@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoiselab import denoisers, files, model_store, paths, promotion
+from denoiselab import cards, conditions, denoisers, files, model_store, paths, promotion
 from denoiselab.config import load
 from denoiselab.tracking import registry, runs
 from pipeline import promote
@@ -201,9 +201,9 @@ def test_other_test_images_are_refused(project, monkeypatch):
     nets.log("short")
     run(monkeypatch, "short")
     condition = next(iter(sorted(paths.NOISY.glob("*/index.json"))))
-    index = files.read_json(condition)
+    index = conditions.KIND.read(condition, "")
     index["test"][0]["sha256"] = "0" * 64
-    files.write_json(condition, index)
+    conditions.write(condition.parent, index)
     nets.log("long")
     said = refused(monkeypatch, "long")
     assert "version 1, was tested on other images: 1 of" in said and "noisy test images differ" in said
@@ -217,10 +217,10 @@ def test_what_cannot_be_registered_is_named(project, monkeypatch):
     with pytest.raises(ValueError, match="MLflow has no evaluated run of these weights; run `dvc repro -s -f"):
         run(monkeypatch, "short")
     card = model_store.read_card(paths.model("short"))
-    files.write_json(paths.model("short") / "model.json", card | {"parameters": 0})
+    cards.KIND.write(paths.model("short") / "model.json", card | {"parameters": 0})
     with pytest.raises(ValueError, match="is a method without weights; only nets that restore are promoted"):
         run(monkeypatch, "short")
-    files.write_json(paths.model("short") / "model.json", card | {"task": "classify"})
+    cards.KIND.write(paths.model("short") / "model.json", card | {"task": "classify"})
     with pytest.raises(ValueError, match="is a classifier"):
         run(monkeypatch, "short")
 

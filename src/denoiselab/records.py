@@ -21,7 +21,8 @@ class Kind:
     sealed: int  # the first version that states its own sha256
 
     def write(self, path: Path, value: dict[str, Any]) -> None:
-        value = {"format": self.versions[-1], **value}
+        """Write `value`; a `format` that it has from a file that was read gives way."""
+        value = {"format": None} | value | {"format": self.versions[-1]}
         files.write_json(path, value | {"sha256": _digest(value)})
 
     def read(self, path: Path, remedy: str) -> dict[str, Any]:
