@@ -37,7 +37,7 @@ TARGETS = (
     Target("data/patches/index.csv", "add-noise"),
     Target("data/patches/patches.json", "add-noise"),
     Target("data/patches/val-*.npy", "add-noise"),
-    Target("data/patches/train-*.npy", "train@unet", few=True),
+    Target("data/patches/train-*.npy", "train@unet"),
     Target("data/noisy/*/val.npy", "train@unet"),
     Target(".ckpt/*/state.pt", "train@unet", few=True),
     Target("data/raw/test/*.png", "evaluate@unet"),
@@ -95,12 +95,19 @@ def _damaged(settings: Settings, target: Target, kind: str, number: int) -> Row:
     _restore(whole.folder, project.folder)
     random = settings.random("damage", target.pattern, kind, number)
     path = random.choice(sorted(project.folder.glob(target.pattern)))
-    path.write_bytes(DAMAGES[kind][0](path.read_bytes(), random))
+    path.write_bytes(_changed(path.read_bytes(), DAMAGES[kind][0], random))
     stage, _, model = target.stage.partition("@")
     module = f"pipeline.{stage.replace('-', '_')}"
     process = _toy.start(project.folder, sys.executable, "-m", module, *filter(None, [model]))
     said, _ = process.communicate(timeout=_toy.PATIENCE_S)
     return _judged(project, target, kind, path, process.returncode, said)
+
+
+def _changed(content: bytes, damage: Callable[[bytes, Random], bytes], random: Random) -> bytes:
+    """With other bytes than before: where there were zeros, a sector of zeros does no harm."""
+    while (changed := damage(content, random)) == content:
+        pass
+    return changed
 
 
 def _judged(project: _toy.Project, target: Target, kind: str, path: Path, rc: int, said: str) -> Row:
