@@ -44,8 +44,9 @@ def run(stage: Callable[[], None]) -> None:
     """Run a stage; a user's mistake ends it with one line and exit code 1, not with a traceback."""
     try:
         stage()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        place = error.filename or (Path.cwd() if error.errno == errno.ENOSPC else "")  # writing tells no file's name
-        sys.exit(f"error: {f'{place}: ' if place else ''}{error.strerror or error}")
+    except (ValueError, OSError) as error:
+        from denoiselab.untrusted import told
+
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+            error.filename = Path.cwd()  # writing tells no file's name
+        sys.exit(f"error: {told(error)}")

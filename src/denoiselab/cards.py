@@ -1,7 +1,7 @@
 """model.json of a trained model: its architecture, its weights files and how it was made. Read without torch."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from denoiselab import files, records
@@ -21,9 +21,10 @@ def read(folder: Path) -> dict[str, Any]:
     """What was written, `weights` with the sha256 of each file, None in format 2. ValueError where it is missing,
     damaged or of another format."""
     card = KIND.read(folder / CARD, REMEDY)
-    if isinstance(card.get("weights"), list):
-        card["weights"] = dict.fromkeys(card["weights"])
-    return card
+    weights = card.get("weights")
+    if not weights or not isinstance(weights, (dict, list)) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{folder / CARD}: names no weights; {REMEDY}")
+    return card | {"weights": weights if isinstance(weights, dict) else dict.fromkeys(weights)}
 
 
 def weights(folder: Path, card: dict[str, Any], name: str | None = None) -> Path:
@@ -33,4 +34,4 @@ def weights(folder: Path, card: dict[str, Any], name: str | None = None) -> Path
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.safetensors"
+    return folder / f"{PurePath(name).name}.safetensors"  # of this folder, whatever a card says

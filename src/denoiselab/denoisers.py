@@ -30,6 +30,7 @@ BYTES_PER_PIXEL = 1024  # of a tile, for a net's features: those of 17 layers of
 CLASSICAL_BYTES, NET_BYTES = 80, 1280
 MLFLOW = ("models:/", "runs:/")
 NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
 TITLES = {
     "gaussian": "Gaussian blur",
     "median": "Median over a disc",
@@ -63,6 +64,10 @@ class Measured:
     noise: str
     psnr: float  # dB
     gain: float  # dB over the noisy input
+
+
+class _NoDenoiserError(ValueError):
+    """Of a model that does something else."""
 
 
 class Denoiser:
@@ -246,33 +251,35 @@ def _if_denoiser(folder: Path, origin: str) -> Iterator[Entry]:
 def _described(folder: Path, *, name: str, origin: str) -> Entry:
     """ValueError where the folder has no model, or one that does not restore."""
     card = cards.read(folder)
+    facts = _facts(folder / "README.md")
     try:
         arch = card["architecture"]["arch"]
         if card["task"] != "restore" or arch == "identity":
-            raise ValueError(f"{folder}: {card['name']} is no denoiser")
-        facts = _facts(folder / "README.md")
+            raise _NoDenoiserError(f"{folder}: {card['name']} is no denoiser")
         levels = _levels(card)
         return Entry(
             name,
             "classical" if arch == "classical" else origin,
             facts.get("title") or _title(card),
-            card["architecture"]["channels"],
+            {1: 1, 3: 3}[card["architecture"]["channels"]],
             _noise(card, levels),
             levels,
             facts.get("license", ""),
-            card["parameters"],
+            int(card["parameters"]),
             folder,
         )
-    except (KeyError, TypeError) as error:
+    except _NoDenoiserError:
+        raise
+    except KeyError as error:
         raise ValueError(f"{folder / CARD}: lacks {error}") from None
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / CARD}: is no card of a denoiser: {error}") from None
 
 
 def _facts(readme: Path) -> dict[str, str]:
     """Title and licence that the card of released weights states: its heading, and the YAML before that."""
-    if not readme.is_file():
-        return {}
     facts: dict[str, str] = {}
-    for line in readme.read_text(encoding="utf-8").splitlines():
+    for line in _lines(readme):
         if line.startswith("# "):
             return facts | {"title": line.removeprefix("# ").partition(": ")[2]}
         key, colon, value = line.partition(": ")
@@ -319,8 +326,13 @@ def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
 
 def _of_card(readme: Path) -> Iterator[Measured]:
     """The rows of the measured part's table that are about the weights: their name is bold."""
-    for line in readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []:
+    for line in _lines(readme):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 7 and cells[3].startswith("**"):
+        if len(cells) == 7 and cells[3].startswith("**") and NUMBER.match(cells[4]) and NUMBER.fullmatch(cells[5]):
             noise = NOISE_OF_CARD.sub(r"sigma \1", cells[1]).partition(" (")[0]
             yield Measured(cells[0], noise, float(cells[4].partition(" ")[0]), float(cells[5]))
+
+
+def _lines(readme: Path) -> list[str]:
+    """None where there is no such file; what is no text in it is marked."""
+    return readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []

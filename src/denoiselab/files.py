@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
     """ValueError names a file that is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
 
 
@@ -102,24 +102,25 @@ def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]])
 
 
 def read_csv(path: Path) -> Iterator[dict[str, str]]:
-    """The rows as texts. ValueError names a file that is missing."""
+    """The rows as texts. ValueError names a file that is missing or no CSV."""
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             yield from csv.DictReader(handle)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_columns(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
-    """The rows as texts, but of these columns alone: several times as fast. ValueError names a file that is missing."""
+    """The rows as texts, but of these columns alone: several times as fast. ValueError names a file that is missing, or
+    that lacks one of them."""
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             rows = csv.reader(handle)
-            header = next(rows)
+            header = next(rows, [])
             places = [header.index(column) for column in columns]
             yield from (tuple(row[place] for place in places) for row in rows)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from denoiselab import denoisers, files, paths, seeding
 from denoiselab.config import writing
+from denoiselab.untrusted import without_login
 
 PATIENCE_S = 15.0  # for something at the other end of a network
 LITTLE_GIB = 2.0  # of free memory
@@ -222,4 +223,4 @@ def _patiently(ask: Callable[[], T], whom: str) -> T:
 
 
 def _line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))[:300] or type(error).__name__
+    return re.sub(r"\s+", " ", without_login(error))[:300] or type(error).__name__

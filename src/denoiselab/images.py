@@ -12,9 +12,14 @@ from numpy.typing import DTypeLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # Pillow's; of others, such as PostScript, it would run programs
 
 # MATLAB's rgb2gray, which made the gray benchmark images (Pillow and OpenCV differ by one level here and there).
 GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
+
+
+class UnsupportedError(ValueError):
+    """A whole image of a kind that is not read. Whatever else a decoder raises means damage."""
 
 
 def read(path: Path, channels: int) -> np.ndarray:
@@ -86,10 +91,10 @@ def pixel_hash(pixels: np.ndarray) -> str:
 def _decode(path: Path) -> np.ndarray:
     try:
         if path.stat().st_size == 0:
-            raise ValueError(f"{path}: the file is empty")
-        with Image.open(path) as image:
+            raise UnsupportedError(f"{path}: the file is empty")
+        with Image.open(path, formats=FORMATS) as image:
             if (frames := getattr(image, "n_frames", 1)) > 1:
-                raise ValueError(f"{path}: has {frames} frames or pages; only single images are read")
+                raise UnsupportedError(f"{path}: has {frames} frames or pages; only single images are read")
             if image.mode == "RGB" and path.suffix.lower() in (".png", ".tif", ".tiff") and _is_rgb16(path):
                 return _decode_rgb16(path)
             image.load()
@@ -100,8 +105,12 @@ def _decode(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: too many pixels to be safe to decode") from None
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path}: damaged image: {error}") from None
+    except MemoryError:
+        raise ValueError(f"{path}: too large for this machine's memory") from None
+    except UnsupportedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of a damaged file a decoder may raise anything
+        raise ValueError(f"{path}: damaged image: {' '.join(str(error).split())[:200]}") from None
 
 
 def _pixels(image: Image.Image, path: Path) -> np.ndarray:
@@ -111,7 +120,7 @@ def _pixels(image: Image.Image, path: Path) -> np.ndarray:
     if mode == "I":  # Pillow's 32-bit container of 16-bit gray PNGs
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"{path}: 32-bit integer pixels are not supported; convert to 8 or 16 bits")
+            raise UnsupportedError(f"{path}: 32-bit integer pixels are not supported; convert to 8 or 16 bits")
         return values.astype(np.uint16)
     if mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -119,10 +128,10 @@ def _pixels(image: Image.Image, path: Path) -> np.ndarray:
         image = image.convert("L")
     if image.mode in ("LA", "RGBA"):
         if np.asarray(image.getchannel("A")).min() < 255:
-            raise ValueError(f"{path}: has transparent pixels; flatten the image first")
+            raise UnsupportedError(f"{path}: has transparent pixels; flatten the image first")
         image = image.convert(image.mode[:-1])
     if image.mode not in ("L", "RGB"):
-        raise ValueError(f"{path}: colour mode {image.mode} is not supported; convert to gray or RGB")
+        raise UnsupportedError(f"{path}: colour mode {image.mode} is not supported; convert to gray or RGB")
     return np.asarray(image)
 
 
@@ -131,7 +140,7 @@ def _is_rgb16(path: Path) -> bool:
     if path.suffix.lower() == ".png":
         with path.open("rb") as handle:
             return handle.read(25)[24:] == b"\x10"
-    with Image.open(path) as image:
+    with Image.open(path, formats=["TIFF"]) as image:
         bits = getattr(image, "tag_v2", {}).get(258, (8,))
     return max(bits) == 16
 
@@ -139,7 +148,7 @@ def _is_rgb16(path: Path) -> bool:
 def _decode_rgb16(path: Path) -> np.ndarray:
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3:
-        raise ValueError(f"{path}: damaged image")
+        raise UnsupportedError(f"{path}: damaged image")
     if pixels.shape[2] == 4:
-        raise ValueError(f"{path}: 16-bit colour with transparency is not supported; flatten the image first")
+        raise UnsupportedError(f"{path}: 16-bit colour with transparency is not supported; flatten the image first")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

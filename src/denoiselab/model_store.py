@@ -2,6 +2,7 @@
 classifier's accuracy) and model.json."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,21 @@ def load(folder: Path, weights: str | None = None) -> nn.Module:
     """The trained module in eval mode, on the CPU: `weights` such as best_ssim; None: those of the best PSNR, or
     accuracy. ValueError names a file that is missing, damaged or does not fit."""
     card = read_card(folder)
+    try:
+        return _loaded(folder, card, weights)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{folder / cards.CARD}: is no card of a model: {error!r}") from None
+
+
+def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Module:
+    """As `load`; AttributeError, LookupError or TypeError where the card is none."""
     if weights is not None and weights not in card["weights"]:
         raise ValueError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
-    model = models.build(card["architecture"], where=str(folder))
-    if card["adopted"]:
-        model.adopt(models.build(card["adopted"], where=str(folder)))  # type: ignore[operator]
     path = cards.weights(folder, card, weights)
     try:
         tensors = load_file(path)
+        _check_shapes(_assembled(card, models.outline, folder), tensors)
+        model = _assembled(card, models.build, folder)
         for name, buffer in list(model.named_buffers()):
             if (
                 name in tensors and buffer.shape != tensors[name].shape
@@ -54,8 +62,23 @@ def load(folder: Path, weights: str | None = None) -> nn.Module:
                 model.register_buffer(name, torch.empty_like(tensors[name]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     return model.eval()
+
+
+def _assembled(card: dict[str, Any], make: Callable[..., nn.Module], folder: Path) -> nn.Module:
+    """What a card describes, by models.build or models.outline."""
+    model = make(card["architecture"], where=str(folder))
+    if card["adopted"]:
+        model.adopt(make(card["adopted"], where=str(folder)))  # type: ignore[operator]
+    return model
+
+
+def _check_shapes(outline: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """RuntimeError where they are not a module's, before a card can ask for more memory than its weights have."""
+    wrong = [n for n, p in outline.named_parameters() if n not in tensors or tensors[n].shape != p.shape]
+    if wrong:
+        raise RuntimeError(f"they are not those of {cards.CARD}: {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}")
 
 
 def parameters(model: nn.Module) -> int:

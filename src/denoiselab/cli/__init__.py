@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from denoiselab.untrusted import told
+
 app = typer.Typer(
     help="Denoise pictures, and find out which denoiser is the right one.",
     no_args_is_help=True,
@@ -59,10 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's mistake ends it with one line on stderr and exit code 1, wrong usage with 2."""
     try:
         app(args=arguments, prog_name="denoiselab")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {told(error)}")
     except Exception as error:
         from denoiselab.devices import ran_out
 

@@ -5,10 +5,9 @@ import os
 import sys
 from typing import Any
 
+from denoiselab.untrusted import printable as plain
 
-def plain(text: object) -> str:
-    """As it can be printed anywhere: control characters and broken file names escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+__all__ = ["plain", "quiet", "report", "say"]
 
 
 def say(text: object) -> None:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from denoiselab.cli._options import AsJson
-from denoiselab.cli._output import report
+from denoiselab.cli._output import plain, report
 
 if TYPE_CHECKING:
     from denoiselab.denoisers import Entry, Measured
@@ -34,11 +34,12 @@ def models(as_json: AsJson = False) -> None:
         report("", rows, as_json)
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for entry, measured in found:
-        table.add_row(*_cells(entry, measured))
+        table.add_row(*(escape(plain(cell)) for cell in _cells(entry, measured)))  # "[red]" of a stranger's card
     Console(width=None if Console().is_terminal else 160).print(table)
 
 

@@ -1,4 +1,4 @@
-"""params.yaml as checked, frozen objects: the only module that parses YAML.
+"""params.yaml as checked, frozen objects: the only package that parses YAML.
 
 Every stage loads the whole file, so a mistake anywhere stops the first stage with one line that
 names the place, the value and what is allowed. Defaults live in conf/, not here.
@@ -7,11 +7,10 @@ names the place, the value and what is allowed. Defaults live in conf/, not here
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoiselab.config import data as data_blocks
-from denoiselab.config.block import Block, check, explain
+from denoiselab.config.block import Address, Block, SettingsError, check, explain, parse
 from denoiselab.config.data import Data
 from denoiselab.config.noise import AsIs, Gaussian, Noise, NoiseSpec, Real, lacks_clean, needs_pairs
 from denoiselab.config.train import INITS, OwnClassifier, Train
@@ -82,9 +81,9 @@ class Alarms(Block):
 class Lpips(Block):
     """Files or addresses of LPIPS on VGG16."""
 
-    vgg16: str  # torchvision's weights
+    vgg16: Address  # torchvision's weights
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    heads: str  # of LPIPS v0.1, vgg.pth
+    heads: Address  # of LPIPS v0.1, vgg.pth
     heads_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -113,7 +112,7 @@ class Entry(BaseModel):
 
     arch: str
     needs: str  # what it builds on: data/patches, or another entry's output, models/<name>
-    weights: str | None = None
+    weights: Address | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     init_from: str | None = None
     init: INITS = "none"  # none: the architecture's own
@@ -224,7 +223,7 @@ class Params(Block):
             )  # one key of it may be overridden, too
             settings = Train.model_validate(self.train.model_dump() | budget | own | {"schedule": schedule})
         except ValidationError as error:
-            raise ValueError(explain(error, Train, prefix=f"models.{model}.")) from None
+            raise SettingsError(explain(error, Train, prefix=f"models.{model}.")) from None
         features = settings.perceptual
         if isinstance(features, OwnClassifier) and features.model != self.entry(model).needs:
             raise ValueError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
@@ -244,11 +243,9 @@ class Params(Block):
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. ValueError says, one line a mistake, what is wrong and what is allowed."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found; run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     params = check(Params, tree, where=f"{path}: ")
     for model in params.models:
         params.training(model)

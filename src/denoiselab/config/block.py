@@ -1,28 +1,77 @@
 """Checked, frozen blocks of params.yaml, and mistakes in them told in one line each."""
 
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from denoiselab.untrusted import printable, without_login
 
 Channels = Literal[1, 3]
 TAGS = ("name", "kind")  # the keys that tell the members of a union apart
 NUMBERS = ("float_type", "int_type")  # errors of a number's branch of a union
+VALUES = 100_000  # of a tree, what aliases repeat counted each time
+SHOWN = 200  # characters of a wrong value
+
+
+def _without_login(address: str) -> str:
+    if "@" in urlsplit(address).netloc:
+        raise ValueError("an address with a user or password, and this file is in Git; put them into ~/.netrc")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_login)]  # of a file: a URL or a path
 B = TypeVar("B", bound=BaseModel)
 
 
 class Block(BaseModel):
     """A block of params.yaml: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SettingsError(ValueError):
+    """Mistakes in settings, one of `lines` each."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lines = text.split("\n")
+
+
+def parse(path: Path) -> Any:
+    """The tree of a YAML file. ValueError names one that is none, or whose values repeat each other without end."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _count(tree)
+    except OSError:
+        raise
+    except RecursionError:
+        raise ValueError(f"{path}: not read: it is nested too deep") from None
+    except Exception as error:  # noqa: BLE001 - PyYAML raises whatever it stumbles over in a number or a date
+        raise ValueError(f"{path}: not YAML: {_short(' '.join(str(error).split()))}") from None
+    return tree
+
+
+def _count(tree: Any) -> None:
+    """ValueError where aliases make more than VALUES of few lines."""
+    left, found = [tree], 0
+    while left:
+        one = left.pop()
+        found += 1
+        if found > VALUES:
+            raise ValueError(f"more than {VALUES} values")
+        left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
 
 
 def check(block: type[B], tree: Any, where: str = "") -> B:
-    """Validate a tree against a block. ValueError names each wrong place behind `where`."""
+    """Validate a tree against a block. SettingsError names each wrong place behind `where`."""
     try:
         return block.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(explain(error, block, prefix=where)) from None
+        raise SettingsError(explain(error, block, prefix=where)) from None
 
 
 def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
@@ -34,22 +83,27 @@ def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
         if kind == "extra_forbidden":
             parents, _, key = place.rpartition(".")
             spot = prefix + parents if parents else prefix.rstrip(".: ")
-            lines.append(f"{spot}: unknown key {key!r}; allowed: {', '.join(parent.model_fields)}")
+            lines.append(f"{spot}: unknown key {_short(repr(key))}; allowed: {', '.join(parent.model_fields)}")
         elif kind == "missing":
             lines.append(f"{prefix}{place}: missing")
         elif kind == "union_tag_not_found":
             lines.append(f"{prefix}{place}.{_tag(context)}: missing")
         elif kind == "union_tag_invalid":
             lines.append(
-                f"{prefix}{place}.{_tag(context)}: {context['tag']!r} is unknown; allowed: {context['expected_tags']}"
+                f"{prefix}{place}.{_tag(context)}: {_short(repr(context['tag']))} is unknown; "
+                f"allowed: {context['expected_tags']}"
             )
         else:
             message = item["msg"].removeprefix("Value error, ")
-            shown = "" if isinstance(value, dict | Block) else f", not {value!r}"
+            shown = "" if isinstance(value, dict | Block) else f", not {_short(without_login(repr(value)))}"
             lines.append(
                 f"{(prefix + place).rstrip('.')}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":")
             )
-    return "\n".join(dict.fromkeys(lines))
+    return "\n".join(dict.fromkeys(map(printable, lines)))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _tag(context: dict[str, Any]) -> str:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from denoiselab.config.block import check
+from denoiselab.config.block import check, parse
 from denoiselab.config.noise import (
     Downscale,
     Gaussian,
@@ -124,8 +122,4 @@ def condition(name: str, root: Path = Path()) -> NoiseSpec:
 
 
 def _read(path: Path) -> Noise:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return check(Noise, tree, where=f"{path}: ")
+    return check(Noise, parse(path), where=f"{path}: ")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from denoiselab.config.block import Block, Channels
+from denoiselab.config.block import Address, Block, Channels
 
 PLACEHOLDER = "conf/data/"  # a path in conf/: a file that is there, so that DVC comes as far as this check
 Count = Annotated[int, Field(ge=1)]
@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 class Archive(Block):
     """Where a file of a data set comes from: an address, a path, or a name that DENOISELAB_MIRROR has."""
 
-    url: str = Field(min_length=1)
+    url: Address = Field(min_length=1)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # of the file; null: not known, or verified inside
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None  # where no sha256 is published
 

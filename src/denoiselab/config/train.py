@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from denoiselab.config.block import Block
+from denoiselab.config.block import Address, Block
 
 LOSS_NAMES = Literal["mse", "l1", "charbonnier", "ssim", "perceptual"]
 PIXELWISE = ("mse", "l1", "charbonnier")  # losses of the difference alone, pixel by pixel
@@ -38,7 +38,7 @@ class Vgg16(Block):
     """VGG16's features for the perceptual loss, from torchvision's weights file."""
 
     kind: Literal["vgg16"]
-    weights: str  # a file or address
+    weights: Address  # a file or address
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 

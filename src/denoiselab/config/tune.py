@@ -1,8 +1,9 @@
 """The hyper-parameter search: block `tune`."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from denoiselab.config.block import Block
 
@@ -36,8 +37,15 @@ class Phase(Block):
     space: dict[str, Range | Choices] = Field(min_length=1)  # by key of the model's block
 
 
+def _without_password(address: str) -> str:
+    if urlsplit(address).password or "password=" in address:
+        raise ValueError("an address with a password, and this file is in Git; put it into ~/.pgpass or PGPASSWORD")
+    return address
+
+
 class Tune(Block):
     model: str  # the entry of models that is tuned
-    storage: str | None  # RDB address of Optuna's study, which many machines may share; null: SQLite in .tune/
+    # RDB address of Optuna's study, which many machines may share; null: SQLite in .tune/
+    storage: Annotated[str, AfterValidator(_without_password)] | None
     startup_trials: int = Field(ge=1)  # drawn at random, and none pruned, before the search learns
     phases: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Phase] = Field(min_length=1)

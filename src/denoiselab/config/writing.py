@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from denoiselab import files
+from denoiselab.config.block import parse
 
 
 def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
@@ -17,9 +18,9 @@ def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """The block in such a file. ValueError names one that is damaged."""
     try:
-        block = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        block = parse(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(block, dict):
         raise ValueError(f"{path}: no block of a model")
     return block

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import re
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def fetch(data: Data, out: Path) -> list[Row]:
         found = importlib.import_module(f"denoiselab.data.{data.name}").images(data, sources)
         if isinstance(data, Sampled):
             found = limited(found, data.limit, data.seed)
+        _refuse_names(found)
         _refuse_doubles(found)
         shutil.rmtree(out, ignore_errors=True)
         rows = [_store(source, data.channels, side, out) for source in found]
@@ -106,6 +108,13 @@ def _slug(image: str) -> str:
     """A file name for an image id: readable, and unique even where two ids differ in odd characters alone."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "_", image).strip("_")
     return plain if plain and plain == image else f"{plain[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
+
+
+def _refuse_names(sources: list[Source]) -> None:
+    """Control characters, and what is no Unicode, would break the lines of tables."""
+    for source in sources:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in source.image + source.label + source.group):
+            raise ValueError(f"{str(source.file)!r}: a name with a control character, or that is not UTF-8; rename it")
 
 
 def _refuse_doubles(sources: list[Source]) -> None:

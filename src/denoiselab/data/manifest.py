@@ -1,7 +1,8 @@
 """data/raw/manifest.csv and dataset.json: what was fetched, a row an image, and where it came from."""
 
+import re
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ SPLITS = ("train", "val", "test")
 KIND = records.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
 MANIFEST = "manifest.csv"
 REMEDY = "run `dvc repro -f fetch`"
+SIDE = re.compile(r"[1-9][0-9]{0,8}")  # pixels
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read(folder: Path, split: str | None = None) -> list[Row]:
     records.verify(path, dataset(folder).get("files", {}).get(MANIFEST), REMEDY)
     try:
         rows = [_row(**columns) for columns in files.read_csv(path)]
-    except TypeError as error:
+    except (TypeError, _RowError) as error:
         raise ValueError(f"{path}: cannot be read as a manifest: {error}") from None
     return [row for row in rows if split in (None, row.split)]
 
@@ -85,5 +87,20 @@ def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.
     return found
 
 
+class _RowError(Exception):
+    """Its text is the reason."""
+
+
 def _row(*, width: str, height: str, **texts: str) -> Row:
-    return Row(**texts, width=int(width), height=int(height))
+    """TypeError or _RowError where it is none, or names a file that is outside of the manifest's folder."""
+    if None in (width, height, *texts.values()):
+        raise _RowError("a row is too short")
+    if not (SIDE.fullmatch(width) and SIDE.fullmatch(height)):
+        raise _RowError(f"{width[:20]!r} x {height[:20]!r} is no size")
+    row = Row(**texts, width=int(width), height=int(height))
+    if row.split not in SPLITS:
+        raise _RowError(f"{row.split!r} is no split")
+    for name in (row.path, row.noisy):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.isprintable():
+            raise _RowError(f"{name!r} is no file below its folder")
+    return row

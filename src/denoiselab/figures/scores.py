@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab.figures._style import COLOURS, LABELS, plain, plt, save
+from denoiselab.figures._style import COLOURS, LABELS, literal, plain, plt, save
 
 
 def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -134,7 +134,8 @@ def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
     axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     for (y, x), share in np.ndenumerate(shares):
         axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color="w" if share < 0.6 else "k")
-    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=8)
-    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    names = [literal(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), names, fontsize=8)
     axes.set(xlabel="put into (%)", ylabel="class")
     save(figure, path)

@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 from denoiselab.config.block import check as check_block
 from denoiselab.models._layers import SCHEMES, initialise
 
+LARGEST, LEVELS = 10_000, 100  # numbers of a block, and of a list in it: a card may come from strangers
+
 __all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known"]
 
 
@@ -49,10 +51,10 @@ def check(block: dict[str, Any], where: str) -> None:
     _config(_module(block.get("arch"), where), block, where)
 
 
-def outline(block: dict[str, Any]) -> nn.Module:
-    """The module of a checked block without memory for its weights: to ask for its attributes."""
+def outline(block: dict[str, Any], where: str = "model") -> nn.Module:
+    """The module of a block without memory for its weights: to ask for its attributes. ValueError as `build`."""
     with torch.device("meta"), _Unfilled():
-        return build(block)
+        return build(block, where)
 
 
 class _Unfilled(TorchFunctionMode):
@@ -74,4 +76,9 @@ def _module(arch: Any, where: str) -> Any:
 
 
 def _config(module: Any, block: dict[str, Any], where: str) -> Any:
-    return check_block(module.Config, {k: v for k, v in block.items() if k != "arch"}, where=f"{where}.")
+    own = {k: v for k, v in block.items() if k != "arch"}
+    for key, value in own.items():
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > LEVELS or any(isinstance(number, int) and number > LARGEST for number in numbers):
+            raise ValueError(f"{where}.{key}: larger than any network: at most {LARGEST}, in lists of {LEVELS}")
+    return check_block(module.Config, own, where=f"{where}.")

@@ -9,6 +9,7 @@ import cv2
 from denoiselab import denoisers, devices, noise
 from denoiselab.config import catalogue
 from denoiselab.page import work
+from denoiselab.untrusted import printable
 
 LEAD = "Take the noise out of a picture, and see what it costs. Drag the divider to compare."
 EMPTY = "Choose a picture and a denoiser; the result appears here."
@@ -42,8 +43,8 @@ READING = """
 
 
 def plain(text: str) -> str:
-    """Any text so that Markdown shows it as it is: names of files are visitors' own."""
-    return re.sub(r"([\\`*_{}\[\]()#+.!|$<>~:&-])", r"\\\1", " ".join(text.split()))
+    """Any text so that Streamlit's Markdown shows it as it is: names of files are visitors' own."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|$<>~:&-])", r"\\\1", printable(" ".join(text.split())))
 
 
 def failure(error: Exception) -> str:

@@ -18,6 +18,7 @@ from denoiselab.figures.pictures import Example, Panel
 from denoiselab.report import slider
 from denoiselab.report.kept import Kept, decibels, kept
 from denoiselab.report.rendering import in_short
+from denoiselab.untrusted import printable
 
 CASES = 10  # figures of single outputs, all conditions together
 
@@ -113,7 +114,7 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
         gain = "no number" if case.gain is None else f"{case.gain:+.2f} dB"
         harm = ", WORSE THAN ITS INPUT" if case.harmed else ""
         restored = images.read(paths.samples(model) / condition / f"{case.kind}.png", channels)
-        title = f"{case.kind}: {gain}{harm} ({case.image})"
+        title = f"{case.kind}: {gain}{harm} ({printable(case.image)})"
         noisy = metrics.to_uint8(test.noisy)
         examples.append(Example(title, case.harmed, test.clean, noisy, restored.reshape(test.clean.shape)))
     return examples

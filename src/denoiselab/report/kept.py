@@ -9,6 +9,7 @@ import pandas as pd
 
 from denoiselab import conditions, images, metrics, paths
 from denoiselab.config import Params
+from denoiselab.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Kept:
 
     @property
     def title(self) -> str:
-        return f"{self.test.image}, {self.condition}"
+        return printable(f"{self.test.image}, {self.condition}")
 
 
 def kept(params: Params, rows: pd.DataFrame) -> Iterator[Kept]:

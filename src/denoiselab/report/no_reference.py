@@ -19,6 +19,7 @@ from denoiselab.figures import scores as score_figures
 from denoiselab.figures.pictures import Example, Panel
 from denoiselab.report import cost, drawing, facts, raised
 from denoiselab.report.rendering import page, render
+from denoiselab.untrusted import printable
 
 SCORE = "held_out"
 CORRELATED = 0.25  # of neighbouring pixels' noise, from which on it is said; texture alone is below at sigma 10
@@ -129,7 +130,7 @@ def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
             gain = "no number" if case.gain is None else f"{case.gain:+.3f} dB"
             restored = images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
             noisy = tests[case.image].clean
-            title = f"{case.kind}: {gain} ({case.image})"
+            title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
         path = paths.FIGURES / f"cases-{name}-{model}.webp"
         picture_figures.residuals(examples, condition.sigma_255, path)

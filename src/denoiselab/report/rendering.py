@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from denoiselab import paths
+from denoiselab import paths, untrusted
 from denoiselab.config.noise import NoiseSpec
 
 UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, LPIPS; of 255, correlations
@@ -37,6 +37,7 @@ def render(template: str, context: dict[str, Any]) -> str:
     )
     environment.filters["cell"] = _cell
     environment.filters["spec"] = in_words
+    environment.filters["plain"] = untrusted.markdown  # for names of files and whatever else strangers wrote
     environment.tests["nan"] = math.isnan
     return environment.get_template(template).render(context)
 
@@ -90,10 +91,9 @@ def _html(markdown: MarkdownIt, tokens: list[Token]) -> Markup:
 
 
 def _data_uri(path: str) -> str:
-    return (
-        f"data:image/{path.rpartition('.')[2]};base64,"
-        + base64.b64encode((paths.REPORT_MD.parent / path).read_bytes()).decode()
-    )
+    file = paths.REPORT_MD.parent / path
+    assert file.resolve().is_relative_to(paths.REPORT_MD.parent.resolve()), path
+    return f"data:image/{file.suffix[1:]};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _cell(row: dict[str, Any], score: str) -> str:

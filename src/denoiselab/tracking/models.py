@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiselab.tracking import runs
+from denoiselab.untrusted import without_login
 
 WEIGHTS = "weights"  # the artifact folder where content.model_files puts the model as it is in models/<name>/
 
@@ -28,7 +29,7 @@ def fetched(uri: str) -> Iterator[Path]:
         try:
             where = client.download_artifacts(_run(client, uri), WEIGHTS, folder)
         except (MlflowException, OSError) as error:
-            raise ValueError(f"model {uri!r}: {' '.join(str(error).split())}") from None
+            raise ValueError(f"model {uri!r}: {without_login(' '.join(str(error).split()))}") from None
         yield Path(where)
 
 

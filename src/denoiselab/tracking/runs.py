@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
 from denoiselab import config, files, model_store, paths
 from denoiselab.tracking.processes import alive
+from denoiselab.untrusted import without_login
 
 EXPERIMENT = "denoiselab"
 SQLITE = "sqlite:///"
@@ -24,13 +26,24 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    mlflow.set_tracking_uri(uri())
+    mlflow.set_tracking_uri(_known(uri()))
     return mlflow.MlflowClient()
 
 
 def uri() -> str:
     """The address of the one store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.shared_root() / 'mlflow.db'}"
+
+
+def _known(address: str) -> str:
+    """The address without user and password, which MLflow would print and log with it: it gets them by themselves."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return address
+    login, _, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    os.environ |= {"MLFLOW_TRACKING_USERNAME": unquote(user), "MLFLOW_TRACKING_PASSWORD": unquote(password)}
+    return urlunsplit(parts._replace(netloc=host))
 
 
 def experiment_id() -> str:
@@ -194,4 +207,4 @@ def answering() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise ValueError(f"MLflow: {' '.join(str(error).split())[:500]}") from None
+        raise ValueError(f"MLflow: {without_login(' '.join(str(error).split()))[:500]}") from None

@@ -1,10 +1,10 @@
 """Does the one store answer?"""
 
 import os
-import re
 from pathlib import Path
 
 from denoiselab.tracking import runs
+from denoiselab.untrusted import without_login
 
 SQLITE = "sqlite:///"
 
@@ -15,17 +15,13 @@ def answer() -> str:
     Makes no store, and asks only once; from then on, this process does not wait long for its store.
     """
     address = runs.uri()
-    shown = _without_password(address)
+    shown = without_login(address)
     if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
         return f"{shown}: not there yet, the first training makes it"
     os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     try:
         runs.connect().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - of whatever lies between here and the store
-        reason = _without_password(" ".join(str(error).split()))[:200]
+        reason = without_login(" ".join(str(error).split()))[:200]
         raise ValueError(f"{shown}: does not answer: {reason}") from None
     return f"{shown}: answers"
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//***@", text)

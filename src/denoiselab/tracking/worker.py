@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-ATTEMPTS = (
-    7  # at a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for
-)
+from denoiselab.untrusted import printable, without_login
+
+# At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
+ATTEMPTS = 7
 PATIENCE_S = 90  # how long the end of a stage waits for the store
 
 Job = Callable[[], None]
@@ -48,6 +49,7 @@ class Worker:
 
 
 def warn(reason: str) -> None:
+    reason = printable(without_login(reason))
     print(
         f"warning: MLflow: {reason}; training and its files are not affected, evaluate logs the run later",
         file=sys.stderr,
