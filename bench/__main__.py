@@ -25,8 +25,9 @@ from denoiselab import files
 
 TOOLS = {
     "alone",
-    "load",
     "faults",
+    "fuzz",
+    "load",
     "recipes",
     "scaling",
     "speedrun",

@@ -61,7 +61,10 @@ class _Unfilled(TorchFunctionMode):
     """Draws no normal numbers: for those of the meta device torch would import its compiler, which takes seconds."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if function in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
 
 
 def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:

@@ -1,0 +1,106 @@
+"""Fuzz whatever reads files and words of strangers, led by the coverage of the code: atheris, which is libFuzzer.
+
+    python -m bench.fuzz [--inputs 1000000] [--minutes M] [--out .fuzz] [--seed 0] [TARGET ...]
+
+The inputs are shared among the targets by how fast they are; the same command goes on where an interrupted one
+stopped. A finding is a folder <out>/<target>/findings/<hash> with the input and the error; what ended a process (a
+crash in C code, a minute for one input, all memory) is <out>/<target>/hard-*. How many inputs each target has had is in
+<out>/<target>/inputs.json at any time, and in the table at the end. The exit code is 1 where there is a finding.
+
+It needs `pip install atheris` (Linux, Python 3.11 and later). The targets are those of tests/test_fuzz.py.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench._project import environment
+from bench._show import table
+from denoiselab import files
+
+# Of all inputs, by speed: a thousand a second of EXIF blocks, a few of command lines.
+SHARES = {
+    "exif": 40,
+    "manifest": 20,
+    "image": 8,
+    "photo": 8,
+    "archive": 8,
+    "tables": 5,
+    "weights": 4,
+    "params": 3,
+    "model": 1,
+    "upload": 1,
+    "words": 1,
+    "arguments": 0.1,
+}
+OUT = Path(".fuzz")
+RESTARTS = 20  # of a target whose process ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    if not find_spec("atheris"):
+        sys.exit("error: bench.fuzz needs atheris: pip install atheris (Linux, Python 3.11 and later)")
+    names = args.targets or [*SHARES]
+    whole = sum(SHARES[name] for name in names)
+    end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
+    for name in names:
+        left = max(0.0, end - time.monotonic()) * SHARES[name] / whole if args.minutes else None
+        _fuzz(name, args.out / name, max(1, round(args.inputs * SHARES[name] / whole)), args.seed, left)
+    rows = [_row(name, args.out / name) for name in names]
+    print(f"{table(rows)}\n\n{sum(row['inputs'] for row in rows):,} inputs; findings are in {args.out}")
+    return int(any(row["findings"] or row["hard"] for row in rows))
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("bench.fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together; 1000000")
+    parser.add_argument("--minutes", type=float, help="at most")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"{OUT}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(SHARES))
+    args = parser.parse_args(argv)
+    if unknown := {*args.targets} - {*SHARES}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SHARES)}")
+    return args
+
+
+def _fuzz(name: str, folder: Path, runs: int, seed: int, seconds: float | None) -> None:
+    """Try `runs` inputs; a process that ended before is started again, after another input."""
+    end = None if seconds is None else time.monotonic() + seconds
+    for attempt in range(RESTARTS):
+        if (done := _inputs(folder)) >= runs:
+            break
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "bench.fuzz._worker", name, str(folder), str(runs), str(seed + attempt + 1)]
+        with (folder / "log.txt").open("wb") as log:
+            try:
+                left = None if end is None else max(0.1, end - time.monotonic())
+                code = subprocess.run(command, env=environment(), stdout=log, stderr=log, timeout=left).returncode
+            except subprocess.TimeoutExpired:
+                break
+        if code and not _hard(folder) and _inputs(folder) == done:
+            sys.exit(f"error: {name} does not start: see {folder / 'log.txt'}")
+    print(f"{name}: {_inputs(folder):,} of {runs:,} inputs", flush=True)
+
+
+def _row(name: str, folder: Path) -> dict[str, str | int]:
+    findings = len([*(folder / "findings").glob("*")])
+    return {"target": name, "inputs": _inputs(folder), "findings": findings, "hard": len(_hard(folder))}
+
+
+def _inputs(folder: Path) -> int:
+    path = folder / "inputs.json"
+    return int(files.read_json(path)["inputs"]) if path.exists() else 0
+
+
+def _hard(folder: Path) -> list[Path]:
+    return [*folder.glob("hard-*")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Small real inputs of every kind, made here; mutations of them reach further than noise does."""
+
+import csv
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save as serialize
+
+from bench._project import ROOT
+from denoiselab import encoders, models
+from denoiselab.data.manifest import Row
+
+SIDE = 24  # pixels
+NET: dict[str, Any] = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False}
+SHAPES: dict[str, tuple[Any, int]] = {  # of pictures, by suffix: depth and planes
+    ".png": (np.uint16, 3),
+    ".jpg": (np.uint8, 3),
+    ".tif": (np.float32, 1),
+    ".bmp": (np.uint8, 3),
+    ".webp": (np.uint8, 4),
+}
+# What hostile inputs are made of, in whatever format: bounds of numbers, what nests, what climbs, what looks like code.
+FRAGMENTS = (
+    *(b"\0", b"\n", b"\r", b"\x1b[31m", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\0\0\0\0\0"),
+    *(b"../../", b"/etc/passwd", b"C:\\", b"-rf", b"--force", b"a" * 300, b"[" * 200, b"{'a':" * 50, b"- " * 200),
+    *(b"1e400", b"NaN", b"-Infinity", b".inf", b"9" * 30, b"-1", b"0", b"null", b"true", b'""', b"[]", b"{}"),
+    *(b"&a [*a, *a]", b"!!python/object/apply:os.system [id]", b"2001-13-45", b"<<: *a", b"? {}", b"\xed\xa0\x80"),
+    *(b"<script>", b"](javascript:alert(1))", b"|", b"`", b"$\\frac$", b"[/red]", b"\xe2\x80\xae", b"\xe2\x80\xa8"),
+    *(b"IHDR", b"IDAT", b"iCCP", b"eXIf", b"PK\1\2", b"PK\5\6", b"II*\0", b"MM\0*", b"cos\nsystem\n(", b"\x80\x02c"),
+)
+
+
+def params() -> list[bytes]:
+    """params.yaml with few models, as text and as JSON, which is YAML as well."""
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["models"] = {name: tree["models"][name] for name in ("noisy", "median")}
+    return [yaml.safe_dump(tree).encode(), json.dumps(tree).encode(), b"&a [*a]"]
+
+
+def manifest() -> list[bytes]:
+    """manifest.csv of two images."""
+    text, names = io.StringIO(), list(Row.__dataclass_fields__)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for n, split in enumerate(("train", "test")):
+        hashes = [f"{n:064x}", "", f"{n:064x}"]
+        writer.writerow([f"im{n}", split, "cat", f"im{n}", "", f"{split}/im{n}.png", "", *hashes, 64, 48, "folder"])
+    return [text.getvalue().encode()]
+
+
+def tables() -> list[bytes]:
+    """labels.csv of pairs, and the class names and records of CIFAR-10 and STL-10."""
+    pairs = "input,target\n" + "".join(f"{n}.png,{n}.png\n" for n in range(3))
+    record = bytes([1]) + bytes(3 * 32 * 32)
+    names = b"airplane\ncat\ndog\n"
+    return [b"\0" + pairs.encode(), b"\1" + names, b"\2" + record, b"\3" + names, b"\4\1\2\3"]
+
+
+def pictures() -> list[bytes]:
+    """One of each kind of file, with EXIF where it can have it, a palette, and headers that promise too much."""
+    rng = np.random.default_rng(0)
+    made = []
+    for suffix, (dtype, planes) in SHAPES.items():
+        values = rng.integers(0, 256, (SIDE, SIDE, planes)).astype(dtype)
+        about = encoders.About(None, _exif() if suffix != ".bmp" else None)
+        made.append(encoders.FORMATS[suffix].encode(values, about))
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 4, (SIDE, SIDE), np.uint8), "P").save(stream, "PNG", transparency=1)
+    lzw = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (SIDE, SIDE), np.uint8)).save(lzw, "TIFF", compression="tiff_lzw")
+    tiles = io.BytesIO()
+    tifffile.imwrite(tiles, np.zeros((SIDE, SIDE), np.uint16), tile=(16, 16), metadata=None)
+    return [*made, stream.getvalue(), lzw.getvalue(), tiles.getvalue(), bomb(100_000, 100_000)]
+
+
+def suffixed() -> list[bytes]:
+    """Pictures behind a byte that stands for their suffix."""
+    suffixes = [*encoders.FORMATS]
+    kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0]
+    return [bytes([kind]) + data for kind, data in zip(kinds, pictures(), strict=True)]
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header says so many gray pixels, with hardly any data."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def exif() -> list[bytes]:
+    """Bare blocks of both byte orders."""
+    return [_exif("<"), _exif(">"), _exif("<")[:20]]
+
+
+def archives() -> list[bytes]:
+    """A zip (stored and deflated), a tar and a tar.gz of two files in a folder."""
+    members = {"top/a.txt": b"alpha" * 20, "top/b/c.bin": bytes(range(64))}
+    made = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as container:
+            for name, content in members.items():
+                container.writestr(zipfile.ZipInfo(name), content)
+        made.append(stream.getvalue())
+    for mode, form in (("w", tarfile.USTAR_FORMAT), ("w", tarfile.PAX_FORMAT), ("w:gz", tarfile.GNU_FORMAT)):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode=mode, format=form) as tar:  # type: ignore[call-overload]
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        made.append(stream.getvalue())
+    return made
+
+
+@cache
+def tensors() -> dict[str, torch.Tensor]:
+    """The weights of NET."""
+    torch.manual_seed(0)
+    return models.build(NET).state_dict()
+
+
+def weights() -> list[bytes]:
+    """Weights as safetensors, as torch.save writes them, and in its older form, behind a byte for the suffix."""
+    made = [b"\0" + serialize(tensors())]
+    for zipped in (True, False):
+        stream = io.BytesIO()
+        torch.save(tensors(), stream, _use_new_zipfile_serialization=zipped)
+        made.append(b"\1" + stream.getvalue())
+    return made
+
+
+def card() -> dict[str, Any]:
+    """model.json of NET."""
+    spec = {"kind": "gaussian", "sigma_255": 25.0, "clip": False, "quantise": False, "per_channel": True}
+    return {
+        "format": 2,
+        "weights": ["best_psnr"],
+        "name": "net",
+        "architecture": NET,
+        "task": "restore",
+        "imported": None,
+        "adopted": None,
+        "classes": [],
+        "noise": {"name": "gaussian25", "train": spec},
+        "parameters": 40,
+    }
+
+
+README = b"""---
+license: mit
+---
+# net: a net for gray pictures
+
+| test set | noise | protocol | method | PSNR (dB) | gain (dB) | SSIM |
+|:--|:--|:--|:--|--:|--:|--:|
+| Set12 | gaussian (sigma of 255 25, not clipped) | `p` | **net** | 30.1 [29, 31] | 9.9 | 0.86 |
+"""
+
+
+def released() -> list[bytes]:
+    """A trained model's card, its README and its weights, behind a byte that says which."""
+    return [b"\0" + json.dumps(card()).encode(), b"\1" + README, b"\2" + serialize(tensors())]
+
+
+def words() -> list[bytes]:
+    """File names with what Markdown, HTML, terminals and people take for something else."""
+    return [
+        *(b"photo.png", b"a|b.png", b"![x](http://localhost/p.png)", b"<img src=x onerror=alert(1)>", b"`a`\n# b"),
+        *("‮gnp.exe".encode(), b"-rf", b"../../x", b"[a](javascript:alert(1))", b"a\x1b]0;x\7", b"\xff\xfe", b"&lt;"),
+    ]
+
+
+def arguments() -> list[bytes]:
+    """Command lines: each part between NULs is a word of targets.WORDS, by number, or a word itself."""
+    return [b"\0\0\1\0a.png\0out.png", b"\1\0a.png", b"\2\0a.png\0n.png\0--kind\0gaussian", b"\3\0a.png\0c.png", b"\4"]
+
+
+def uploads() -> list[bytes]:
+    """A picture behind the length of its name, the name, and the noise to add."""
+    return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(pictures())]
+
+
+def _exif(order: str = "<") -> bytes:
+    """A block with an orientation, a maker's name behind the directory, and an EXIF directory that is empty."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 3)
+    fields = struct.pack(f"{order}HHII", 271, 2, 6, 50)
+    fields += struct.pack(f"{order}HHIHH", 274, 3, 1, 6, 0) + struct.pack(f"{order}HHII", 34665, 4, 1, 56)
+    return head + fields + struct.pack(f"{order}I", 0) + b"maker\0" + struct.pack(f"{order}HI", 0, 0)

@@ -1,0 +1,345 @@
+"""What strangers' bytes reach, as functions of bytes: they may refuse them with a ValueError or OSError of one line,
+and nothing else. The hypothesis tests and the fuzzer share this table."""
+
+import contextlib
+import html.parser
+import io
+import os
+import resource
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from starlette.responses import FileResponse
+
+from bench.fuzz import seeds
+from denoiselab import checkpoint, cli, config, denoisers, encoders, exif, foreign, images, model_store, photos
+from denoiselab.cli import models as listing
+from denoiselab.cli._output import plain
+from denoiselab.config.block import SettingsError
+from denoiselab.config.data import Cifar10, Hair, Stl10
+from denoiselab.data import archives, cifar10, hair, manifest, stl10
+from denoiselab.data.sources import Sources
+from denoiselab.models import build
+from denoiselab.page import server, words, work
+from denoiselab.report.rendering import page
+from denoiselab.untrusted import markdown
+
+REFUSALS = (ValueError, OSError)
+LONGEST = 4096  # characters of a refusal
+CPU_S = 20.0  # of an input, on one core
+MEMORY_MIB = 1024  # that an input may add
+PIXELS = 1 << 16  # of an uploaded picture
+UNPACKED = 1 << 20  # bytes
+WORDS = (
+    *("denoise", "estimate", "noise", "compare", "models", "export", "--version", "--help", "--json", "--force", "-f"),
+    *("--model", "-m", "gaussian", "median", "models/net", "--sigma", "25", "-1", "nan", "1e400", "--tile", "64"),
+    *("--white", "4095", "--device", "cpu", "--noise", "gaussian25", "--kind", "poisson", "--level", "--seed", "0"),
+    *("--float", "--list", "--clean", "--models", "a.png", "b.tif", "-x.png", "line\nbreak.png", "out.png", "out/"),
+    *(".", "*.png", "?", "[", "**", "", "--", "-", "~", "‮", "\x1b[31m", "n.tif", "c.jpg", "net.onnx", "runs:/1/model"),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """`run` gets an input and a folder of its own, in which it may leave what it likes."""
+
+    run: Callable[[bytes, Path], None]
+    seeds: Callable[[], list[bytes]]
+    named: bool = False  # a refusal names the file
+
+
+class FindingError(AssertionError):
+    """What an input did that it may not do."""
+
+
+def check(target: Target, data: bytes, folder: Path) -> None:
+    """Run a target. FindingError where it raises what it may not, says it badly, or takes too much time or memory."""
+    started, memory = time.process_time(), _peak_mib()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            target.run(data, folder)
+    except REFUSALS as error:
+        if fault := _badly_said(error, target, folder):
+            raise FindingError(f"{fault}: {type(error).__name__}: {str(error)[:300]!r}") from error
+    if (seconds := time.process_time() - started) > CPU_S * torch.get_num_threads():
+        raise FindingError(f"took {seconds:.1f} s of processor time")
+    if (grown := _peak_mib() - memory) > MEMORY_MIB:
+        raise FindingError(f"took {grown:.0f} MiB of memory")
+
+
+def _badly_said(error: Exception, target: Target, folder: Path) -> str:
+    """What is wrong with the words of a refusal."""
+    text = str(error)
+    if not text.strip():
+        return "a refusal without words"
+    if len(text) > LONGEST:
+        return f"a refusal of {len(text)} characters"
+    if "\n" in text and not isinstance(error, SettingsError):
+        return "a refusal of several lines"
+    return "a refusal that does not name the file" if target.named and str(folder) not in text else ""
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _params(data: bytes, folder: Path) -> None:
+    config.load(_file(folder / "params.yaml", data))
+
+
+def _manifest(data: bytes, folder: Path) -> None:
+    """Whatever is accepted names files below the folder, in a split that there is."""
+    _file(folder / "manifest.csv", data)
+    for row in manifest.read(folder):
+        for name in filter(None, (row.path, row.noisy)):
+            _expect((folder / name).resolve().is_relative_to(folder.resolve()), f"{name!r} is outside of the folder")
+        _expect(row.split in manifest.SPLITS and row.width > 0 and row.height > 0, f"{row}")
+
+
+def _tables(data: bytes, folder: Path) -> None:
+    """Label files of data sets, whose pictures are as they should be."""
+    kind, content = data[:1], data[1:]
+    for n in range(3):
+        _file(folder / "input" / f"{n}.png", b"x"), _file(folder / "target" / f"{n}.png", b"x")
+    names = content if kind in (b"\1", b"\3") else b"airplane\ncat\ndog\n"
+    record = bytes([1]) + bytes(3 * 32 * 32)
+    _file(folder / "labels.csv", content if kind == b"\0" else b"input,target\n")
+    _file(folder / "batches.meta.txt", names), _file(folder / "class_names.txt", names)
+    for stem in cifar10.BATCHES:
+        _file(folder / f"{stem}.bin", content if kind == b"\2" else record)
+    for split in ("train", "test"):
+        labels = content if kind == b"\4" else b"\1\2"
+        _file(folder / f"{split}_y.bin", labels)
+        _file(folder / f"{split}_X.bin", bytes(3 * 96 * 96 * 2))
+    sources = cast(Sources, SimpleNamespace(unpacked=lambda *args, **more: folder))
+    archive = SimpleNamespace(url="an archive")
+    share = SimpleNamespace(train=0.4, val=0.3, test=0.3)
+    block: Any = SimpleNamespace(hair=archive, cifar10=archive, stl10=archive, seed=0, split=share, val_share=0.1)
+    if kind == b"\0":
+        hair.images(cast(Hair, block), sources)
+    elif kind in (b"\1", b"\2"):
+        cifar10.images(cast(Cifar10, block), sources)
+    else:
+        stl10.images(cast(Stl10, block), sources)
+
+
+def _image(data: bytes, folder: Path) -> None:
+    """Pictures of the pipeline, by whatever suffix."""
+    pixels = images.read(_file(folder / f"a{_suffix(data)}", data[1:]), 3)
+    _expect(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, f"{pixels.dtype} {pixels.shape}")
+
+
+def _photo(data: bytes, folder: Path) -> None:
+    """Pictures of users: what was read is written again, and read as it was."""
+    photos.size(data, max_pixels=PIXELS)
+    photo = photos.read(data, max_pixels=PIXELS)
+    _expect(bool(np.isfinite(photo.pixels).all()) and photo.pixels.shape[2] in (1, 3), "no picture")
+    again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=photo.white)
+    _expect(np.allclose(again.pixels, photo.pixels, rtol=1e-5), "another picture came back")
+
+
+def _exif(data: bytes, folder: Path) -> None:
+    """A block of EXIF, and what a TIFF file says: none of it is ever refused."""
+    try:
+        exif.orientation(data)
+        exif.upright(data)
+        exif.of_tiff(data)
+        if data[:4] in exif.ORDERS:
+            exif.into_tiff(data, data)
+    except REFUSALS as error:
+        raise FindingError(f"{error!r}") from error
+
+
+def _archive(data: bytes, folder: Path) -> None:
+    """What comes out is files and folders, no more than the limit, and nothing beside the folder."""
+    path, out = _file(folder / "archive", data), folder / "out"
+    try:
+        archives.unpack(path, out, limit=UNPACKED)
+    except REFUSALS:
+        _expect([*folder.iterdir()] == [path], "a refused archive left something behind")
+        raise
+    found = [*out.rglob("*")]
+    _expect({*folder.iterdir()} == {path, out}, "something was written beside the folder")
+    _expect(all(p.is_dir() or p.is_file() for p in found) and not any(p.is_symlink() for p in found), "odd files")
+    _expect(sum(p.stat().st_size for p in found if p.is_file()) <= UNPACKED, "more than the limit came out")
+
+
+def _weights(data: bytes, folder: Path) -> None:
+    """Weights from elsewhere, and a checkpoint, which is set aside where it is damaged."""
+    suffix = ".safetensors" if data[:1] == b"\0" else ".pth"
+    if suffix == ".pth":
+        _file(folder / "fingerprint" / "state.pt", data[1:])
+        with contextlib.redirect_stderr(io.StringIO()):
+            checkpoint.Checkpoint(folder, "fingerprint").load()
+    foreign.load(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
+
+
+def _model(data: bytes, folder: Path) -> None:
+    """A folder with a trained model: what lists models leaves it out where it is damaged, what loads it says so."""
+    kind, place = data[:1], folder / "models" / "net"
+    model_store.save(place, {"best_psnr": seeds.tensors()}, {})
+    _file(place / "model.json", data[1:] if kind == b"\0" else seeds.released()[0][1:])
+    _file(place / "README.md", data[1:] if kind == b"\1" else seeds.README)
+    if kind == b"\2":
+        _file(place / "best_psnr.safetensors", data[1:])
+    with _replaced(denoisers, "PROJECT", folder):  # the released weights would take their time
+        try:
+            for entry in denoisers.known(folder):
+                if entry.origin == "trained":
+                    listing._cells(entry, denoisers.measured(replace(entry, origin="released")))
+        except REFUSALS as error:
+            raise FindingError(f"one damaged model stops the list: {error}") from error
+        denoisers.load(str(place), folder).restore(np.zeros((16, 16, 1), np.float32), sigma_255=25)
+
+
+def _arguments(data: bytes, folder: Path) -> None:
+    """The command line; the page and what takes seconds aside. All that is said is printable."""
+    arguments = [WORDS[part[0] % len(WORDS)] if len(part) == 1 else _word(part) for part in data.split(b"\0")]
+    if {"doctor", "export"} & {*arguments}:
+        return
+    for name in ("a.png", "-x.png", "line\nbreak.png"):
+        _file(folder / name, seeds.pictures()[0])
+    _file(folder / "b.tif", seeds.pictures()[2])
+    said, back = io.StringIO(), Path.cwd()
+    unserved = _replaced(server, "run", lambda *args, **options: None)
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), unserved:
+            cli.main(arguments)
+    except SystemExit as end:
+        text = end.code if isinstance(end.code, str) else ""
+        _expect(end.code in (None, 0, 1, 2) or bool(text), f"exit code {end.code!r}")
+        said.write(text)
+    finally:
+        os.chdir(back)
+    shown = said.getvalue()
+    _expect("Traceback" not in shown, shown[-500:])
+    _expect(all(map(str.isprintable, shown.split("\n"))), f"unprintable: {shown[-300:]!r}")
+
+
+def _upload(data: bytes, folder: Path) -> None:
+    """A picture on the page: its name, noise to add, and what the page then says."""
+    kind, length, rest = data[:1], data[1] if len(data) > 1 else 0, data[2:]
+    name = rest[:length].decode("utf-8", "replace")
+    noise = {b"\0": None, b"\1": ("gaussian", 25.0), b"\2": ("salt_pepper", 0.1)}.get(kind)
+    try:
+        outcome = work.run(work.Task(rest[length:], name, noise, ("gaussian",)), PIXELS, lambda step: None)
+    except ValueError as error:
+        _expect_text(words.plain(str(error)))
+        return
+    download = outcome.results[0].download
+    words.table(outcome), words.noise_found(outcome, noise), words.downloads(outcome)
+    _expect(Path(download.name).name == download.name, "a file name with folders")
+    sent = FileResponse(download.file, filename=download.name).headers["content-disposition"]
+    _expect(sent.isprintable(), f"a header of {sent!r}")
+
+
+def _words(data: bytes, folder: Path) -> None:
+    """A file's name in the page, in the report and in a terminal: text, whatever it looks like."""
+    name = data.decode("utf-8", "surrogateescape")
+    _expect(plain(name).isprintable(), f"a terminal gets {plain(name)!r}")
+    _expect_text(words.plain(name))
+    _expect_text(markdown(name))
+
+
+TARGETS: dict[str, Target] = {
+    "params": Target(_params, seeds.params, named=True),
+    "manifest": Target(_manifest, seeds.manifest, named=True),
+    "tables": Target(_tables, seeds.tables),
+    "image": Target(_image, seeds.suffixed, named=True),
+    "photo": Target(_photo, seeds.pictures),
+    "exif": Target(_exif, seeds.exif),
+    "archive": Target(_archive, seeds.archives, named=True),
+    "weights": Target(_weights, seeds.weights, named=True),
+    "model": Target(_model, seeds.released, named=True),
+    "arguments": Target(_arguments, seeds.arguments),
+    "upload": Target(_upload, seeds.uploads),
+    "words": Target(_words, seeds.words),
+}
+
+
+class _Elements(html.parser.HTMLParser):
+    """The elements of a page, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(key for key, _ in attrs)))
+
+
+def _expect_text(escaped: str) -> None:
+    """That Markdown makes nothing but text of it, in a paragraph, a table's cell and bold."""
+    made, plainly = _elements(escaped or "x"), _elements("x")
+    _expect(made == plainly, f"{escaped!r} is not only text: {[e for e in made if e not in plainly]}")
+
+
+@lru_cache(2)
+def _elements(name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Of a page in which a name is in a paragraph, bold and in a table's cell."""
+    text = f"# Q\n\nThe {name}.\n\n**{name}**, one\n\n| a | b |\n|:--|--:|\n| {name} | 1 |\n"
+    return _Elements(page(text)).found
+
+
+def _expect(holds: bool, said: str) -> None:
+    if not holds:
+        raise FindingError(said)
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _suffix(data: bytes) -> str:
+    return [*encoders.FORMATS][(data[0] if data else 0) % len(encoders.FORMATS)]
+
+
+def _word(part: bytes) -> str:
+    """Of a command line; no way out of the folder."""
+    return part.decode("utf-8", "surrogateescape").replace("/", "")
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """While it lasts, another value of a module's name."""
+    kept = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, kept)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for inputs, in memory where the system offers that: a disk would take longer than what is tried."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def emptied(folder: Path) -> Iterator[Path]:
+    """The folder, empty again after each input."""
+    try:
+        yield folder
+    finally:
+        for left in folder.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
