@@ -40,9 +40,9 @@ def faults(text: str) -> list[str]:
 def _called(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
     given = {key.arg: ast.unparse(key.value) for key in call.keywords}
-    method = isinstance(call.func, ast.Attribute)
     last = name.rpartition(".")[2]
-    own = name in ("re.compile", "torch.compile", "platform.system") or (last == "eval" and method and not call.args)  # a module's eval()
+    of_module = last == "eval" and isinstance(call.func, ast.Attribute) and not call.args  # a net's, out of training
+    own = of_module or name in ("re.compile", "torch.compile", "platform.system")
     if last in NAMES and not own:
         yield name
     if name == "torch.load" and given.get("weights_only") != "True":

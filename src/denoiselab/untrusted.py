@@ -3,6 +3,7 @@
 import re
 
 LOGIN = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*|[^\s/@]*)@")  # of an address; a password may have any letter
+PASSWORD = re.compile(r"(?<=password=)[^&\s'\"]+")  # of an address's query
 
 
 def printable(text: object) -> str:
@@ -27,4 +28,4 @@ def told(error: ValueError | OSError) -> str:
 
 def without_login(text: object) -> str:
     """Without the user and password of the addresses in it."""
-    return LOGIN.sub("***@", str(text))
+    return PASSWORD.sub("***", LOGIN.sub("***@", str(text)))

@@ -11,7 +11,7 @@ from denoiselab.data.manifest import Source
 
 def ranked(names: Iterable[str], seed: int) -> list[str]:
     """The names in an order that depends on the seed and each name alone."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).digest())
 
 
 def by_share(groups: Iterable[str], split: Split, seed: int, where: str = "") -> dict[str, str]:

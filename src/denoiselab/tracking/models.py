@@ -20,15 +20,16 @@ def fetched(uri: str) -> Iterator[Path]:
     ValueError where the store or the model is missing.
     """
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     database = runs.uri().removeprefix("sqlite:///")
     if database != runs.uri() and not Path(database).exists():  # MLflow would make one
         raise ValueError(f"model {uri!r}: there is no MLflow store at {database}; MLFLOW_TRACKING_URI may name another")
-    client = runs.connect()
     with tempfile.TemporaryDirectory(prefix="denoiselab-") as folder:
         try:
+            client = runs.connect()
             where = client.download_artifacts(_run(client, uri), WEIGHTS, folder)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, SQLAlchemyError) as error:
             raise ValueError(f"model {uri!r}: {without_login(' '.join(str(error).split()))}") from None
         yield Path(where)
 

@@ -203,8 +203,9 @@ def _alive(run: Any) -> bool:
 def answering() -> Iterator[None]:
     """For commands: what the store says against a request, or that it does not answer, becomes a ValueError."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise ValueError(f"MLflow: {without_login(' '.join(str(error).split()))[:500]}") from None
