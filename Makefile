@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # MkDocs' notice of its successors
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast upgrade-check lint format ui doctor
+.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast upgrade-check fuzz audit lint format ui doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -63,6 +63,14 @@ upgrade-check: | doctor  ## install the newest versions that the requirements al
 	@echo "What differs from constraints.txt (<):"
 	@$(NEWEST)/bin/python -m pip freeze --exclude-editable | sort -f | diff $(NEWEST)/pinned - || true
 	$(NEWEST)/bin/python -m pytest $(TESTS)
+
+fuzz: .venv/developing  ## a million hostile inputs, led by coverage: hours; needs Linux and Python 3.11 or later
+	$(INSTALL) atheris -c constraints.txt
+	python -m bench.fuzz
+
+audit:  ## look up the pinned packages among known vulnerabilities; needs internet
+	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv --clear .audit && .audit/bin/pip install --quiet pip-audit; }
+	.audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt --ignore-vuln CVE-2025-69872
 
 lint: .venv/developing  ## ruff and mypy
 	ruff check .
