@@ -81,8 +81,7 @@ CHAPTERS: dict[str, list[Step]] = {
         Step("The numbers of some of them:", "compare noisy.png two.png --models colour,gray --json"),
     ],
     "models": [
-        Step("What there is:", "models"),
-        Step("For programs:", "models --json"),
+        Step("What there is; `models --json` says it to programs, with all that was measured of each:", "models"),
     ],
     "export": [Step("A released network as a file for any runtime:", "export gray gray.onnx")],
     "doctor": [
