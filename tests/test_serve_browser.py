@@ -280,7 +280,7 @@ def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
 
 def test_nobody_downloads_by_guessing(address):
     for key in ("0", "..", "%2e%2e%2fapp.py", "a" * 43):
-        with pytest.raises(HTTPError, match="40[04]") as refused:
+        with pytest.raises(HTTPError, match=r"40[04]") as refused:
             urlopen(f"{address}/download/{key}")
         refused.value.close()
 
