@@ -101,6 +101,7 @@ def _params(data: bytes, folder: Path) -> None:
 def _manifest(data: bytes, folder: Path) -> None:
     """Whatever is accepted names files below the folder, in a split that there is."""
     _file(folder / "manifest.csv", data)
+    _file(folder / "dataset.json", b"{}")  # as earlier versions wrote it, which vouches for nothing
     for row in manifest.read(folder):
         for name in filter(None, (row.path, row.noisy)):
             _expect((folder / name).resolve().is_relative_to(folder.resolve()), f"{name!r} is outside of the folder")
