@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoiselab import cards, conditions, denoisers, files, model_store, paths, promotion
+from denoiselab import cards, conditions, denoisers, model_store, paths, promotion
 from denoiselab.config import load
 from denoiselab.tracking import registry, runs
 from pipeline import promote
