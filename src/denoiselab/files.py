@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and their hashes."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -54,6 +55,9 @@ def flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # some network disks flush no folders
+            raise
     finally:
         os.close(handle)
 
