@@ -171,3 +171,16 @@ def test_a_database_that_was_being_made_when_all_stopped_is_made_again(root, mon
     assert len(made) == 5 and not (root / "mlflow.db").exists()
     assert tracking.runs.experiment_id()
     assert not list((root / ".tracking").glob("*.new*"))
+
+
+def test_a_store_that_gets_on_is_waited_for(monkeypatch, capsys):
+    monkeypatch.setattr(tracking.worker, "PATIENCE_S", 0.5)
+    busy, stuck, never, done = tracking.Worker(), tracking.Worker(), Event(), []
+    for number in range(6):
+        busy.do(lambda number=number: done.append(number) if not never.wait(0.2) else None)
+    busy.finish()
+    assert done == [*range(6)] and not capsys.readouterr().err
+    stuck.do(lambda: never.wait() and None)
+    stuck.finish()
+    assert "did not answer in time" in capsys.readouterr().err
+    never.set()

