@@ -25,19 +25,20 @@ from bench.faults._trial import Row, Settings, Trial
 
 STAGE = "evaluate@unet"  # the last one that adds to a run
 WARNED = "warning: MLflow"
+STALL_S = 60
 HOP = {"connection", "transfer-encoding", "content-length"}  # headers that a proxy makes itself
 Store = AbstractContextManager[tuple[str, str]]  # the addresses for training, and from then on
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
-    lock_s, stall_s = (5, 2) if settings.short else (60, 60)
+    lock_s = 5 if settings.short else 60
     kinds: dict[str, Callable[[Path, random.Random], Store]] = {
-        "refuses connections": _refusing,
         f"is locked by another process for {lock_s} s": partial(_locked, seconds=lock_s),
     }
-    if not settings.short:
+    if not settings.short:  # a store that does not answer is waited for
         kinds |= {
-            "stalls": partial(_answering, status=None, seconds=stall_s),
+            "refuses connections": _refusing,
+            "stalls": partial(_answering, status=None, seconds=STALL_S),
             "answers 500": partial(_answering, status=500, seconds=0),
             "dies in mid-run and comes back": partial(_dying, away_s=5),
             "dies in mid-run until training is done": partial(_dying, away_s=None),
