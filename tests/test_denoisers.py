@@ -1,6 +1,7 @@
 """What can denoise a picture: what there is, by what names it is had, and what it does to real photographs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -63,6 +64,22 @@ def test_the_workspaces_models_are_known(tmp_path):
     assert set(found) == {"colour", "gray", "real", "mine"} | CLASSICAL
     assert (found["mine"].origin, found["mine"].levels) == ("trained", (25, 25))
     assert found["colour"].origin == "released"
+
+
+def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
+    """One of the same name further down, or the package's own of a method."""
+    monkeypatch.setattr(denoisers, "PROJECT", tmp_path / "project")
+    workspace(tmp_path, "colour")
+    workspace(tmp_path, "nlm", {"task": "classify"})
+    assert denoisers.load("colour", tmp_path).entry.origin == "trained"
+    assert denoisers.load("nlm", tmp_path).entry.origin == "classical"
+    shutil.copytree(RELEASED / "colour", tmp_path / "project/models/released/colour")
+    assert denoisers.load("colour", tmp_path).entry.origin == "released"
+    for name in ("best_psnr.safetensors", "model.json"):
+        path = tmp_path / "project/models/released/colour" / name
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it anew, or bring it back from Git"):
+            denoisers.load("colour", tmp_path)
 
 
 def test_a_model_is_had_by_name_by_folder_and_by_file(tmp_path, monkeypatch):

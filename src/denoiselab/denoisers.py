@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,10 @@ def known(root: Path = Path()) -> list[Entry]:
     the noisy input) and damaged ones are left out.
     """
     found: dict[str, Entry] = {}
-    for entry in (*_released(root), *_trained(root), *_classical()):
+    for folder, origin in _folders(root):
+        with suppress(ValueError):
+            found.setdefault(folder.name, _described(folder, name=folder.name, origin=origin))
+    for entry in _classical():
         found.setdefault(entry.name, entry)
     return list(found.values())
 
@@ -173,8 +177,12 @@ def load(reference: str, root: Path = Path()) -> Denoiser:
     """The denoiser that `reference` names: one of `known`, a folder with model.json, a weights file in such a folder,
     or a model of MLflow (models:/name@alias, models:/name/1, runs:/id/model).
 
-    ValueError says what there is, or what is wrong with it.
+    ValueError says what there is, or what is wrong with it: another of the same name does not take its place.
     """
+    for folder, origin in _folders(root):
+        if folder.name == reference:
+            with suppress(_NoDenoiserError):
+                return _loaded(_described(folder, name=reference, origin=origin))
     there = {entry.name: entry for entry in known(root)}
     if reference in there:
         return _loaded(there[reference])
@@ -221,15 +229,12 @@ def _tile(free: int, reach: int) -> int:
     return tile
 
 
-def _released(root: Path) -> Iterator[Entry]:
-    for base in dict.fromkeys([root.resolve(), PROJECT]):
-        for card in sorted((base / paths.released("")).glob(f"*/{CARD}")):
-            yield from _if_denoiser(card.parent, origin="released")
-
-
-def _trained(root: Path) -> Iterator[Entry]:
-    for card in sorted((root / paths.model("")).glob(f"*/{CARD}")):
-        yield from _if_denoiser(card.parent, origin="trained")
+def _folders(root: Path) -> Iterator[tuple[Path, str]]:
+    """Of released and of the workspace's models, with their origin."""
+    released = ((base / paths.released(""), "released") for base in dict.fromkeys([root.resolve(), PROJECT]))
+    for place, origin in (*released, (root / paths.model(""), "trained")):
+        for card in sorted(place.glob(f"*/{CARD}")):
+            yield card.parent, origin
 
 
 def _classical() -> Iterator[Entry]:
@@ -239,13 +244,6 @@ def _classical() -> Iterator[Entry]:
         gaussian = None if method == "median" else (min(levels), max(levels))
         noise = _gaussian(*gaussian) if gaussian else "black and white dots"
         yield Entry(method, "classical", TITLES[method], 3, noise, gaussian, "MIT", 0, STRENGTHS.parent)
-
-
-def _if_denoiser(folder: Path, origin: str) -> Iterator[Entry]:
-    try:
-        yield _described(folder, name=folder.name, origin=origin)
-    except ValueError:
-        return
 
 
 def _described(folder: Path, *, name: str, origin: str) -> Entry:
