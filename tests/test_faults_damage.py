@@ -39,7 +39,8 @@ def project(tmp_path):
     """As a stage left it that was given a damaged manifest."""
     files.write_text(tmp_path / "data" / "raw" / "manifest.csv", "damaged")
     files.write_text(tmp_path / "data" / "patches" / "index.csv", "as ever")
-    return _toy.Project(tmp_path, _toy.outputs(tmp_path) | {"data/raw/manifest.csv": "that of the whole file"})
+    outputs = _toy.outputs(tmp_path) | {"data/raw/manifest.csv": "that of the whole file"}
+    return _toy.Project(tmp_path, outputs, seconds={}, changes={})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ an undisturbed run: some bits say nothing, and a damaged checkpoint is set aside
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
@@ -91,7 +91,7 @@ def trials(settings: Settings) -> Iterator[Trial]:
 def _damaged(settings: Settings, target: Target, kind: str, number: int) -> Row:
     """What the stage makes of the damaged file."""
     whole = _whole(settings.folder)
-    project = _toy.Project(settings.folder / "damaged", whole.outputs)
+    project = replace(whole, folder=settings.folder / "damaged")
     _restore(whole.folder, project.folder)
     random = settings.random("damage", target.pattern, kind, number)
     path = random.choice(sorted(project.folder.glob(target.pattern)))
@@ -132,7 +132,7 @@ def _whole(folder: Path) -> _toy.Project:
     shutil.copytree(finished.folder, copy, symlinks=True)
     if not [*copy.glob(".ckpt/*/state.pt")]:
         raise RuntimeError(f"{copy}: has no checkpoint to be damaged")
-    return _toy.Project(copy, finished.outputs)
+    return replace(finished, folder=copy)
 
 
 def _restore(whole: Path, project: Path) -> None:
