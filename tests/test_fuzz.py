@@ -121,6 +121,7 @@ FOUND = {
     "a README that is no text": ("model", b"\1\xff"),
     "a score that is no number": ("model", b"\1" + seeds.README.replace(b"30.1 [29", b"x [29")),
     "weights of another shape": ("model", card(architecture={**seeds.NET, "depth": 3})),
+    "a name that begins with a space": ("words", b" \xbc"),
     "a name that no terminal can show": ("arguments", b"\1\0a.p\xfang"),
 }
 

@@ -14,7 +14,7 @@ def printable(text: object) -> str:
 
 def markdown(text: object) -> str:
     """Text so that Markdown shows it as it is, in a line, a table's cell or a picture's description."""
-    return re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
+    return re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text).strip())
 
 
 def told(error: ValueError | OSError) -> str:
