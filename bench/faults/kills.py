@@ -65,7 +65,8 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     unclean = [] if "up to date" in status else [_toy.said(status)]
     lost = _toy.lost_runs(_toy.store(project.folder), stage)
     well = rc == again == 0 and not wrong and not unclean
-    faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost]
+    warned = [line for line in said.splitlines() if lost and line.startswith("warning: ")]
+    faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost, *warned]
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
 
 
