@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ class Project:
 @lru_cache(maxsize=1)
 def finished(folder: Path) -> Project:
     """The project in `folder`, made and run at the first call. RuntimeError where that fails."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that failed
     project, counted = make(folder), folder / ".git" / "counted"
     counted.mkdir()
     rc, said = dvc(project, "repro", PYTHONPATH=HOOK, FAULT_COUNT=str(counted))
