@@ -37,13 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def cut(number: int, jobs: int) -> None:
     """Cut so many images of the working directory in so many threads; prints patches and seconds as JSON."""
     files = sorted(Path().glob("*.png"))
-    rows = []
+    folder, rows = Path(f"{number}-{jobs}"), []
+    folder.mkdir()
+    (folder / "images").symlink_to(Path.cwd())
     for n in range(number):
-        path = files[n % len(files)].absolute()
+        path = files[n % len(files)]
         height, width = images.read(path, 3).shape[:2]
-        known = {"image": str(n), "split": "train", "path": str(path), "width": width, "height": height}
+        known = {"image": str(n), "split": "train", "path": f"images/{path.name}", "width": width, "height": height}
         rows.append(manifest.Row(**dict.fromkeys(manifest.Row.__annotations__, "") | known))
-    folder = Path(f"{number}-{jobs}")
     manifest.write(folder, rows)
     workers, started = Parallel(jobs=jobs, scheduler=None), time.perf_counter()
     counts = patches.cut(folder, Patches.model_validate(CLASSIC), 3, folder / "patches", workers)

@@ -121,7 +121,8 @@ def _taken(rows: list[manifest.Row], images: int, times: int, tests: int) -> lis
 def _lay_out(folder: Path, raw: Path, rows: list[manifest.Row], steps: int) -> None:
     """A folder in which the stages can run: params.yaml, and what fetch leaves."""
     (folder / paths.RAW).mkdir(parents=True)
-    manifest.write(folder / paths.RAW, [replace(row, path=str(raw / row.path)) for row in rows])
+    (folder / paths.RAW / "fetched").symlink_to(raw.absolute())
+    manifest.write(folder / paths.RAW, [replace(row, path=f"fetched/{row.path}") for row in rows])
     tree = compose("data=bsds500", "noise=gaussian25", f"model={MODEL}")
     tree["patches"] = CLASSIC
     tree["evaluate"]["curve"] |= {"levels": [25], "images": 1}  # it does not grow

@@ -22,6 +22,7 @@ from denoiselab import (
     report,
     targets,
     training,
+    written,
 )
 from denoiselab.checkpoint import Checkpoint
 from denoiselab.config.noise import Gaussian
@@ -143,16 +144,17 @@ def test_a_noisy_folder_ends_in_a_report_that_makes_no_psnr_up(noisy_folder):
     assert table.sigma_255_left_mean["gaussian"] < 10
 
 
-def test_the_report_says_what_is_unknown_of_small_images(noisy_folder):
+def test_the_report_says_what_is_unknown_of_small_images(noisy_folder, monkeypatch):
     _, params = noisy_folder
+    monkeypatch.setattr(written, "evaluated", lambda name, file: paths.evaluation(name) / file)  # changed here
     tables = {path: path.read_bytes() for path in paths.evaluation("net").parent.glob("*/per_image.csv")}
     for path in tables:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False).assign(noise_correlation="nan", structure="nan")
         rows.to_csv(path, index=False)
     report.write(params)
-    written = paths.REPORT_MD.read_text(encoding="utf-8")
-    assert "should be that of the noise (unknown, the noisy images being too small), and" in written
-    assert "| nan |" in written
+    text = paths.REPORT_MD.read_text(encoding="utf-8")
+    assert "should be that of the noise (unknown, the noisy images being too small), and" in text
+    assert "| nan |" in text
     for path, content in tables.items():
         path.write_bytes(content)
     report.write(params)

@@ -217,6 +217,7 @@ def test_streamlit_is_told_to_keep_to_itself():
 def page(monkeypatch) -> AppTest:
     """The page as a visitor has it, before its script first runs."""
     monkeypatch.setattr("sys.argv", ["app.py", "50", "24"])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # AppTest leaves its script there
     monkeypatch.setattr(work, "_samples", {})
     return AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120)
 

@@ -88,7 +88,7 @@ class Visitor:
                 headers={HEADER: self._token},
                 timeout=self._patience_s,
             )
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):  # closed while it was sent
             raise RefusedError(0) from None
         if not answer.ok:
             raise RefusedError(answer.status_code)
