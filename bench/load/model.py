@@ -18,22 +18,8 @@ from denoiselab.tracking import serving
 
 NAME, MODEL = "model", "colour"
 LEVEL = "impossible noise level"
-WEIGHTS = {
-    uploads.PICTURE: 40,
-    uploads.LARGE: 8,
-    uploads.NOTHING: 12,
-    uploads.DAMAGED: 12,
-    uploads.PIXELS: 12,
-    uploads.HEAVY: 4,
-    LEVEL: 12,
-}
-SAID = {
-    uploads.NOTHING: "not an image that can be read",
-    uploads.DAMAGED: "damaged image",
-    uploads.PIXELS: "pixels are too many",
-    uploads.HEAVY: "not an image that can be read",
-    LEVEL: "sigma_255",
-}
+WEIGHTS = uploads.WEIGHTS | {LEVEL: 12}
+SAID = uploads.SAID | {uploads.HEAVY: uploads.SAID[uploads.NOTHING], LEVEL: "sigma_255"}
 BAD = 400  # HTTP
 BUSY = (429, 503, 504)
 ALLOWED = uploads.Allowed(megapixels=50, bytes=30 * 10**6)

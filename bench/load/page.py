@@ -17,20 +17,8 @@ from denoiselab.page.views import WHOLE
 
 NAME = "page"
 OPEN, LEAVE = "opens the page", "leaves before the answer"
-WEIGHTS = {
-    uploads.PICTURE: 40,
-    uploads.LARGE: 8,
-    uploads.NOTHING: 12,
-    uploads.DAMAGED: 12,
-    uploads.PIXELS: 12,
-    uploads.HEAVY: 4,
-    LEAVE: 12,
-}
-SAID = {
-    uploads.NOTHING: "not an image that can be read",
-    uploads.DAMAGED: "damaged image",
-    uploads.PIXELS: "pixels are too many",
-}
+WEIGHTS = uploads.WEIGHTS | {LEAVE: 12}
+SAID = uploads.SAID
 EACH = 16 * 2**20  # bytes for a client: a file and what is shown of it, in this visit and in one that has just ended
 TOO_HEAVY = 413  # HTTP
 TOO_MANY = "pictures are waiting already"

@@ -15,6 +15,8 @@ PICTURE, LARGE, HUGE = "picture", "large picture", "huge picture"
 NOTHING, DAMAGED, PIXELS, HEAVY = "no picture", "damaged picture", "too many pixels", "too heavy"
 GOOD = (PICTURE, LARGE, HUGE)
 SHAPES = {PICTURE: (160, 200), LARGE: (900, 1200), HUGE: (2000, 3000)}  # height, width; a client adds its number
+WEIGHTS = {PICTURE: 40, LARGE: 8, NOTHING: 12, DAMAGED: 12, PIXELS: 12, HEAVY: 4}  # how often, among each other
+SAID = {NOTHING: "not an image that can be read", DAMAGED: "damaged image", PIXELS: "pixels are too many"}  # in answers
 SAME_DB = 25  # PSNR: smooth pictures lose less to a denoiser and to JPEG, those of two senders are 10 dB apart
 NAME = re.compile(rb"client-(\d+)-\d+")
 
