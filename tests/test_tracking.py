@@ -1,17 +1,23 @@
 """Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from threading import Event
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from alembic.operations import Operations
 
 from denoiselab import files, model_store, models, paths, tracking
 from denoiselab.data import manifest
-from denoiselab.tracking import content
+from denoiselab.tracking import content, processes
 from tests.conftest import ROOT
 
 CARD = {
@@ -184,3 +190,35 @@ def test_a_store_that_gets_on_is_waited_for(monkeypatch, capsys):
     stuck.finish()
     assert "did not answer in time" in capsys.readouterr().err
     never.set()
+
+
+KILLED = """\
+import os
+from pathlib import Path
+from denoiselab import tracking
+from tests.test_tracking import CARD
+with tracking.training("small", CARD, "abc", Path("models/small")) as log:
+    log(5, {"val_psnr": 20.0})
+    while not tracking.runs.connect().search_runs(["1"], "metrics.`val/psnr` > 0"):
+        pass
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_training_leaves_no_run_running_though_nothing_else_is_started(root):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment, timeout=120).returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while runs(root)[1][0].info.status == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert [run.info.status for run in runs(root)[1]] == ["KILLED"]
+
+
+def test_nobody_watches_over_a_run_that_has_ended(root):
+    def watching() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if processes.MOURNER in child.cmdline()]
+
+    before = watching()  # runs of other tests, whose store was down
+    with tracking.training("small", CARD, "abc", None):
+        assert len(watching()) == len(before) + 1
+    assert watching() == before

@@ -23,6 +23,7 @@ BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone"
 WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
 FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
 AROUND_S = 5  # what DVC does before and after a stage
+MOURNING_S = 30  # in which a killed run is seen to be killed, on a busy machine
 PATIENCE_S = 120  # for a stage that was left without its DVC
 
 
@@ -63,11 +64,19 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     wrong, left = project.wrong(), _toy.leftovers(project.folder)
     again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
     unclean = [] if "up to date" in status else [_toy.said(status)]
-    lost = _toy.lost_runs(_toy.store(project.folder), stage)
+    lost = _lost(project, stage)
     well = rc == again == 0 and not wrong and not unclean
     warned = [line for line in said.splitlines() if lost and line.startswith("warning: ")]
     faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost, *warned]
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
+
+
+def _lost(project: _toy.Project, stage: str) -> list[str]:
+    """What is wrong with the runs, once whoever watches over them has had time to see that one was killed."""
+    deadline = time.monotonic() + MOURNING_S
+    while (lost := _toy.lost_runs(_toy.store(project.folder), stage)) and time.monotonic() < deadline:
+        time.sleep(1)
+    return lost
 
 
 def _wait(group: int) -> None:

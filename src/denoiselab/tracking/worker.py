@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from denoiselab.tracking import runs
+from denoiselab.tracking.processes import Watch
 from denoiselab.untrusted import printable, without_login
 
 # At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
@@ -20,7 +22,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.jobs: queue.Queue[Job | None] = queue.Queue()
-        self.done = 0
+        self.done, self.failed = 0, False
+        self.watch = Watch(runs.uri())
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
 
@@ -35,22 +38,29 @@ class Worker:
             self.thread.join(PATIENCE_S)
         if self.thread.is_alive():
             warn("the store did not answer in time")
+        elif not self.failed:
+            self.watch.end()
 
     def _work(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            for attempt in range(ATTEMPTS):
-                try:
-                    job()
-                    self.done += 1
-                    break
-                except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
-                    if isinstance(error, ValueError | TypeError | KeyError):  # trying again would not help
-                        warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-                        break
-                    if attempt == ATTEMPTS - 1:
-                        return warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        while (job := self.jobs.get()) is not None and self._go_on_after(job):
+            pass
+
+    def _go_on_after(self, job: Job) -> bool:
+        """Do it, several times if need be; whether the store may be asked for more."""
+        for attempt in range(ATTEMPTS):
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
+                useless = isinstance(error, ValueError | TypeError | KeyError)  # to try again
+                if not useless and attempt < ATTEMPTS - 1:
                     time.sleep(2**attempt)
-        return None
+                    continue
+                self.failed = True
+                warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                return useless
+            self.done += 1
+            break
+        return True
 
 
 def warn(reason: str) -> None:
