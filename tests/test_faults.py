@@ -59,9 +59,11 @@ def test_what_a_killed_writer_left_goes_with_the_next_file(tmp_path):
     left = tmp_path / f".a.csv.{files.HOST}.{2**22 + 1}.tmp"  # above the largest number of a process
     own = tmp_path / f".b.csv.{files.HOST}.{os.getppid()}.tmp"
     elsewhere, old = tmp_path / ".c.csv.00000000.1.tmp", tmp_path / ".d.csv.00000000.1.tmp"
-    for path in (left, own, elsewhere, old):
+    again = tmp_path / f".e.csv.{files.HOST}.{os.getppid()}.tmp"  # of an earlier process with that number
+    for path in (left, own, elsewhere, old, again):
         path.write_bytes(b"half")
-    os.utime(old, (0, 0))
+    for path in (old, again):
+        os.utime(path, (0, 0))
     files.write_text(tmp_path / "b.csv", "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"b.csv", own.name, elsewhere.name}
 

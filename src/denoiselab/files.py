@@ -73,11 +73,16 @@ def _sweep(folder: Path) -> None:
 
 
 def _abandoned(left: Path, host: str, process: int) -> bool:
-    if host == HOST:
-        return not psutil.pid_exists(process)
-    with suppress(FileNotFoundError):
-        return time.time() - left.stat().st_mtime > ABANDONED_S
-    return False
+    """Whether its writer is gone. A process that began after the last write only has the writer's number again."""
+    try:
+        written = left.stat().st_mtime
+        return (
+            psutil.Process(process).create_time() > written + 1 if host == HOST else time.time() - written > ABANDONED_S
+        )
+    except psutil.NoSuchProcess:
+        return True
+    except (FileNotFoundError, psutil.AccessDenied):
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
