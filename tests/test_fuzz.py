@@ -123,6 +123,7 @@ FOUND = {
     "weights of another shape": ("model", card(architecture={**seeds.NET, "depth": 3})),
     "a name that begins with a space": ("words", b" \xbc"),
     "a name that no terminal can show": ("arguments", b"\1\0a.p\xfang"),
+    "an option that no terminal can show": ("arguments", b"\2\0a.png\0p.png\0-\xff\xffd\0gaussian"),
 }
 
 

@@ -9,11 +9,29 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from denoiselab.untrusted import told
+from denoiselab.untrusted import printable, told
+
+
+class _Printable:
+    """What is said of arguments that are not understood can be printed, whatever they are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc]
+        except Exception as error:
+            if isinstance(said := getattr(error, "message", None), str):
+                error.message = "\n".join(map(printable, said.split("\n")))  # type: ignore[attr-defined]
+            raise
+
+
+class _Group(_Printable, TyperGroup):
+    pass
+
 
 app = typer.Typer(
+    cls=_Group,
     help="Denoise pictures, and find out which denoiser is the right one.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,7 +57,7 @@ def _options(
     pass
 
 
-class _Command(TyperCommand):
+class _Command(_Printable, TyperCommand):
     """Of IN... OUT a single value is taken for OUT; that IN is missing then is not what anybody means."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
