@@ -41,12 +41,12 @@ def trials(settings: Settings) -> Iterator[Trial]:
 
 def _full(settings: Settings, number: int, stage: str) -> Row:
     """What a stage says to a full disk, and what the next `dvc repro` leaves when there is room."""
-    with _on_a_disk_of_its_own(settings) as project:
+    with _on_a_disk_of_its_own(settings, f"full-{number}-{stage}") as project:
         outs = [project.folder / path for path in _outs(project.folder, stage)]
         needed = sum(_size(path) for path in outs)
         for path in outs:
             _delete(path)
-        room = SLACK + round(needed * settings.random("disk", number, stage).random())
+        room = SLACK + round(0.75 * needed * settings.random("disk", number, stage).random())
         ballast = project.folder / ".git" / "ballast"
         ballast.write_bytes(bytes(max(0, shutil.disk_usage(project.folder).free - room)))
         rc, said = _toy.dvc(project.folder, "repro", "-f", "-s", "--no-run-cache", stage)
@@ -56,7 +56,7 @@ def _full(settings: Settings, number: int, stage: str) -> Row:
 
 def _read_only(settings: Settings, stage: str) -> Row:
     """The same of a cache that DVC may read but not write."""
-    with _on_a_disk_of_its_own(settings) as project:
+    with _on_a_disk_of_its_own(settings, f"read-only-{stage}") as project:
         cache = project.folder / ".dvc" / "cache"
         shutil.rmtree(cache / "runs", ignore_errors=True)
         shutil.rmtree(cache / "files", ignore_errors=True)  # what the stage leaves is to be written
@@ -67,7 +67,7 @@ def _read_only(settings: Settings, stage: str) -> Row:
 
 
 def _judged(fault: str, stage: str, project: _toy.Project, rc: int, said: str, named: str) -> Row:
-    """A stage that ended all the same had room enough, which is no fault, and leaves the right bytes."""
+    """A stage that ended all the same had room enough: no fault was tried."""
     lines = [line.strip() for line in said.splitlines()]
     telling = [line for line in lines if named in line and line.lower().startswith("error: ")]
     faults = [] if telling or not rc else [f"not named: {_toy.said(said)}"]
@@ -77,8 +77,8 @@ def _judged(fault: str, stage: str, project: _toy.Project, rc: int, said: str, n
     lost = _unlogged(project, stage)
     problems = [*faults, *([_toy.said(output)] if again else []), *wrong, *left, *lost]
     message = "; ".join(problems) or (telling[0][:200] if rc else "there was room enough")
-    well = not (faults or again or wrong)
-    return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), message)
+    tried, well = int(bool(rc or problems)), not (faults or again or wrong)
+    return Row(fault, stage, tried, int(tried and well), len(wrong), len(lost), len(left), message)
 
 
 def _unlogged(project: _toy.Project, stage: str) -> list[str]:
@@ -90,11 +90,14 @@ def _unlogged(project: _toy.Project, stage: str) -> list[str]:
 
 
 @contextmanager
-def _on_a_disk_of_its_own(settings: Settings) -> Iterator[_toy.Project]:
-    """The finished project without its MLflow store, in a small file system."""
+def _on_a_disk_of_its_own(settings: Settings, name: str) -> Iterator[_toy.Project]:
+    """The finished project without its MLflow store, in a small file system.
+
+    Every trial's has its own path: MLflow keeps a database that it has opened by its path, unmounted or not.
+    """
     finished = _toy.finished(settings.folder / "toy")
-    disk = settings.folder / "disk"
-    disk.mkdir(exist_ok=True)
+    disk = settings.folder / "disks" / name
+    disk.mkdir(parents=True)
     with _mounted("-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(disk)):
         shutil.copytree(finished.folder, disk / "toy", ignore=ELSEWHERE)
         yield replace(finished, folder=disk / "toy")
