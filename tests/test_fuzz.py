@@ -1,8 +1,10 @@
 """Inputs of strangers: the targets of bench.fuzz on mutations of real inputs, by hypothesis; what was once found."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -55,6 +57,15 @@ def row(old: bytes, new: bytes) -> bytes:
     return seeds.manifest()[0].replace(old, new)
 
 
+def unnamed() -> bytes:
+    """A zip with an empty file of no name."""
+    content, member = io.BytesIO(), zipfile.ZipInfo()
+    member.filename = ""
+    with zipfile.ZipFile(content, "w") as container:
+        container.writestr(member, b"")
+    return content.getvalue()
+
+
 def test_every_target_is_tried_here_and_by_the_fuzzer():
     assert targets.TARGETS.keys() == EXAMPLES.keys() == fuzzer.SHARES.keys()
 
@@ -98,6 +109,7 @@ FOUND = {
     "no UTF-8": ("params", b"\xff\xfe"),
     "an integer that is none": ("params", b"a: !!int _"),
     "a value too long to say": ("params", tree(recipe=["x" * 10_000])),
+    "more mistakes than anybody reads": ("params", tree(train={f"key{n}": 0 for n in range(100)})),
     "a manifest that leaves its folder": ("manifest", row(b"train/im0.png", b"../im0.png")),
     "an absolute path in a manifest": ("manifest", row(b"train/im0.png", b"/etc/passwd")),
     "a split that is none": ("manifest", row(b"im0,train", b"im0,other")),
@@ -121,6 +133,7 @@ FOUND = {
     "a README that is no text": ("model", b"\1\xff"),
     "a score that is no number": ("model", b"\1" + seeds.README.replace(b"30.1 [29", b"x [29")),
     "weights of another shape": ("model", card(architecture={**seeds.NET, "depth": 3})),
+    "a zip's file without a name": ("archive", unnamed()),
     "a name that begins with a space": ("words", b" \xbc"),
     "a name that no terminal can show": ("arguments", b"\1\0a.p\xfang"),
     "an option that no terminal can show": ("arguments", b"\2\0a.png\0p.png\0-\xff\xffd\0gaussian"),

@@ -15,6 +15,7 @@ TAGS = ("name", "kind")  # the keys that tell the members of a union apart
 NUMBERS = ("float_type", "int_type")  # errors of a number's branch of a union
 VALUES = 100_000  # of a tree, what aliases repeat counted each time
 SHOWN = 200  # characters of a wrong value
+MISTAKES = 10  # that are named
 
 
 def _without_login(address: str) -> str:
@@ -99,7 +100,9 @@ def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
             lines.append(
                 f"{(prefix + place).rstrip('.')}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":")
             )
-    return "\n".join(dict.fromkeys(map(printable, lines)))
+    found = [*dict.fromkeys(map(printable, lines))]
+    more = [f"{prefix.rstrip('.: ')}: and {len(found) - MISTAKES} more"] if len(found) > MISTAKES else []
+    return "\n".join(found[:MISTAKES] + more)
 
 
 def _short(text: str) -> str:

@@ -118,6 +118,8 @@ def _zip_members(archive: Path, census: _Census) -> Iterator[Member]:
 
 
 def _admit_zip(info: zipfile.ZipInfo, census: _Census) -> str:
+    if not info.filename:  # of which zipfile cannot tell whether it is a folder's
+        raise _refused(info.filename, "no file name")
     _parts(info.orig_filename)  # zipfile cuts `filename` at a NUL
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
