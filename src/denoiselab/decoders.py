@@ -130,10 +130,10 @@ def _page(tiff: Any) -> Any:
 
 def _tiff_pixels(page: Any, stream: BinaryIO) -> tuple[np.ndarray, int]:
     """The values and their orientation."""
+    _check_segments(page, stream)
     if page.photometric not in GRAY_OR_RGB or page.dtype == bool:
         _check_first(page)
         return _tiff_by_pillow(stream), 1
-    _check_segments(page, stream)
     try:
         values = _tiff_values(page)
     except ValueError as error:
@@ -164,7 +164,7 @@ def _check_tiff(page: Any) -> None:
 
 
 def _check_segments(page: Any, stream: BinaryIO) -> None:
-    """That no strip or tile holds more than the header says: tifffile inflates whatever is there."""
+    """That no tile is huge, and no strip or tile holds more than the header says: tifffile inflates what is there."""
     if page.compression == LZMA:
         raise UnsupportedError("LZMA compression is not supported; save it with Deflate, LZW or none")
     if page.is_tiled and prod(page.chunks) > LARGEST_TILE:
