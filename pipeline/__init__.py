@@ -6,8 +6,10 @@ of the project runs that copy's code, whatever is installed.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +25,14 @@ ALLOCATOR = {
 }
 COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
 command = getattr(sys, "orig_argv", [])[1:]
-if (
-    sys.platform == "linux"
-    and command[:1] == ["-m"]
-    and command[1] in COMPUTING
-    and not ALLOCATOR.keys() & {*os.environ}
-):
-    os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
+if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f"{__name__}."):
+    if "DVC_STAGE" in os.environ:  # it ends with its DVC, or the next `dvc repro` would find it still at work
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
+        os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
 
 
 def argument(name: str) -> str:

@@ -2,9 +2,13 @@
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -96,6 +100,28 @@ def test_an_interrupted_campaign_goes_on_where_it_was(tmp_path, monkeypatch, cap
     assert "## Not tried here\n\n- none, disk: no root" in page
     assert campaign.main([*options, "--render"]) == 1 and len(tried) == 5
     assert campaign.main([*options, "--seed", "1"]) == 1 and len(tried) == 8
+
+
+PARENT = """\
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-m", "pipeline.sleep"]).pid, flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process when its parent dies")
+def test_a_stage_does_not_outlive_its_dvc(tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    shutil.copyfile(pipeline.__file__, tmp_path / "pipeline/__init__.py")
+    (tmp_path / "pipeline/sleep.py").write_text("import time\nprint('there', flush=True)\ntime.sleep(60)\n")
+    environment, pipe = os.environ | {"DVC_STAGE": "sleep"}, subprocess.PIPE
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stdout=pipe, text=True) as dvc:
+        stage = psutil.Process(int(dvc.stdout.readline()))
+        assert dvc.stdout.readline() == "there\n"
+        dvc.kill()
+    gone, _ = psutil.wait_procs([stage], timeout=20)
+    assert gone
 
 
 SHORT_OF_ROOM = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

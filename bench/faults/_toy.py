@@ -41,6 +41,13 @@ class Project:
         now = outputs(self.folder)
         return sorted(path for path in {*now, *self.outputs} if now.get(path) != self.outputs.get(path))
 
+    def forget(self, stage: str) -> None:
+        """Let DVC know nothing of a stage, as before its first run."""
+        path = self.folder / "dvc.lock"
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree["stages"].pop(stage, None)
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+
 
 @lru_cache(maxsize=1)
 def finished(folder: Path) -> Project:

@@ -1,8 +1,8 @@
 """SIGKILL, SIGTERM and SIGINT at random moments of every stage of a `dvc repro`.
 
-Each trial runs one stage again, kills it, lets the next `dvc repro` end, and compares what is there with an undisturbed
-run. Half of the moments are points in time, from before the stage's process starts until DVC has stored its outputs;
-the other half are changes of files by the stage, where a half-written one could be left.
+Each trial runs one stage as if for the first time, kills it, lets the next `dvc repro` end, and compares what is there
+with an undisturbed run. Half of the moments are points in time, from before the stage's process starts until DVC has
+stored its outputs; the other half are changes of files by the stage, where a half-written one could be left.
 """
 
 import os
@@ -22,6 +22,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
 WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
 FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
+RWLOCK, UNREADABLE = ".dvc/tmp/rwlock", "Unable to read RWLock-file"
 AROUND_S = 5  # what DVC does before and after a stage
 MOURNING_S = 30  # in which a killed run is seen to be killed, on a busy machine
 PATIENCE_S = 120  # for a stage that was left without its DVC
@@ -41,7 +42,8 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
     """What became of one kill."""
     project, random = _toy.finished(settings.folder / "toy"), settings.random("kill", number)
     shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
-    command = [_toy.DVC, "repro", "-f", "-s", "--no-run-cache", stage]
+    project.forget(stage)  # else DVC takes the killed stage's outputs from its cache
+    command = [_toy.DVC, "repro", "-s", "--no-run-cache", stage]
     if at_change:
         at = {"FAULT_AT": str(random.randint(1, project.changes[stage])), "FAULT_SIGNAL": str(int(chosen))}
         at |= {"FAULT_STAGE": stage, "FAULT_GROUP": str(int(who == "all of it"))}
@@ -60,8 +62,11 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
     rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
+    if unreadable := UNREADABLE in said:  # DVC does not write its own file whole or not at all
+        (project.folder / RWLOCK).unlink()
+        _toy.dvc(project.folder, "repro", "--no-run-cache")
     _wait(process.pid)
-    wrong, left = project.wrong(), _toy.leftovers(project.folder)
+    wrong, left = project.wrong(), _toy.leftovers(project.folder) + [RWLOCK] * unreadable
     again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
     unclean = [] if "up to date" in status else [_toy.said(status)]
     lost = _lost(project, stage)
