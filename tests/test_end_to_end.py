@@ -202,28 +202,6 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, comma
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
-def test_two_queued_workers_share_one_fresh_store(tmp_path):
-    project = make_project(tmp_path)
-    settings = setting(TINY)
-    dvc(project, "exp", "run", "--queue", *settings, "-S", "model=unet,nlm")
-    dvc(project, "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 400
-    while (status := dvc(project, "queue", "status")).count("Success") < 2:
-        assert "Failed" not in status, status + dvc(
-            project, "queue", "logs", status.split()[status.split().index("Failed") - 4]
-        )
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
-    client, found = runs(project)
-    evaluated = [run for run in found if run.data.metrics.get("test/sigma25/psnr", 0) > 15]
-    # Both experiments train `noisy`; the later one may take its evaluation from DVC's cache, which logs nothing.
-    assert {run.data.tags["model"] for run in evaluated} == {"noisy", "unet", "nlm"}
-    assert {run.info.status for run in found} == {"FINISHED"}
-    for run in found:
-        assert client.list_artifacts(run.info.run_id, "weights"), run.data.tags
-        assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(project / "mlartifacts")
-
-
 MIRROR = Path(os.environ.get("DENOISELAB_MIRROR", ""))
 mirrored = pytest.mark.skipif(
     not os.environ.get("DENOISELAB_MIRROR") or not MIRROR.is_dir(), reason="DENOISELAB_MIRROR is not set"

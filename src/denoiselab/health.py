@@ -172,6 +172,9 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "note", "not asked: no project here"
     from dvc.repo import Repo
 
+    notes = root / ".dvc/tmp/rwlock"  # which DVC does not write whole or not at all
+    if notes.is_file() and not notes.read_bytes():
+        return "problem", f"{notes} is empty, since DVC was killed: delete it, or no stage will run"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
