@@ -29,7 +29,9 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 command = getattr(sys, "orig_argv", [])[1:]
 if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f"{__name__}."):
-    if "DVC_STAGE" in os.environ:  # it ends with its DVC, or the next `dvc repro` would find it still at work
+    # It ends with its DVC, or the next `dvc repro` would find it still at work; not where $SHELL stays between the two,
+    # as dash does and bash does not.
+    if "DVC_STAGE" in os.environ:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
         os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})

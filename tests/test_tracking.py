@@ -1,5 +1,6 @@
 """Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
 
+import errno
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from alembic.operations import Operations
 
 from denoiselab import files, model_store, models, paths, tracking
 from denoiselab.data import manifest
-from denoiselab.tracking import content, processes
+from denoiselab.tracking import content, processes, worker
 from tests.conftest import ROOT
 
 CARD = {
@@ -206,7 +207,7 @@ with tracking.training("small", CARD, "abc", Path("models/small")) as log:
 
 
 def test_a_killed_training_leaves_no_run_running_though_nothing_else_is_started(root):
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # of the tests: the package's place is known
     assert subprocess.run([sys.executable, "-c", KILLED], env=environment, timeout=120).returncode == -signal.SIGKILL
     deadline = time.monotonic() + 60
     while runs(root)[1][0].info.status == "RUNNING" and time.monotonic() < deadline:
@@ -222,3 +223,44 @@ def test_nobody_watches_over_a_run_that_has_ended(root):
     with tracking.training("small", CARD, "abc", None):
         assert len(watching()) == len(before) + 1
     assert watching() == before
+
+
+def test_a_watch_ends_though_workers_that_were_forked_hold_its_pipe(root):
+    watch = processes.Watch("sqlite:///none.db")
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        started = time.monotonic()
+        watch.end()
+        assert time.monotonic() - started < 30
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_training_goes_on_where_no_process_is_to_be_had(root, monkeypatch):
+    def none(*args, **options) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(processes.subprocess, "Popen", none)
+    with tracking.training("small", CARD, "abc", None):
+        pass
+    assert [run.info.status for run in runs(root)[1]] == ["FINISHED"]
+
+
+def test_nothing_is_mourned_where_there_is_no_store(root):
+    (root / "mlflow.db").unlink()
+    before = sorted(root.rglob("*"))
+    worker.mourn()
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_process_that_ended_but_was_not_waited_for_is_gone():
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        process = psutil.Process(ended.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert not processes.alive("here", ended.pid, "here")
+    assert processes.alive("here", os.getppid(), "here")

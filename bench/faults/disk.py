@@ -24,6 +24,7 @@ ROUNDS = 3  # of every stage
 FEW = ("patchify",)  # of the short campaign: the others wait for a store on the same disk
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 ELSEWHERE = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".ckpt", ".tracking", "__pycache__")
+SHORT = 0.75  # of the room that a stage takes, at most
 SLACK = 16 * 1024  # bytes that DVC's own files take before the stage starts
 
 
@@ -46,7 +47,7 @@ def _full(settings: Settings, number: int, stage: str) -> Row:
         needed = sum(_size(path) for path in outs)
         for path in outs:
             _delete(path)
-        room = SLACK + round(0.75 * needed * settings.random("disk", number, stage).random())
+        room = SLACK + round(SHORT * needed * settings.random("disk", number, stage).random())
         ballast = project.folder / ".git" / "ballast"
         ballast.write_bytes(bytes(max(0, shutil.disk_usage(project.folder).free - room)))
         rc, said = _toy.dvc(project.folder, "repro", "-f", "-s", "--no-run-cache", stage)

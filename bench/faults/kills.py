@@ -64,7 +64,7 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
     if unreadable := UNREADABLE in said:  # DVC does not write its own file whole or not at all
         (project.folder / RWLOCK).unlink()
-        _toy.dvc(project.folder, "repro", "--no-run-cache")
+        said += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
     _wait(process.pid)
     wrong, left = project.wrong(), _toy.leftovers(project.folder) + [RWLOCK] * unreadable
     again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")

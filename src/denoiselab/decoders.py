@@ -164,7 +164,7 @@ def _check_tiff(page: Any) -> None:
 
 
 def _check_segments(page: Any, stream: BinaryIO) -> None:
-    """That no tile is huge, and no strip or tile holds more than the header says: tifffile inflates what is there."""
+    """That no tile is huge, and that Deflate holds no more than the header says: tifffile inflates what is there."""
     if page.compression == LZMA:
         raise UnsupportedError("LZMA compression is not supported; save it with Deflate, LZW or none")
     if page.is_tiled and prod(page.chunks) > LARGEST_TILE:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # in the names of temporary files
+CLOCKS_S = 3600  # by which the clock of a network disk, or a clock that was set, may differ
 ABANDONED_S = 24 * 3600  # after which another machine's temporary file is nobody's any more
 
 
@@ -76,9 +77,9 @@ def _abandoned(left: Path, host: str, process: int) -> bool:
     """Whether its writer is gone. A process that began after the last write only has the writer's number again."""
     try:
         written = left.stat().st_mtime
-        return (
-            psutil.Process(process).create_time() > written + 1 if host == HOST else time.time() - written > ABANDONED_S
-        )
+        if host == HOST:
+            return psutil.Process(process).create_time() > written + CLOCKS_S
+        return time.time() - written > ABANDONED_S
     except psutil.NoSuchProcess:
         return True
     except (FileNotFoundError, psutil.AccessDenied):

@@ -173,8 +173,8 @@ def _dvc(root: Path) -> tuple[State, str]:
     from dvc.repo import Repo
 
     notes = root / ".dvc/tmp/rwlock"  # which DVC does not write whole or not at all
-    if notes.is_file() and not notes.read_bytes():
-        return "problem", f"{notes} is empty, since DVC was killed: delete it, or no stage will run"
+    if notes.is_file() and not _is_json(notes):
+        return "problem", f"{notes} is cut short, since DVC was killed: delete it while no dvc is at work"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
@@ -187,6 +187,14 @@ def _dvc(root: Path) -> tuple[State, str]:
             remote = repo.cloud.get_remote(name)
             _patiently(partial(remote.fs.exists, remote.path), f"the remote {name}")
         return "ok", f"the cache can be written; remotes that answer: {', '.join(remotes)}"
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        files.read_json(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _mlflow(root: Path) -> tuple[State, str]:

@@ -18,11 +18,12 @@ class _Printable:
     """What is said of arguments that are not understood can be printed, whatever they are."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        any_given = bool(args)  # else what is raised is the help
         try:
             return super().parse_args(ctx, args)  # type: ignore[misc]
         except Exception as error:
-            if isinstance(said := getattr(error, "message", None), str):
-                error.message = "\n".join(map(printable, said.split("\n")))  # type: ignore[attr-defined]
+            if any_given and isinstance(said := getattr(error, "message", None), str):
+                error.message = printable(said)  # type: ignore[attr-defined]
             raise
 
 

@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
+SOURCE = Path(__file__).parents[2]  # of the package that is at work, whatever is installed
 MOURNER = """\
-import sys, time
-if not sys.stdin.read():  # its other end is gone, and nobody said that all is well
-    time.sleep(1)  # until that process has ended, too
-    from denoiselab.tracking import runs
-    runs.bury()
+import os, sys, time
+if not sys.stdin.readline():  # its other end is gone, and nobody said that all is well
+    while os.getppid() == int(sys.argv[1]):
+        time.sleep(0.1)
+    from denoiselab.tracking import worker
+    worker.mourn()
 """
 
 
@@ -24,29 +28,36 @@ def alive(host: str | None, process: str | int | None, here: str) -> bool:
         return True
     try:
         number = int(process or 0)
-        return number > 0 and number != os.getpid() and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, ValueError):
+        if number <= 0 or number == os.getpid():
+            return False
+        os.kill(number, 0)
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess, ValueError):
         return False
-    except psutil.AccessDenied:
+    except (PermissionError, psutil.AccessDenied):
         return True
 
 
 class Watch:
-    """A small process that outlives this one: where this one is killed, it leaves none of its runs RUNNING.
+    """A small process that outlives this one: where this one is killed, it marks its runs so, if the store answers.
 
     Nothing else could tell: a `dvc repro` that finds all outputs in its cache runs none of the project's code.
     """
 
     def __init__(self, store: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MOURNER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a signal to all of a `dvc repro` is not for it
-            env=os.environ | {"MLFLOW_TRACKING_URI": store},
-        )
+        found = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+        self.process: subprocess.Popen[bytes] | None = None
+        with suppress(OSError):  # no process is to be had: it is the training that counts
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", MOURNER, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to all of a `dvc repro` is not for it
+                env=os.environ | {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": found},
+            )
 
     def end(self) -> None:
         """All is well."""
-        self.process.communicate(b"ended")
+        if self.process:
+            self.process.communicate(b"ended\n")  # a line: workers that this process forked hold the pipe, too

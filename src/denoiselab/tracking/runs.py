@@ -52,12 +52,8 @@ def experiment_id() -> str:
     A database without a server keeps its artifacts in the main working tree: the place is fixed when the experiment is
     made, and that of a queued experiment's copy would soon be gone.
     """
-    from filelock import FileLock
-
     database = _database()
-    folder = (database.parent if database else paths.shared_root()) / ".tracking"
-    folder.mkdir(exist_ok=True)
-    with FileLock(folder / "store.lock"):
+    with _alone() as folder:
         if database and not database.exists():
             _make(database, folder)
         client = connect()
@@ -66,6 +62,18 @@ def experiment_id() -> str:
             return found.experiment_id
         served = uri().startswith(("http://", "https://"))
         return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
+
+
+@contextmanager
+def _alone() -> Iterator[Path]:
+    """No other process of this project makes the store or takes up a killed run meanwhile; yields a folder to use."""
+    from filelock import FileLock
+
+    database = _database()
+    folder = (database.parent if database else paths.shared_root()) / ".tracking"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "store.lock"):
+        yield folder
 
 
 def _database() -> Path | None:
@@ -112,18 +120,23 @@ def search(model: str, label: str, settings: dict[str, Any]) -> str:
 def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
     """The run of that fingerprint that was killed, running again."""
     client = connect()
-    dead = [run for run in _dead(experiment, parent) if run.data.tags.get("training") == fingerprint]
-    if dead:
-        client.update_run(dead[0].info.run_id, status="RUNNING")
-        for key, value in process().items():
-            client.set_tag(dead[0].info.run_id, key, value)
-        return dead[0].info.run_id
+    with _alone():
+        dead = [run for run in _dead(experiment, parent) if run.data.tags.get("training") == fingerprint]
+        if dead:
+            client.update_run(dead[0].info.run_id, status="RUNNING")
+            for key, value in process().items():
+                client.set_tag(dead[0].info.run_id, key, value)
+            return dead[0].info.run_id
     return None
 
 
 def bury() -> None:
-    """Leave no run RUNNING whose process is gone."""
-    _dead(experiment_id())
+    """Leave no run RUNNING whose process is gone. Makes no store."""
+    database = _database()
+    if database is None or database.exists():
+        experiment = experiment_id()
+        with _alone():
+            _dead(experiment)
 
 
 def _dead(experiment: str, parent: str | None = None) -> list[Any]:

@@ -63,6 +63,16 @@ class Worker:
         return True
 
 
+def mourn() -> None:
+    """Leave no run RUNNING whose process is gone; a store that does not answer is asked again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return runs.bury()
+        except Exception:  # noqa: BLE001  (whatever lies between here and the store)
+            time.sleep(2**attempt)
+    return None
+
+
 def warn(reason: str) -> None:
     reason = printable(without_login(reason))
     print(
