@@ -71,9 +71,10 @@ def test_a_remote_of_dvc_is_asked(copy):
     with (copy / ".dvc/config").open("a", encoding="utf-8") as config:
         config.write(f"['remote \"shelf\"']\n    url = {copy / 'remote'}\n")
     assert health._dvc(copy) == ("ok", "the cache can be written; remotes that answer: shelf")
-    (copy / ".dvc/tmp/rwlock").write_bytes(b"")  # what a kill leaves of DVC's own notes
-    state, said = health._dvc(copy)
-    assert state == "problem" and ".dvc/tmp/rwlock is cut short" in said
+    for path in ("dvc.lock", ".dvc/tmp/rwlock"):  # which a kill may leave empty
+        (copy / path).write_bytes(b"")
+        state, said = health._dvc(copy)
+        assert state == "problem" and f"{path} is cut short" in said
 
 
 def test_a_denoiser_that_does_nothing_is_a_problem(copy, monkeypatch):

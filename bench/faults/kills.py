@@ -12,8 +12,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import psutil
+import yaml
 
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
@@ -22,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
 WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
 FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
-RWLOCK, UNREADABLE = ".dvc/tmp/rwlock", "Unable to read RWLock-file"
+OF_DVC = (".dvc/tmp/rwlock", "dvc.lock")  # which it does not write whole or not at all
 AROUND_S = 5  # what DVC does before and after a stage
 MOURNING_S = 30  # in which a killed run is seen to be killed, on a busy machine
 PATIENCE_S = 120  # for a stage that was left without its DVC
@@ -62,11 +64,12 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
     rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
-    if unreadable := UNREADABLE in said:  # DVC does not write its own file whole or not at all
-        (project.folder / RWLOCK).unlink()
+    if unreadable := [path for path in OF_DVC if rc and not _readable(project.folder / path)]:
+        for path in unreadable:  # as docs/troubleshooting.md says
+            (project.folder / path).unlink()
         said += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
     _wait(process.pid)
-    wrong, left = project.wrong(), _toy.leftovers(project.folder) + [RWLOCK] * unreadable
+    wrong, left = project.wrong(), [*_toy.leftovers(project.folder), *unreadable]
     again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
     unclean = [] if "up to date" in status else [_toy.said(status)]
     lost = _lost(project, stage)
@@ -74,6 +77,14 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     warned = [line for line in said.splitlines() if lost and line.startswith("warning: ")]
     faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost, *warned]
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
+
+
+def _readable(path: Path) -> bool:
+    """Whether it is a mapping of YAML, or not there."""
+    try:
+        return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except yaml.YAMLError:
+        return False
 
 
 def _lost(project: _toy.Project, stage: str) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
+import yaml
 
 from denoiselab import denoisers, files, paths, seeding
 from denoiselab.config import writing
@@ -172,9 +173,9 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "note", "not asked: no project here"
     from dvc.repo import Repo
 
-    notes = root / ".dvc/tmp/rwlock"  # which DVC does not write whole or not at all
-    if notes.is_file() and not _is_json(notes):
-        return "problem", f"{notes} is cut short, since DVC was killed: delete it while no dvc is at work"
+    for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # which DVC does not write whole or not at all
+        if not _whole(path):
+            return "problem", f"{path} is cut short, since DVC was killed: see docs/troubleshooting.md, Stored files"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
@@ -189,12 +190,12 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "ok", f"the cache can be written; remotes that answer: {', '.join(remotes)}"
 
 
-def _is_json(path: Path) -> bool:
+def _whole(path: Path) -> bool:
+    """Whether it is a mapping of YAML, or not there."""
     try:
-        files.read_json(path)
-    except ValueError:
+        return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except yaml.YAMLError:
         return False
-    return True
 
 
 def _mlflow(root: Path) -> tuple[State, str]:
