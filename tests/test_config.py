@@ -70,6 +70,14 @@ def test_two_mistakes_are_two_lines(tree, tmp_path):
     assert len(refused(tree, tmp_path).splitlines()) == 2
 
 
+@pytest.mark.parametrize(("mistakes", "lines"), [(10, 10), (11, 11), (50, 11)])
+def test_of_many_mistakes_ten_are_named(tree, tmp_path, mistakes, lines):
+    tree["train"] |= {f"key{n}": 0 for n in range(mistakes)}
+    said = refused(tree, tmp_path).splitlines()
+    assert len(said) == lines
+    assert mistakes == 10 or said[-1] == f"{tmp_path / 'params.yaml'}: and {mistakes - 10} more"
+
+
 def test_not_yaml_is_one_line(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("a: [", encoding="utf-8")

@@ -311,7 +311,8 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
 
 def patched(content: bytes, **tags: int) -> bytes:
     """A little-endian TIFF file whose header tells other things of its pixels."""
-    numbers = {"width": 256, "height": 257, "compression": 259, "rows": 278, "tile_width": 322, "tile_height": 323}
+    numbers = {"width": 256, "height": 257, "compression": 259, "photometric": 262, "rows": 278}
+    numbers |= {"tile_width": 322, "tile_height": 323}
     changed = bytearray(content)
     (first,) = struct.unpack_from("<I", content, 4)
     for name, value in tags.items():
@@ -329,6 +330,11 @@ def patched(content: bytes, **tags: int) -> bytes:
         (
             {"tile": (16, 16)},
             {"tile_width": 1 << 20, "tile_height": 1 << 20},
+            "tiles of 1048576x1048576 pixels are too",
+        ),
+        (
+            {"tile": (16, 16)},  # of a palette, which goes to Pillow
+            {"photometric": 3, "tile_width": 1 << 20, "tile_height": 1 << 20},
             "tiles of 1048576x1048576 pixels are too",
         ),
         ({}, {"compression": 34925}, "LZMA compression is not supported"),
