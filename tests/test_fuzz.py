@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import zipfile
@@ -66,6 +67,15 @@ def unnamed() -> bytes:
     return content.getvalue()
 
 
+def of_three_widths() -> bytes:
+    """A TIFF whose header tells three widths."""
+    tiff = bytearray(seeds.pictures()[2])
+    at = struct.unpack_from("<I", tiff, 4)[0] + 2
+    assert struct.unpack_from("<HHI", tiff, at) == (256, 4, 1)
+    struct.pack_into("<I", tiff, at + 4, 3)
+    return bytes(tiff)
+
+
 def test_every_target_is_tried_here_and_by_the_fuzzer():
     assert targets.TARGETS.keys() == EXAMPLES.keys() == fuzzer.SHARES.keys()
 
@@ -121,6 +131,7 @@ FOUND = {
     "a TIFF without dimensions": ("image", b"\3II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0"),
     "a picture of 10^18 pixels": ("image", b"\0" + seeds.bomb(10**9, 10**9)),
     "a picture too large for the page": ("upload", b"\0\5a.png" + seeds.bomb(1 << 12, 1 << 12)),
+    "a picture of three widths": ("upload", b"\1\5a.tif" + of_three_widths()),
     "JSON nested too deep": ("model", b"\0" + b"[" * 100_000),
     "a net of ten million layers": ("model", card(architecture={**seeds.NET, "depth": 10**7})),
     "a net of all memory": ("model", card(architecture={**seeds.NET, "depth": 3, "features": 10_000})),

@@ -74,7 +74,7 @@ def size(stream: BinaryIO) -> int:
 
         with tifffile.TiffFile(stream) as tiff:
             page = _page(tiff)
-            return page.imagewidth * page.imagelength
+            return prod(_sides(page))
     with Image.open(stream, formats=PILLOW) as image:
         return image.width * image.height
 
@@ -108,7 +108,7 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
 
     with tifffile.TiffFile(stream) as tiff:
         page = _page(tiff)
-        _check_size((page.imagewidth, page.imagelength), max_pixels)
+        _check_size(_sides(page), max_pixels)
         _check_tiff(page)
         icc = bytes(page.iccprofile) if page.iccprofile else None
         values, turned = _tiff_pixels(page, stream)
@@ -149,6 +149,14 @@ def _check_first(page: Any) -> None:
     """For Pillow and OpenCV, which read the first page, whatever it is."""
     if page.index != 0:
         raise UnsupportedError("has a thumbnail before the picture in this compression; save it without that")
+
+
+def _sides(page: Any) -> tuple[int, int]:
+    """Width and height that the header tells."""
+    width, height = page.imagewidth, page.imagelength
+    if not (isinstance(width, int) and isinstance(height, int)):  # tifffile gives what there is, several numbers too
+        raise ValueError("its width and height are no numbers")
+    return width, height
 
 
 def _check_tiff(page: Any) -> None:
