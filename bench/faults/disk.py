@@ -77,7 +77,7 @@ def _judged(fault: str, stage: str, project: _toy.Project, rc: int, said: str, n
     wrong, left = project.wrong(), _toy.leftovers(project.folder)
     lost = _unlogged(project, stage)
     problems = [*faults, *([_toy.said(output)] if again else []), *wrong, *left, *lost]
-    message = "; ".join(problems) or (telling[0][:200] if rc else "there was room enough")
+    message = "; ".join(problems) or (telling[0][:200] if rc else "the stage ended well, so there was no fault")
     tried, well = int(bool(rc or problems)), not (faults or again or wrong)
     return Row(fault, stage, tried, int(tried and well), len(wrong), len(lost), len(left), message)
 

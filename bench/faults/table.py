@@ -14,7 +14,8 @@ A fault counts as recovered where the next `dvc repro` ended with the bytes of a
 lasts, where one line named it. Wrong results are outputs with other bytes and damage used without a word; lost runs are
 missing, incomplete or still RUNNING in MLflow; leftovers are temporary files left and half-written ones taken for
 whole. Outputs that hold measured times (`reports/cost*`, and figures and pages made from them) are compared without
-the times."""
+the times. DVC writes its own `dvc.lock` and `.dvc/tmp/rwlock` in place: killed in that moment it leaves them cut short,
+which `denoiselab doctor` tells and docs/troubleshooting.md mends."""
 
 
 def good(row: Row) -> bool:
