@@ -136,7 +136,9 @@ def test_addresses_without_passwords_are_taken(tree):
 
 @pytest.mark.parametrize("stage", ["fetch", "train"])
 def test_stages_say_no_passwords(tmp_path, stage):
-    (tmp_path / "params.yaml").write_text(f"tune: {{storage: 'postgresql://me:{SECRET}@host/x'}}\n")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["tune"]["storage"] = f"postgresql://me:{SECRET}@host/x"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", f"pipeline.{stage}", *(["unet"] if stage == "train" else [])],
         cwd=tmp_path,

@@ -56,7 +56,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench.faults", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places of the faults; 0")
     parser.add_argument("--kills", type=int, help=f"by signal; {KILLS}, or {FEW} if --short")
-    parser.add_argument("--short", action="store_true", help="a few trials of each family, in two minutes")
+    parser.add_argument("--short", action="store_true", help="a few trials of each family, in some four minutes")
     parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument("--render", action="store_true", help="try nothing, write the page of what was recorded")
     parser.add_argument("--out", type=Path, default=OUT, help=f"the page; {OUT}")

@@ -30,7 +30,7 @@ class Settings:
 
     seed: int
     kills: int  # by signal
-    short: bool  # a few trials of each family, in at most two minutes on two cores
+    short: bool  # a few trials of each family, in some four minutes on two cores
     folder: Path  # for toy projects; it goes when the campaign ends
 
     def random(self, *key: str | int) -> random.Random:
