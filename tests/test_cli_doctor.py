@@ -1,6 +1,8 @@
 """denoiselab doctor."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -64,10 +66,8 @@ def test_what_is_set_but_not_there_is_a_problem(copy, monkeypatch):
 
 
 def test_a_remote_of_dvc_is_asked(copy):
-    from dvc.repo import Repo
-
     (copy / "remote").mkdir()
-    Repo.init(no_scm=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
     with (copy / ".dvc/config").open("a", encoding="utf-8") as config:
         config.write(f"['remote \"shelf\"']\n    url = {copy / 'remote'}\n")
     assert health._dvc(copy) == ("ok", "the cache can be written; remotes that answer: shelf")
