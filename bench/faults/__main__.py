@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.render:
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(args.seed, args.kills or (FEW if args.short else KILLS), args.short, Path(folder))
-            for family in args.only or FAMILIES:
+            for family in sorted(args.only or FAMILIES):  # damage first: kills leave no checkpoint to be damaged
                 module = importlib.import_module(f"bench.faults.{family}")
                 for trial in module.trials(settings):
                     if (family, trial.name) in found:
