@@ -12,13 +12,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import psutil
-import yaml
 
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
+from denoiselab import health
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
@@ -64,7 +63,7 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
     rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
-    if unreadable := [path for path in OF_DVC if rc and not _readable(project.folder / path)]:
+    if unreadable := [path for path in OF_DVC if rc and not health.whole(project.folder / path)]:
         for path in unreadable:  # as docs/troubleshooting.md says
             (project.folder / path).unlink()
         said += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
@@ -77,14 +76,6 @@ def _recovered(project: _toy.Project, fault: str, stage: str, process: "subproce
     warned = [line for line in said.splitlines() if lost and line.startswith("warning: ")]
     faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost, *warned]
     return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
-
-
-def _readable(path: Path) -> bool:
-    """Whether it is a mapping of YAML, or not there."""
-    try:
-        return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except yaml.YAMLError:
-        return False
 
 
 def _lost(project: _toy.Project, stage: str) -> list[str]:

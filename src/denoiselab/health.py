@@ -174,7 +174,7 @@ def _dvc(root: Path) -> tuple[State, str]:
     from dvc.repo import Repo
 
     for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # which DVC does not write whole or not at all
-        if not _whole(path):
+        if not whole(path):
             return "problem", f"{path} is cut short, since DVC was killed: see docs/troubleshooting.md, Stored files"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
@@ -190,7 +190,7 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "ok", f"the cache can be written; remotes that answer: {', '.join(remotes)}"
 
 
-def _whole(path: Path) -> bool:
+def whole(path: Path) -> bool:
     """Whether it is a mapping of YAML, or not there."""
     try:
         return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)

@@ -59,8 +59,8 @@ class Worker:
                 warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
                 return useless
             self.done += 1
-            break
-        return True
+            return True
+        return False
 
 
 def mourn() -> None:
