@@ -19,7 +19,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from bench._project import environment
-from denoiselab import cli, denoisers, denoising, metrics, noise, photos
+from denoiselab import cli, denoisers, denoising, memory, metrics, noise, photos
 from denoiselab.config import catalogue
 from denoiselab.page import limits, noises, server, words, work
 from denoiselab.page.limits import Limits
@@ -135,13 +135,13 @@ def test_a_file_and_a_picture_have_limits(monkeypatch):
         Limits(megabytes=5).check_file(5_100_000)
     with pytest.raises(ValueError, match="--max-megapixels: must be at least 1, not 0"):
         Limits(megapixels=0)
-    monkeypatch.setattr(limits.devices, "free_bytes", lambda device: 2 * 10**9)
+    monkeypatch.setattr(memory.devices, "free_bytes", lambda device: 2 * 10**9)
     tiled, whole = map(denoisers.load, ("colour", "nlm"))
-    limits.check_memory(10**7, [tiled])
+    memory.check_memory(10**7, [tiled])
     with pytest.raises(ValueError, match=r"20.0 megapixels needs 2\.5 GB of memory here, and only 2\.0 GB"):
-        limits.check_memory(2 * 10**7, [])
+        memory.check_memory(2 * 10**7, [])
     with pytest.raises(ValueError, match=r"10.0 megapixels needs 2\.3 GB of memory here, and only 2\.0 GB"):
-        limits.check_memory(10**7, [tiled, whole])
+        memory.check_memory(10**7, [tiled, whole])
 
 
 def test_the_page_has_every_noise_of_the_project():
@@ -226,7 +226,7 @@ def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
     """That the line was full is not taken for what is wrong with the picture."""
 
     def full(*_: object, **__: object) -> None:
-        raise limits.BusyError("20 pictures are waiting already")
+        raise memory.BusyError("20 pictures are waiting already")
 
     with monkeypatch.context() as patch:
         patch.setattr(Line, "do", full)

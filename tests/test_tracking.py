@@ -18,6 +18,7 @@ from alembic.operations import Operations
 
 from denoiselab import files, model_store, models, paths, tracking
 from denoiselab.data import manifest
+from denoiselab.processes import alive
 from denoiselab.tracking import content, processes, worker
 from tests.conftest import ROOT
 
@@ -262,5 +263,5 @@ def test_a_process_that_ended_but_was_not_waited_for_is_gone():
         process = psutil.Process(ended.pid)
         while process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        assert not processes.alive("here", ended.pid, "here")
-    assert processes.alive("here", os.getppid(), "here")
+        assert not alive("here", ended.pid, "here")
+    assert alive("here", os.getppid(), "here")

@@ -10,8 +10,8 @@ from bench._servers import Memory
 from bench._show import Target
 from bench.load import uploads
 from bench.load.clients import DUE, LATER, WRONG, Answer
+from denoiselab import memory
 from denoiselab.denoisers import BYTES_PER_PIXEL, TILE
-from denoiselab.page import limits
 
 CRASH = "Traceback (most recent call last)"
 
@@ -52,7 +52,7 @@ def most_bytes(idle: int, clients: int, each: int) -> int:
     """What a server may take that takes `idle` bytes with nothing to do: a model's tile, what is computed of the
     largest picture, and `each` bytes for each client; however many requests there are."""
     height, width = uploads.SHAPES[uploads.HUGE]
-    return idle + TILE**2 * BYTES_PER_PIXEL + height * (width + clients) * limits.BYTES_PER_PIXEL + clients * each
+    return idle + TILE**2 * BYTES_PER_PIXEL + height * (width + clients) * memory.BYTES_PER_PIXEL + clients * each
 
 
 def _row(server: str, kind: str, answers: Sequence[Answer]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from denoiselab import cards, files, paths
 from denoiselab.cards import CARD
-from denoiselab.diagnosis import Estimate, choose, estimate
+from denoiselab.diagnosis import Estimate, estimate
+from denoiselab.model_choice import choose
 
 if TYPE_CHECKING:
     import torch

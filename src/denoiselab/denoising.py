@@ -90,16 +90,15 @@ def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
     `settings.force`.
     """
     from denoiselab import parallel
-    from denoiselab.config import Parallel
 
     missing = [task for task in planned if settings.force or not task.target.exists()]
-    jobs = parallel.cores(Parallel(jobs=-1, scheduler=None)) if len(missing) > 1 else 1
+    jobs = parallel.cores(parallel.Local(-1)) if len(missing) > 1 else 1
     jobs = jobs if len(missing) >= 2 * jobs else 1
     worker = _Worker(settings, jobs)
     if jobs == 1:
         yield from map(worker, planned)
     else:
-        yield from parallel.each(Parallel(jobs=jobs, scheduler=None), worker, planned)
+        yield from parallel.each(parallel.Local(jobs), worker, planned)
 
 
 def failure(error: Exception, source: Path, target: Path | None = None) -> str:

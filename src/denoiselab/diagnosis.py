@@ -80,20 +80,6 @@ def estimate(pixels: np.ndarray) -> Estimate:
     return Estimate(white, "gaussian", f"even noise of level {white:.1f} of 255", correlation=correlation)
 
 
-def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
-    """The denoiser (of denoisers.known) for a picture of so many channels, and why, in words."""
-    name = "gray" if channels == 1 else "colour"
-    if estimate.kind == "clean":
-        return name, f"{estimate.reason}: needs no denoising"
-    if estimate.kind == "impulse":
-        return "median", f"{estimate.reason}: a median takes them out"
-    if estimate.kind == "correlated":
-        if channels == 3:
-            return "real", estimate.reason
-        return name, f"{estimate.reason}: no released net for gray is trained on that, some of it will stay"
-    return name, estimate.reason
-
-
 class _Blocks(NamedTuple):
     """Of a channel: what is left of each without its plane, (N, BLOCK, BLOCK), and means and variances (2, N)."""
 

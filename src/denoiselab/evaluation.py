@@ -28,7 +28,7 @@ from denoiselab import (
     subjects,
     written,
 )
-from denoiselab.config import Parallel, Params
+from denoiselab.config import Params
 from denoiselab.scores import LevelScore, write
 from denoiselab.subjects import Output, Result, Subject, Test
 
@@ -112,7 +112,7 @@ def _each(subject: Subject, items: Iterable[Any], *steps: Callable[[Any], Any]) 
     if subject.device.type == "cpu":
         return distributed.in_order(parallel.each(subject.params.parallel, partial(_through, steps), own))
     read, compute, measure = steps
-    beside = Parallel(jobs=min(READERS, parallel.cores(subject.params.parallel)), scheduler=None)
+    beside = parallel.Local(min(READERS, parallel.cores(subject.params.parallel)))
     return distributed.in_order(parallel.each(beside, measure, map(compute, parallel.each(beside, read, own))))
 
 

@@ -9,16 +9,37 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from denoiselab.config import Parallel
-
-SERIAL = Parallel(jobs=1, scheduler=None)
 AHEAD = 2  # items under way or waiting to be taken, for each core
 PATIENCE = 30  # seconds, to reach a scheduler and for its first worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Parallel(Protocol):
+    """Where per-image work is done: the block `parallel` of params.yaml is one."""
+
+    @property
+    def jobs(self) -> int:
+        """Threads; -1: one for each core that this process may use."""
+        ...
+
+    @property
+    def scheduler(self) -> str | None:
+        """Address of a Dask scheduler; None: this machine."""
+        ...
+
+
+class Local(NamedTuple):
+    """This machine."""
+
+    jobs: int
+    scheduler: None = None
+
+
+SERIAL = Local(1)
 
 
 def cores(settings: Parallel) -> int:

@@ -18,7 +18,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from denoiselab import paths
-from denoiselab.tracking.processes import alive
+from denoiselab.processes import alive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S = 60

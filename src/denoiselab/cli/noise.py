@@ -17,7 +17,7 @@ FLOAT_SUFFIX = ".tif"
 def _list(wanted: bool) -> None:
     if wanted:
         from denoiselab.config import catalogue
-        from denoiselab.report.rendering import in_words
+        from denoiselab.describe import in_words
 
         named = catalogue.conditions()
         width = max(map(len, {**named, **catalogue.KINDS}))
@@ -95,7 +95,7 @@ def noise(
 
     from denoiselab import denoising
     from denoiselab.config import catalogue
-    from denoiselab.report.rendering import in_words
+    from denoiselab.describe import in_words
 
     spec = catalogue.condition(name) if name else catalogue.of_kind(str(kind), level)
     words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from denoiselab import files, paths
+from denoiselab.describe import in_words
 from denoiselab.leaderboard import ranking, sources
 from denoiselab.leaderboard.ranking import Group
-from denoiselab.report.rendering import in_words, page, render
+from denoiselab.report.rendering import page, render
 
 CSV_COLUMNS = [
     *("data", "data_md5", "set", "condition", "spec", "protocol", "protocol_sha256"),

@@ -17,8 +17,8 @@ from dvc.scm import SCMError
 from dvc.utils.serialize import parse_yaml
 
 from denoiselab import comparison, paths
+from denoiselab.describe import in_words
 from denoiselab.leaderboard.settings import effective
-from denoiselab.report.rendering import in_words
 
 WORKSPACE = "workspace"
 TEXTS = dict.fromkeys((*comparison.TEXTS, "set"), str)

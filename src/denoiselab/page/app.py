@@ -11,8 +11,9 @@ import streamlit as st
 from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from denoiselab import denoisers, denoising, devices, photos
+from denoiselab.memory import BusyError
 from denoiselab.page import leaving, limits, words, work
-from denoiselab.page.limits import BusyError, Limits
+from denoiselab.page.limits import Limits
 from denoiselab.page.line import Line
 from denoiselab.page.noises import KINDS
 from denoiselab.page.samples import SAMPLES

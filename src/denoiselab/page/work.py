@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from denoiselab import denoisers, photos, side_by_side
+from denoiselab import denoisers, memory, photos, side_by_side
 from denoiselab.page import limits, noises
 from denoiselab.page.downloads import Download
 from denoiselab.page.views import Gallery, Views
@@ -88,7 +88,7 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
 def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     tell("Reading the picture")
     pixels = min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels)
-    limits.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
+    memory.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
     photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
     height, width, channels = photo.pixels.shape
     clean = photo.pixels if task.noise else None

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import resources
 from importlib.metadata import version
 
-from denoiselab import comparison, conditions, differences, files, paths
+from denoiselab import comparison, conditions, differences, files, git, paths
 from denoiselab.config import Params
 from denoiselab.report import facts, raised
 from denoiselab.report.rendering import page, render
@@ -40,7 +40,7 @@ def write(params: Params) -> None:
         "results": [facts.result(params, *key, rows, table, pairs[key]) for key in facts.keys(table)],
         "conditions": [conditions.read(paths.NOISY, name) for name in conditions.names(paths.NOISY)],
         "data": facts.data(),
-        "commit": facts.commit(),
+        "commit": git.commit(),
         "figures": figures,
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},

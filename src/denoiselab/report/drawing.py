@@ -10,6 +10,7 @@ import pandas as pd
 from denoiselab import cards, cases, comparison, conditions, files, images, metrics, paths, written
 from denoiselab.config import Params
 from denoiselab.config.noise import Gaussian
+from denoiselab.describe import in_short
 from denoiselab.differences import Difference, Pairs
 from denoiselab.figures import matrix
 from denoiselab.figures import pictures as picture_figures
@@ -17,7 +18,6 @@ from denoiselab.figures import scores as score_figures
 from denoiselab.figures.pictures import Example, Panel
 from denoiselab.report import slider
 from denoiselab.report.kept import Kept, decibels, kept
-from denoiselab.report.rendering import in_short
 from denoiselab.untrusted import printable
 
 CASES = 10  # figures of single outputs, all conditions together

@@ -1,6 +1,5 @@
 """What the report says in words and tables: results, data, settings, cost."""
 
-import subprocess
 from typing import Any
 
 import pandas as pd
@@ -8,8 +7,8 @@ import pandas as pd
 from denoiselab import cards, comparison, conditions, differences, files, literature, paths, written
 from denoiselab.config import Params
 from denoiselab.data import manifest
+from denoiselab.describe import in_words
 from denoiselab.differences import Difference
-from denoiselab.report.rendering import in_words
 
 
 def keys(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -73,15 +72,6 @@ def answer(
         "harm": models[0] != ranked[0],  # the noisy input is better than all of them
         "classical": between if between is not first else None,
     }
-
-
-def commit() -> str | None:
-    """The Git commit of the working tree, with -dirty where that was changed; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def data() -> dict[str, Any]:

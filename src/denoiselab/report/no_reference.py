@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cases, comparison, conditions, differences, files, images, metrics, paths
+from denoiselab import cases, comparison, conditions, differences, files, git, images, metrics, paths
 from denoiselab.alarms import Alarm
 from denoiselab.config import Params
 from denoiselab.figures import matrix
@@ -50,7 +50,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "figures": drawing.trainings(params)
         | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
         "data": facts.data(),
-        "commit": facts.commit(),
+        "commit": git.commit(),
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in packages},
         "cost": costs,

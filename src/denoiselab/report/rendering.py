@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from denoiselab import paths, untrusted
-from denoiselab.config.noise import NoiseSpec
+from denoiselab.describe import in_words
 
 UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, LPIPS; of 255, correlations
     "psnr": (2, 1),
@@ -101,32 +101,3 @@ def _cell(row: dict[str, Any], score: str) -> str:
     digits, scale = UNITS[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
     return mean if low == "nan" else f"{mean} [{low}, {high}]"
-
-
-def in_words(spec: dict[str, Any]) -> str:
-    """A noise spec in words."""
-    own = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
-    if spec["kind"] == "chain":
-        return " then ".join(in_words(step) for step in own["steps"])
-    if spec["kind"] == "as_is":
-        return "the images' own noise"
-    if spec["kind"] == "sometimes":
-        return f"with probability {own['p']:g} {in_words(own['noise'])}"
-    values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in own.items()]
-    ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
-    values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
-    return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
-
-
-def in_short(spec: NoiseSpec) -> str:
-    """A noise in a word or two: its kind and level."""
-    level = getattr(spec, "sigma_255", None)
-    return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"{value[0]:g} to {value[1]:g}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

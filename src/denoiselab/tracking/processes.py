@@ -6,8 +6,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 SOURCE = Path(__file__).parents[2]  # of the package that is at work, whatever is installed
 MOURNER = """\
 import os, sys, time
@@ -17,25 +15,6 @@ if not sys.stdin.readline():  # its other end is gone, and nobody said that all 
     from denoiselab.tracking import worker
     worker.mourn()
 """
-
-
-def alive(host: str | None, process: str | int | None, here: str) -> bool:
-    """Whether a process of `host` may be at work, seen from the machine `here`: that of another machine may.
-
-    This process itself does not count: what is marked as its own was left by an earlier one with its number.
-    """
-    if host != here:
-        return True
-    try:
-        number = int(process or 0)
-        if number <= 0 or number == os.getpid():
-            return False
-        os.kill(number, 0)
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
-    except (ProcessLookupError, psutil.NoSuchProcess, ValueError):
-        return False
-    except (PermissionError, psutil.AccessDenied):
-        return True
 
 
 class Watch:

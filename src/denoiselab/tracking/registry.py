@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import model_store, paths, promotion
+from denoiselab import git, model_store, paths, promotion
 from denoiselab.config import Params
 from denoiselab.promotion import Verdict
-from denoiselab.report import facts
 from denoiselab.tracking import content, runs, serving
 
 MODEL, ALIAS = "denoiselab", "champion"
@@ -120,7 +119,7 @@ def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) ->
         "protocol.sha256": " ".join(sorted({*rows.protocol_sha256})),
         "psnr": f"{psnr.mean:.2f} [{psnr.low:.2f}, {psnr.high:.2f}]",
         "test.images": str(rows.image.nunique()),
-        "git.commit": facts.commit() or "none",
+        "git.commit": git.commit() or "none",
     }
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
 from denoiselab import config, files, model_store, paths
-from denoiselab.tracking.processes import alive
+from denoiselab.processes import alive
 from denoiselab.untrusted import without_login
 
 EXPERIMENT = "denoiselab"

@@ -59,14 +59,13 @@ class Service(PythonModel):
 
 def _read(image: bytes, denoiser: Any) -> Any:
     """The photos.Photo of a file, if there is memory for the denoisers.Denoiser to restore it."""
-    from denoiselab import photos
-    from denoiselab.page import limits
+    from denoiselab import memory, photos
 
     try:
         size = photos.size(image, name="image", max_pixels=MAX_PIXELS)
-        limits.check_memory(min(size, MAX_PIXELS), [denoiser])
+        memory.check_memory(min(size, MAX_PIXELS), [denoiser])
         return photos.read(image, name="image", max_pixels=MAX_PIXELS)
-    except limits.BusyError as busy:
+    except memory.BusyError as busy:
         raise MlflowException(str(busy), error_code=TEMPORARILY_UNAVAILABLE) from None
     except ValueError as error:
         raise MlflowException.invalid_parameter_value(str(error)) from None
