@@ -82,7 +82,7 @@ format: .venv/developing  ## put the code in order
 	ruff format .
 
 ui: .venv/installed  ## MLflow's web page on http://127.0.0.1:5000
-	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow ui --host 127.0.0.1 --port 5000
+	python -m pipeline.ui
 
 doctor:  ## check that the project can run here
 	@$(PYTHON) -m pipeline.doctor

@@ -21,7 +21,7 @@ import bench
 from bench import _machine
 from bench._project import environment
 from bench._show import table
-from denoiselab import files
+from denoiselab.runtime import files
 
 TOOLS = {
     "alone",

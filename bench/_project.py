@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import config, images
+from denoiselab import config
+from denoiselab.imaging import dataset_images
 
 ROOT = Path(__file__).parent.parent
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "conf", "pipeline", "src")
@@ -110,7 +111,7 @@ def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     folder, rng = Path(spec.submodule_search_locations[0]) / "data", np.random.default_rng(0)
-    whole = [images.read(folder / f"{name}.png", 3) for name in PHOTOGRAPHS]
+    whole = [dataset_images.read(folder / f"{name}.png", 3) for name in PHOTOGRAPHS]
     found = []
     for n in range(number):
         image = whole[n % len(whole)]

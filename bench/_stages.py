@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from bench._project import compose, photographs
-from denoiselab import config, draws, experiment, images, patches, paths, planning
-from denoiselab.data import manifest
+from denoiselab import config
+from denoiselab.data import manifest, noise_sampling, patches
 from denoiselab.data.fetch import fetch
+from denoiselab.imaging import dataset_images
+from denoiselab.runtime import paths
+from denoiselab.training import jobs, runner
 
 
 def of_photographs(test: int, shape: tuple[int, int], *overrides: str) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def of_photographs(test: int, shape: tuple[int, int], *overrides: str) -> dict[s
     tree["data"] |= {"split": split, "allow_leak": True}  # crops of one photograph are alike
     Path("photographs").mkdir()
     for n, pixels in enumerate(photographs(test + others, shape)):
-        images.write_png(Path("photographs") / f"{n:04d}.png", pixels)
+        dataset_images.write_png(Path("photographs") / f"{n:04d}.png", pixels)
     return tree
 
 
@@ -32,7 +35,7 @@ def fetched(folder: Path) -> str:
         print(f"no BSDS500: {error}", file=sys.stderr)
     rows = []
     for n, pixels in enumerate(photographs(500, (321, 481))):
-        images.write_png(folder / f"{n:03d}.png", pixels)
+        dataset_images.write_png(folder / f"{n:03d}.png", pixels)
         known = {"image": str(n), "split": "train", "group": str(n), "path": f"{n:03d}.png"}
         known |= {"height": pixels.shape[0], "width": pixels.shape[1]}
         rows.append(manifest.Row(**dict.fromkeys(manifest.Row.__annotations__, "") | known))
@@ -44,10 +47,10 @@ def prepare(params: config.Params) -> None:
     """What the stages before train leave."""
     fetch(params.data, paths.RAW)
     patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES, params.parallel)
-    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
 
 
 def train(params: config.Params, name: str) -> None:
     """What stage train leaves, without tracking."""
-    plans = planning.plans(params, name)
-    experiment.record(plans, [experiment.run(plan, lambda step, row: None) for plan in plans])
+    plans = jobs.plans(params, name)
+    runner.record(plans, [runner.run(plan, lambda step, row: None) for plan in plans])

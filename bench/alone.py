@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import speedrun
-from denoiselab import config, files, paths
+from denoiselab import config
+from denoiselab.runtime import files, paths
 
 UNFINISHED = 3  # exit code
 
@@ -68,7 +69,7 @@ def _archives(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _carry(target: Path, dataset: str, archive: dict[str, Any]) -> None:
-    from denoiselab.data.download import obtain
+    from denoiselab.runtime.download import obtain
 
     address = archive["url"]
     where = {"folder": paths.downloads(), "root": paths.shared_root()}

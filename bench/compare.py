@@ -16,8 +16,12 @@ import numpy as np
 from bench._project import python, scratch
 from bench._show import show, sizes
 from bench._stages import of_photographs, prepare, train
-from denoiselab import cases, conditions, config, draws, files, metrics, paths, written
-from denoiselab.scores import LevelScore, Score, summarise, write
+from denoiselab import config
+from denoiselab.data import noise_sampling, noisy_sets
+from denoiselab.evaluation import example_outputs
+from denoiselab.evaluation.score_tables import LevelScore, Score, summarise, write
+from denoiselab.metrics import image_quality
+from denoiselab.runtime import files, paths, stage_outputs
 
 COMPARED = """\
 Stage compare, the whole process, of a run with {models} models, {conditions} test conditions, {images} photographs of
@@ -54,24 +58,26 @@ def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> Non
     """What stage evaluate leaves, with scores drawn at random."""
     strength = rng.uniform(0, 3)
     rows: list[Score] = []
-    levels = [LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in draws.curve(paths.RAW, params)]
-    with cases.keeping(paths.samples(name), params.evaluate.samples) as keeper:
-        for key in conditions.names(paths.NOISY):
-            condition = conditions.read(paths.NOISY, key)
-            for n, test in enumerate(conditions.test(paths.RAW, paths.NOISY, key, params.data.channels, draw=0)):
+    levels = [
+        LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in noise_sampling.curve(paths.RAW, params)
+    ]
+    with example_outputs.keeping(paths.samples(name), params.evaluate.samples) as keeper:
+        for key in noisy_sets.names(paths.NOISY):
+            condition = noisy_sets.read(paths.NOISY, key)
+            for n, test in enumerate(noisy_sets.test(paths.RAW, paths.NOISY, key, params.data.channels, draw=0)):
                 about = (name, key, condition.protocol.name, condition.protocol.sha256)
                 for draw in range(params.protocol.draws):
                     psnr = float(30 + strength + 3 * np.sin(n) + rng.normal(0, 0.3) - condition.sigma_255 / 10)
                     where = ("test", test.image, test.label, test.group, draw, params.seed)
                     rows.append(Score(*about, *where, psnr, psnr / 40, 10 ** (-psnr / 10)))
-                restored = metrics.to_uint8(cv2.GaussianBlur(test.noisy, None, 0.5 + strength / 3))
+                restored = image_quality.to_uint8(cv2.GaussianBlur(test.noisy, None, 0.5 + strength / 3))
                 keeper.add(key, test.image, rows[-1].psnr - 20, restored)
     write(paths.evaluation(name) / "per_image.csv", rows, Score)
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     files.write_json(paths.evaluation(name) / "metrics.json", summarise(rows, 0))
     files.write_json(paths.evaluation(name) / "alarms.json", [])
     cost = {"ms_per_megapixel": rng.uniform(1, 1000), "device": "none", "macs_per_megapixel": None}
-    written.record_evaluation(name, cost | {"weights_mb": 0.1, "peak_mib": 500.0})
+    stage_outputs.record_evaluation(name, cost | {"weights_mb": 0.1, "peak_mib": 500.0})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ from torch import nn
 from bench._project import python, scratch
 from bench._show import Target, show, sizes
 from bench._stages import of_photographs, prepare, train
-from denoiselab import conditions, config, devices, draws, evaluation, files, inference, model_store, paths
+from denoiselab import config
+from denoiselab.data import noise_sampling, noisy_sets
+from denoiselab.evaluation import scoring
+from denoiselab.models import model_store, tiled_inference
+from denoiselab.runtime import devices, files, paths
 from pipeline import ALLOCATOR
 
 COMPARED = """\
@@ -53,12 +57,12 @@ def measure(name: str, rounds: int) -> None:
     devices.prepare(device)
     model = model_store.load(paths.model(name)).to(device).eval()
     given = _given(params, device)
-    inference.forward(model, *given[0])
+    tiled_inference.forward(model, *given[0])
     forward, whole = [], []
     for _ in range(rounds):
         forward.append(_forward(model, given))
         started = time.perf_counter()
-        evaluation.evaluate(params, name)
+        scoring.evaluate(params, name)
         whole.append(time.perf_counter() - started)
     print(json.dumps({"forward": forward, "evaluate": whole}))
 
@@ -88,10 +92,10 @@ def _row(name: str, rounds: int) -> dict[str, Any]:
 def _given(params: config.Params, device: torch.device) -> list[tuple[torch.Tensor, float]]:
     """All that evaluate restores: noisy (1, C, H, W) on the device and its level."""
     found = []
-    for condition in (conditions.read(paths.NOISY, key) for key in conditions.names(paths.NOISY)):
-        tests = conditions.test(paths.RAW, paths.NOISY, condition.name, params.data.channels)
+    for condition in (noisy_sets.read(paths.NOISY, key) for key in noisy_sets.names(paths.NOISY)):
+        tests = noisy_sets.test(paths.RAW, paths.NOISY, condition.name, params.data.channels)
         found += [(condition.sigma_255, test) for test in tests]
-    found += draws.curve(paths.RAW, params)
+    found += noise_sampling.curve(paths.RAW, params)
     return [(torch.from_numpy(test.noisy).movedim(-1, 0)[None].to(device), level) for level, test in found]
 
 
@@ -100,7 +104,7 @@ def _forward(model: nn.Module, given: list[tuple[torch.Tensor, float]]) -> float
     """Seconds of the forward pass alone."""
     started = time.perf_counter()
     for noisy, level in given:
-        inference.forward(model, noisy, level)
+        tiled_inference.forward(model, noisy, level)
     if given[0][0].is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started

@@ -19,8 +19,10 @@ from torch import nn
 
 from bench._project import compose, environment
 from bench._show import Target, show, sizes
-from denoiselab import devices, inference, models
+from denoiselab import architectures
 from denoiselab.config import Params
+from denoiselab.models import tiled_inference
+from denoiselab.runtime import devices
 from pipeline import ALLOCATOR
 
 COMPARED = """\
@@ -108,11 +110,11 @@ def _passes(name: str, side: int) -> dict[str, Callable[[], Any]]:
     device = devices.choose("auto")
     devices.prepare(device)
     torch.manual_seed(0)
-    model = models.build(params.entry(name).architecture()).to(device).eval()
+    model = architectures.build(params.entry(name).architecture()).to(device).eval()
     image = np.random.default_rng(0).random((side, side, params.data.channels), np.float32)
 
     def restored(tile: int | None) -> Callable[[], Any]:
-        return lambda: inference.restore(model, image, device=device, sigma_255=25.0, tile=tile)
+        return lambda: tiled_inference.restore(model, image, device=device, sigma_255=25.0, tile=tile)
 
     found: dict[str, Callable[[], Any]] = {"bare": _Bare(model, image, device), "whole": restored(None)}
     return found | ({"tiles": restored(params.evaluate.tile)} if getattr(model, "reach", None) else {})
@@ -129,7 +131,7 @@ class _Bare:
     def __call__(self) -> None:
         if self.noisy is None:
             self.noisy = torch.from_numpy(self.image).permute(2, 0, 1)[None].to(self.device)
-        inference.forward(self.model, self.noisy, 25.0)
+        tiled_inference.forward(self.model, self.noisy, 25.0)
         if self.noisy.is_cuda:
             torch.cuda.synchronize()
 

@@ -17,17 +17,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bench._project import photographs
 from bench._show import show, sizes
-from denoiselab import batch_metrics, devices, metrics
+from denoiselab.metrics import batched, image_quality
+from denoiselab.runtime import devices
 
 COMPARED = """\
 PSNR and SSIM (11x11 Gaussian window, sigma 1.5) of {images} photographs of 480x320 pixels in colour and of what is left
-of them under Gaussian noise of sigma 25: scikit-image, denoiselab.metrics and, all images at once in float32,
-denoiselab.batch_metrics on {device}. ms per megapixel, median of {rounds}; `off` is the largest difference from
-scikit-image, in dB for PSNR."""
+of them under Gaussian noise of sigma 25: scikit-image, denoiselab.metrics.image_quality and, all images at once in
+float32, denoiselab.metrics.batched on {device}. ms per megapixel, median of {rounds}; `off` is the largest difference
+from scikit-image, in dB for PSNR."""
 SHAPE, SIGMA = (320, 480), 25
 SSIM = {
     "gaussian_weights": True,
-    "sigma": metrics.SSIM_SIGMA,
+    "sigma": image_quality.SSIM_SIGMA,
     "use_sample_covariance": False,
     "channel_axis": -1,
     "data_range": 255,
@@ -73,13 +74,13 @@ def _ways(
     return {
         "PSNR": {
             "scikit-image": one_by_one(partial(peak_signal_noise_ratio, data_range=255)),
-            "metrics": one_by_one(partial(metrics.psnr, data_range=255)),
-            "batch_metrics": at_once(batch_metrics.psnr),
+            "metrics": one_by_one(partial(image_quality.psnr, data_range=255)),
+            "batch_metrics": at_once(batched.psnr),
         },
         "SSIM": {
             "scikit-image": one_by_one(partial(structural_similarity, **SSIM)),
-            "metrics": one_by_one(partial(metrics.ssim, data_range=255)),
-            "batch_metrics": at_once(batch_metrics.ssim),
+            "metrics": one_by_one(partial(image_quality.ssim, data_range=255)),
+            "batch_metrics": at_once(batched.ssim),
         },
     }
 

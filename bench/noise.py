@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 
 from bench._show import show, sizes
-from denoiselab import noise, seeding
 from denoiselab.config.noise import NoiseSpec
+from denoiselab.noise import synthesis
+from denoiselab.runtime import seeding
 
 COMPARED = """\
 Every kind of noise with the others, on one batch of smooth colour images with some texture, {shape} float32 ({mb:.1f}
@@ -70,7 +71,7 @@ def _seconds(clean: torch.Tensor, spec: NoiseSpec, rounds: int) -> float:
     generator, times = seeding.generator("bench"), []
     for _ in range(rounds + 1):
         started = time.perf_counter()
-        noise.add(clean, generator, spec)
+        synthesis.add(clean, generator, spec)
         times.append(time.perf_counter() - started)
     return median(times[1:])  # the first round warms up
 

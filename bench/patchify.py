@@ -12,9 +12,9 @@ from typing import Any
 
 from bench._project import photographs, python, scratch
 from bench._show import show, sizes
-from denoiselab import images, patches
 from denoiselab.config import Parallel, Patches
-from denoiselab.data import manifest
+from denoiselab.data import manifest, patches
+from denoiselab.imaging import dataset_images
 
 COMPARED = """\
 The classic recipe's patches (40x40, stride 40, scales 1, 0.8, 0.7, 0.5) of photographs of 481x321 pixels in colour,
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with scratch() as folder:
         for n, pixels in enumerate(photographs(min(FILES, max(args.images)), SHAPE)):
-            images.write_png(folder / f"{n:03d}.png", pixels)
+            dataset_images.write_png(folder / f"{n:03d}.png", pixels)
         rows = [_row(number, jobs) for number in args.images for jobs in sorted({1, cores})]
     show("patchify", COMPARED, rows)
 
@@ -42,7 +42,7 @@ def cut(number: int, jobs: int) -> None:
     (folder / "images").symlink_to(Path.cwd())
     for n in range(number):
         path = files[n % len(files)]
-        height, width = images.read(path, 3).shape[:2]
+        height, width = dataset_images.read(path, 3).shape[:2]
         known = {"image": str(n), "split": "train", "path": f"images/{path.name}", "width": width, "height": height}
         rows.append(manifest.Row(**dict.fromkeys(manifest.Row.__annotations__, "") | known))
     manifest.write(folder, rows)

@@ -22,8 +22,12 @@ from bench._project import compose, environment, scratch
 from bench._show import show, sizes
 from bench._stages import fetched
 from bench.patchify import CLASSIC
-from denoiselab import config, costs, devices, draws, evaluation, experiment, files, patches, paths, planning
-from denoiselab.data import manifest
+from denoiselab import config
+from denoiselab.data import manifest, noise_sampling, patches
+from denoiselab.evaluation import scoring
+from denoiselab.models import complexity
+from denoiselab.runtime import devices, files, paths
+from denoiselab.training import jobs, runner
 
 COMPARED = """\
 Stages at three sizes on {device}: {data} in colour, the classic recipe's patches (40x40), test noise of
@@ -66,7 +70,7 @@ def measure(stage: str) -> None:
     params = config.load()
     _, work = STAGES[stage]
     units, seconds = work(params)
-    print(json.dumps({"units": units, "seconds": seconds, "mib": costs.process_peak_mib()}))
+    print(json.dumps({"units": units, "seconds": seconds, "mib": complexity.process_peak_mib()}))
 
 
 def _patchify(params: config.Params) -> Measured:
@@ -77,25 +81,25 @@ def _patchify(params: config.Params) -> Measured:
 
 def _add_noise(params: config.Params) -> Measured:
     started = time.perf_counter()
-    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     return len(manifest.read(paths.RAW, "test")), time.perf_counter() - started
 
 
 def _plan(params: config.Params) -> Measured:
     started = time.perf_counter()
-    planning.plan(params, MODEL)
+    jobs.plan(params, MODEL)
     return len(patches.load(paths.PATCHES, "train")), time.perf_counter() - started
 
 
 def _train(params: config.Params) -> Measured:
-    plan = planning.plan(params, MODEL)
-    result = experiment.run(plan, lambda step, row: None)
+    plan = jobs.plan(params, MODEL)
+    result = runner.run(plan, lambda step, row: None)
     return result.step * plan.settings.batch, result.seconds
 
 
 def _evaluate(params: config.Params) -> Measured:
     started = time.perf_counter()
-    evaluation.evaluate(params, MODEL)
+    scoring.evaluate(params, MODEL)
     return len(manifest.read(paths.RAW, "test")), time.perf_counter() - started
 
 

@@ -23,24 +23,16 @@ from torch import nn
 
 from bench._project import compose
 from bench._show import table
-from denoiselab import (
-    batches,
-    conditions,
-    devices,
-    draws,
-    files,
-    inference,
-    losses,
-    metrics,
-    models,
-    patches,
-    seeding,
-    statistics,
-    training,
-)
-from denoiselab.checkpoint import Checkpoint
+from denoiselab import architectures
+from denoiselab.comparison import bootstrap
 from denoiselab.config import Params, Train
-from denoiselab.validation import Validation
+from denoiselab.data import noise_sampling, noisy_sets, patches
+from denoiselab.metrics import image_quality
+from denoiselab.models import tiled_inference
+from denoiselab.runtime import devices, files, seeding
+from denoiselab.training import batches, loop, losses
+from denoiselab.training.checkpoint import Checkpoint
+from denoiselab.training.validation import Validation
 
 PROBE = 40  # steps, twice: the first ones warm up and compile, the others tell how many the limit allows
 SHARE = 0.93  # of the time that is left, for steps; the rest is for validations
@@ -135,7 +127,7 @@ def prepare(params: Params, folder: Path) -> None:
         return
     fetch(params.data, folder / "raw")
     patches.cut(folder / "raw", params.patches, params.data.channels, folder / "patches", params.parallel)
-    draws.write(folder / "raw", folder / "patches", params, folder / "noisy")
+    noise_sampling.write(folder / "raw", folder / "patches", params, folder / "noisy")
     (folder / "done").touch()
 
 
@@ -184,14 +176,14 @@ class Race:
         self.found["seconds"] = budget["seconds"] + result.seconds
         model = self._model()
         model.load_state_dict(result.best["psnr"]["weights"])
-        self.found["scores"] = {key: self._tested(model, key) for key in conditions.names(self.ground / "noisy")}
+        self.found["scores"] = {key: self._tested(model, key) for key in noisy_sets.names(self.ground / "noisy")}
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Validation, and a look at the test images where it says that it is worth one. Reached ends the training."""
         scores = self.validation(model)
         if self.task.target_db is not None and scores["psnr"] >= self.looked + LOOK_DB:
             self.looked = scores["psnr"]
-            (key,) = conditions.names(self.ground / "noisy")
+            (key,) = noisy_sets.names(self.ground / "noisy")
             score = self._tested(model, key)
             seconds = time.perf_counter() - self.started
             self.found["looks"].append({"seconds": seconds, "val_psnr": scores["psnr"], "psnr": score["psnr"]})
@@ -227,22 +219,22 @@ class Race:
 
     def _model(self) -> nn.Module:
         torch.manual_seed(seeding.key(self.seed, "init"))
-        return models.build(self.params.entry(self.task.model).architecture()).to(self.device)
+        return architectures.build(self.params.entry(self.task.model).architecture()).to(self.device)
 
     def _fit(
         self,
         settings: Train,
-        validate: training.Validate,
+        validate: loop.Validate,
         checkpoint: Checkpoint | None = None,
-        log: training.Log = lambda step, row: None,
-    ) -> training.Run:
+        log: loop.Log = lambda step, row: None,
+    ) -> loop.Run:
         criterion = losses.build(settings.loss)
 
         def objective(output: torch.Tensor, batch: batches.Batch) -> torch.Tensor:
             return criterion(output, batch.clean)
 
         noise, device = self.params.noise.train, self.device
-        return training.fit(
+        return loop.fit(
             self._model(),
             self.batches,
             validate,
@@ -261,15 +253,15 @@ class Race:
 
     def _tested(self, model: nn.Module, key: str) -> dict[str, float]:
         """Mean PSNR on the test images under a condition, of 8 bits, with its interval over images."""
-        sigma_255 = conditions.read(self.ground / "noisy", key).sigma_255
+        sigma_255 = noisy_sets.read(self.ground / "noisy", key).sigma_255
         channels, values = self.params.data.channels, []
-        for test in conditions.test(self.ground / "raw", self.ground / "noisy", key, channels):
+        for test in noisy_sets.test(self.ground / "raw", self.ground / "noisy", key, channels):
             if self.task.tests and self.task.tests not in test.sets:
                 continue
-            restored = inference.restore(model, test.noisy, device=self.device, sigma_255=sigma_255)
-            values.append(metrics.capped_psnr(test.clean, metrics.to_uint8(restored), data_range=255))
+            restored = tiled_inference.restore(model, test.noisy, device=self.device, sigma_255=sigma_255)
+            values.append(image_quality.capped_psnr(test.clean, image_quality.to_uint8(restored), data_range=255))
         evaluate = self.params.evaluate
-        interval = statistics.mean_interval(
+        interval = bootstrap.mean_interval(
             np.array(values), confidence=evaluate.confidence, resamples=evaluate.resamples, seed=self.params.seed
         )
         return {"psnr": interval.mean, "low": interval.low, "high": interval.high, "images": len(values)}

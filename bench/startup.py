@@ -2,7 +2,7 @@
 
     python -m bench.startup [--rounds 4]
 
-A stage must not pay for what it does not use; tests/test_startup.py says which packages each may import.
+A stage must not pay for what it does not use; tests/system/test_startup.py says which packages each may import.
 """
 
 import re

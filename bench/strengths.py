@@ -1,11 +1,11 @@
-"""Calibrate the classical methods that come with the package: src/denoiselab/strengths.csv.
+"""Calibrate the classical methods that come with the package: src/denoiselab/app/strengths.csv.
 
-python -m bench.strengths [--side 160] [--out src/denoiselab/strengths.csv]
+python -m bench.strengths [--side 160] [--out src/denoiselab/app/strengths.csv]
 
-As stage train calibrates them (denoiselab.calibration): at each noise level the strength of the best mean PSNR, over
-crops of the embedded colour photographs for training and validation and of their luma; those for the tests take no
-part. The noise is Gaussian; for the median it is salt and pepper on whole pixels, whose level is what the classical
-methods' own estimator makes of it. Minutes on two cores; the same table wherever it is made, but for rounding.
+As stage train calibrates them (denoiselab.training.calibration): at each noise level the strength of the best mean
+PSNR, over crops of the embedded colour photographs for training and validation and of their luma; those for the tests
+take no part. The noise is Gaussian; for the median it is salt and pepper on whole pixels, whose level is what the
+classical methods' own estimator makes of it. Minutes on two cores; the same table everywhere, but for rounding.
 """
 
 import argparse
@@ -18,10 +18,16 @@ import torch
 import yaml
 
 from bench._project import ROOT
-from denoiselab import calibration, denoisers, files, images, metrics, models, noise, seeding
+from denoiselab import architectures
+from denoiselab.app import denoisers
+from denoiselab.architectures import classical
 from denoiselab.config.noise import Gaussian, NoiseSpec, SaltPepper
-from denoiselab.data import embedded
-from denoiselab.models import classical
+from denoiselab.data.readers import embedded
+from denoiselab.imaging import dataset_images
+from denoiselab.metrics import image_quality
+from denoiselab.noise import synthesis
+from denoiselab.runtime import files, seeding
+from denoiselab.training import calibration
 
 SIGMAS = (2.0, 5.0, 10.0, 15.0, 25.0, 35.0, 50.0, 75.0)
 AMOUNTS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)  # of salt and pepper
@@ -38,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class _Noisy:
-    """Crops at several levels of noise, in the place of denoiselab.validation.Validation."""
+    """Crops at several levels of noise, in the place of denoiselab.training.validation.Validation."""
 
     def __init__(self, clean: torch.Tensor, specs: Sequence[NoiseSpec], level: Callable[[torch.Tensor, Any], float]):
         self.clean = clean
         self.noisy = {}
         for spec in specs:
-            noisy = noise.add(clean, seeding.generator("strengths", spec.model_dump_json()), spec)
+            noisy = synthesis.add(clean, seeding.generator("strengths", spec.model_dump_json()), spec)
             self.noisy[level(noisy, spec)] = noisy
         self.levels = list(self.noisy)
 
@@ -58,12 +64,12 @@ class _Noisy:
 
     def _psnr(self, restored: torch.Tensor) -> float:
         pairs = zip(self.clean.numpy(), restored.numpy(), strict=True)
-        return float(np.mean([metrics.psnr(clean, image, data_range=1) for clean, image in pairs]))
+        return float(np.mean([image_quality.psnr(clean, image, data_range=1) for clean, image in pairs]))
 
 
 def _rows(method: str, channels: int, side: int) -> list[dict[str, Any]]:
     block = yaml.safe_load((ROOT / f"conf/model/{method}.yaml").read_text(encoding="utf-8"))
-    model: Any = models.build(
+    model: Any = architectures.build(
         {"arch": "classical", "channels": channels, "method": method, "strengths": block["strengths"]}
     )
     if method == "median":
@@ -92,7 +98,7 @@ def _crops(channels: int, side: int) -> torch.Tensor:
     """Two of each photograph, (N, C, side, side) in [0, 1]."""
     crops = []
     for name in (*embedded.COLOUR["train"], *embedded.COLOUR["val"]):
-        picture = images.read(embedded._locate(name), channels)
+        picture = dataset_images.read(embedded._locate(name), channels)
         height, width = picture.shape[:2]
         for y, x in ((height // 4, width // 5), (height // 2, width // 2)):
             top, left = min(y, height - side), min(x, width - side)

@@ -24,9 +24,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench._project import compose, environment, photographs, scratch
 from bench._show import Target, show, sizes
-from denoiselab import devices, images, losses, models, optim, training
-from denoiselab.batches import Batch, ResidentBatches, Stock
+from denoiselab import architectures
 from denoiselab.config import Params, Train
+from denoiselab.imaging import dataset_images
+from denoiselab.runtime import devices
+from denoiselab.training import loop, losses, optimizer
+from denoiselab.training.batches import Batch, ResidentBatches, Stock
 from pipeline import ALLOCATOR
 
 COMPARED = """\
@@ -68,7 +71,7 @@ def write_patches(folder: Path) -> None:
     pixels = np.stack(photographs(PATCHES, (size, size)))
     np.save(folder / "patches.npy", pixels)
     for n, patch in enumerate(pixels):
-        images.write_png(folder / f"{n:04d}.png", patch)
+        dataset_images.write_png(folder / f"{n:04d}.png", patch)
 
 
 def _row(name: str, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
@@ -99,10 +102,10 @@ def measure(name: str, steps: int, rounds: int) -> None:
     def objective(output: torch.Tensor, batch: Batch) -> torch.Tensor:
         return criterion(output, batch.clean)
 
-    bare = Bare(models.build(block), batches(0).clean, settings, device)
+    bare = Bare(architectures.build(block), batches(0).clean, settings, device)
     with Plain(name, steps) as plain:
         turns = Turns({"bare": lambda: bare(steps), "plain": plain}, device)
-        training.fit(models.build(block), batches, turns, settings, params.noise.train, objective, device=device)
+        loop.fit(architectures.build(block), batches, turns, settings, params.noise.train, objective, device=device)
     seconds = {loop: times[1:] for loop, times in turns.seconds.items()}
     print(json.dumps({"seconds": seconds, "batch": batches.order.batch, "crop": batches.crop}))
 
@@ -118,8 +121,8 @@ class Turns:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         _wait(self.device)
         self.seconds["fit"].append(time.perf_counter() - self.started)
-        for loop, other in self.others.items():
-            self.seconds[loop].append(other())
+        for name, other in self.others.items():
+            self.seconds[name].append(other())
         self.started = time.perf_counter()
         return {"psnr": 0.0}
 
@@ -134,7 +137,7 @@ class Bare:
         model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.parameters = list(model.parameters())
         self.model = devices.compiled(model) if settings.compile else model
-        self.optimizer = optim.build(self.parameters, settings)
+        self.optimizer = optimizer.build(self.parameters, settings)
         self.criterion, self.settings, self.device = losses.build(settings.loss), settings, device
         self.clean = clean.contiguous(memory_format=torch.channels_last)
         self.noisy = self.clean + 0.1 * torch.randn_like(self.clean)
@@ -182,7 +185,7 @@ def plain(name: str, steps: int) -> None:
     """Take a turn for every line that comes in, and print its seconds."""
     params = _params(name)
     settings, device = params.training(name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = models.build(params.entry(name).architecture()).to(device)
+    model = architectures.build(params.entry(name).architecture()).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
     data = _Pngs(sorted(Path().glob("*.png")), settings.crop or params.patches.size)
     loader = DataLoader(

@@ -49,7 +49,7 @@ def run(stage: Callable[[], None]) -> None:
     try:
         stage()
     except (ValueError, OSError) as error:
-        from denoiselab.untrusted import told
+        from denoiselab.runtime.sanitize import told
 
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             error.filename = Path.cwd()  # writing tells no file's name

@@ -1,12 +1,14 @@
 """Stage add-noise: the stored noise of validation patches and test images."""
 
-from denoiselab import config, draws, paths
+from denoiselab import config
+from denoiselab.data import noise_sampling
+from denoiselab.runtime import paths
 from pipeline import run
 
 
 def main() -> None:
     params = config.load()
-    draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+    noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
     print(f"{', '.join(params.noise.test)} in {paths.NOISY}")
 
 

@@ -1,6 +1,7 @@
 """Stage compare: the evaluated models of params.models into tables, figures and the report."""
 
-from denoiselab import config, paths, report
+from denoiselab import config, report
+from denoiselab.runtime import paths
 from pipeline import run
 
 

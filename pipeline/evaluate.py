@@ -1,18 +1,21 @@
 """Stage evaluate@MODEL: score a model's trainings on the test images."""
 
-from denoiselab import config, distributed, evaluation, launcher, paths, placement, tracking
-from pipeline import argument, run
+from denoiselab import config, tracking
+from denoiselab.evaluation import scoring
+from denoiselab.models import device_choice
+from denoiselab.runtime import distributed, paths
+from pipeline import argument, launcher, run
 
 
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    several = placement.has_weights(params, name)
+    several = device_choice.has_weights(params, name)
     with launcher.processes(params, name, "pipeline.evaluate", several=several):
-        summaries = evaluation.evaluate(params, name)
+        summaries = scoring.evaluate(params, name)
         folders = paths.trainings(name) if distributed.first() else []
         for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True)):
-            tracking.log_evaluation(name, folder, summary, [] if number else evaluation.pictures(params, name))
+            tracking.log_evaluation(name, folder, summary, [] if number else scoring.pictures(params, name))
 
 
 if __name__ == "__main__":

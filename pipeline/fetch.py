@@ -1,7 +1,8 @@
 """Stage fetch: the data set's images into data/raw/."""
 
-from denoiselab import config, paths
+from denoiselab import config
 from denoiselab.data.fetch import fetch
+from denoiselab.runtime import paths
 from pipeline import run
 
 

@@ -1,6 +1,6 @@
 """The leaderboard of all DVC experiments: `python -m pipeline.leaderboard`, whenever some have finished."""
 
-from denoiselab import leaderboard
+from denoiselab.report import leaderboard
 from pipeline import run
 
 

@@ -1,6 +1,8 @@
 """Stage patchify: training and validation images into patches."""
 
-from denoiselab import config, patches, paths
+from denoiselab import config
+from denoiselab.data import patches
+from denoiselab.runtime import paths
 from pipeline import run
 
 

@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from denoiselab import config
+from denoiselab.app import MLFLOW_SERVICE
 from denoiselab.tracking import registry
 from pipeline import run
 
@@ -22,7 +23,9 @@ def main() -> None:
     which.add_argument("--back", action="store_true", help="return to the champion before")
     which.add_argument("model", metavar="MODEL", nargs="?", help="its name in params.models")
     args = parser.parse_args()
-    outcome = registry.back() if args.back else registry.promote(config.load(), args.model, force=args.force)
+    outcome = (
+        registry.back() if args.back else registry.promote(config.load(), args.model, MLFLOW_SERVICE, force=args.force)
+    )
     if not outcome.moved:
         sys.exit(outcome.said)
     print(outcome.said)

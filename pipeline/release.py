@@ -7,7 +7,8 @@ gets the numbers.
 
 import argparse
 
-from denoiselab import config, release
+from denoiselab import config
+from denoiselab.report import release
 from pipeline import run
 
 

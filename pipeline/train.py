@@ -2,26 +2,28 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from denoiselab import config, distributed, experiment, launcher, planning, tracking
-from denoiselab.training import Log
-from pipeline import argument, run
+from denoiselab import config, tracking
+from denoiselab.runtime import distributed
+from denoiselab.training import jobs, runner
+from denoiselab.training.loop import Log
+from pipeline import argument, launcher, run
 
 
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    several = planning.trains(params, name)
+    several = jobs.trains(params, name)
     with launcher.processes(params, name, "pipeline.train", several=several):
-        plans = planning.plans(params, name)
+        plans = jobs.plans(params, name)
         results = []
         for plan in plans:
             with tracked(plan) as log:
-                results.append(experiment.run(plan, log))
+                results.append(runner.run(plan, log))
         if distributed.first():
-            experiment.record(plans, results)
+            runner.record(plans, results)
 
 
-def tracked(plan: planning.Plan) -> AbstractContextManager[Log]:
+def tracked(plan: jobs.Plan) -> AbstractContextManager[Log]:
     """The training's run, of the first process."""
     if not distributed.first():
         return nullcontext(lambda step, values: None)

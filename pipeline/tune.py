@@ -1,6 +1,9 @@
 """Search hyper-parameters on the validation patches: `python -m pipeline.tune` after `dvc repro add-noise`."""
 
-from denoiselab import config, devices, search, search_report, tracking
+from denoiselab import config, tracking
+from denoiselab.report import search_page
+from denoiselab.runtime import devices
+from denoiselab.training.tuning import search
 from pipeline import run
 
 
@@ -10,7 +13,7 @@ def main() -> None:
     devices.claim(search.settings(params, model).device)
     with tracking.search(model, params.tune.model_dump(mode="json", exclude={"storage"})) as tracked:
         studies = search.run(params, model, tracked)
-    print(f"search: {search_report.write(params, model, studies)}")
+    print(f"search: {search_page.write(params, model, studies)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from denoiselab.cli import main
+from denoiselab.app.cli import main
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from denoiselab import config, draws, evaluation, experiment, patches, paths, planning, report
+from denoiselab import config, report
 from denoiselab.config import Params
+from denoiselab.data import noise_sampling, patches
 from denoiselab.data.fetch import fetch
+from denoiselab.evaluation import scoring
+from denoiselab.runtime import paths
+from denoiselab.training import jobs, runner
 from tests import postgres
 
 ROOT = Path(__file__).parent.parent
@@ -77,8 +81,8 @@ def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
 
 def trained(params: Params, name: str) -> None:
     """Write what stage train writes, without tracking."""
-    plans = planning.plans(params, name)
-    experiment.record(plans, [experiment.run(plan, lambda step, row: None) for plan in plans])
+    plans = jobs.plans(params, name)
+    runner.record(plans, [runner.run(plan, lambda step, row: None) for plan in plans])
 
 
 def small(photos: Path, *overrides: str) -> Params:
@@ -102,10 +106,10 @@ def run_stages(root: Path, params: Params) -> None:
         patch.setenv("DVC_ROOT", str(root))
         fetch(params.data, paths.RAW)
         patches.cut(paths.RAW, params.patches, params.data.channels, paths.PATCHES)
-        draws.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
+        noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
         for name in params.models:
             trained(params, name)
-            evaluation.evaluate(params, name)
+            scoring.evaluate(params, name)
 
 
 @pytest.fixture(scope="session")

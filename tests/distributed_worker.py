@@ -13,7 +13,9 @@ from unittest.mock import patch
 
 import torch
 
-from denoiselab import batches, config, distributed, experiment, paths, planning
+from denoiselab import config
+from denoiselab.runtime import distributed, paths
+from denoiselab.training import batches, jobs, runner
 
 AUGMENTED = {"kind": "albumentations", "workers": 1, "transforms": [{"name": "HorizontalFlip", "p": 0.5}]}
 
@@ -32,7 +34,7 @@ def trained(entry: str) -> Trained:
         patch.object(batches, "RESIDENT_SHARE", 0 if option == "streamed" else batches.RESIDENT_SHARE),
         patch.object(distributed, "share", (lambda x: x[: len(right(x))]) if option == "wrong" else right),
     ):
-        result = experiment.train(planning.plan(params, name), lambda step, row: None)
+        result = runner.train(jobs.plan(params, name), lambda step, row: None)
     return result.history, next(iter(result.best.values()))["weights"]
 
 

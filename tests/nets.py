@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from denoiselab import files, paths, tracking
+from denoiselab import tracking
 from denoiselab.config import Params
+from denoiselab.runtime import files, paths
 from tests.conftest import many_photos, run_stages, small
 
 NET = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 8, "batch_norm": False}

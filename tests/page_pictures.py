@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.app.test_web_browser import finished, select, serving
 from tests.chrome import Page, chrome
 from tests.conftest import ROOT
-from tests.test_serve_browser import finished, select, serving
 
 FOLDER = ROOT / "docs" / "pictures"
 LIMIT = 150_000  # bytes of a picture

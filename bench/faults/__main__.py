@@ -24,7 +24,7 @@ import bench.faults
 from bench import _machine
 from bench.faults import table
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import files
+from denoiselab.runtime import files
 
 FAMILIES = [m.name for m in pkgutil.iter_modules(bench.faults.__path__) if m.name[0] != "_" and m.name != "table"]
 OUT = Path("reports/benchmarks/faults.md")

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from bench._project import compose, copy, environment, photographs
-from denoiselab import files, images
+from denoiselab.imaging import dataset_images
+from denoiselab.runtime import files
 
 HOOK = str(Path(__file__).with_name("_hook"))
 DVC = str(Path(sys.executable).with_name("dvc"))
@@ -69,7 +70,7 @@ def make(folder: Path, *overrides: str) -> Path:
     copy(folder)
     (folder / "photographs").mkdir()
     for n, pixels in enumerate(photographs(8, (96, 96))):
-        images.write_png(folder / "photographs" / f"{n}.png", pixels)
+        dataset_images.write_png(folder / "photographs" / f"{n}.png", pixels)
     tree = _small(compose("recipe=smoke", "model=unet", "data=folder", "data.path=photographs", *overrides))
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     identity = [("config", "user.name", "Toy"), ("config", "user.email", "toy@localhost")]
@@ -130,7 +131,7 @@ def _digest(path: Path, project: Path) -> str:
         case ".json":
             return " ".join(json.loads(path.read_text(encoding="utf-8")))
         case ".png":
-            return str(images.read(path, 3).shape)
+            return str(dataset_images.read(path, 3).shape)
     text = path.read_text(encoding="utf-8")
     return " ".join(re.findall(r"^#.*$|<h\d.*?</h\d>|</html>", text, re.MULTILINE))  # whole, but for its numbers
 

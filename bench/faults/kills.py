@@ -17,7 +17,7 @@ import psutil
 
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import health
+from denoiselab.app import diagnostics
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
@@ -63,7 +63,7 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
     rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
-    if unreadable := [path for path in OF_DVC if rc and not health.whole(project.folder / path)]:
+    if unreadable := [path for path in OF_DVC if rc and not diagnostics.whole(project.folder / path)]:
         for path in unreadable:  # as docs/troubleshooting.md says
             (project.folder / path).unlink()
         said += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]

@@ -15,7 +15,7 @@ import numpy as np
 from bench._project import photographs
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import images
+from denoiselab.imaging import dataset_images
 
 HUNGRY = """\
 import runpy, sys
@@ -56,9 +56,9 @@ def _tiled(settings: Settings) -> Row:
     """What a command makes of a picture that fits in smaller tiles alone."""
     project, folder = _toy.finished(settings.folder / "toy").folder, settings.folder / "denoise"
     folder.mkdir()
-    images.write_png(folder / "in.png", next(iter(photographs(1, (SIDE, SIDE)))))
+    dataset_images.write_png(folder / "in.png", next(iter(photographs(1, (SIDE, SIDE)))))
     said = [_denoised(project, folder, pixels) for pixels in (0, FITS)]
-    differ = np.abs(np.subtract(*(images.read(folder / f"{n}.png", 3).astype(int) for n in (0, FITS)))).max()
+    differ = np.abs(np.subtract(*(dataset_images.read(folder / f"{n}.png", 3).astype(int) for n in (0, FITS)))).max()
     warned = next((line for line in said[1].splitlines() if "tiles of" in line), "")
     message = warned or f"tiles were not tried: {said[1][-200:]}"
     return Row("out of memory", "denoise", 1, int(bool(warned) and differ <= 1), int(differ > 1), message=message)
@@ -66,7 +66,14 @@ def _tiled(settings: Settings) -> Row:
 
 def _denoised(project: Path, folder: Path, pixels: int) -> str:
     """What `denoiselab denoise` says; the picture is named after the pixels that fit."""
-    command = ("denoiselab.cli", "denoise", "--model", "unet", str(folder / "in.png"), str(folder / f"{pixels}.png"))
+    command = (
+        "denoiselab.app.cli",
+        "denoise",
+        "--model",
+        "unet",
+        str(folder / "in.png"),
+        str(folder / f"{pixels}.png"),
+    )
     rc, said = _run(project, pixels, *command)
     if rc:
         raise RuntimeError(said)

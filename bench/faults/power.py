@@ -19,8 +19,10 @@ from unittest.mock import patch
 import torch
 
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import files, model_store, models
-from denoiselab.checkpoint import Checkpoint
+from denoiselab import architectures
+from denoiselab.models import model_store
+from denoiselab.runtime import files
+from denoiselab.training.checkpoint import Checkpoint
 
 Names = dict[str, int]  # the files (inodes) of a tree by their paths; a folder's number is 0
 
@@ -173,7 +175,7 @@ def _tensor(number: int) -> torch.Tensor:
 
 
 def _write_model(folder: Path, number: int) -> None:
-    weights = {key: value + number for key, value in models.build(NET).state_dict().items()}
+    weights = {key: value + number for key, value in architectures.build(NET).state_dict().items()}
     model_store.save(folder / "unet", {"best_psnr": weights}, {"architecture": NET, "adopted": None, "number": number})
 
 

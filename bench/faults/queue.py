@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab import model_store
+from denoiselab.models import model_store
 
 WORKERS, TIMES = 4, 20
 POLL_S = 2

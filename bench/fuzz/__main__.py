@@ -7,7 +7,7 @@ stopped. A finding is a folder <out>/<target>/findings/<hash> with the input and
 crash in C code, a minute for one input, all memory) is <out>/<target>/hard-*. How many inputs each target has had is in
 <out>/<target>/inputs.json at any time, and in the table at the end. The exit code is 1 where there is a finding.
 
-It needs `pip install atheris` (Linux, Python 3.11 and later). The targets are those of tests/test_fuzz.py.
+It needs `pip install atheris` (Linux, Python 3.11 and later). The targets are those of tests/system/test_fuzz.py.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench._project import environment
 from bench._show import table
-from denoiselab import files
+from denoiselab.runtime import files
 
 # Of all inputs, by speed: a thousand a second of EXIF blocks, a few of command lines.
 SHARES = {

@@ -15,7 +15,7 @@ from typing import Any
 import atheris
 
 from bench.fuzz import EACH_S, HARD_MIB
-from denoiselab import files
+from denoiselab.runtime import files
 
 COVERED = ("denoiselab", "PIL", "tifffile", "yaml", "zipfile", "tarfile", "csv", "json")  # packages led by coverage
 EVERY_S = 2.0  # a count is written

@@ -18,8 +18,9 @@ from PIL import Image
 from safetensors.torch import save as serialize
 
 from bench._project import ROOT
-from denoiselab import encoders, models
+from denoiselab import architectures
 from denoiselab.data.manifest import Row
+from denoiselab.imaging import encoders
 
 SIDE = 24  # pixels
 NET: dict[str, Any] = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False}
@@ -129,7 +130,7 @@ def archives() -> list[bytes]:
 def tensors() -> dict[str, torch.Tensor]:
     """The weights of NET."""
     torch.manual_seed(0)
-    return models.build(NET).state_dict()
+    return architectures.build(NET).state_dict()
 
 
 def weights() -> list[bytes]:

@@ -22,17 +22,22 @@ import torch
 from starlette.responses import FileResponse
 
 from bench.fuzz import seeds
-from denoiselab import checkpoint, cli, config, denoisers, encoders, exif, foreign, images, model_store, photos
-from denoiselab.cli import models as listing
-from denoiselab.cli._output import plain
-from denoiselab.config.block import SettingsError
+from denoiselab import config
+from denoiselab.app import cli, denoisers
+from denoiselab.app.cli import models as listing
+from denoiselab.app.cli._output import plain
+from denoiselab.app.web import computation, server, texts
+from denoiselab.architectures import build
+from denoiselab.config.base import SettingsError
 from denoiselab.config.data import Cifar10, Hair, Stl10
-from denoiselab.data import archives, cifar10, hair, manifest, stl10
-from denoiselab.data.sources import Sources
-from denoiselab.models import build
-from denoiselab.page import server, words, work
+from denoiselab.data import manifest
+from denoiselab.data.readers import archives, cifar10, hair, stl10
+from denoiselab.data.readers.sources import Sources
+from denoiselab.imaging import dataset_images, encoders, exif, photos
+from denoiselab.models import model_store, pretrained
 from denoiselab.report.rendering import page
-from denoiselab.untrusted import markdown
+from denoiselab.runtime.sanitize import markdown
+from denoiselab.training import checkpoint
 
 REFUSALS = (ValueError, OSError)
 LONGEST = 4096  # characters of a refusal
@@ -137,7 +142,7 @@ def _tables(data: bytes, folder: Path) -> None:
 
 def _image(data: bytes, folder: Path) -> None:
     """Pictures of the pipeline, by whatever suffix."""
-    pixels = images.read(_file(folder / f"a{_suffix(data)}", data[1:]), 3)
+    pixels = dataset_images.read(_file(folder / f"a{_suffix(data)}", data[1:]), 3)
     _expect(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, f"{pixels.dtype} {pixels.shape}")
 
 
@@ -183,7 +188,7 @@ def _weights(data: bytes, folder: Path) -> None:
         _file(folder / "fingerprint" / "state.pt", data[1:])
         with contextlib.redirect_stderr(io.StringIO()):
             checkpoint.Checkpoint(folder, "fingerprint").load()
-    foreign.load(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
+    pretrained.load(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
 
 
 def _model(data: bytes, folder: Path) -> None:
@@ -235,12 +240,14 @@ def _upload(data: bytes, folder: Path) -> None:
     name = rest[:length].decode("utf-8", "replace")
     noise = {b"\0": None, b"\1": ("gaussian", 25.0), b"\2": ("salt_pepper", 0.1)}.get(kind)
     try:
-        outcome = work.run(work.Task(rest[length:], name, noise, ("gaussian",)), PIXELS, lambda step: None)
+        outcome = computation.run(
+            computation.Task(rest[length:], name, noise, ("gaussian",)), PIXELS, lambda step: None
+        )
     except ValueError as error:
-        _expect_text(words.plain(str(error)))
+        _expect_text(texts.plain(str(error)))
         return
     download = outcome.results[0].download
-    words.table(outcome), words.noise_found(outcome, noise), words.downloads(outcome)
+    texts.table(outcome), texts.noise_found(outcome, noise), texts.downloads(outcome)
     _expect(Path(download.name).name == download.name, "a file name with folders")
     sent = FileResponse(download.file, filename=download.name).headers["content-disposition"]
     _expect(sent.isprintable(), f"a header of {sent!r}")
@@ -250,7 +257,7 @@ def _words(data: bytes, folder: Path) -> None:
     """A file's name in the page, in the report and in a terminal: text, whatever it looks like."""
     name = data.decode("utf-8", "surrogateescape")
     _expect(plain(name).isprintable(), f"a terminal gets {plain(name)!r}")
-    _expect_text(words.plain(name))
+    _expect_text(texts.plain(name))
     _expect_text(markdown(name))
 
 

@@ -18,7 +18,7 @@ from bench import _machine
 from bench._show import Target, table
 from bench.load import model, page
 from bench.load.measured import Measured
-from denoiselab import files
+from denoiselab.runtime import files
 
 OUT = Path("reports/benchmarks/load.md")
 SERVERS = {"page": page.measure, "model": model.measure}

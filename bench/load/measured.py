@@ -10,8 +10,8 @@ from bench._servers import Memory
 from bench._show import Target
 from bench.load import uploads
 from bench.load.clients import DUE, LATER, WRONG, Answer
-from denoiselab import memory
-from denoiselab.denoisers import BYTES_PER_PIXEL, TILE
+from denoiselab.app import memory
+from denoiselab.app.denoisers import BYTES_PER_PIXEL, TILE
 
 CRASH = "Traceback (most recent call last)"
 

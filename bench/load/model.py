@@ -13,8 +13,8 @@ from bench.load import uploads
 from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
 from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
-from denoiselab import denoisers
-from denoiselab.tracking import serving
+from denoiselab.app import MLFLOW_SERVICE, denoisers
+from denoiselab.tracking import packaging
 
 NAME, MODEL = "model", "colour"
 LEVEL = "impossible noise level"
@@ -29,7 +29,7 @@ EACH = 40 * 2**20  # bytes for a client: its longest request
 def measure(clients: int, seconds: float, folder: Path) -> Measured:
     """Ask a server of what a promoted version of MODEL is, from `folder`."""
     (found,) = (entry for entry in denoisers.known(folder) if entry.name == MODEL)
-    serving.pack(found.folder, folder / "packed")
+    packaging.pack(found.folder, folder / "packed", MLFLOW_SERVICE)
     port = free_port()
     address, log = f"http://127.0.0.1:{port}", folder / "model.log"
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]

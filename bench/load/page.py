@@ -12,8 +12,8 @@ from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
 from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
 from bench.load.visitor import RefusedError, Shown, Visitor, plain
-from denoiselab.page.limits import Limits
-from denoiselab.page.views import WHOLE
+from denoiselab.app.web.limits import Limits
+from denoiselab.app.web.views import WHOLE
 
 NAME = "page"
 OPEN, LEAVE = "opens the page", "leaves before the answer"
@@ -29,7 +29,7 @@ def measure(clients: int, seconds: float, folder: Path) -> Measured:
     """Visit a page in `folder`, which has no models of its own."""
     port = free_port()
     address, log = f"http://127.0.0.1:{port}", folder / "page.log"
-    command = [sys.executable, "-m", "denoiselab.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "denoiselab.app.cli", "serve", "--port", str(port)]
     with running(command, f"{address}/_stcore/health", log, PYTHONPATH=str(ROOT / "src")) as process:
         with Visitor(address, PATIENCE_S) as first:
             first.open()  # the models are loaded

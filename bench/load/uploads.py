@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from denoiselab import metrics
+from denoiselab.metrics import image_quality
 
 PICTURE, LARGE, HUGE = "picture", "large picture", "huge picture"
 NOTHING, DAMAGED, PIXELS, HEAVY = "no picture", "damaged picture", "too many pixels", "too heavy"
@@ -60,7 +60,7 @@ def is_own(upload: Upload, shown: bytes, *, smaller: bool = False) -> bool:
         if not smaller:
             return False
         sent = cv2.resize(sent, found.shape[1::-1], interpolation=cv2.INTER_AREA)
-    return metrics.psnr(sent, found, data_range=255) >= SAME_DB
+    return image_quality.psnr(sent, found, data_range=255) >= SAME_DB
 
 
 def is_of_another(client: int, raw: bytes) -> bool:

@@ -1,14 +1,12 @@
-"""Write the pictures and lists of the documentation anew: `python -m docs.make`, from the project's root."""
+"""Write the diagram of the pipeline and the list of licences anew: `python -m docs.make`, from the project's root."""
 
 from pathlib import Path
 
-from docs.make import architectures, flow, licences
+from docs.make import flow, licences
 
 
 def main() -> None:
-    pictures = {"pipeline": flow.picture()} | architectures.pictures()
-    made = {f"docs/pictures/{name}.svg": text for name, text in pictures.items()}
-    for path, text in (made | {"docs/licences.md": licences.page()}).items():
+    for path, text in {"docs/pictures/pipeline.svg": flow.picture(), "docs/licences.md": licences.page()}.items():
         Path(path).write_text(text, encoding="utf-8")
         print(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from denoiselab.data.sources import ABOUT
+from denoiselab.data.readers.sources import ABOUT
 
 FILES = sorted(path.name for path in Path().glob("requirements*.txt"))[::-1]  # the pipeline's own first
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings on a machine with a GPU
@@ -99,8 +99,8 @@ TEXT = """# Licences
 
 denoiselab is under the [MIT licence](../LICENSE), and so are [the weights that come with
 it](models.md#released-weights). What it fetches and what it is built on has terms of its own. `python -m docs.make`
-writes this page, from [data/sources.py](../src/denoiselab/data/sources.py) and the metadata of the installed
-packages.
+writes this page, from [data/readers/sources.py](../src/denoiselab/data/readers/sources.py) and the metadata of the
+installed packages.
 
 ## Data
 

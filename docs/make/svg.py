@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from html import escape
 
-# Okabe and Ito: told apart by colour-blind readers, too.
-BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+BLUE = "#0072B2"
 INK, FAINT, PAPER = "#222222", "#8a8a8a", "#ffffff"
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
@@ -25,14 +24,6 @@ class Sheet:
         hint = f"<title>{escape(title)}</title>" if title else ""
         place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3"'
         self.marks.append(f'<rect {place} fill="{fill}" stroke="{edge}">{hint}</rect>')
-
-    def circle(self, x: float, y: float, radius: float, sign: str, *, title: str = "") -> None:
-        """A circle with a sign in it: +, −, or C."""
-        self.marks.append(
-            f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="{PAPER}" stroke="{INK}">'
-            f"<title>{escape(title)}</title></circle>"
-        )
-        self.text(x, y, sign, size=radius * 1.6, anchor="middle")
 
     def dot(self, x: float, y: float, colour: str = INK) -> None:
         self.marks.append(f'<circle cx="{x:g}" cy="{y:g}" r="2.5" fill="{colour}"/>')
@@ -89,8 +80,3 @@ class Sheet:
         )
         paper = f'<rect width="{width:g}" height="{height:g}" fill="{PAPER}"/>\n'
         return f"{opening}<defs>\n{heads}</defs>\n{paper}" + "\n".join(self.marks) + "\n</svg>\n"
-
-
-def width_of(text: str, size: float = 12) -> float:
-    """About how wide a text is, in pixels, in any of the fonts."""
-    return 0.56 * size * len(text)

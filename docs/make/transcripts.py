@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from denoiselab import cli, files
+from denoiselab.app import cli
+from denoiselab.runtime import files
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/commands.md"
@@ -165,7 +166,7 @@ def _said(command: str, folder: Path, temporary: Path | None = None) -> str:
     environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
     environment["PYTHONPATH"] = str(ROOT / "src")
     done = subprocess.run(
-        [sys.executable, "-m", "denoiselab.cli", *shlex.split(command)],
+        [sys.executable, "-m", "denoiselab.app.cli", *shlex.split(command)],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

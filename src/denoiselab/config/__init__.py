@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoiselab.config import data as data_blocks
-from denoiselab.config.block import Address, Block, SettingsError, check, explain, parse
+from denoiselab.config.base import Address, Block, SettingsError, check, explain, parse
 from denoiselab.config.data import Data
 from denoiselab.config.noise import AsIs, Gaussian, Noise, NoiseSpec, Real, lacks_clean, needs_pairs
 from denoiselab.config.train import INITS, OwnClassifier, Train
@@ -105,7 +105,7 @@ class Entry(BaseModel):
     of noise.train, and that of imported weights. `init` redraws the weights. `published` names the methods of the
     literature that it is to be compared with: the first one that has a value for a test set counts.
 
-    The architecture's own keys are checked by that architecture (denoiselab.models.build).
+    The architecture's own keys are checked by that architecture (denoiselab.architectures.build).
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -134,7 +134,7 @@ class Entry(BaseModel):
         return {k: v for k, v in (self.model_extra or {}).items() if k in Train.model_fields}
 
     def architecture(self) -> dict[str, Any]:
-        """What denoiselab.models.build() takes: `arch` and its own keys."""
+        """What denoiselab.architectures.build() takes: `arch` and its own keys."""
         extra = self.model_extra or {}
         return {"arch": self.arch} | {k: v for k, v in extra.items() if k not in Train.model_fields}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from denoiselab.config.block import Address, Block, Channels
+from denoiselab.config.base import Address, Block, Channels
 
 PLACEHOLDER = "conf/data/"  # a path in conf/: a file that is there, so that DVC comes as far as this check
 Count = Annotated[int, Field(ge=1)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from denoiselab.config.block import Block
+from denoiselab.config.base import Block
 
 
 def _ordered(value: Any) -> Any:

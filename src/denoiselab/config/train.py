@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from denoiselab.config.block import Address, Block
+from denoiselab.config.base import Address, Block
 
 LOSS_NAMES = Literal["mse", "l1", "charbonnier", "ssim", "perceptual"]
 PIXELWISE = ("mse", "l1", "charbonnier")  # losses of the difference alone, pixel by pixel

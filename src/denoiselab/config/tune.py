@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from denoiselab.config.block import Block
+from denoiselab.config.base import Block
 
 
 class Range(Block):

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from denoiselab import images
 from denoiselab.config.data import Data, Sampled
 from denoiselab.data import leaks
 from denoiselab.data.manifest import SPLITS, Row, Source, write
-from denoiselab.data.sources import Sources
-from denoiselab.data.splits import limited
+from denoiselab.data.readers.sources import Sources
+from denoiselab.data.readers.splits import limited
+from denoiselab.imaging import dataset_images
 
 SMALLEST = 16  # pixels; the window of the SSIM has 11
 
@@ -29,7 +29,7 @@ def fetch(data: Data, out: Path) -> list[Row]:
     """
     side = data.side if isinstance(data, Sampled) else None
     with Sources() as sources:
-        found = importlib.import_module(f"denoiselab.data.{data.name}").images(data, sources)
+        found = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
         if isinstance(data, Sampled):
             found = limited(found, data.limit, data.seed)
         _refuse_names(found)
@@ -60,7 +60,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
     if min(height, width) < SMALLEST:
         raise ValueError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
     relative = f"{source.split}/{_slug(source.image)}.png"
-    images.write_png(out / relative, pixels)
+    dataset_images.write_png(out / relative, pixels)
     noisy_path = noisy_sha256 = ""
     if source.noisy:
         noisy = _pixels(source.noisy, source, channels)
@@ -68,8 +68,8 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
             sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
             raise ValueError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
         noisy = _reduced(noisy, side)
-        noisy_path, noisy_sha256 = f"noisy/{relative}", images.pixel_hash(noisy)
-        images.write_png(out / noisy_path, noisy)
+        noisy_path, noisy_sha256 = f"noisy/{relative}", dataset_images.pixel_hash(noisy)
+        dataset_images.write_png(out / noisy_path, noisy)
     return Row(
         image=source.image,
         split=source.split,
@@ -78,7 +78,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
         sets=" ".join(source.sets or ([source.source] if source.split == "test" else [])),
         path=relative,
         noisy=noisy_path,
-        sha256=images.pixel_hash(pixels),
+        sha256=dataset_images.pixel_hash(pixels),
         noisy_sha256=noisy_sha256,
         dhash=leaks.difference_hash(pixels),
         width=width,
@@ -88,7 +88,11 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
 
 
 def _pixels(file: Path, source: Source, channels: int) -> np.ndarray:
-    pixels = images.read(file, channels) if source.pixels is None else images.convert(source.pixels, channels)
+    pixels = (
+        dataset_images.read(file, channels)
+        if source.pixels is None
+        else dataset_images.convert(source.pixels, channels)
+    )
     if source.crop:
         top, left, height, width = source.crop
         pixels = pixels[top : top + height, left : left + width]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from denoiselab.data.manifest import SPLITS, Row
-from denoiselab.data.sources import table
+from denoiselab.data.readers.sources import table
 
 SIDE = 16  # of the difference hash: SIDE * SIDE bits
 NEAR = 35  # bits of 256 that two versions of one picture may differ in; different photographs: mostly 65 and more

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import files, images, records
+from denoiselab.imaging import dataset_images
+from denoiselab.runtime import files, sealed_json
 
 SPLITS = ("train", "val", "test")
-KIND = records.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
+KIND = sealed_json.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
 MANIFEST = "manifest.csv"
 REMEDY = "run `dvc repro -f fetch`"
 SIDE = re.compile(r"[1-9][0-9]{0,8}")  # pixels
@@ -54,13 +55,13 @@ class Row:
 def write(folder: Path, rows: list[Row], dataset: dict[str, Any] | None = None) -> None:
     """Write manifest.csv and dataset.json into `folder`."""
     files.write_csv(folder / MANIFEST, [f.name for f in fields(Row)], map(asdict, rows))
-    KIND.write(folder / "dataset.json", {"files": records.digests([folder / MANIFEST]), **(dataset or {})})
+    KIND.write(folder / "dataset.json", {"files": sealed_json.digests([folder / MANIFEST]), **(dataset or {})})
 
 
 def read(folder: Path, split: str | None = None) -> list[Row]:
     """The rows of `folder`/manifest.csv, of one split or all. ValueError where it is not what was written."""
     path = folder / MANIFEST
-    records.verify(path, dataset(folder).get("files", {}).get(MANIFEST), REMEDY)
+    sealed_json.verify(path, dataset(folder).get("files", {}).get(MANIFEST), REMEDY)
     try:
         rows = [_row(**columns) for columns in files.read_csv(path)]
     except (TypeError, _RowError) as error:
@@ -79,10 +80,10 @@ def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.
     fetched."""
     path, sha256 = (row.noisy, row.noisy_sha256) if noisy else (row.path, row.sha256)
     try:
-        found = images.read(folder / path, channels)
+        found = dataset_images.read(folder / path, channels)
     except ValueError as error:
         raise ValueError(f"{error}; {REMEDY}") from None
-    if sha256 and images.pixel_hash(found) != sha256:
+    if sha256 and dataset_images.pixel_hash(found) != sha256:
         raise ValueError(f"{folder / path}: differs from what was fetched; {REMEDY}")
     return found
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import pareto, paths
+from denoiselab.comparison import pareto
 from denoiselab.config import Params
-from denoiselab.figures import cost as cost_figure
+from denoiselab.report.figures import cost as cost_figure
+from denoiselab.runtime import paths
 
 
 def fronts(

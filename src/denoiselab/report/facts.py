@@ -4,11 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cards, comparison, conditions, differences, files, literature, paths, written
+from denoiselab.comparison import aggregate, paired_tests, published_results
+from denoiselab.comparison.paired_tests import Difference
 from denoiselab.config import Params
-from denoiselab.data import manifest
-from denoiselab.describe import in_words
-from denoiselab.differences import Difference
+from denoiselab.data import manifest, noisy_sets
+from denoiselab.models import metadata
+from denoiselab.noise.describe import in_words
+from denoiselab.runtime import files, paths, stage_outputs
 
 
 def keys(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -21,7 +23,7 @@ def result(
 ) -> dict[str, Any]:
     """One test set under one condition, so one protocol: its rows, best first, what the paired differences say, and
     what was published."""
-    stored = conditions.read(paths.NOISY, condition)
+    stored = noisy_sets.read(paths.NOISY, condition)
     here = rows[(rows.set == set_name) & (rows.condition == condition)]
     own = table[(table.set == set_name) & (table.condition == condition)]
     ranked = own.sort_values("psnr_mean", ascending=False).to_dict("records")
@@ -37,7 +39,7 @@ def result(
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": answer(params, models, here, pairs),
         "compared": bool(own.published.notna().any()),
-        "published": literature.matching(set_name, stored.protocol.name, stored.spec),
+        "published": published_results.matching(set_name, stored.protocol.name, stored.spec),
     }
 
 
@@ -52,7 +54,7 @@ def answer(
     found = {frozenset((one.better, one.worse)): one for one in pairs}
     if len(models) < 2:  # one method, against the noisy input
         return {
-            "first": differences.difference(here, ranked[0], ranked[1], params, score),
+            "first": paired_tests.difference(here, ranked[0], ranked[1], params, score),
             "level": [],
             "harm": False,
             "classical": None,
@@ -91,7 +93,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
     lines = []
     for name, entry in params.models.items():
         own = {k: v for k, v in entry.architecture().items() if k not in ("arch", "channels", "strengths")}
-        card = cards.read(paths.model(name))
+        card = metadata.read(paths.model(name))
         text = ", ".join([entry.arch, *(f"{k} {v}" for k, v in own.items())])
         if card["imported"]:
             text += f"; not trained here: weights `{card['imported']['sha256'][:16]}`"
@@ -107,7 +109,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
             text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
         elif entry.arch == "classical":
-            text += "; " + _strengths(pd.read_csv(written.history(name)))
+            text += "; " + _strengths(pd.read_csv(stage_outputs.history(name)))
         text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
         lines.append((name, text))
     return lines
@@ -115,7 +117,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
 
 def self_supervised(params: Params) -> list[str]:
     """The models that were trained or calibrated, and chosen, without clean images."""
-    return [name for name in comparison.of_task(params, "restore") if params.training(name).target == "self"]
+    return [name for name in aggregate.of_task(params, "restore") if params.training(name).target == "self"]
 
 
 def _strengths(trials: pd.DataFrame) -> str:
@@ -128,8 +130,8 @@ def _strengths(trials: pd.DataFrame) -> str:
 def cost(params: Params) -> list[dict[str, Any]]:
     rows = []
     for name in params.models:
-        train, infer = written.training_cost(name), written.inference_cost(name)
-        card = cards.read(paths.model(name))
+        train, infer = stage_outputs.training_cost(name), stage_outputs.inference_cost(name)
+        card = metadata.read(paths.model(name))
         rows.append({"model": name, "parameters": card["parameters"], "train": train, "infer": infer})
     return rows
 
@@ -141,4 +143,4 @@ def difference(
     here = rows[(rows.set == rows.set.iloc[0]) & (rows.condition == (condition or rows.condition.iloc[0]))]
     if not {better, worse} <= {*here.model}:
         return None
-    return differences.difference(here, better, worse, params, score)
+    return paired_tests.difference(here, better, worse, params, score)

@@ -10,16 +10,21 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import cases, comparison, conditions, differences, files, git, images, metrics, paths
-from denoiselab.alarms import Alarm
+from denoiselab.comparison import aggregate, paired_tests
 from denoiselab.config import Params
-from denoiselab.figures import matrix
-from denoiselab.figures import pictures as picture_figures
-from denoiselab.figures import scores as score_figures
-from denoiselab.figures.pictures import Example, Panel
-from denoiselab.report import cost, drawing, facts, raised
+from denoiselab.data import noisy_sets
+from denoiselab.evaluation import example_outputs
+from denoiselab.evaluation.output_checks import Alarm
+from denoiselab.imaging import dataset_images
+from denoiselab.metrics import image_quality
+from denoiselab.report import alarm_lines, cost, facts, figure_set
+from denoiselab.report.figures import matrix
+from denoiselab.report.figures import pictures as picture_figures
+from denoiselab.report.figures import scores as score_figures
+from denoiselab.report.figures.pictures import Example, Panel
 from denoiselab.report.rendering import page, render
-from denoiselab.untrusted import printable
+from denoiselab.runtime import files, git, paths
+from denoiselab.runtime.sanitize import printable
 
 SCORE = "held_out"
 CORRELATED = 0.25  # of neighbouring pixels' noise, from which on it is said; texture alone is below at sigma 10
@@ -27,9 +32,9 @@ CORRELATED = 0.25  # of neighbouring pixels' noise, from which on it is said; te
 
 def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None:
     """As report.write, of the per-image rows of images without clean ones."""
-    table, pairs = comparison.judged(rows, params), differences.every(rows, params, SCORE)
+    table, pairs = aggregate.judged(rows, params), paired_tests.every(rows, params, SCORE)
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(paths.PAIRS, differences.table(pairs, params, SCORE).to_csv(index=False, lineterminator="\n"))
+    files.write_text(paths.PAIRS, paired_tests.table(pairs, params, SCORE).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs, ((key, found),) = facts.cost(params), pairs.items()
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
@@ -38,16 +43,20 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     told = any(one.verdict(1 - params.evaluate.confidence) != "few" for one in found)
     if told:
         matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
-    alarms = raised.of_outputs(params) + raised.of_table(table, pairs, params.evaluate, SCORE) + _correlated(result)
+    alarms = (
+        alarm_lines.of_outputs(params)
+        + alarm_lines.of_table(table, pairs, params.evaluate, SCORE)
+        + _correlated(result)
+    )
     context = {
         "params": params,
         "noisy": _noisy(params),
-        "condition": conditions.read(paths.NOISY, key[1]),
+        "condition": noisy_sets.read(paths.NOISY, key[1]),
         "result": result,
         "best": {SCORE: ranked[f"{SCORE}_mean"].max()},
         "matrix": "figures/pairs.png" if told else None,
         "means": "figures/held-out.png",
-        "figures": drawing.trainings(params)
+        "figures": figure_set.trainings(params)
         | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
         "data": facts.data(),
         "commit": git.commit(),
@@ -55,7 +64,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in packages},
         "cost": costs,
         "fronts": cost.fronts(params, table, costs, SCORE),
-        "alarms": raised.lines(alarms),
+        "alarms": alarm_lines.lines(alarms),
         "score": SCORE,
     }
     files.write_text(paths.REPORT_MD, render("no_reference.md.j2", context | {"timed": False}))
@@ -69,7 +78,7 @@ def _noisy(params: Params) -> str:
 
 
 def _result(
-    params: Params, ranked: pd.DataFrame, rows: pd.DataFrame, pairs: list[differences.Difference]
+    params: Params, ranked: pd.DataFrame, rows: pd.DataFrame, pairs: list[paired_tests.Difference]
 ) -> dict[str, Any]:
     """The table, best first, who leads, and what is known of the noise."""
     scored = ranked[ranked[f"{SCORE}_mean"].notna()]
@@ -89,7 +98,7 @@ def _result(
     }
 
 
-def _correlated(result: dict[str, Any]) -> list[raised.Raised]:
+def _correlated(result: dict[str, Any]) -> list[alarm_lines.Raised]:
     """Whether the noise seems to be correlated, which all of this is not for."""
     found = result["noise_correlation"]
     if not found > CORRELATED:
@@ -106,12 +115,12 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
     scores = rows.drop_duplicates(["model", "image"]).set_index(["model", "image"])[SCORE]
     models = [str(model) for model in ranked.model if model != _noisy(params)]
     channels = params.data.channels
-    (condition,) = conditions.names(paths.NOISY)
-    tests = conditions.test(paths.RAW, paths.NOISY, condition, channels)
+    (condition,) = noisy_sets.names(paths.NOISY)
+    tests = noisy_sets.test(paths.RAW, paths.NOISY, condition, channels)
     for n, test in enumerate(islice(tests, params.evaluate.samples)):
-        pixels = {m: images.read(paths.samples(m) / condition / f"{n:02d}.png", channels) for m in models}
+        pixels = {m: dataset_images.read(paths.samples(m) / condition / f"{n:02d}.png", channels) for m in models}
         pixels = {m: own.reshape(test.clean.shape) for m, own in pixels.items()}
-        panels = [Panel("noisy\n", metrics.to_uint8(test.noisy))]
+        panels = [Panel("noisy\n", image_quality.to_uint8(test.noisy))]
         panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
         path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
         picture_figures.grid(pixels[models[0]] if models else test.clean, panels, path)
@@ -120,15 +129,15 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
 
 def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
     """The best, median and worst output of the best models, and what they took away."""
-    (name,) = conditions.names(paths.NOISY)
-    condition, channels = conditions.read(paths.NOISY, name), params.data.channels
-    for model in [str(m) for m in ranked.model if m != _noisy(params)][: drawing.CASES]:
-        found, examples = cases.read(paths.samples(model), name), []
+    (name,) = noisy_sets.names(paths.NOISY)
+    condition, channels = noisy_sets.read(paths.NOISY, name), params.data.channels
+    for model in [str(m) for m in ranked.model if m != _noisy(params)][: figure_set.CASES]:
+        found, examples = example_outputs.read(paths.samples(model), name), []
         chosen = {case.image for case in found}
-        tests = {t.image: t for t in conditions.test(paths.RAW, paths.NOISY, name, channels, chosen=chosen)}
+        tests = {t.image: t for t in noisy_sets.test(paths.RAW, paths.NOISY, name, channels, chosen=chosen)}
         for case in found:
             gain = "no number" if case.gain is None else f"{case.gain:+.3f} dB"
-            restored = images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
+            restored = dataset_images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
             noisy = tests[case.image].clean
             title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))

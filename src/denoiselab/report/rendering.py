@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from denoiselab import paths, untrusted
-from denoiselab.describe import in_words
+from denoiselab.noise.describe import in_words
+from denoiselab.runtime import paths, sanitize
 
 UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, LPIPS; of 255, correlations
     "psnr": (2, 1),
@@ -29,7 +29,7 @@ UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, L
 def render(template: str, context: dict[str, Any]) -> str:
     """A template of templates/ as text."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("denoiselab"),
+        loader=jinja2.PackageLoader("denoiselab.report"),
         autoescape=jinja2.select_autoescape(["html", "html.j2"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -37,7 +37,7 @@ def render(template: str, context: dict[str, Any]) -> str:
     )
     environment.filters["cell"] = _cell
     environment.filters["spec"] = in_words
-    environment.filters["plain"] = untrusted.markdown  # for names of files and whatever else strangers wrote
+    environment.filters["plain"] = sanitize.markdown  # for names of files and whatever else strangers wrote
     environment.tests["nan"] = math.isnan
     return environment.get_template(template).render(context)
 

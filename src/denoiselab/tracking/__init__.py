@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import files, model_store, paths, written
+from denoiselab.models import model_store
+from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.tracking import content, runs
 from denoiselab.tracking.worker import Worker
 
@@ -95,7 +96,7 @@ def log_evaluation(
     """
     worker = Worker()
     run: dict[str, str] = {}
-    worker.do(runs.bury)
+    worker.do(runs.mark_killed_runs)
     worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))
     worker.do(lambda: _fill(run["id"], name, folder) if "empty" in run else None)
     at = content.now()
@@ -121,7 +122,7 @@ def _from_files(name: str, folder: Path) -> dict[str, str]:
 def _fill(run: str, name: str, folder: Path) -> None:
     """Log history and weights from the files."""
     seed, at = model_store.read_card(folder)["seed"], content.now()
-    for row in files.read_csv(written.history(name)):
+    for row in files.read_csv(stage_outputs.history(name)):
         values = {key: float(value) for key, value in row.items() if value and key != "seed"}
         if int(row["seed"]) == seed:
             content.values(run, int(values["step"]), values, at)

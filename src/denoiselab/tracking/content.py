@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab import conditions, files, model_store, paths, written
+from denoiselab.data import noisy_sets
+from denoiselab.models import model_store
+from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.tracking.runs import connect
 
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
@@ -42,14 +44,14 @@ def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
 def test_rows(run: str, name: str, folder: Path) -> None:
     """test/per_image.csv: the rows of the training in `folder`, with what tells their noisy test images from others."""
     seed = str(model_store.read_card(folder)["seed"])
-    path = written.evaluated(name, "per_image.csv")
+    path = stage_outputs.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]
     if not rows:
         raise ValueError(f"{path}: has no rows of seed {seed}; run `dvc repro evaluate@{name}`")
     stored = {
         (condition, test.row.image, str(test.draw)): test
         for condition in {row["condition"] for row in rows}
-        for test in conditions.stored(paths.RAW, paths.NOISY, condition)
+        for test in noisy_sets.stored(paths.RAW, paths.NOISY, condition)
     }
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0], "psnr_noisy", "clean_sha256", "noisy_sha256"], lineterminator="\n")

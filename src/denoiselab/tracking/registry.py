@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from denoiselab import git, model_store, paths, promotion
+from denoiselab.comparison import promotion
+from denoiselab.comparison.promotion import Verdict
 from denoiselab.config import Params
-from denoiselab.promotion import Verdict
-from denoiselab.tracking import content, runs, serving
+from denoiselab.models import model_store
+from denoiselab.runtime import git, paths
+from denoiselab.tracking import content, packaging, runs
 
 MODEL, ALIAS = "denoiselab", "champion"
 PACKED = "service"  # artifact of a run: what a version serves
@@ -31,7 +33,7 @@ class Outcome:
     said: str
 
 
-def promote(params: Params, name: str, *, force: bool = False) -> Outcome:
+def promote(params: Params, name: str, service: Path, *, force: bool = False) -> Outcome:
     """Register the net that the experiment trained as models/<name>/ and make it the champion if it is better than the
     present one, or than the noisy input where there is none; with `force` in any case, which a tag of the version says.
 
@@ -42,7 +44,7 @@ def promote(params: Params, name: str, *, force: bool = False) -> Outcome:
     with runs.answering(), _alone():
         run = _evaluated(folder, name)
         rows = _rows(run)
-        version = _register(run, folder, _tags(run, card, rows, params))
+        version = _register(run, folder, service, _tags(run, card, rows, params))
         while True:
             champion = _champion()
             if champion == version:
@@ -123,7 +125,7 @@ def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) ->
     }
 
 
-def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
+def _register(run: Any, folder: Path, service: Path, tags: dict[str, str]) -> str:
     """The version of these weights, a new one where there is none."""
     client, weights = runs.connect(), model_store.digest(folder)
     _make(client)
@@ -133,7 +135,7 @@ def _register(run: Any, folder: Path, tags: dict[str, str]) -> str:
                 client.set_model_version_tag(MODEL, version.version, key, value)
             return str(version.version)
     with tempfile.TemporaryDirectory() as temporary:
-        serving.pack(folder, Path(temporary) / PACKED)
+        packaging.pack(folder, Path(temporary) / PACKED, service)
         client.log_artifacts(run.info.run_id, str(Path(temporary) / PACKED), PACKED)
     source = f"{run.info.artifact_uri}/{PACKED}"
     made = client.create_model_version(MODEL, source, run.info.run_id, tags={**tags, "weights.sha256": weights})

@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
-from denoiselab import config, files, model_store, paths
-from denoiselab.processes import alive
-from denoiselab.untrusted import without_login
+from denoiselab import config
+from denoiselab.models import model_store
+from denoiselab.runtime import files, paths
+from denoiselab.runtime.processes import alive
+from denoiselab.runtime.sanitize import without_login
 
 EXPERIMENT = "denoiselab"
 SQLITE = "sqlite:///"
@@ -130,8 +132,8 @@ def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | Non
     return None
 
 
-def bury() -> None:
-    """Leave no run RUNNING whose process is gone. Makes no store."""
+def mark_killed_runs() -> None:
+    """Set the status of every run to KILLED that is RUNNING though its process is gone. Creates no store."""
     database = _database()
     if database is None or database.exists():
         experiment = experiment_id()

@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from denoiselab.tracking import runs
-from denoiselab.tracking.processes import Watch
-from denoiselab.untrusted import printable, without_login
+from denoiselab.runtime.sanitize import printable, without_login
 
 # At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
 ATTEMPTS = 7
@@ -22,8 +20,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.jobs: queue.Queue[Job | None] = queue.Queue()
-        self.done, self.failed = 0, False
-        self.watch = Watch(runs.uri())
+        self.done = 0
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
 
@@ -38,8 +35,6 @@ class Worker:
             self.thread.join(PATIENCE_S)
         if self.thread.is_alive():
             warn("the store did not answer in time")
-        elif not self.failed:
-            self.watch.end()
 
     def _work(self) -> None:
         while (job := self.jobs.get()) is not None and self._go_on_after(job):
@@ -55,22 +50,11 @@ class Worker:
                 if not useless and attempt < ATTEMPTS - 1:
                     time.sleep(2**attempt)
                     continue
-                self.failed = True
                 warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
                 return useless
             self.done += 1
             return True
         return False
-
-
-def mourn() -> None:
-    """Leave no run RUNNING whose process is gone; a store that does not answer is asked again."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return runs.bury()
-        except Exception:  # noqa: BLE001  (whatever lies between here and the store)
-            time.sleep(2**attempt)
-    return None
 
 
 def warn(reason: str) -> None:

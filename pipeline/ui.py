@@ -1,0 +1,20 @@
+"""MLflow's web page: `python -m pipeline.ui`. First marks the runs whose process was killed."""
+
+import os
+import sys
+
+from denoiselab.tracking import runs
+from pipeline import run
+
+HOST, PORT = "127.0.0.1", "5000"
+
+
+def main() -> None:
+    with runs.answering():
+        runs.mark_killed_runs()
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]
+    os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": runs.uri()})  # may hold a password
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,90 @@
+"""The command `denoiselab`. A module here is a subcommand and has a function of its own name; those with a leading
+underscore are shared. Whatever is slow to import is imported by the functions that need it: help answers at once.
+"""
+
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from denoiselab.runtime.sanitize import printable, told
+
+
+class _Printable:
+    """What is said of arguments that are not understood can be printed, whatever they are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        any_given = bool(args)  # else what is raised is the help
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc]
+        except Exception as error:
+            if any_given and isinstance(said := getattr(error, "message", None), str):
+                error.message = printable(said)  # type: ignore[attr-defined]
+            raise
+
+
+class _Group(_Printable, TyperGroup):
+    pass
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Denoise pictures, and find out which denoiser is the right one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is the same text in every terminal, and in docs/commands.md
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from denoiselab import __version__
+
+        print(f"denoiselab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say the version and exit."
+    ),
+) -> None:
+    pass
+
+
+class _Command(_Printable, TyperCommand):
+    """Of IN... OUT a single value is taken for OUT; that IN is missing then is not what anybody means."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = any(not argument.startswith("-") for argument in args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            arguments: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+            if given and len(arguments) > 1 and error.param is arguments[0]:
+                error.param = arguments[1]
+            raise
+
+
+for _name in sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")):
+    app.command(_name, cls=_Command)(getattr(import_module(f"{__name__}.{_name}"), _name))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. A user's mistake ends it with one line on stderr and exit code 1, wrong usage with 2."""
+    try:
+        app(args=arguments, prog_name="denoiselab")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {told(error)}")
+    except Exception as error:
+        from denoiselab.runtime.devices import ran_out
+
+        if not ran_out(error):
+            raise
+        sys.exit("error: too little memory for that; a smaller picture, or fewer models at a time, need less")

@@ -1,0 +1,5 @@
+"""python -m denoiselab.app.cli"""
+
+from denoiselab.app.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""denoiselab compare: several denoisers on one picture, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from denoiselab.app.cli._options import AsJson, Force, check_free, model_names
+from denoiselab.app.cli._output import report
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def compare(
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="The noisy picture.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The picture to make: .png, .jpg or .webp.", show_default=False)
+    ],
+    clean: Annotated[
+        Path | None, typer.Option(help="The same picture without noise: PSNR and SSIM are measured against it.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Models with commas between them; by default all that are for such pictures.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a picture with several models and show the results side by side.
+
+    Every model gets a panel with its name, the seconds it took (without loading) and, with --clean, PSNR and SSIM as
+    the report measures them, at the picture's depth. A panel has the whole picture and, below it, its middle enlarged.
+
+    \b
+    Examples:
+      denoiselab compare photo.jpg side-by-side.png
+      denoiselab compare noisy.png side-by-side.png --clean clean.png
+      denoiselab compare noisy.png side-by-side.png --models colour,models/unet
+    """
+    check_free(out, force)
+    if out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
+
+    from denoiselab.app import denoisers, side_by_side
+    from denoiselab.imaging import photos
+    from denoiselab.metrics import image_quality
+    from denoiselab.report.figures._panels import Panel
+    from denoiselab.report.figures.gallery import gallery
+    from denoiselab.runtime import files
+
+    noisy, reference = photos.read(picture), photos.read(clean) if clean else None
+    if reference and reference.dtype == noisy.dtype:  # both on one scale: noise above white makes nothing darker
+        noisy = photos.read(picture, white=reference.white)
+    elif reference and noisy.dtype.kind == "f":
+        noisy = photos.read(picture, white=1.0)
+    target = reference.pixels if reference else None
+    names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
+    loaded = [denoisers.load(name.strip()) for name in names]
+    panels, rows, facts = [], [], {}
+    for version in side_by_side.versions(noisy, loaded, target):
+        panels.append(Panel(version.caption(), image_quality.to_uint8(version.pixels)))
+        if version.name != side_by_side.CLEAN:
+            rows.append(version.numbers())
+            facts[version.name] = version.facts()
+    made = gallery(panels)
+    with files.replacing(out) as temporary:
+        made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
+    width = max(map(len, facts))
+    lines = [f"{name:{width}}  {known}".rstrip() for name, known in facts.items()]
+    report("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)

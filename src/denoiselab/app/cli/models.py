@@ -1,0 +1,51 @@
+"""denoiselab models: what can denoise a picture here."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from denoiselab.app.cli._options import AsJson
+from denoiselab.app.cli._output import plain, report
+
+if TYPE_CHECKING:
+    from denoiselab.app.denoisers import Entry, Measured
+
+COLUMNS = ("model", "origin", "pictures", "noise", "PSNR (gain) in dB", "parameters", "licence")
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the denoisers there are: what noise they are for, what was measured of them, and their licence.
+
+    Released weights and classical methods come with the project; trained ones are those that the experiment in the
+    working directory made. Any of them goes behind --model of the other commands.
+
+    \b
+    Examples:
+      denoiselab models
+      denoiselab models --json
+    """
+    from denoiselab.app import denoisers
+
+    found = [(entry, denoisers.measured(entry)) for entry in denoisers.known()]
+    if as_json:
+        rows = [
+            {**asdict(entry), "folder": str(entry.folder), "measured": [asdict(one) for one in measured]}
+            for entry, measured in found
+        ]
+        report("", rows, as_json)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=None, pad_edge=False)
+    for entry, measured in found:
+        table.add_row(*(escape(plain(cell)) for cell in _cells(entry, measured)))  # "[red]" of a stranger's card
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _cells(entry: "Entry", measured: "list[Measured]") -> tuple[str, ...]:
+    pictures = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
+    last = measured[-1].test_set if measured else ""  # of several sets the best known ones come last
+    scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == last]
+    numbers = f"{last}, " + ", ".join(scores) if scores else ""
+    return entry.name, entry.origin, pictures, entry.noise, numbers, f"{entry.parameters:,}", entry.licence

@@ -1,0 +1,166 @@
+"""denoiselab noise: pictures with noise of a known kind."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from denoiselab.app.cli._options import AsJson, Force, check_free
+from denoiselab.app.cli._output import plain, report, say
+
+if TYPE_CHECKING:
+    from denoiselab.config.noise import NoiseSpec
+
+FLOAT_SUFFIX = ".tif"
+
+
+def _list(wanted: bool) -> None:
+    if wanted:
+        from denoiselab.config import noise_presets
+        from denoiselab.noise.describe import in_words
+
+        named = noise_presets.conditions()
+        width = max(map(len, {**named, **noise_presets.KINDS}))
+        print("Conditions, for --noise:")
+        for name, spec in named.items():
+            print(f"  {name:{width}}  {in_words(spec.model_dump(mode='json'))}")
+        print("\nKinds, for --kind, and what their --level is (the usual one, if none is given):")
+        for name, kind in noise_presets.KINDS.items():
+            print(f"  {name:{width}}  {kind.level} ({kind.usual:g})")
+        raise typer.Exit
+
+
+def _conditions(begun: str) -> list[str]:
+    from denoiselab.config import noise_presets
+
+    return [name for name in noise_presets.conditions() if name.startswith(begun)]
+
+
+def _kinds(begun: str) -> list[str]:
+    from denoiselab.config import noise_presets
+
+    return [name for name in noise_presets.KINDS if name.startswith(begun)]
+
+
+def noise(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="IN...", help="Clean pictures, folders, or patterns in quotes such as '*.tif'."),
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single picture, else a folder.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--noise",
+            help="A condition that the project tests with, such as gaussian25.",
+            autocompletion=_conditions,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Or a kind of noise, such as gaussian.", autocompletion=_kinds)
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option("--level", "--sigma", help="How much of --kind, in the unit that --list says.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other noise.")] = 0,
+    as_float: Annotated[
+        bool, typer.Option("--float", help=f"Write float TIFF ({FLOAT_SUFFIX}): nothing is clipped or rounded.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", callback=_list, is_eager=True, help="List the conditions and kinds, and exit.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add noise to clean pictures: a condition that the project tests with, or a kind of noise at a level.
+
+    The noise is drawn from the seed, its own name and the file's name: the same command makes the same pixels.
+    Pictures keep their depth, profile and EXIF. Files of 8 or 16 bits clip what gets darker than black or lighter than
+    white, as a camera does; the published tables of Gaussian noise are about unclipped noise, which needs --float.
+
+    \b
+    Examples:
+      denoiselab noise --list
+      denoiselab noise clean.png noisy.png --noise gaussian25
+      denoiselab noise clean.png noisy.png --kind poisson --level 20
+      denoiselab noise photos/ noisy/ --kind gaussian --sigma 25 --seed 1
+      denoiselab noise clean.png noisy.tif --noise gaussian50 --float
+    """
+    if name and kind:
+        raise typer.BadParameter("--noise and --kind exclude each other: a condition has its kind")
+    if not (name or kind):
+        raise typer.BadParameter("one of --noise and --kind is needed; --list says what there is")
+    if name and level is not None:
+        raise typer.BadParameter("--level is for --kind; a condition has its level")
+
+    from denoiselab.app import batch_denoise
+    from denoiselab.config import noise_presets
+    from denoiselab.noise.describe import in_words
+
+    spec = noise_presets.condition(name) if name else noise_presets.of_kind(str(kind), level)
+    words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
+    rows, failed = [], False
+    for picture, target in _planned(sources, output, as_float):
+        try:
+            check_free(target, force)
+            row = _write(picture, target, spec, (seed, name or kind, picture.name), as_float)
+        except batch_denoise.FAULTS as error:
+            say(f"error: {batch_denoise.failure(error, picture, target)}")
+            failed = True
+        else:
+            rows.append(row)
+            if not as_json:
+                print(plain(f"{target}: {words}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}"))
+    if as_json:
+        report("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path, Path]]:
+    """Which picture goes where; float ones to TIFF, unless a file was named."""
+    from denoiselab.app import batch_denoise
+
+    tasks = [(task.source, task.target) for task in batch_denoise.tasks(sources, output)]
+    if as_float and [target for _, target in tasks] != [Path(output)]:
+        tasks = [(source, target.with_suffix(FLOAT_SUFFIX)) for source, target in tasks]
+    taken: dict[Path, Path] = {}
+    for source, target in tasks:
+        if target in taken:
+            raise ValueError(f"{taken[target]} and {source} would both become {target}")
+        taken[target] = source
+    return tasks
+
+
+def _clipping(share: float) -> str:
+    return f"; {share:.1%} of the values are cut to what the file can hold" if share else ""
+
+
+def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
+    """Write a picture with noise, drawn from `key`; returns what is to say of it."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+
+    from denoiselab.imaging import photos
+    from denoiselab.metrics import image_quality
+    from denoiselab.noise import synthesis as noises
+    from denoiselab.runtime import seeding
+
+    photo = photos.read(picture)
+    if as_float and photo.dtype.kind == "u":
+        photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
+    with photos.named(target):
+        photos.check(photo, target.suffix)
+    clean = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+    noisy = noises.add(clean, seeding.generator(*key), spec)[0].permute(1, 2, 0).contiguous().numpy()
+    whole = photo.dtype.kind == "f"
+    stored = noisy if whole else noisy.clip(0, 1)
+    photos.write(target, photo, stored)
+    return {
+        "in": str(picture),
+        "out": str(target),
+        "psnr": image_quality.capped_psnr(photo.pixels, stored, data_range=1),
+        "clipped": float(np.mean(noisy != stored)),
+    }

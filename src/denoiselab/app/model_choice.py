@@ -1,0 +1,17 @@
+"""Chooses a released model for the noise that was estimated in an image."""
+
+from denoiselab.noise.analysis import Estimate
+
+
+def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
+    """The denoiser (of denoisers.known) for a picture of so many channels, and why, in words."""
+    name = "gray" if channels == 1 else "colour"
+    if estimate.kind == "clean":
+        return name, f"{estimate.reason}: needs no denoising"
+    if estimate.kind == "impulse":
+        return "median", f"{estimate.reason}: a median takes them out"
+    if estimate.kind == "correlated":
+        if channels == 3:
+            return "real", estimate.reason
+        return name, f"{estimate.reason}: no released net for gray is trained on that, some of it will stay"
+    return name, estimate.reason

@@ -1,0 +1,97 @@
+"""One picture through several denoisers: what comes out, how long it takes and how near it is to the clean one."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from denoiselab.app import denoisers
+from denoiselab.imaging import photos
+from denoiselab.metrics import image_quality
+
+INPUT, CLEAN = "input", "clean"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Beside the clean picture; no SSIM of one that is smaller than its window."""
+
+    psnr: float  # dB
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """The picture as one denoiser restored it, as it was given (`input`), or `clean`."""
+
+    name: str
+    pixels: np.ndarray  # (H, W, C) float32, not clipped
+    seconds: float | None = None  # of restoring alone
+    score: Score | None = None
+
+    def numbers(self) -> dict[str, str | float | None]:
+        psnr, ssim = (self.score.psnr, self.score.ssim) if self.score else (None, None)
+        return {"name": self.name, "seconds": self.seconds, "psnr": psnr, "ssim": ssim}
+
+    def facts(self) -> str:
+        """What is known, in fields of equal width."""
+        facts = [f"{self.seconds:6.2f} s" if self.seconds is not None else " " * 8]
+        if self.score:
+            facts.append(f"{self.score.psnr:6.2f} dB")
+            facts += [f"SSIM {self.score.ssim:.4f}"] if self.score.ssim is not None else []
+        return "  ".join(facts).rstrip()
+
+    def caption(self) -> str:
+        """Two lines: the name, then what is known."""
+        return f"{self.name}\n{self.facts().strip()}"
+
+
+def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
+    """Names of the denoisers that were made for pictures of so many channels, classical ones for any.
+
+    ValueError where there is none.
+    """
+    names = [entry.name for entry in entries if entry.channels == channels or entry.origin == "classical"]
+    if not names:
+        kind = "gray" if channels == 1 else "colour"
+        raise ValueError(f"no model for {kind} pictures; there: {', '.join(e.name for e in entries) or 'none at all'}")
+    return names
+
+
+def versions(
+    photo: photos.Photo, loaded: Sequence[denoisers.Denoiser], clean: np.ndarray | None = None
+) -> Iterator[Version]:
+    """The photo, what each denoiser makes of it, and the clean picture if there is one, (H, W, C) in [0, 1].
+
+    ValueError where `clean` has another shape.
+    """
+    if clean is not None and clean.shape != photo.pixels.shape:
+        raise ValueError(f"the clean picture is {_size(clean)}, the noisy one {_size(photo.pixels)}: they are no pair")
+    yield Version(INPUT, photo.pixels, None, score(clean, photo.pixels))
+    for denoiser in loaded:
+        yield restored(denoiser, photo, photo.pixels, clean)
+    if clean is not None:
+        yield Version(CLEAN, clean)
+
+
+def restored(denoiser: denoisers.Denoiser, photo: photos.Photo, noisy: np.ndarray, clean: np.ndarray | None) -> Version:
+    """What a denoiser makes of `noisy`, scored as a file of the photo's depth holds it."""
+    began = time.perf_counter()
+    pixels = denoiser.restore(noisy)
+    seconds = time.perf_counter() - began
+    return Version(denoiser.entry.name, pixels, seconds, score(clean, photos.at_depth(photo, pixels)))
+
+
+def score(clean: np.ndarray | None, other: np.ndarray) -> Score | None:
+    """PSNR and SSIM of (H, W, C) float32 by the report's definitions; nothing is clipped here. None without `clean`."""
+    if clean is None:
+        return None
+    large = min(clean.shape[:2]) > 2 * image_quality.SSIM_RADIUS
+    ssim = image_quality.ssim(clean, other, data_range=1) if large else None
+    return Score(image_quality.capped_psnr(clean, other, data_range=1), ssim)
+
+
+def _size(pixels: np.ndarray) -> str:
+    height, width, channels = pixels.shape
+    return f"{width} x {height} {'gray' if channels == 1 else 'colour'}"

@@ -1,0 +1,142 @@
+"""What the page computes for a visitor: add noise to a picture, estimate it, denoise with each model, score, encode."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from denoiselab.app import denoisers, memory, side_by_side
+from denoiselab.app.side_by_side import Score
+from denoiselab.app.web import limits, noise_choices
+from denoiselab.app.web.downloads import Download
+from denoiselab.app.web.views import Gallery, Views
+from denoiselab.imaging import photos
+
+AUTO = "auto"
+NOISY, CLEAN = "noisy", "clean"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a visitor asks for; `noise` is a kind and its level, None: the picture as it is."""
+
+    data: bytes  # of the file
+    name: str  # of the file
+    noise: tuple[str, float] | None
+    models: tuple[str, ...]  # of denoisers.known(), and AUTO
+    sample: bool = False  # whose outcome is for whoever asks for the same
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a model: how it did, and the file to download."""
+
+    model: str
+    title: str
+    seconds: float
+    score: Score | None
+    download: Download
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a task. The files are deleted with it."""
+
+    size: tuple[int, int]  # width, height
+    depth: str  # "16-bit"
+    estimate: denoisers.Estimate
+    chosen: tuple[str, str] | None  # by AUTO: the model, and why
+    noisy: Score | None
+    results: list[Result]
+    views: Views
+    folder: TemporaryDirectory[str]
+
+
+@lru_cache(8)
+def model(name: str) -> denoisers.Denoiser:
+    """Loaded once, for all visitors."""
+    return denoisers.load(name)
+
+
+_samples: dict[Task, Outcome] = {}
+
+
+def kept(task: Task) -> Outcome | None:
+    """Of a sample that somebody asked for before."""
+    return _samples.get(task) if task.sample else None
+
+
+def check(task: Task, max_pixels: int) -> None:
+    """ValueError for what the file's header tells: that it is no picture, or has more pixels. It decodes nothing."""
+    if photos.size(task.data, name=task.name, max_pixels=max_pixels) > max_pixels:
+        photos.read(task.data, name=task.name, max_pixels=max_pixels)  # which says so
+
+
+def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
+    """Do a task, telling each step; what `tell` raises stops it. Not for several threads at a time.
+
+    ValueError says in one line what is wrong with the picture or why it cannot be done.
+    """
+    outcome = kept(task) or _run(task, max_pixels, tell)
+    if task.sample:
+        _samples[task] = outcome
+        if len(_samples) > limits.SAMPLES:
+            del _samples[next(iter(_samples))]  # the oldest
+    return outcome
+
+
+def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
+    tell("Reading the picture")
+    pixels = min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels)
+    memory.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
+    photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
+    height, width, channels = photo.pixels.shape
+    clean = photo.pixels if task.noise else None
+    noisy = noise_choices.added(photo.pixels, *task.noise) if task.noise else photo.pixels
+    tell("Estimating the noise")
+    estimate = denoisers.estimate(noisy)
+    chosen = denoisers.choose(estimate, channels) if AUTO in task.models else None
+    before = side_by_side.score(clean, noisy)
+    gallery = Gallery(noisy if clean is None else clean)
+    gallery.add(NOISY if clean is not None else "as it is", _decibels(before), noisy)
+    folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
+    results: list[Result] = []
+    for name in _distinct(task.models, chosen):
+        tell(f"Denoising: {name}")
+        denoiser = model(name)
+        version = side_by_side.restored(denoiser, photo, noisy, clean)
+        gallery.add(name, _decibels(version.score), version.pixels)
+        suffix = _suffix(task.name, photo)
+        file = Path(folder.name) / f"{len(results)}{suffix}"
+        file.write_bytes(photos.encode(photo, version.pixels, suffix))
+        download = Download(file, f"{Path(task.name).stem}-{name}{suffix}")
+        assert version.seconds is not None
+        results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download))
+    if clean is not None:
+        gallery.add(CLEAN, "the reference", clean)
+    return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
+
+
+def _suffix(name: str, photo: photos.Photo) -> str:
+    """Of the file of a denoised picture: that of the original where it can hold it, else PNG's, else TIFF's."""
+    for suffix in (Path(name).suffix.lower(), ".png", ".tif"):
+        try:
+            photos.check(photo, suffix)
+            return suffix
+        except ValueError:
+            continue
+    raise AssertionError(photo.dtype)
+
+
+def _depth(photo: photos.Photo) -> str:
+    return "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
+
+
+def _distinct(models: tuple[str, ...], chosen: tuple[str, str] | None) -> list[str]:
+    """AUTO replaced by what was chosen."""
+    return list(dict.fromkeys(chosen[0] if name == AUTO and chosen else name for name in models))
+
+
+def _decibels(score: Score | None) -> str:
+    return f"{score.psnr:.2f} dB" if score else ""

@@ -1,0 +1,134 @@
+"""The classical denoisers of SciPy, OpenCV and scikit-image, each with one strength.
+
+The strength is calibrated on the validation images at each stored noise level and interpolated between
+levels. Those that filter by intensity are told the noise level and multiply it by their strength.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from pydantic import Field
+from scipy import ndimage
+from skimage import restoration
+from torch import nn
+
+from denoiselab.config.base import Block, Channels
+
+Filter = Callable[[np.ndarray, float, float], np.ndarray]  # (H, W, C) image, strength, sigma in [0, 1] -> (H, W, C)
+
+
+class Config(Block):
+    channels: Channels
+    method: Literal["gaussian", "median", "bilateral", "nlm", "tv", "wavelet"]
+    strengths: list[float] = Field(min_length=1)  # tried in calibration
+
+
+def gaussian(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """Gaussian blur; strength: its standard deviation in pixels."""
+    return ndimage.gaussian_filter(image, (strength, strength, 0), mode="mirror")
+
+
+def median(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """Median over a disc, channel by channel; strength: its radius in pixels (1.5: 3x3)."""
+    reach = np.arange(-int(strength), int(strength) + 1)
+    disc = reach[:, None] ** 2 + reach[None, :] ** 2 <= strength**2
+    return ndimage.median_filter(image, footprint=disc[:, :, None], mode="mirror")
+
+
+def bilateral(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """Bilateral filter of width 2 pixels; strength: range width in units of sigma."""
+    return cv2.bilateralFilter(
+        image, d=9, sigmaColor=max(strength * sigma, 1e-4), sigmaSpace=2, borderType=cv2.BORDER_REFLECT_101
+    )
+
+
+def nlm(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """Non-local means, 5x5 patches, 13x13 search; strength: h in units of sigma."""
+    return restoration.denoise_nl_means(
+        image,
+        patch_size=5,
+        patch_distance=6,
+        h=max(strength * sigma, 1e-4),
+        sigma=sigma,
+        fast_mode=True,
+        channel_axis=-1,
+    )
+
+
+def tv(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """Total variation by Chambolle's projection; strength: weight in units of sigma."""
+    return restoration.denoise_tv_chambolle(image, weight=max(strength * sigma, 1e-4), eps=1e-4, channel_axis=-1)
+
+
+def wavelet(image: np.ndarray, strength: float, sigma: float) -> np.ndarray:
+    """BayesShrink soft thresholds, in YCbCr for colour; strength: scales sigma."""
+    colour = image.shape[-1] == 3
+    return restoration.denoise_wavelet(
+        image if colour else image[:, :, 0],
+        sigma=max(strength * sigma, 1e-4),
+        convert2ycbcr=colour,
+        channel_axis=-1 if colour else None,
+        rescale_sigma=True,
+    )
+
+
+METHODS: dict[str, Filter] = {
+    "gaussian": gaussian,
+    "median": median,
+    "bilateral": bilateral,
+    "nlm": nlm,
+    "tv": tv,
+    "wavelet": wavelet,
+}
+
+
+class Classical(nn.Module):
+    """A classical method behind the models' contract; levels and strengths are set by calibration."""
+
+    calibrated = True
+    noise_aware = True
+    reach = None
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.method = METHODS[config.method]
+        self.candidates = sorted(config.strengths)
+        self.levels: torch.Tensor
+        self.strengths: torch.Tensor
+        self.register_buffer("levels", torch.empty(0, dtype=torch.float64))
+        self.register_buffer("strengths", torch.empty(0, dtype=torch.float64))
+
+    def set_strengths(self, by_level: dict[float, float]) -> None:
+        """Set the calibration: strength by noise level in 8-bit units."""
+        levels = sorted(by_level)
+        self.levels = torch.tensor(levels, dtype=torch.float64)
+        self.strengths = torch.tensor([by_level[level] for level in levels], dtype=torch.float64)
+
+    def forward(self, noisy: torch.Tensor, sigma_255: float | None = None) -> torch.Tensor:
+        """(N, C, H, W); a level that is not told is estimated for each image.
+
+        In this thread; several images in parallel within denoiselab.runtime.parallel.joblib_backend.
+        """
+        assert len(self.levels), "not calibrated"
+        planes = noisy.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
+        restored = Parallel(prefer="threads")(delayed(self._one)(image, sigma_255) for image in planes)
+        stacked = torch.from_numpy(np.stack(restored).astype(np.float32))
+        return stacked.permute(0, 3, 1, 2).to(noisy)
+
+    def _one(self, image: np.ndarray, sigma_255: float | None) -> np.ndarray:
+        level = 255 * _estimate(image) if sigma_255 is None else sigma_255
+        strength = float(np.interp(level, self.levels.cpu().numpy(), self.strengths.cpu().numpy()))
+        return self.method(image, strength, level / 255).reshape(image.shape)  # some drop a single channel
+
+
+def _estimate(image: np.ndarray) -> float:
+    """Noise level of an image in its own units: robust wavelet estimator of Donoho and Johnstone (1994)."""
+    return float(restoration.estimate_sigma(image, channel_axis=-1, average_sigmas=True))
+
+
+def build(config: Config) -> nn.Module:
+    return Classical(config)

@@ -1,0 +1,37 @@
+"""A plain stack of 3x3 convolutions that predicts the clean image, without a residual.
+
+The baseline of a public comparison of CNN, autoencoder and U-Net on STL-10 (widths 32, 64, 128, 64, 32).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from denoiselab.architectures._layers import Widths, convolution
+from denoiselab.config.base import Block, Channels
+
+
+class Config(Block):
+    channels: Channels
+    widths: Widths  # features of the convolutions but the last
+    batch_norm: bool  # after every convolution but the last; none of them, the last included, then has a bias
+    sigmoid: bool = True  # of the output
+
+
+class CNN(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([config.channels, *config.widths]):
+            layers += convolution(inputs, outputs, batch_norm=config.batch_norm)
+        layers.append(nn.Conv2d(config.widths[-1], config.channels, 3, padding=1, bias=not config.batch_norm))
+        self.layers = nn.Sequential(*layers, *([nn.Sigmoid()] if config.sigmoid else []))
+        self.reach = len(config.widths) + 1
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        return self.layers(noisy)
+
+
+def build(config: Config) -> nn.Module:
+    return CNN(config)

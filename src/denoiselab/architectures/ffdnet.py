@@ -1,0 +1,55 @@
+"""FFDNet: a stack of convolutions at half resolution that is told the noise level as a map.
+
+Zhang, Zuo, Zhang: FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising. IEEE TIP 2018. It predicts
+the clean image; `residual` is ours. Paper: colour 12 convolutions of 96 features, gray 15 of 64.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from denoiselab.architectures._layers import convolution, noise_level, on_multiple, with_noise_map, zero
+from denoiselab.config.base import Block, Channels
+
+UNSHUFFLE = 2
+
+
+class Config(Block):
+    channels: Channels
+    depth: int = Field(ge=2)  # convolutions, first and last included
+    features: int = Field(ge=1)
+    batch_norm: bool  # between the inner convolutions and their ReLU; those convolutions then have no bias
+    residual: bool = False  # adds the input to what the last convolution, then zero at first, gives: learns sooner
+
+
+class FFDNet(nn.Module):
+    noise_aware = True
+
+    def __init__(self, config: Config):
+        super().__init__()
+        features, planes = config.features, config.channels * UNSHUFFLE**2
+        layers = convolution(planes + 1, features, batch_norm=False)
+        for _ in range(config.depth - 2):
+            layers += convolution(features, features, batch_norm=config.batch_norm)
+        self.layers = nn.Sequential(*layers, nn.Conv2d(features, planes, 3, padding=1))
+        self.residual = config.residual
+        if config.residual:
+            zero(self.layers[-1])
+        self.reach = UNSHUFFLE * config.depth + UNSHUFFLE - 1
+
+    def forward(self, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
+        """The noise level of all images or of each (N,); None: estimated for each."""
+        level = noise_level(noisy, sigma_255)
+        found = on_multiple(partial(self._restored, level=level), noisy, UNSHUFFLE)
+        return noisy + found if self.residual else found
+
+    def _restored(self, noisy: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        planes = with_noise_map(F.pixel_unshuffle(noisy, UNSHUFFLE), level)
+        return F.pixel_shuffle(self.layers(planes), UNSHUFFLE)
+
+
+def build(config: Config) -> nn.Module:
+    return FFDNet(config)

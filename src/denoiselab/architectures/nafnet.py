@@ -1,0 +1,116 @@
+"""NAFNet: a U-Net of blocks without activations, their place taken by products of features.
+
+Chen, Chu, Zhang, Sun: Simple Baselines for Image Restoration. ECCV 2022, figures 2 and 3. Paper (SIDD): width 32,
+encoder 2, 2, 4, 8, middle 12, decoder 2, 2, 2, 2.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, model_validator
+from torch import nn
+
+from denoiselab.architectures._layers import U, on_multiple
+from denoiselab.config.base import Block, Channels
+
+
+class Config(Block):
+    channels: Channels
+    width: int = Field(ge=1)  # features at full resolution; each level down doubles them
+    encoder: list[NonNegativeInt] = Field(min_length=1)  # blocks a level, from the finest
+    middle: int = Field(ge=0)  # blocks
+    decoder: list[NonNegativeInt]  # blocks a level, from the coarsest
+
+    @model_validator(mode="after")
+    def _as_many_levels(self) -> "Config":
+        if len(self.encoder) != len(self.decoder):
+            raise ValueError("encoder and decoder need as many levels as each other")
+        return self
+
+
+class LayerNorm(nn.Module):
+    """Over the features at each pixel."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        last = x.permute(0, 2, 3, 1)
+        return F.layer_norm(last, self.weight.shape, self.weight, self.bias, eps=1e-6).permute(0, 3, 1, 2)
+
+
+class Gate(nn.Module):
+    """The product of the two halves of the features (SimpleGate)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = x.chunk(2, dim=1)
+        return first * second
+
+
+class ChannelAttention(nn.Module):
+    """Features weighted by a linear function of their means over the image (SCA)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.weigh = nn.Conv2d(features, features, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weigh(x.mean((2, 3), keepdim=True))
+
+
+class NAFBlock(nn.Module):
+    """Gated depthwise convolution with attention, then a gated pointwise layer, each added with a learned scale."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.spatial = nn.Sequential(
+            LayerNorm(features),
+            nn.Conv2d(features, 2 * features, 1),
+            nn.Conv2d(2 * features, 2 * features, 3, padding=1, groups=2 * features),
+            Gate(),
+            ChannelAttention(features),
+            nn.Conv2d(features, features, 1),
+        )
+        self.pointwise = nn.Sequential(
+            LayerNorm(features), nn.Conv2d(features, 2 * features, 1), Gate(), nn.Conv2d(features, features, 1)
+        )
+        self.beta = nn.Parameter(torch.zeros(features, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(features, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.beta * self.spatial(x)
+        return x + self.gamma * self.pointwise(x)
+
+
+class NAFNet(U):
+    reach = None  # the attention sees the whole image
+
+    def __init__(self, config: Config):
+        super().__init__()
+        levels = len(config.encoder)
+        *widths, coarsest = (config.width * 2**level for level in range(levels + 1))
+
+        def stage(features: int, blocks: int) -> nn.Sequential:
+            return nn.Sequential(*(NAFBlock(features) for _ in range(blocks)))
+
+        self.head = nn.Conv2d(config.channels, config.width, 3, padding=1)
+        self.down_stages = nn.ModuleList(stage(w, n) for w, n in zip(widths, config.encoder, strict=True))
+        self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths)
+        self.bottom = stage(coarsest, config.middle)
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in widths
+        )
+        self.up_stages = nn.ModuleList(stage(w, n) for w, n in zip(widths, reversed(config.decoder), strict=True))
+        self.tail = nn.Conv2d(config.width, config.channels, 3, padding=1)
+        self.multiple = 2**levels
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        return noisy + on_multiple(self._residual, noisy, self.multiple)
+
+    def _residual(self, noisy: torch.Tensor) -> torch.Tensor:
+        return self.tail(self.body(self.head(noisy)))
+
+
+def build(config: Config) -> nn.Module:
+    return NAFNet(config)

@@ -1,5 +1,0 @@
-"""python -m denoiselab.cli"""
-
-from denoiselab.cli import main
-
-main()

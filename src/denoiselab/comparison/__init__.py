@@ -1,0 +1,1 @@
+"""Comparison of evaluated models: means with intervals, paired tests, published results."""

@@ -1,0 +1,185 @@
+"""What the per-image rows say of each model: a row a model, test set and condition."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from denoiselab.comparison import published_results
+from denoiselab.comparison.bootstrap import Interval, mean_intervals
+from denoiselab.config import Params
+from denoiselab.data import noisy_sets
+from denoiselab.evaluation.score_tables import JUDGED
+from denoiselab.models import metadata
+from denoiselab.runtime import files, paths, stage_outputs
+
+TEXTS = ("model", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group", "predicted")
+SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
+
+
+def read(params: Params) -> pd.DataFrame:
+    """The per-image rows of every model of params.models that restores; an image of two sets has two rows.
+
+    ValueError where models were not evaluated on the same images, conditions and protocols.
+    """
+    rows = _rows(params, "restore", "per_image.csv")
+    keys = ["condition", "protocol", "protocol_sha256", "image", "draw"]
+    expected: set[tuple[object, ...]] | None = None
+    for model, group in rows.groupby("model", sort=False):
+        found = set(group[keys].itertuples(index=False, name=None))
+        if expected is not None and found != expected:
+            raise ValueError(f"models.{model}: evaluated on other images, conditions or protocols; run `dvc repro`")
+        expected = found
+    return _by_set(rows)
+
+
+def curves(params: Params) -> pd.DataFrame:
+    """The rows of every curve.csv: model, sigma_255, image, psnr, ssim."""
+    return _rows(params, "restore", "curve.csv")
+
+
+def predictions(params: Params) -> pd.DataFrame:
+    """The per-image rows of every classifier, with a column `right`; none: an empty table."""
+    rows = _rows(params, "classify", "per_image.csv")
+    return _by_set(rows).assign(right=lambda r: (r.predicted == r.label).astype(float)) if len(rows) else rows
+
+
+def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """Accuracy of every classifier with its bootstrap interval over images, a row a model, set and condition."""
+    result, found = [], means(rows, ["right"], params)
+    for key, group in rows.groupby(["model", "set", "condition"], sort=False):
+        interval = found[(*key, "right")]
+        entry = dict(zip(("model", "set", "condition"), key, strict=True))
+        entry |= {"accuracy_mean": interval.mean, "accuracy_low": interval.low, "accuracy_high": interval.high}
+        card = metadata.read(paths.model(str(key[0])))
+        result.append(entry | {"n_images": group.image.nunique(), "parameters": card["parameters"]})
+    return pd.DataFrame(result)
+
+
+def of_task(params: Params, task: str) -> list[str]:
+    """The models of params.models that restore, or that classify."""
+    return [m for m in params.models if metadata.read(paths.model(m))["task"] == task]
+
+
+def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
+    texts = dict.fromkeys(TEXTS, str)
+    nan = {score: ["nan"] for score in (*SCORES, *JUDGED)}  # outputs that are not finite
+    frames = []
+    for model in of_task(params, task):
+        path = stage_outputs.evaluated(model, file)
+        try:
+            frames.append(
+                pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=nan, float_precision="round_trip")
+            )
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _by_set(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(set=rows.sets.str.split()).explode("set", ignore_index=True).drop(columns="sets")
+
+
+def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """reports/comparison.csv: means and bootstrap intervals over images, a row a model, set and condition.
+
+    `published` is the literature's PSNR for what the model's entry names, on that set, protocol and noise.
+    """
+    scores = [score for score in SCORES if score in rows]
+    result, found = [], means(rows, scores, params)
+    psnr = {key: by_image(here, "psnr") for key, here in rows.groupby(["set", "condition"], sort=False)}
+    keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
+    for key, group in rows.groupby(keys, sort=False):
+        model, set_name, condition, protocol, _ = map(str, key)
+        entry: dict[str, object] = dict(zip(keys, key, strict=True))
+        entry |= {"n_images": group.image.nunique(), "n_groups": group["group"].nunique()}
+        entry["n_draws"] = group.draw.nunique()
+        entry["n_identical"] = group[group.mse == 0].image.nunique()
+        for score in scores:
+            interval = found[model, set_name, condition, score]
+            entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
+        entry |= _seeds(group)
+        own = psnr[set_name, condition]
+        entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
+        entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
+        entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
+        result.append(entry)
+    return pd.DataFrame(result)
+
+
+def judged(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """reports/comparison.csv of images without clean ones: means and bootstrap intervals over images of JUDGED."""
+    result, found = [], means(rows, [*JUDGED], params)
+    keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
+    for key, group in rows.groupby(keys, sort=False):
+        model, set_name, condition, *_ = map(str, key)
+        entry: dict[str, object] = dict(zip(keys, key, strict=True))
+        entry |= {"n_images": group.image.nunique(), "n_groups": group["group"].nunique()}
+        entry["n_seeds"] = group.seed.nunique()
+        for score in JUDGED:
+            interval = found[model, set_name, condition, score]
+            entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
+        entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
+        result.append(entry)
+    return pd.DataFrame(result)
+
+
+def _seeds(rows: pd.DataFrame) -> dict[str, object]:
+    """How many trainings a model had, and the worst and best PSNR of one of them."""
+    means = rows.groupby("seed").psnr.mean()
+    return {"n_seeds": rows.seed.nunique(), "psnr_seed_low": means.min(), "psnr_seed_high": means.max()}
+
+
+def _published(
+    params: Params, model: str, set_name: str, condition: str, protocol: str, psnr: Any
+) -> dict[str, object]:
+    """The literature's value for the first of the model's `published` that has one; -S: trained for one level."""
+    spec = noisy_sets.read(paths.NOISY, condition).spec
+    entry = params.models[model]
+    specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)
+    known = {value.method: value for value in published_results.matching(set_name, protocol, spec)}
+    for method in entry.published:
+        if (value := known.get(method)) and (specific or not method.endswith("-S")):
+            return {"published_method": method, "published": value.psnr, "minus_published": psnr - value.psnr}
+    return {"published_method": None, "published": None, "minus_published": None}
+
+
+def means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:
+    """The interval of each column's mean over images, by model, set, condition and column."""
+    result = {}
+    for (set_name, condition), here in rows.groupby(["set", "condition"], sort=False):
+        table = by_image(here, columns)
+        found = intervals(table.to_numpy().T, groups_of(here, table.index), params)
+        for (column, model), interval in zip(table, found, strict=True):
+            result[str(model), str(set_name), str(condition), column] = interval
+    return result
+
+
+def groups_of(rows: pd.DataFrame, images: pd.Index) -> np.ndarray:
+    """The group of each of the images."""
+    return rows.drop_duplicates("image").set_index("image")["group"].reindex(images).to_numpy()
+
+
+def by_image(rows: pd.DataFrame, scores: str | list[str]) -> pd.DataFrame:
+    """Scores of each image, the mean over draws of the noise and seeds of the training, of those that are not NaN.
+
+    A row an image, a column a model or, for a list, (score, model).
+    """
+    return rows.groupby(["image", "model"])[scores].mean().unstack("model")
+
+
+def intervals(values: np.ndarray, groups: np.ndarray, params: Params) -> list[Interval]:
+    """Bootstrap intervals of the rows of (k, images), as evaluate.* says; NaN is left out. `groups`: each image's."""
+    settings, known = params.evaluate, np.isfinite(values)
+    result: dict[int, Interval] = {}
+    for mask in np.unique(known, axis=0):  # all rows of the same images at once
+        chosen = np.flatnonzero((known == mask).all(axis=1))
+        found = mean_intervals(
+            values[chosen][:, mask],
+            groups=groups[mask],
+            confidence=settings.confidence,
+            resamples=settings.resamples,
+            seed=params.seed,
+        )
+        result |= dict(zip(chosen.tolist(), found, strict=True))
+    return [result[n] for n in range(len(values))]

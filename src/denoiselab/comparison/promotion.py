@@ -1,0 +1,78 @@
+"""Whether a trained model shall take another one's place: both scored on the same noisy test images, image by image."""
+
+import io
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from denoiselab.comparison import aggregate, paired_tests
+from denoiselab.comparison.bootstrap import Interval
+from denoiselab.config import Params
+
+SAME = ["condition", "protocol_sha256", "image", "draw", "clean_sha256", "noisy_sha256"]  # a noisy test image
+TEXTS = dict.fromkeys((*aggregate.TEXTS, "clean_sha256", "noisy_sha256"), str)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the candidate is better than its rival, and why, as the end of a sentence."""
+
+    better: bool
+    said: str
+
+
+def parse(text: str) -> pd.DataFrame:
+    """The rows of a training's test images, from the CSV that is logged in its run: per_image.csv with `psnr_noisy`
+    and the hashes of the pictures."""
+    nan = {"psnr": ["nan"]}  # outputs that are not finite
+    return pd.read_csv(
+        io.StringIO(text), dtype=TEXTS, keep_default_na=False, na_values=nan, float_precision="round_trip"
+    )
+
+
+def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, rival: str, params: Params) -> Verdict:
+    """Whether the candidate's PSNR is higher than that of the champion, which the verdict calls `rival`, or than that
+    of the noisy input where there is none: the interval of the mean paired difference over images is above 0.
+
+    An image counts once, with its mean over conditions and draws. Never better: on other test images, or with an
+    output that is not finite.
+    """
+    if broken := int(candidate.psnr.isna().sum()):
+        return Verdict(False, f"{broken} of its {len(candidate)} outputs are not finite")
+    if champion is None:
+        champion = candidate.assign(psnr=candidate.psnr_noisy)
+    if other := _other(candidate, champion):
+        return Verdict(False, f"{rival} was tested on other images: {other}")
+    rows = pd.concat([candidate.assign(model="candidate"), champion.assign(model="champion")], ignore_index=True)
+    found = paired_tests.difference(rows, "candidate", "champion", params)
+    images = f"{found.images} test image{'s' if found.images > 1 else ''}"
+    return Verdict(found.interval.low > 0, f"{_signed(found.interval)} dB over {rival} on {images}")
+
+
+def mean(rows: pd.DataFrame, params: Params) -> Interval:
+    """Mean PSNR over images, in dB, with its interval."""
+    table = aggregate.by_image(rows, ["psnr"])
+    return aggregate.intervals(table.to_numpy().T, aggregate.groups_of(rows, table.index), params)[0]
+
+
+def _other(candidate: pd.DataFrame, champion: pd.DataFrame) -> str:
+    """What tells the champion's noisy test images from the candidate's; empty where they are the same."""
+    own, others = ({*rows[SAME].itertuples(index=False, name=None)} for rows in (candidate, champion))
+    if own == others:
+        return ""
+    for column, said in (("image", "images"), ("condition", "conditions"), ("protocol_sha256", "protocol")):
+        here, there = (sorted({*rows[column]}) for rows in (candidate, champion))
+        if here != there:
+            return f"{said} {_few(here)} here, {_few(there)} there"
+    return f"{len(own - others)} of {len(own)} noisy test images differ"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _signed(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.mean:+.2f} (one image gives no interval)"
+    return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"

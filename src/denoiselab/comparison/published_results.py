@@ -1,0 +1,40 @@
+"""Published numbers (published.csv): a value with its source, found by set, protocol and noise level."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TABLE = Path(__file__).with_name("published.csv")
+
+
+@dataclass(frozen=True)
+class Published:
+    method: str
+    set: str
+    sigma_255: float
+    protocol: str
+    psnr: float
+    source: str
+    note: str
+
+
+def read() -> list[Published]:
+    """Every published value. Where sources contradict each other the preferred one comes first."""
+    with TABLE.open(newline="", encoding="utf-8") as handle:
+        return [_value(**row) for row in csv.DictReader(handle)]
+
+
+def matching(set_name: str, protocol: str, spec: dict[str, Any]) -> list[Published]:
+    """What was published on a test set under a protocol and this very noise, a value a method."""
+    if spec["kind"] != "gaussian":
+        return []
+    found: dict[str, Published] = {}
+    for value in read():
+        if (value.set, value.protocol, value.sigma_255) == (set_name, protocol, spec["sigma_255"]):
+            found.setdefault(value.method, value)
+    return list(found.values())
+
+
+def _value(*, sigma_255: str, psnr: str, **texts: str) -> Published:
+    return Published(**texts, sigma_255=float(sigma_255), psnr=float(psnr))

@@ -1,0 +1,162 @@
+"""Checked, frozen blocks of params.yaml, and mistakes in them told in one line each."""
+
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from denoiselab.runtime.sanitize import printable, without_login
+
+Channels = Literal[1, 3]
+TAGS = ("name", "kind")  # the keys that tell the members of a union apart
+NUMBERS = ("float_type", "int_type")  # errors of a number's branch of a union
+VALUES = 100_000  # of a tree, what aliases repeat counted each time
+SHOWN = 200  # characters of a wrong value
+MISTAKES = 10  # that are named
+
+
+def _without_login(address: str) -> str:
+    if "@" in urlsplit(address).netloc:
+        raise ValueError("an address with a user or password, and this file is in Git; put them into ~/.netrc")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_login)]  # of a file: a URL or a path
+B = TypeVar("B", bound=BaseModel)
+
+
+class Block(BaseModel):
+    """A block of params.yaml: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SettingsError(ValueError):
+    """Mistakes in settings, one of `lines` each."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lines = text.split("\n")
+
+
+def parse(path: Path) -> Any:
+    """The tree of a YAML file. ValueError names one that is none, or whose values repeat each other without end."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _count(tree)
+    except OSError:
+        raise
+    except RecursionError:
+        raise ValueError(f"{path}: not read: it is nested too deep") from None
+    except Exception as error:  # noqa: BLE001 - PyYAML raises whatever it stumbles over in a number or a date
+        raise ValueError(f"{path}: not YAML: {_short(' '.join(str(error).split()))}") from None
+    return tree
+
+
+def _count(tree: Any) -> None:
+    """ValueError where aliases make more than VALUES of few lines."""
+    left, found = [tree], 0
+    while left:
+        one = left.pop()
+        found += 1
+        if found > VALUES:
+            raise ValueError(f"more than {VALUES} values")
+        left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
+
+
+def check(block: type[B], tree: Any, where: str = "") -> B:
+    """Validate a tree against a block. SettingsError names each wrong place behind `where`."""
+    try:
+        return block.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(explain(error, block, prefix=where)) from None
+
+
+def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
+    """A line a mistake: its place, what is wrong, what is allowed."""
+    lines = []
+    for item in _of_the_branch_that_fits(error.errors()):
+        place, parent = _place(item["loc"], block)
+        kind, value, context = item["type"], item["input"], item.get("ctx") or {}
+        if kind == "extra_forbidden":
+            parents, _, key = place.rpartition(".")
+            spot = prefix + parents if parents else prefix.rstrip(".: ")
+            lines.append(f"{spot}: unknown key {_short(repr(key))}; allowed: {', '.join(parent.model_fields)}")
+        elif kind == "missing":
+            lines.append(f"{prefix}{place}: missing")
+        elif kind == "union_tag_not_found":
+            lines.append(f"{prefix}{place}.{_tag(context)}: missing")
+        elif kind == "union_tag_invalid":
+            lines.append(
+                f"{prefix}{place}.{_tag(context)}: {_short(repr(context['tag']))} is unknown; "
+                f"allowed: {context['expected_tags']}"
+            )
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            shown = "" if isinstance(value, dict | Block) else f", not {_short(without_login(repr(value)))}"
+            lines.append(
+                f"{(prefix + place).rstrip('.')}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":")
+            )
+    found = [*dict.fromkeys(map(printable, lines))]
+    more = [f"{prefix.rstrip('.: ')}: and {len(found) - MISTAKES} more"] if len(found) > MISTAKES else []
+    return "\n".join(found[:MISTAKES] + more)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _tag(context: dict[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _of_the_branch_that_fits(errors: list[Any]) -> list[Any]:
+    """Without what the other branch of "a number or [low, high]" says."""
+    fitting = [
+        item
+        for item in errors
+        if item["type"] != "tuple_type" and not (item["type"] in NUMBERS and isinstance(item["input"], list))
+    ]
+    return fitting or errors
+
+
+def _place(loc: tuple[int | str, ...], block: type[BaseModel]) -> tuple[str, type[BaseModel]]:
+    """An error's dotted place without pydantic's union tags, and the innermost block around it."""
+    parts: list[str] = []
+    annotation: Any = block
+    parent = block
+    for part in loc:
+        members = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+        tagged = [m for m in members if part in _tags(m)]
+        if len(members) > 1 and tagged:
+            annotation = parent = tagged[0]
+            continue
+        if members:
+            parent = members[0]
+            field = parent.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            annotation = next(iter(get_args(annotation)[-1:]), None)
+        if isinstance(part, int) or not part.startswith(
+            ("constrained-", "function-", "tuple[", "float", "int", "[key]")
+        ):
+            parts.append(str(part))
+    return ".".join(parts), parent
+
+
+def _tags(member: type[BaseModel]) -> tuple[Any, ...]:
+    return tuple(
+        tag for key in TAGS if key in member.model_fields for tag in get_args(member.model_fields[key].annotation)
+    )
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, through Annotated; a single type gives itself."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(m for member in get_args(annotation) for m in _members(member))
+    return (annotation,)

@@ -1,0 +1,33 @@
+"""Files of conf/model/ that the project writes itself: a search's winner, released weights."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from denoiselab.config.base import parse
+from denoiselab.runtime import files
+
+
+def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
+    """Write the entry `name` of params.models to a file of conf/model/, with a line of comment above it."""
+    head = f"# @package models.{name}\n# {comment}\n"
+    files.write_text(path, head + yaml.dump(block, Dumper=_Indented, sort_keys=False))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The block in such a file. ValueError names one that is damaged."""
+    try:
+        block = parse(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if not isinstance(block, dict):
+        raise ValueError(f"{path}: no block of a model")
+    return block
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists indented below their key, as everywhere in conf/."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)

@@ -1,0 +1,194 @@
+"""Draws the noise of validation and test, once for all models, keyed by seed, image, condition and draw.
+
+`write` stores that of every test condition, see denoiselab.data.noisy_sets. Training noise is drawn anew at every
+step, by training.loop.fit, but for self-supervised trainings: `once` draws theirs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from denoiselab.config import Params
+from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
+from denoiselab.data import manifest, noisy_sets, patches
+from denoiselab.data.noisy_sets import TestImage
+from denoiselab.imaging import dataset_images
+from denoiselab.metrics import image_quality, protocols
+from denoiselab.noise import synthesis
+from denoiselab.noise.level_estimation import estimate_sigma_255
+from denoiselab.runtime import files, parallel, seeding
+
+BLOCK = 256  # patches that are drawn at once
+
+
+def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
+    """Draw and store the noise of every test condition.
+
+    ValueError where `real` noise finds no pair, or images and patches are not what was written.
+
+    Of images without clean ones the PSNR is None, and the level is estimated.
+    """
+    rows = manifest.read(raw, "test")
+    patches.verify(patch_folder, "val")
+    for condition, spec in params.noise.test.items():
+        folder = out / condition
+        folder.mkdir(parents=True, exist_ok=True)
+        measured = _write_val(patch_folder, params, condition, spec, folder / "val.npy")
+        drawn = [(n, row, draw) for n, row in enumerate(rows) for draw in range(params.protocol.draws)]
+        write_test = partial(_write_test, raw.absolute(), params, condition, spec, folder.absolute())
+        entries = list(parallel.each(params.parallel, write_test, drawn))
+        stated = synthesis.level(spec)
+        protocol = protocols.of(spec, params.protocol)
+        noisy_sets.write(
+            folder,
+            {
+                "condition": condition,
+                "protocol": asdict(protocol) | {"sha256": protocol.sha256},
+                "spec": spec.model_dump(mode="json"),
+                "sigma_255": measured if stated is None else stated,
+                "measured": stated is None,
+                "seed": params.seed,
+                "val": {"file": "val.npy", "sha256": files.sha256(folder / "val.npy")},
+                "test": entries,
+            },
+        )
+
+
+def validation(
+    patch_folder: Path, chosen: np.ndarray, spec: NoiseSpec, seed: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Level (stated, else the RMS), clean and noisy as conditions.validation, for noise that is no stored condition."""
+    clean, places = patches.load(patch_folder, "val")[chosen], patches.index(patch_folder, "val")
+    keys = [seeding.generator(seed, places[n].id, spec.model_dump_json()) for n in chosen]
+    noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])
+    stated = synthesis.level(spec)
+    return (
+        255 * image_quality.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated,
+        clean,
+        noisy,
+    )
+
+
+def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int) -> patches.Stack:
+    """The training patches with noise that every patch gets once, as a noisy photograph has it: (N, H, W, C).
+
+    Those of real photographs as they are; patches that overlap get noise of their own. ValueError where `real` noise
+    finds no pair.
+    """
+    if isinstance(spec, AsIs):
+        return clean
+    if isinstance(spec, Real) and recorded is not None:
+        return recorded
+    return Drawn(clean, recorded, spec, seed)
+
+
+class Drawn(patches.Stack):
+    """Noisy patches, (N, H, W, C) float32 in 8-bit units, drawn whenever they are asked for: always the same."""
+
+    def __init__(self, clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int):
+        self.clean, self.recorded, self.spec, self.seed = clean, recorded, spec, seed
+        self.shape = clean.shape
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * self.clean.nbytes
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        return ((start, self[np.arange(start, min(start + BLOCK, len(self)))]) for start in range(0, len(self), BLOCK))
+
+    def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
+        if isinstance(rows, np.ndarray):
+            return np.stack([self[row] for row in rows.tolist()])
+        partner = None if self.recorded is None else self.recorded[rows]
+        key = seeding.generator(self.seed, "train", rows, self.spec.model_dump_json())
+        return 255 * _draw(self.clean[rows], self.spec, key, partner)
+
+    def __reduce__(self) -> tuple[type["Drawn"], tuple[Any, ...]]:
+        return Drawn, (self.clean, self.recorded, self.spec, self.seed)
+
+
+def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
+    """(sigma_255, image) for every level of evaluate.curve: crops of test images under the training's kind of noise.
+
+    Nothing where that is not Gaussian. Drawn here, from (seed, image id, level): the same pixels for every model.
+    """
+    settings, spec = params.evaluate.curve, params.noise.train
+    if not isinstance(spec, Gaussian):
+        return
+    rows = manifest.read(raw, "test")
+    chosen = np.linspace(0, len(rows) - 1, min(settings.images, len(rows))).round().astype(int)
+    for row in (rows[n] for n in chosen):
+        clean = dataset_images.middle(noisy_sets.read_image(raw, row, params.data.channels), settings.crop)
+        for level in settings.levels:
+            one = spec.model_copy(update={"sigma_255": level})
+            noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
+            sets, psnr = tuple(row.sets.split()), image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
+            yield level, TestImage(row.image, row.label, row.group, sets, 0, clean, noisy, psnr)
+
+
+def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
+    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units, or of its estimates."""
+    clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
+    total = 0.0
+    partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
+    drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
+    draw = partial(_draw_val, params.seed, condition, spec)
+    with dataset_images.npy(path, clean.shape, np.float32) as write:
+        for patch, error in parallel.each(params.parallel, draw, drawn):
+            write(patch)
+            total += error
+    return float(round(255 * (total / len(clean)) ** 0.5, 4))
+
+
+def _draw_val(
+    seed: int, condition: str, spec: NoiseSpec, patch: tuple[patches.Place, np.ndarray, np.ndarray | None]
+) -> tuple[np.ndarray, float]:
+    """A noisy validation patch, and its mean squared error, estimated where there is no clean one."""
+    place, clean, recorded = patch
+    noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
+    if isinstance(spec, AsIs):
+        return noisy, (estimate_sigma_255(_planar(clean)).item() / 255) ** 2
+    return noisy, image_quality.mse(clean / 255.0, noisy, data_range=1)
+
+
+def _write_test(
+    raw: Path, params: Params, condition: str, spec: NoiseSpec, folder: Path, drawn: tuple[int, manifest.Row, int]
+) -> dict[str, Any]:
+    """Store one draw of a test image's noise; returns its entry in index.json."""
+    n, row, draw = drawn
+    clean = noisy_sets.read_image(raw, row, params.data.channels)
+    if params.protocol.legacy_seed:
+        noisy = _legacy(clean, spec)
+    else:
+        recorded = noisy_sets.read_image(raw, row, params.data.channels, noisy=True) if row.noisy else None
+        noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
+    path = folder / f"test-{n:05d}-{draw}.npy"
+    dataset_images.write_npy(path, noisy)
+    psnr = None if isinstance(spec, AsIs) else image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
+    entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
+    return entry | {"psnr_noisy": psnr}
+
+
+def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
+    """(H, W, C) uint8 to noisy (H, W, C) float32."""
+    noisy = synthesis.add(_planar(clean), generator, spec, None if recorded is None else _planar(recorded))
+    return noisy[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _planar(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:
+    """Classic seeding: numpy's global generator at 0 before each image, float64 normal numbers of the image's shape."""
+    assert isinstance(spec, Gaussian) and isinstance(spec.sigma_255, float), "checked by Params"
+    normal: np.ndarray = np.random.RandomState(0).standard_normal(clean.shape)
+    noisy = (clean / 255.0).astype(np.float32) + spec.sigma_255 / 255 * normal
+    if spec.clip:
+        noisy = noisy.clip(0, 1)
+    return (np.round(noisy * 255) / 255 if spec.quantise else noisy).astype(np.float32)

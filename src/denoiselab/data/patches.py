@@ -1,0 +1,287 @@
+"""Cut training and validation images into patches: uint8 arrays (N, H, W, C) in shards, with an index.
+
+Where the data are real pairs, noisy-<shard>.npy holds the noisy photographs' patches beside <shard>.npy.
+"""
+
+import csv
+import math
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+
+from denoiselab.config import Patches
+from denoiselab.data import manifest
+from denoiselab.runtime import files, parallel, sealed_json
+from denoiselab.runtime.parallel import SERIAL, Parallel
+
+INDEX = "index.csv"
+RECORD = "patches.json"  # the sha256 of all other files
+KIND = sealed_json.Kind(range(2, 3), sealed=2)  # of it; patches of format 1 have none
+REMEDY = "run `dvc repro -f patchify`"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a patch was cut."""
+
+    split: str
+    shard: str
+    row: int  # in the shard
+    image: str
+    label: str
+    scale: float
+    y: int  # of the upper left corner, in the scaled image
+    x: int
+
+    @property
+    def id(self) -> str:
+        """Names the patch whatever shard it is in: keys its stored noise."""
+        return f"{self.image}@{self.scale:g}+{self.y}+{self.x}"
+
+
+def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel = SERIAL) -> dict[str, int]:
+    """Cut the train and val images of `raw` into `out`, with index.csv; returns the number of patches by split.
+
+    Memory stays flat: each worker has one image at a time, and they are written in order as they come. ValueError names
+    an image that is smaller than a patch, or is not what was fetched.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {split: manifest.read(raw, split) for split in ("train", "val")}
+    _refuse_small(rows["train"], params.size, "patches.size")
+    _refuse_small(rows["val"], params.val_size, "patches.val_size")
+    with files.replacing(out / INDEX) as path, path.open("w", newline="", encoding="utf-8") as handle:
+        index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
+        index.writeheader()
+        raw, paired = raw.absolute(), {split: all(row.noisy for row in own) for split, own in rows.items()}
+        cutting = Cutting(raw, channels, paired["train"], params.size, params.stride, params.scales)
+        train = _cut_split(rows["train"], cutting, params.shard_mib, out, index, workers)
+        cutting = Cutting(raw, channels, paired["val"], params.val_size, params.val_size, [1.0])
+        val = _cut_split(rows["val"], cutting, params.shard_mib, out, index, workers)
+    KIND.write(out / RECORD, {"files": sealed_json.digests(sorted({out / INDEX, *out.glob("*.npy")}))})
+    return {"train": train, "val": val}
+
+
+def verify(folder: Path, split: str = "") -> str:
+    """Look whether the patches of a split, or all, are what was cut; returns a digest of all.
+
+    ValueError names a file that is missing, damaged or of another format. Patches of format 1 have nothing to go by.
+    """
+    if not (folder / RECORD).exists():
+        return files.sha256(folder)
+    record = KIND.read(folder / RECORD, REMEDY)
+    for name, sha256 in record["files"].items():
+        if name == INDEX or split in name:
+            sealed_json.verify(folder / name, sha256, REMEDY)
+    return files.sha256(folder / RECORD)
+
+
+def index(folder: Path, split: str) -> list[Place]:
+    """The places of one split's patches, in order."""
+    return [_place(**row) for row in files.read_csv(folder / INDEX) if row["split"] == split]
+
+
+def labels(folder: Path, split: str) -> list[str]:
+    """The class of every patch of `load`, empty where the data have none."""
+    columns = files.read_columns(folder / INDEX, "split", "label")
+    return [label for own, label in columns if own == split]
+
+
+class Stack:
+    """Memory-mapped shards as one array (N, H, W, C) uint8: nothing is read but the rows that are asked for.
+
+    Pickled as the names of its files, so that a process that is handed one maps them itself.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = list(paths)
+        self.shards: list[np.ndarray] = [_mapped(path) for path in self.paths]
+        *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # number of each shard's first row
+        self.shape: tuple[int, ...] = (rows, *self.shards[0].shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(shard.nbytes for shard in self.shards)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All patches, some at a time: the number of the first, and a copy of them (n, H, W, C)."""
+        return ((start, np.array(shard)) for start, shard in zip(self.starts, self.shards, strict=True))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
+        """One patch (H, W, C), a view of its file; or the patches numbered in an array (n,), a copy (n, H, W, C)."""
+        if isinstance(rows, np.ndarray):
+            return np.stack([self[row] for row in rows.tolist()])
+        if not 0 <= rows < len(self):
+            raise IndexError(f"patch {rows} of {len(self)}")
+        shard = bisect(self.starts, rows) - 1
+        return self.shards[shard][rows - self.starts[shard]]
+
+    def __reduce__(self) -> tuple[type["Stack"], tuple[list[Path]]]:
+        return Stack, (self.paths,)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}; {REMEDY}") from None
+
+
+def load(folder: Path, split: str) -> Stack:
+    """All patches of a split. ValueError where there are none, or a shard is not even of its size."""
+    shards = sorted(folder.glob(f"{split}-*.npy"))
+    if not shards:
+        raise ValueError(f"{folder}: there are no {split} patches")
+    return Stack(shards)
+
+
+def load_noisy(folder: Path, split: str) -> Stack | None:
+    """The noisy photographs' patches beside those of `load`; None where the data are no pairs."""
+    shards = sorted(folder.glob(f"noisy-{split}-*.npy"))
+    return Stack(shards) if shards else None
+
+
+def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
+    for row in rows:
+        if min(row.width, row.height) < size:
+            raise ValueError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How the images of one split are cut."""
+
+    raw: Path
+    channels: int
+    paired: bool  # whether every image has its noisy photograph
+    size: int  # pixels
+    stride: int  # pixels
+    scales: list[float]
+
+    def __call__(self, row: manifest.Row) -> list[list[np.ndarray]]:
+        """The windows at each scale, of the image and, in pairs, of its noisy photograph."""
+        return [self._windows(row, noisy) for noisy in ((False, True) if self.paired else (False,))]
+
+    def count(self, row: manifest.Row) -> int:
+        """Number of the patches of an image."""
+        return sum(_count(*_scaled(row, scale), self.size, self.stride) for scale in self.scales)
+
+    def _windows(self, row: manifest.Row, noisy: bool) -> list[np.ndarray]:
+        pixels = Image.fromarray(manifest.pixels(self.raw, row, self.channels, noisy=noisy))
+        return [_windows(pixels, _scaled(row, scale), self.size, self.stride) for scale in self.scales]
+
+
+def _cut_split(
+    rows: list[manifest.Row],
+    cutting: Cutting,
+    shard_mib: int,
+    out: Path,
+    index: "csv.DictWriter[str]",
+    workers: Parallel,
+) -> int:
+    """Cut the images of one split; returns the number of patches."""
+    if not rows:
+        return 0
+    total = sum(map(cutting.count, rows))
+    if not total:
+        raise ValueError(
+            f"patches.scales: at {cutting.scales} no image is as large as a patch of {cutting.size} pixels"
+        )
+    shape = (cutting.size, cutting.size, cutting.channels)
+    capacity = max(1, shard_mib * 2**20 // math.prod(shape))
+    names = [rows[0].split, f"noisy-{rows[0].split}"] if cutting.paired else [rows[0].split]
+    with ExitStack() as stack:
+        shards = [stack.enter_context(Shards(out, name, shape, capacity, total)) for name in names]
+        for row, pictures in zip(rows, parallel.each(workers, cutting, rows), strict=True):
+            for n, scale in enumerate(cutting.scales):
+                index.writerows(_places(row, scale, pictures[0][n].shape[:2], cutting.stride, shards[0]))
+                for own, windows in zip(shards, pictures, strict=True):
+                    own.write(windows[n].reshape(-1, *shape))
+    return total
+
+
+class Shards:
+    """Writes `total` arrays of one shape into <name>-00000.npy, -00001.npy ... of at most `capacity` each."""
+
+    def __init__(self, out: Path, name: str, shape: tuple[int, ...], capacity: int, total: int):
+        self.out, self.name, self.shape, self.capacity, self.total = out, name, shape, capacity, total
+        self.written = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def place(self, number: int) -> tuple[str, int]:
+        """Shard and row of the number-th array."""
+        shard, row = divmod(number, self.capacity)
+        return f"{self.name}-{shard:05d}", row
+
+    def write(self, arrays: np.ndarray) -> None:
+        """Append (n, *shape) uint8 arrays."""
+        while len(arrays):
+            shard, row = self.place(self.written)
+            if row == 0:
+                self._open(shard)
+            assert self._file
+            part = arrays[: self.capacity - row]
+            self._file.write(np.ascontiguousarray(part).data)
+            self.written += len(part)
+            arrays = arrays[len(part) :]
+
+    def _open(self, shard: str) -> None:
+        if self._file:
+            self._file.close()
+        self._file = (self.out / f"{shard}.npy").open("wb")
+        rows = min(self.capacity, self.total - self.written)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _windows(pixels: Image.Image, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
+    """(rows, columns, size, size, C) view of all patches of an image at that size."""
+    scaled = np.asarray(pixels if pixels.size == size_wh else pixels.resize(size_wh, Image.Resampling.BICUBIC))
+    scaled = scaled.reshape(*scaled.shape[:2], -1)
+    if min(scaled.shape[:2]) < size:
+        return np.empty((0, 0, size, size, scaled.shape[2]), np.uint8)
+    windows = sliding_window_view(scaled, (size, size), axis=(0, 1))  # type: ignore[call-overload]
+    return windows[::stride, ::stride].transpose(0, 1, 3, 4, 2)
+
+
+def _places(
+    row: manifest.Row, scale: float, grid: tuple[int, ...], stride: int, shards: Shards
+) -> Iterator[dict[str, Any]]:
+    rows, columns = grid
+    for n in range(rows * columns):
+        shard, line = shards.place(shards.written + n)
+        y, x = n // columns * stride, n % columns * stride
+        yield asdict(Place(row.split, shard, line, row.image, row.label, scale, y, x))
+
+
+def _scaled(row: manifest.Row, scale: float) -> tuple[int, int]:
+    return int(row.width * scale), int(row.height * scale)
+
+
+def _count(width: int, height: int, size: int, stride: int) -> int:
+    """Number of the patches that fit."""
+    return max(0, (width - size) // stride + 1) * max(0, (height - size) // stride + 1)
+
+
+def _place(*, row: str, scale: str, y: str, x: str, **texts: str) -> Place:
+    return Place(**texts, row=int(row), scale=float(scale), y=int(y), x=int(x))

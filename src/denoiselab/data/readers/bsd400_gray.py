@@ -1,0 +1,31 @@
+"""The classic gray benchmark, bit for bit: the 400 crops of Train400, tests on BSD68 and Set12.
+
+Train400 is one 180x180 crop of each training and test image of BSDS500 in MATLAB's gray (tables/train400_crops.csv),
+BSD68 is 68 images of its val (tables/bsd68_ids.csv).
+"""
+
+from denoiselab.config.data import Bsd400Gray
+from denoiselab.data.manifest import Source
+from denoiselab.data.readers.bsds500 import photographs
+from denoiselab.data.readers.sources import Sources, table
+from denoiselab.data.readers.splits import hold_out
+
+CROP = 180  # pixels
+
+
+def images(data: Bsd400Gray, sources: Sources) -> list[Source]:
+    """The 400 crops and the 80 test images; ids are the names in the benchmark."""
+    files = photographs(data.bsds500, sources)
+    found = []
+    for row in table("train400_crops"):
+        crop = (int(row["top"]), int(row["left"]), CROP, CROP)
+        file = files[row["split"], row["bsds500_id"]]
+        found.append(Source(row["file"].removesuffix(".png"), "train", "", file, crop=crop, source="bsds500"))
+    found = hold_out(found, lambda n: data.val_images, data.seed)
+    for row in table("bsd68_ids"):
+        name = f"BSD68/{row['bsd68_file'].removesuffix('.png')}"
+        found.append(Source(name, "test", "", files["val", row["bsds500_val_id"]], sets=("BSD68",), source="bsds500"))
+    set12 = sources.unpacked("set12", data.set12)
+    for path in sorted((set12 / "data/Set12").glob("*.png")):
+        found.append(Source(f"Set12/{path.stem}", "test", "", path, sets=("Set12",), source="set12"))
+    return found

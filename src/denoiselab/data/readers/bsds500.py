@@ -1,0 +1,33 @@
+"""BSDS500 in colour: train and test train, val tests, 68 of it as CBSD68.
+
+The 68 images of CBSD68 and BSD68 are among the 100 of `val`, so training on `val` would leak them.
+"""
+
+from pathlib import Path
+
+from denoiselab.config.data import Archive, Bsds500
+from denoiselab.data.manifest import Source
+from denoiselab.data.readers.sources import Sources, table
+from denoiselab.data.readers.splits import hold_out
+
+IMAGES = "BSDS500/data/images"
+
+
+def images(data: Bsds500, sources: Sources) -> list[Source]:
+    """The 500 images: 400 for training and validation, 100 for the test."""
+    files = photographs(data.bsds500, sources)
+    cbsd68 = {row["bsds500_val_id"] for row in table("bsd68_ids")}
+    found = []
+    for (split, name), file in sorted(files.items()):
+        if split == "val":
+            sets = ("CBSD68", "BSDS500-val") if name in cbsd68 else ("BSDS500-val",)
+            found.append(Source(name, "test", "", file, sets=sets, source="bsds500"))
+        else:
+            found.append(Source(name, "train", "", file, source="bsds500"))
+    return hold_out(found, lambda n: data.val_images, data.seed)
+
+
+def photographs(archive: Archive, sources: Sources) -> dict[tuple[str, str], Path]:
+    """The files by (BSDS500's own split, id)."""
+    root = sources.unpacked("bsds500", archive)
+    return {(path.parent.name, path.stem): path for path in (root / IMAGES).glob("*/*.jpg")}

@@ -1,0 +1,18 @@
+"""4,000 training images of CIFAR-10 as PNG in class folders: small enough to try things offline."""
+
+from dataclasses import replace
+
+from denoiselab.config.data import Cifar104k
+from denoiselab.data.manifest import Source
+from denoiselab.data.readers.folder import split
+from denoiselab.data.readers.sources import Sources
+
+
+def images(data: Cifar104k, sources: Sources) -> list[Source]:
+    """train/<class>/*.png, split by image. ValueError where there are none."""
+    url = data.cifar10_4k.url
+    root = sources.unpacked("cifar10_4k", data.cifar10_4k) / "train"
+    if not root.is_dir():
+        raise ValueError(f"data cifar10_4k: no folder train in {url}")
+    found = split(data, root, "cifar10_4k", where=f"data cifar10_4k: {url}: images: ", labelled=True)
+    return [replace(source, image=source.image.removesuffix(".png")) for source in found]

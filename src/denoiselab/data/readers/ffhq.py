@@ -1,0 +1,26 @@
+"""FFHQ, which its owners serve from a drive with quotas: a zip or folder that the user has."""
+
+import zipfile
+from pathlib import Path
+
+from denoiselab.config.data import Archive, Ffhq
+from denoiselab.data.manifest import Source
+from denoiselab.data.readers.folder import split
+from denoiselab.data.readers.sources import Sources
+
+HOW = (
+    "FFHQ has no direct address. Get images1024x1024 or thumbnails128x128 from github.com/NVlabs/ffhq-dataset "
+    "(licence CC BY-NC-SA 4.0), then say -S data.path=FOLDER or FILE.zip"
+)
+
+
+def images(data: Ffhq, sources: Sources) -> list[Source]:
+    """Every image of the zip or folder `data.path`. ValueError says how to get the data set."""
+    path = Path(data.path)
+    if not path.exists():
+        raise ValueError(f"data.path: {path} does not exist. {HOW}")
+    if zipfile.is_zipfile(path):
+        path = sources.unpacked("ffhq", Archive(url=str(path.resolve()), sha256=None))
+    else:
+        sources.own("ffhq")
+    return split(data, path, "ffhq", where=f"data.path: {data.path}: ")

@@ -1,0 +1,173 @@
+"""Where data sets come from: their licence, citation and checksums, and how a file of theirs gets here."""
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from denoiselab.config.data import Archive
+from denoiselab.data.readers.archives import unpack
+from denoiselab.runtime import files, paths
+from denoiselab.runtime.download import obtain
+
+TABLES = Path(__file__).parent / "tables"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class About:
+    title: str
+    licence: str
+    citation: str
+    unpacked: int = 2 * GIB  # bytes; a download that is larger, or an archive that declares more, is refused
+    verified: bool = False  # every file against tables/<name>.csv
+
+
+ABOUT = {
+    "embedded": About(
+        "photographs inside scikit-image, scikit-learn and matplotlib",
+        "public domain and CC0; motorcycle: research use; china and flower: CC BY",
+        "the README files beside them in the packages; motorcycle: Scharstein et al., GCPR 2014",
+    ),
+    "folder": About("your own images", "yours", "none"),
+    "pairs": About("your own noisy and clean images", "yours", "none"),
+    "bsds500": About(
+        "Berkeley Segmentation Data Set (BSDS500)",
+        "none stated for the images",
+        "Arbelaez, Maire, Fowlkes, Malik: Contour Detection and Hierarchical Image Segmentation, TPAMI 2011",
+        verified=True,
+    ),
+    "set12": About(
+        "Set12",
+        "none stated",
+        "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser, TIP 2017 (the set's first use in this form)",
+        verified=True,
+    ),
+    "polyu": About(
+        "PolyU Real-World Noisy Images",
+        "non-commercial research",
+        "Xu, Li, Liang, Zhang, Zhang: Real-world Noisy Image Denoising: A New Benchmark, arXiv:1804.02603, 2018",
+        verified=True,
+    ),
+    "cifar10": About(
+        "CIFAR-10",
+        "none stated",
+        "Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report 2009",
+    ),
+    "cifar10_4k": About(
+        "4,000 training images of CIFAR-10",
+        "as CIFAR-10: none stated",
+        "Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report 2009",
+    ),
+    "stl10": About(
+        "STL-10",
+        "research; the images come from ImageNet",
+        "Coates, Lee, Ng: An Analysis of Single Layer Networks in Unsupervised Feature Learning, AISTATS 2011",
+        unpacked=4 * GIB,
+    ),
+    "afhq": About(
+        "Animal Faces-HQ (AFHQ)",
+        "CC BY-NC 4.0",
+        "Choi, Uh, Yoo, Ha: StarGAN v2: Diverse Image Synthesis for Multiple Domains, CVPR 2020",
+        unpacked=16 * GIB,
+    ),
+    "ffhq": About(
+        "Flickr-Faces-HQ (FFHQ)",
+        "CC BY-NC-SA 4.0 (the collection; the photographs have their own)",
+        "Karras, Laine, Aila: A Style-Based Generator Architecture for Generative Adversarial Networks, CVPR 2019",
+        unpacked=100 * GIB,
+    ),
+    "hair": About(
+        "pure_hair_data: noisy and clean close-ups of hair",
+        "none stated",
+        "G. Tutik, Retouch Pure Hair, gitlab.com/glebtutik/pure_hair_data",
+        unpacked=8 * GIB,
+    ),
+}
+
+
+class Sources:
+    """The archives that a data set is made of, unpacked while the `with` block lasts; remembers what was used.
+
+    One process at a time: what a killed one left unpacked is deleted by the next. In a ValueError raised inside the
+    block, files are named as they are in their archive.
+    """
+
+    def __init__(self) -> None:
+        self.used: dict[str, dict[str, Any]] = {}
+        self._scratch = paths.downloads() / "unpacked"
+        self._lock = FileLock(paths.downloads() / "unpacked.lock")
+
+    def __enter__(self) -> "Sources":
+        paths.downloads().mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._lock.release()
+        if isinstance(error, ValueError) and str(self._scratch) in str(error):
+            raise ValueError(str(error).replace(f"{self._scratch}/", "")) from None
+
+    def own(self, name: str) -> None:
+        """Note a source that needs no fetching."""
+        self.used[name] = _card(ABOUT[name])
+
+    def unpacked(self, name: str, archive: Archive, wanted: Callable[[str], bool] = lambda name: True) -> Path:
+        """The folder with the wanted files of an archive, or with its verified ones. ValueError names what is wrong."""
+        about = ABOUT[name]
+        folder, root = paths.downloads(), paths.shared_root()
+        file = obtain(name, archive.url, sha256=archive.sha256, folder=folder, root=root, limit=about.unpacked)
+        _check_md5(file, archive)
+        folder = self._scratch / name
+        if about.verified:  # the archive of a repository, in which everything is in one folder
+            listed = {row["file"] for row in table(name)}
+            unpack(file, folder, limit=about.unpacked, wanted=lambda member: member.partition("/")[2] in listed)
+            folder = next(folder.iterdir(), folder) if folder.exists() else folder
+            _verify(name, folder)
+        else:
+            unpack(file, folder, limit=about.unpacked, wanted=wanted)
+        whole = "the archive" if archive.sha256 or archive.md5 else "no published checksum"
+        how = "every file" if about.verified else whole
+        print(f"{about.title}. Licence: {about.licence}. Cite: {about.citation}")
+        self.used[name] = _card(about) | {"url": archive.url, "sha256": files.sha256(file), "verified": how}
+        return folder
+
+
+def _card(about: About) -> dict[str, Any]:
+    return {"title": about.title, "licence": about.licence, "citation": about.citation}
+
+
+def _check_md5(file: Path, archive: Archive) -> None:
+    if not archive.md5:
+        return
+    digest = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as handle:
+        while chunk := handle.read(1 << 20):
+            digest.update(chunk)
+    if (found := digest.hexdigest()) != archive.md5:
+        if file.is_relative_to(paths.downloads()):
+            file.unlink()
+        raise ValueError(f"{file}: its md5 is {found}, not {archive.md5} as published")
+
+
+def _verify(name: str, folder: Path) -> None:
+    for row in table(name):
+        path = folder / row["file"]
+        if not path.is_file():
+            raise ValueError(f"data {name}: {row['file']} is missing from the archive")
+        if files.sha256(path) != row["sha256"]:
+            raise ValueError(f"data {name}: {row['file']} is not the published file: its sha256 differs")
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """A table of tables/: the checksums of a source's files, or which image is which."""
+    with (TABLES / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))

@@ -1,0 +1,43 @@
+"""STL-10's official binary archive: 96x96 colour images of ten classes; its 100,000 without a class are left out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from denoiselab.config.data import Stl10
+from denoiselab.data.manifest import Source
+from denoiselab.data.readers.sources import Sources
+from denoiselab.data.readers.splits import hold_out
+
+SIDE = 96
+WANTED = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
+
+
+def images(data: Stl10, sources: Sources) -> list[Source]:
+    """Every image of train_X.bin and test_X.bin. ValueError names a file that is missing or cut off."""
+    folder = sources.unpacked("stl10", data.stl10, wanted=lambda name: name.endswith(WANTED))
+    names = next(folder.rglob("class_names.txt"), None)
+    if names is None:
+        raise ValueError(f"data stl10: no class_names.txt in {data.stl10.url}")
+    classes = names.read_text(encoding="ascii").split()
+    found = []
+    for split in ("train", "test"):
+        path = names.with_name(f"{split}_X.bin")
+        for n, (label, pixels) in enumerate(_records(path, names.with_name(f"{split}_y.bin"), classes)):
+            sets = ("STL-10",) if split == "test" else ()
+            found.append(Source(f"{split}/{n:05d}", split, label, path, sets=sets, pixels=pixels, source="stl10"))
+    return hold_out(found, lambda n: max(1, round(data.val_share * n)), data.seed)
+
+
+def _records(pictures: Path, labels: Path, classes: list[str]) -> list[tuple[str, np.ndarray]]:
+    """(class, (96, 96, 3) uint8) of every image; planes are stored column by column, classes count from 1."""
+    for path in (pictures, labels):
+        if not path.is_file():
+            raise ValueError(f"data stl10: {path.name} is missing from the archive")
+    raw, numbers = np.fromfile(pictures, np.uint8), np.fromfile(labels, np.uint8)
+    if len(raw) != len(numbers) * 3 * SIDE * SIDE or not len(raw):
+        raise ValueError(f"data stl10: {pictures.name}: {len(raw)} bytes are not {len(numbers)} images")
+    if not 1 <= numbers.min() <= numbers.max() <= len(classes):
+        raise ValueError(f"data stl10: {labels.name}: classes must be 1 to {len(classes)}")
+    planes = raw.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
+    return [(classes[number - 1], picture) for number, picture in zip(numbers, planes, strict=True)]

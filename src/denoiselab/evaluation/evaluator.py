@@ -1,0 +1,261 @@
+"""A trained model under evaluation: what it makes of a test image, and how good that is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from denoiselab.config import Params
+from denoiselab.data import noisy_sets
+from denoiselab.evaluation import output_checks
+from denoiselab.evaluation.score_tables import (
+    JUDGED,
+    HeldOutScore,
+    LevelScore,
+    LpipsScore,
+    Prediction,
+    Row,
+    Score,
+    summarise,
+    summarise_held_out,
+    summarise_predictions,
+)
+from denoiselab.metrics import image_quality, lpips, no_reference
+from denoiselab.models import device_choice, model_store, tiled_inference
+from denoiselab.noise.level_estimation import estimate_sigma_255
+from denoiselab.runtime import devices, distributed, paths
+
+Test = tuple[noisy_sets.Condition, noisy_sets.Stored]
+Output = tuple[noisy_sets.Condition, noisy_sets.TestImage, np.ndarray]
+Point = tuple[float, noisy_sets.TestImage]  # of the curve: sigma_255, and the crop at that level
+
+
+@dataclass(frozen=True)
+class Result:
+    """The score of one output, and what else is kept of it."""
+
+    score: Score | HeldOutScore | Prediction
+    condition: noisy_sets.Condition
+    pixels: np.ndarray | None = None  # (H, W, C) uint8, of the noise's first draw
+    gain: float = float("nan")  # dB over the noisy input (without clean images: its neighbours' mean); NaN: not finite
+    seen: dict[str, Any] | None = None  # for the alarms; None where there is nothing to be alarmed about
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under evaluation, in four steps for each test image: `read`, `compute`, `predict`, `measure`, and two for
+    each point of the curve: `compute_level`, `measure_level`.
+
+    It may be sent to another process.
+    """
+
+    params: Params
+    name: str
+    number: int  # of the training: 0 for the first seed
+    model: nn.Module
+    card: dict[str, Any]
+    device: torch.device
+    trained: tuple[float, float] | None  # lowest and highest sigma of 255, where known
+    perceptual: lpips.Lpips | None
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
+
+    @property
+    def classifies(self) -> bool:
+        return bool(self.card["task"] == "classify")
+
+    def judged(self, tests: Sequence[Test]) -> tuple[Row, Callable[..., dict[str, Any]]]:
+        """The kind of its rows on these tests, and what sums them up."""
+        if self.classifies:
+            return Prediction, summarise_predictions
+        if not all(condition.has_clean for condition, _ in tests):
+            return HeldOutScore, summarise_held_out
+        return LpipsScore if self.perceptual else Score, summarise
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether the output is the noisy input, which is neither clamped nor rounded before it is measured."""
+        return getattr(self.model, "as_it_is", False)
+
+    def read(self, test: Test) -> tuple[noisy_sets.Condition, noisy_sets.TestImage]:
+        condition, stored = test
+        return condition, stored.read(self.params.data.channels)
+
+    def compute(self, given: tuple[noisy_sets.Condition, noisy_sets.TestImage]) -> Output:
+        """With the restored image (H, W, C) float32, or the scores of the classes (classes,)."""
+        condition, test = given
+        output = self.classify if self.classifies else self.restore
+        return condition, test, output(test, condition.sigma_255)
+
+    def predict(self, output: Output) -> Output:
+        """Without clean images: with what it makes of the image less its held-out pixels, too, (2, H, W, C)."""
+        condition, test, restored = output
+        if self.classifies or condition.has_clean:
+            return output
+        shown = replace(test, noisy=no_reference.without(test.noisy))
+        return condition, test, np.stack([restored, self.restore(shown, condition.sigma_255)])
+
+    def measure(self, output: Output) -> Result:
+        if self.classifies:
+            return _predicted(self, *output)
+        return (_scored if output[0].has_clean else _judged)(self, *output)
+
+    def restore(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
+        """The restored image (H, W, C) float32."""
+        label = self.classes.index(test.label) if test.label in self.classes else None
+        tile = self.params.evaluate.tile
+        return tiled_inference.restore(
+            self.model, test.noisy, device=self.device, sigma_255=level, label=label, tile=tile
+        )
+
+    @torch.inference_mode()
+    def classify(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
+        """The scores of the classes (classes,)."""
+        planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None].to(self.device)
+        with devices.enough_memory(self.device, "a classifier takes a picture whole: train.device: cpu may have more"):
+            return tiled_inference.forward(self.model, planar, level)[0].cpu().numpy()
+
+    def compute_level(self, point: Point) -> tuple[float, noisy_sets.TestImage, np.ndarray]:
+        """A point of the curve with its restored image (H, W, C) float32."""
+        level, test = point
+        return level, test, self.restore(test, level)
+
+    def measure_level(self, output: tuple[float, noisy_sets.TestImage, np.ndarray]) -> LevelScore:
+        """A row of curve.csv."""
+        level, test, restored = output
+        measured = _measured(test, restored, as_it_is=self.as_it_is)
+        return LevelScore(self.name, level, test.image, psnr=measured["psnr"], ssim=measured["ssim"])
+
+
+def load(params: Params, name: str, number: int) -> Subject:
+    """The training with that number of models/<name>/.
+
+    Of several processes the first one reads it: other machines need not have it.
+    """
+    device = device_choice.device(params, name)
+    devices.prepare(device)
+    model, card = distributed.from_first(lambda: _loaded(paths.trainings(name)[number]))
+    perceptual = lpips.load(params.evaluate.lpips).to(device) if params.evaluate.lpips else None
+    trained = _trained_levels(params, name, card)
+    return Subject(params, name, number, model.to(device).eval(), card, device, trained, perceptual)
+
+
+def _loaded(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    return model_store.load(folder), model_store.read_card(folder)
+
+
+def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[float, float] | None:
+    """The lowest and highest sigma of 255 that a net was trained on, if that is known and was Gaussian noise."""
+    spec, unknown = card["noise"]["train"], card["imported"] and not params.entry(name).noise
+    if spec["kind"] != "gaussian" or unknown or not card["parameters"]:
+        return None
+    levels = spec["sigma_255"] if isinstance(spec["sigma_255"], list) else [spec["sigma_255"]]
+    return min(levels), max(levels)
+
+
+def _scored(
+    subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, restored: np.ndarray
+) -> Result:
+    """Of a model that restores."""
+    restored = np.ascontiguousarray(restored)
+    pixels = _pixels(restored)
+    measured = _measured(test, restored, pixels, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
+    kind = LpipsScore if subject.perceptual else Score
+    score = kind(**(_tested(subject, condition, test) | measured))
+    gain = score.psnr - test.psnr_noisy
+    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, gain)
+    return Result(score, condition, pixels if not (subject.number or test.draw) else None, gain, seen)
+
+
+def _judged(
+    subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, outputs: np.ndarray
+) -> Result:
+    """Of a model that restores images without clean ones: `outputs` as Subject.predict has them."""
+    restored, predicted = outputs
+    measured, gain = dict.fromkeys(JUDGED, float("nan")), float("nan")
+    if np.isfinite(outputs).all():
+        measured = no_reference.measures(test.noisy, restored, predicted)
+        gain = measured["held_out"] - no_reference.decibels(test.noisy, no_reference.without(test.noisy))
+    score = HeldOutScore(**(_tested(subject, condition, test) | measured))
+    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, float("nan"))
+    return Result(score, condition, _pixels(restored) if not subject.number else None, gain, seen)
+
+
+def _seen(
+    subject: Subject,
+    condition: noisy_sets.Condition,
+    test: noisy_sets.TestImage,
+    restored: np.ndarray,
+    gain: float,
+) -> dict[str, Any]:
+    """What alarms.Watch.look takes."""
+    planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None]
+    return {
+        "findings": output_checks.examine(test.clean, test.noisy, restored),
+        "gain": gain if test.psnr_noisy < image_quality.HIGHEST_PSNR else float("nan"),  # nothing to be gained
+        "level": estimate_sigma_255(planar).item() if subject.trained else float("nan"),
+        "clipped": condition.spec["clip"],
+    }
+
+
+def _predicted(
+    subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, scores: np.ndarray
+) -> Result:
+    """What a classifier takes a test image for."""
+    if test.label not in subject.classes:
+        raise ValueError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
+    predicted = subject.classes[int(scores.argmax())]
+    return Result(Prediction(**_tested(subject, condition, test), predicted=predicted), condition)
+
+
+def _pixels(restored: np.ndarray) -> np.ndarray:
+    """As a picture (H, W, C) uint8; black where values are NaN."""
+    return image_quality.to_uint8(np.nan_to_num(restored))
+
+
+def _measured(
+    test: noisy_sets.TestImage,
+    restored: np.ndarray,
+    pixels: np.ndarray | None = None,
+    *,
+    as_it_is: bool = False,
+    perceptual: lpips.Lpips | None = None,
+) -> dict[str, float]:
+    """PSNR, SSIM, MSE and, where it is given, LPIPS of the output's 8 bits (`pixels`, if they are at hand), or of the
+    noisy input as it is; NaN for outputs that are not finite."""
+    scores: dict[str, Callable[..., float]] = {
+        "psnr": image_quality.capped_psnr,
+        "ssim": image_quality.ssim,
+        "mse": image_quality.mse,
+    }
+    if perceptual:
+        scores["lpips"] = perceptual.between
+    if not np.isfinite(restored).all():
+        return dict.fromkeys(scores, float("nan"))
+    if as_it_is:
+        clean, output, data_range = test.clean / 255.0, restored.astype(np.float64), 1.0
+    else:
+        clean, output, data_range = test.clean, _pixels(restored) if pixels is None else pixels, 255.0
+    return {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
+
+
+def _tested(subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage) -> dict[str, Any]:
+    """What a row of per_image.csv is about."""
+    return {
+        "model": subject.name,
+        "condition": condition.name,
+        "protocol": condition.protocol.name,
+        "protocol_sha256": condition.protocol.sha256,
+        "sets": " ".join(test.sets),
+        "image": test.image,
+        "label": test.label,
+        "group": test.group,
+        "draw": test.draw,
+        "seed": subject.card["seed"],
+    }

@@ -1,0 +1,90 @@
+"""Outputs that are kept as pictures: the first ones, and a model's best, median and worst under each condition."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from denoiselab.imaging import dataset_images
+from denoiselab.runtime import files
+
+KINDS = ("best", "median", "worst")
+INDEX = "cases.json"
+WRITERS = 2  # threads
+
+
+@dataclass(frozen=True)
+class Case:
+    """An output by what it gained over the noisy input."""
+
+    kind: str  # of KINDS
+    image: str
+    gain: float | None  # dB; None where the output was not finite
+    harmed: bool  # whether the noisy input was better, or the output not finite
+
+
+class Keeper:
+    """Keeps outputs until the gains of all are known: of each condition the first `samples` and the three cases.
+
+    Files are written by `writers`, while their caller goes on.
+    """
+
+    def __init__(self, waiting: Path, out: Path, samples: int, writers: Executor):
+        self._waiting, self._out, self._samples, self._writers = waiting, out, samples, writers
+        self._gains: dict[str, list[tuple[float, str]]] = {}
+        self._written: list[Future[None]] = []
+
+    def add(self, condition: str, image: str, gain: float, pixels: np.ndarray) -> None:
+        """An output (H, W, C) uint8 and its PSNR less that of the noisy input, dB; NaN counts as the worst."""
+        own = self._gains.setdefault(condition, [])
+        if len(own) < self._samples:
+            self._submit(dataset_images.write_png, self._out / condition / f"{len(own):02d}.png", pixels)
+        self._submit(dataset_images.write_npy, self._file(condition, len(own)), pixels)
+        own.append((gain, image))
+
+    def write(self) -> None:
+        """<condition>/best.png, median.png, worst.png and cases.json."""
+        self._wait()
+        for condition, gains in self._gains.items():
+            order = sorted(range(len(gains)), key=lambda n: (np.isnan(gains[n][0]), -gains[n][0]))
+            found = []
+            for kind, n in zip(KINDS, (order[0], order[len(order) // 2], order[-1]), strict=True):
+                self._submit(
+                    dataset_images.write_png, self._out / condition / f"{kind}.png", np.load(self._file(condition, n))
+                )
+                gain, image = gains[n]
+                found.append(Case(kind, image, gain if np.isfinite(gain) else None, not gain >= 0))
+            files.write_json(self._out / condition / INDEX, [asdict(case) for case in found])
+        self._wait()
+
+    def _submit(self, write: Callable[..., None], path: Path, pixels: np.ndarray) -> None:
+        self._written.append(self._writers.submit(write, path, pixels))
+
+    def _wait(self) -> None:
+        """Until all is written; an error in writing is raised here."""
+        for written in self._written:
+            written.result()
+        self._written.clear()
+
+    def _file(self, condition: str, n: int) -> Path:
+        return self._waiting / f"{condition}-{n}.npy"
+
+
+@contextmanager
+def keeping(out: Path, samples: int) -> Iterator[Keeper]:
+    """A Keeper that has written to the new folder `out` in the end."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as waiting, ThreadPoolExecutor(WRITERS) as writers:
+        keeper = Keeper(Path(waiting), out, samples, writers)
+        yield keeper
+        keeper.write()
+
+
+def read(folder: Path, condition: str) -> list[Case]:
+    """The cases in what a Keeper wrote; none for a classifier."""
+    path = folder / condition / INDEX
+    return [Case(**case) for case in files.read_json(path)] if path.exists() else []

@@ -1,0 +1,37 @@
+"""model.json of a trained model: its architecture, its weights files and how it was made. Read without torch."""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import Any
+
+from denoiselab.runtime import files, sealed_json
+
+CARD = "model.json"
+KIND = sealed_json.Kind(range(2, 4), sealed=3)
+REMEDY = "train it anew, or bring it back from Git or DVC's cache"
+
+
+def write(folder: Path, weights: Iterable[str], card: dict[str, Any]) -> None:
+    """`weights`: the names of the weights files in `folder`, without suffix, the default first."""
+    digests = {name: files.sha256(_file(folder, name)) for name in weights}
+    KIND.write(folder / CARD, {"weights": digests, **card})
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What was written, `weights` with the sha256 of each file, None in format 2. ValueError where it is missing,
+    damaged or of another format."""
+    card = KIND.read(folder / CARD, REMEDY)
+    weights = card.get("weights")
+    if not weights or not isinstance(weights, (dict, list)) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{folder / CARD}: names no weights; {REMEDY}")
+    return card | {"weights": weights if isinstance(weights, dict) else dict.fromkeys(weights)}
+
+
+def weights(folder: Path, card: dict[str, Any], name: str | None = None) -> Path:
+    """The file of the weights `name`, None: of the default ones. ValueError where it differs from what was written."""
+    name = name or next(iter(card["weights"]))
+    return sealed_json.verify(_file(folder, name), card["weights"][name], REMEDY)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{PurePath(name).name}.safetensors"  # of this folder, whatever a card says

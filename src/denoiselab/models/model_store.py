@@ -1,0 +1,88 @@
+"""A trained model on disk: models/<name>/ with best_<score>.safetensors for every score (PSNR and SSIM, or a
+classifier's accuracy) and model.json."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
+from torch import nn
+
+from denoiselab import architectures
+from denoiselab.models import metadata
+from denoiselab.models.metadata import read as read_card
+from denoiselab.runtime import files
+
+__all__ = ["digest", "load", "parameters", "read_card", "save"]
+
+
+def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[str, Any]) -> None:
+    """Write the sets of weights, the first of which is the default, and the card.
+
+    The card holds `architecture` as models.build() takes it, `adopted` (that of a model it has inside, or None), and
+    how it was trained.
+    """
+    for name, tensors in weights.items():
+        with files.replacing(folder / f"{name}.safetensors") as temporary:
+            temporary.write_bytes(serialize({k: v.contiguous() for k, v in tensors.items()}))
+    metadata.write(folder, weights, card)
+
+
+def digest(folder: Path) -> str:
+    """sha256 of a trained model's own files, without those of its trainings from other seeds."""
+    own = sorted(path for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256("".join(f"{path.name}\0{files.sha256(path)}\n" for path in own).encode()).hexdigest()
+
+
+def load(folder: Path, weights: str | None = None) -> nn.Module:
+    """The trained module in eval mode, on the CPU: `weights` such as best_ssim; None: those of the best PSNR, or
+    accuracy. ValueError names a file that is missing, damaged or does not fit."""
+    card = read_card(folder)
+    try:
+        return _loaded(folder, card, weights)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{folder / metadata.CARD}: is no card of a model: {error!r}") from None
+
+
+def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Module:
+    """As `load`; AttributeError, LookupError or TypeError where the card is none."""
+    if weights is not None and weights not in card["weights"]:
+        raise ValueError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
+    path = metadata.weights(folder, card, weights)
+    try:
+        tensors = load_file(path)
+        _check_shapes(_assembled(card, architectures.outline, folder), tensors)
+        model = _assembled(card, architectures.build, folder)
+        for name, buffer in list(model.named_buffers()):
+            if (
+                name in tensors and buffer.shape != tensors[name].shape
+            ):  # a calibration has as many levels as it was given
+                model.register_buffer(name, torch.empty_like(tensors[name]))
+        model.load_state_dict(tensors)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    return model.eval()
+
+
+def _assembled(card: dict[str, Any], make: Callable[..., nn.Module], folder: Path) -> nn.Module:
+    """What a card describes, by models.build or models.outline."""
+    model = make(card["architecture"], where=str(folder))
+    if card["adopted"]:
+        model.adopt(make(card["adopted"], where=str(folder)))  # type: ignore[operator]
+    return model
+
+
+def _check_shapes(outline: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """RuntimeError where they are not a module's, before a card can ask for more memory than its weights have."""
+    wrong = [n for n, p in outline.named_parameters() if n not in tensors or tensors[n].shape != p.shape]
+    if wrong:
+        raise RuntimeError(f"they are not those of {metadata.CARD}: {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}")
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable parameters; those of an adopted, frozen model do not count."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

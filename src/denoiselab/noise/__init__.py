@@ -1,0 +1,1 @@
+"""Noise models, and the estimation of noise from an image."""

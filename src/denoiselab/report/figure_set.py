@@ -1,0 +1,193 @@
+"""Draws every figure of the report; paths are relative to the report."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from denoiselab.comparison import aggregate
+from denoiselab.comparison.paired_tests import Difference, Pairs
+from denoiselab.config import Params
+from denoiselab.config.noise import Gaussian
+from denoiselab.data import noisy_sets
+from denoiselab.evaluation import example_outputs
+from denoiselab.imaging import dataset_images
+from denoiselab.metrics import image_quality
+from denoiselab.models import metadata
+from denoiselab.noise.describe import in_short
+from denoiselab.report import slider_images
+from denoiselab.report.figures import matrix
+from denoiselab.report.figures import pictures as picture_figures
+from denoiselab.report.figures import scores as score_figures
+from denoiselab.report.figures.pictures import Example, Panel
+from denoiselab.report.test_outputs import Kept, decibels, kept
+from denoiselab.runtime import files, paths, stage_outputs
+from denoiselab.runtime.sanitize import printable
+
+CASES = 10  # figures of single outputs, all conditions together
+
+
+def draw(
+    params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs
+) -> tuple[dict[str, Any], list[slider_images.Detail]]:
+    """Draw every figure, whose paths are relative to the report; and the details of the kept pictures."""
+    with ThreadPoolExecutor() as pool:  # pictures, while Matplotlib draws the plots
+        pictures = pool.submit(_pictures, params, rows)
+        cases = pool.submit(lambda: list(_cases(params, table)))
+        plots = _plots(params, table, pairs)
+        grids, details = pictures.result()
+        return plots | {"grids": grids, "cases": cases.result()}, details
+
+
+def _pictures(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
+    grids, details = [], []
+    for one in kept(params, rows):
+        grids.append(_grid(one))
+        details += [slider_images.detail(one)] if one.outputs else []
+    return grids, details
+
+
+def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
+    means = []
+    for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
+        path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
+        score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
+        means.append({"protocol": protocol, "path": _relative(path)})
+    trained = _trained(params)
+    looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
+    levels = aggregate.curves(params)
+    if len(levels):
+        score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES / "levels.png")
+    return {
+        "means": means,
+        "matrices": {
+            key: _matrix(params, *key, here)
+            for key, here in pairs.items()
+            if any(one.verdict(1 - params.evaluate.confidence) != "few" for one in here)
+        },
+        "mismatches": _mismatches(params, table),
+        "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
+    } | trainings(params)
+
+
+def trainings(params: Params) -> dict[str, Any]:
+    """How training went: the figure of all histories, None without any, and the pictures of each."""
+    trained = _trained(params)
+    if trained:
+        score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
+    return {
+        "training": _relative(paths.FIGURES / "training.png") if trained else None,
+        "progress": [_progress(params, name) for name in trained if (paths.progress(name) / "patches.png").exists()],
+    }
+
+
+def _trained(params: Params) -> dict[str, pd.DataFrame]:
+    """The histories of the networks."""
+    histories = {name: pd.read_csv(stage_outputs.history(name)) for name in params.models}
+    return {name: history for name, history in histories.items() if "loss" in history}
+
+
+def _grid(one: Kept) -> dict[str, str]:
+    """A kept picture, clean, noisy, and restored by every model, worst first."""
+    shown = [one.noisy, *reversed(one.outputs)]
+    panels = [Panel(f"{output.model}\n{decibels(output.psnr)}", output.pixels) for output in shown]
+    path = paths.FIGURES / f"pictures-{one.condition}-{one.number:02d}.webp"
+    picture_figures.grid(one.test.clean, [Panel("clean", one.test.clean), *panels], path)
+    return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
+
+
+def _cases(params: Params, table: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """The best, median and worst output of the best models under each condition, at most CASES pictures in all."""
+    stored = noisy_sets.names(paths.NOISY)
+    restoring = table[[params.models[m].arch != "identity" for m in table.model]]
+    for condition in (noisy_sets.read(paths.NOISY, name) for name in stored):
+        psnr = restoring[restoring.condition == condition.name].groupby("model").psnr_mean.mean()
+        for model in psnr.sort_values(ascending=False).index[: max(1, CASES // len(stored))]:
+            path = paths.FIGURES / f"cases-{condition.name}-{model}.webp"
+            picture_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
+            yield {"model": str(model), "condition": condition.name, "path": _relative(path)}
+
+
+def _examples(params: Params, model: str, condition: str) -> list[Example]:
+    found = example_outputs.read(paths.samples(model), condition)
+    chosen, channels = {case.image for case in found}, params.data.channels
+    tests = {t.image: t for t in noisy_sets.test(paths.RAW, paths.NOISY, condition, channels, draw=0, chosen=chosen)}
+    examples = []
+    for case in found:
+        test = tests[case.image]
+        gain = "no number" if case.gain is None else f"{case.gain:+.2f} dB"
+        harm = ", WORSE THAN ITS INPUT" if case.harmed else ""
+        restored = dataset_images.read(paths.samples(model) / condition / f"{case.kind}.png", channels)
+        title = f"{case.kind}: {gain}{harm} ({printable(case.image)})"
+        noisy = image_quality.to_uint8(test.noisy)
+        examples.append(Example(title, case.harmed, test.clean, noisy, restored.reshape(test.clean.shape)))
+    return examples
+
+
+def _trained_here(params: Params, name: str) -> bool:
+    """Whether a model was trained on this run's noise: a network that was not imported."""
+    entry = params.models[name]
+    return entry.arch not in ("identity", "classical") and not entry.weights
+
+
+def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The lowest and highest sigma of Gaussian noise that each network was trained on."""
+    found = {}
+    for name in dict.fromkeys(levels.model):
+        spec = params.training_noise(name)
+        if _trained_here(params, name) and isinstance(spec, Gaussian):
+            sigma = spec.sigma_255
+            found[name] = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+    return found
+
+
+def _matrix(params: Params, set_name: str, condition: str, pairs: list[Difference]) -> str:
+    path = paths.FIGURES / f"pairs-{set_name}-{condition}.png"
+    matrix.differences(pairs, 1 - params.evaluate.confidence, path)
+    return _relative(path)
+
+
+def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
+    """Training noise against test noise, by set, where there is more than one test noise."""
+    networks = [m for m in dict.fromkeys(table.model) if _trained_here(params, m)]
+    found = []
+    for set_name, own in table[table.model.isin(networks)].groupby("set", sort=False):
+        psnr = own.pivot(index="model", columns="condition", values="psnr_mean")
+        psnr = psnr.reindex(index=networks, columns=list(dict.fromkeys(own.condition)))
+        if psnr.shape[1] > 1:
+            psnr.index = pd.Index([f"{m}: {in_short(params.training_noise(m))}" for m in networks])
+            path = paths.FIGURES / f"mismatch-{set_name}.png"
+            matrix.mismatch(psnr, path)
+            found.append({"set": str(set_name), "path": _relative(path)})
+    return found
+
+
+def _progress(params: Params, name: str) -> dict[str, str]:
+    """What a trained model made of some validation patches as training went on."""
+    steps = files.read_json(paths.progress(name) / "steps.json")
+    titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items())]
+    titles += ["clean"] if params.noise.has_clean else []
+    path = paths.FIGURES / f"progress-{name}.webp"
+    picture_figures.progress(dataset_images.read(paths.progress(name) / "patches.png", 3), titles, path)
+    return {"model": name, "path": _relative(path)}
+
+
+def classifiers(params: Params) -> list[dict[str, Any]]:
+    """Accuracy and confusion matrix of every classifier, set and condition."""
+    rows = aggregate.predictions(params)
+    if rows.empty:
+        return []
+    results = aggregate.accuracies(rows, params).to_dict("records")
+    for result in results:
+        here = rows[[*("model", "set", "condition")]].eq([result[k] for k in ("model", "set", "condition")]).all(axis=1)
+        path = paths.FIGURES / f"confusion-{result['model']}-{result['set']}-{result['condition']}.png"
+        classes = metadata.read(paths.model(result["model"]))["classes"]
+        score_figures.confusion(rows[here], classes, path)
+        result["path"] = _relative(path)
+    return results
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(paths.REPORT_MD.parent).as_posix()

@@ -1,0 +1,141 @@
+"""Figures of scores: by model, by noise level, as training goes on, and by class."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from denoiselab.report.figures._style import COLOURS, LABELS, literal, plain, plt, save
+
+
+def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Each model's look in all figures of a report: another colour, and another dash once they are used up."""
+    return {
+        model: {
+            "color": COLOURS[n % len(COLOURS)],
+            "linestyle": ("-", "--", ":", "-.")[n // len(COLOURS) % 4],
+            "marker": "o",
+            "markersize": 3,
+        }
+        for n, model in enumerate(models)
+    }
+
+
+def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
+    """A score of every model as a dot with its interval, a colour a test set and condition.
+
+    Rows of one protocol alone: others do not compare.
+    """
+    assert table.protocol_sha256.nunique() == 1
+    table = table.assign(condition=table.set + ", " + table.condition)
+    models, mean = list(dict.fromkeys(table.model)), f"{score}_mean"
+    conditions = list(dict.fromkeys(table.condition))
+    high = 0.9 + 0.34 * len(models) * max(1, 0.6 * len(conditions))
+    figure, axes = plt.subplots(figsize=(8, high), layout="constrained")
+    for n, condition in enumerate(conditions):
+        rows = table[table.condition == condition].set_index("model").reindex(models)
+        places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * 0.8 / len(conditions)
+        error = np.nan_to_num(np.array([rows[mean] - rows[f"{score}_low"], rows[f"{score}_high"] - rows[mean]]))
+        look = {"color": COLOURS[n % len(COLOURS)], "fmt": "o", "markersize": 5, "capsize": 3, "label": condition}
+        axes.errorbar(rows[mean], places, xerr=error, **look)
+        for place, value in zip(places, rows[mean], strict=True):
+            number = "" if np.isnan(value) else f"{value:.2f}"
+            axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set_yticks(np.arange(len(models)), models)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{LABELS[score]}, mean and bootstrap interval over test images")
+    plain(axes)
+    if len(conditions) > 1:
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=_columns(conditions))
+    save(figure, path)
+
+
+def _columns(labels: list[str]) -> int:
+    """Of a legend above a figure that is 8 inches wide: as many, up to four, as it has room for."""
+    return max(1, min(4, 80 // (6 + max(map(len, labels)))))
+
+
+def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], path: Path) -> None:
+    """Validation score and training loss by step, a line a training; classifiers below, if there are any.
+
+    `looks`: each model's line, from `lines`.
+    """
+    kinds = (
+        ("val_held_out", f"validation, {LABELS['held_out']}", "training loss"),
+        ("val_psnr", f"validation {LABELS['psnr']}", "training loss"),
+        ("val_accuracy", "accuracy", "cross-entropy"),
+    )
+    shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
+    figure, panels = plt.subplots(
+        len(shown), 2, figsize=(11, 3.6 * len(shown)), layout="constrained", squeeze=False, sharex="row"
+    )
+    for row, (score, label, loss) in zip(panels, shown, strict=True):
+        own = {model: history for model, history in histories.items() if score in history}
+        for model, history in own.items():
+            for seed, (_, run) in enumerate(history.groupby("seed")):
+                row[0].plot(run.step, run[score], **looks[model])
+                row[1].plot(run.step, run.loss, label=None if seed else model, **looks[model])
+        row[0].set(xlabel="step", ylabel=label)
+        row[1].set(xlabel="step", ylabel=loss, yscale="log")
+        plain(row[0])
+        plain(row[1])
+        row[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def levels(
+    rows: pd.DataFrame, trained: dict[str, tuple[float, float]], looks: dict[str, dict[str, Any]], path: Path
+) -> None:
+    """PSNR and SSIM by noise level, a line a model. `trained`: the lowest and highest level that a network saw.
+
+    Levels outside the range of all networks are shaded, a single level is marked; where networks differ, each one's
+    line is thin outside its own range.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
+    ranges = {*trained.values()}
+    for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
+        for _, own in means[means.model == "noisy"].groupby("model"):
+            axes.plot(own.sigma_255, own[score], color="0.6", label="noisy")
+        for name, own in means[means.model != "noisy"].groupby("model", sort=False):
+            model = str(name)
+            if len(ranges) > 1 and model in trained:
+                axes.plot(own.sigma_255, own[score], **looks[model] | {"linewidth": 0.7, "markersize": 1.5})
+                own = own[own.sigma_255.between(*trained[model])]
+                bold = looks[model] | {"linewidth": 2.2, "markersize": 6}
+                axes.plot(own.sigma_255, own[score], label=model, **bold)
+            else:
+                axes.plot(own.sigma_255, own[score], label=model, **looks[model])
+        low, high = rows.sigma_255.min(), rows.sigma_255.max()
+        if len(ranges) == 1:
+            _mark(axes, *next(iter(ranges)), low, high)
+        axes.set(xlabel="noise level sigma (of 255)", ylabel=label, xlim=(low, high))
+        plain(axes)
+    panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def _mark(axes: plt.Axes, lowest: float, highest: float, low: float, high: float) -> None:
+    """Shade what of low to high is outside lowest to highest; a dotted line where these are one."""
+    if lowest == highest:
+        axes.axvline(lowest, color="0.5", linestyle=":")
+    for start, end in ((low, lowest), (highest, high)):
+        if lowest < highest and end > start:
+            axes.axvspan(start, end, color="0.5", alpha=0.12, linewidth=0)
+
+
+def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
+    """Share of each class (a row) that a classifier put into each class (a column)."""
+    counts = pd.crosstab(rows.label, rows.predicted).reindex(index=classes, columns=classes, fill_value=0)
+    shares = counts.to_numpy() / counts.sum(axis=1).to_numpy()[:, None].clip(min=1)
+    figure, axes = plt.subplots(figsize=(1.6 + 0.5 * len(classes),) * 2, layout="constrained")
+    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (y, x), share in np.ndenumerate(shares):
+        axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color="w" if share < 0.6 else "k")
+    names = [literal(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), names, fontsize=8)
+    axes.set(xlabel="put into (%)", ylabel="class")
+    save(figure, path)

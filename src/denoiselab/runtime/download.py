@@ -1,0 +1,314 @@
+"""The file that a URL stands for: from a mirror, the disk or the network; whole and checked, or an error.
+
+A download goes to <file>.part beside its target; <file>.part.json remembers what the server said of
+it, so that a later attempt, of this run or of the next, can ask for the rest alone.
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from time import sleep
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import requests
+from filelock import FileLock
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
+from denoiselab.runtime import files
+
+MIRROR = "DENOISELAB_MIRROR"
+CHUNK = 1 << 16  # bytes
+REDIRECTS = 10
+LONGEST_WAIT = 60.0  # seconds
+
+
+class _RetryError(Exception):
+    """A fault that may pass; its text is the reason."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    label: str  # <name>/<file>, as below a mirror
+    url: str
+    target: Path
+    timeout: float  # seconds without a byte
+    limit: int | None  # bytes
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def note(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part.json")
+
+    @property
+    def advice(self) -> str:
+        return f"put the file at <folder>/{self.label} and set {MIRROR}=<folder>, or give another url"
+
+    def discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+    def check_size(self, size: int | None) -> None:
+        """ValueError if `size` bytes are more than allowed; what was downloaded is deleted then."""
+        if self.limit is not None and size is not None and size > self.limit:
+            self.discard()
+            raise ValueError(f"{self.url}: is larger than the limit of {self.limit} bytes")
+
+
+def obtain(
+    name: str,
+    url: str,
+    *,
+    sha256: str | None,
+    folder: Path,
+    root: Path,
+    timeout: float = 30,
+    retries: int = 5,
+    wait: float = 1.0,
+    limit: int | None = None,
+) -> Path:
+    """The local path of the file that `url` (http, https, file or a path) stands for, downloaded if need be.
+
+    The first of these: <DENOISELAB_MIRROR>/<name>/<file>, the path itself, `folder`/<name>/<file>, a
+    download to there; <file> is the last part of the URL's path; relative paths are relative to
+    `root`. `timeout` and `wait` (before the first of `retries` in a row without progress; doubles) are
+    in seconds, `limit` is in bytes. ValueError names the file or URL and the reason: it is missing,
+    cannot be downloaded, is larger than `limit`, has another `sha256` (hex; None: unknown).
+    """
+    scheme, path, file = _split(url)
+    if file in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", file):
+        raise ValueError(f"{url}: its path does not end in a file name")
+    found = _mirrored(name, file, root)
+    if found is None and scheme in ("", "file"):
+        found = _local(name, url, path, root)
+    if found is not None:
+        _verify(found, str(found), sha256)
+        return found
+    if scheme not in ("http", "https"):
+        raise ValueError(f"{url}: only http and https are downloaded, not {scheme}")
+    job = _Job(f"{name}/{file}", url, folder / name / file, timeout, limit)
+    try:
+        if not job.target.is_file():
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{job.target}.lock"):
+                if not job.target.is_file():
+                    _download(job, sha256, retries, wait)
+                    return job.target
+        _verify(job.target, f"{job.target} (from {url})", sha256, downloaded=True)
+    except OSError as error:
+        raise ValueError(f"{job.target}: cannot be written: {_reason(error)}") from None
+    return job.target
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Scheme, path and file name of a URL, unquoted; a plain path has the scheme ""."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{url}: not a URL: {error}") from None
+    if len(parts.scheme) < 2:
+        return "", url, PurePosixPath(url).name
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise ValueError(f"{url}: a file URL of another machine; write file:///path")
+    return parts.scheme, unquote(parts.path), unquote(PurePosixPath(parts.path).name)
+
+
+def _mirrored(name: str, file: str, root: Path) -> Path | None:
+    mirror = os.environ.get(MIRROR)
+    path = root / Path(mirror).expanduser() / name / file if mirror else None
+    return path if path and path.is_file() else None
+
+
+def _local(name: str, url: str, path: str, root: Path) -> Path:
+    place = root / Path(path).expanduser()
+    if place.is_file():
+        return place
+    if place.exists():
+        raise ValueError(f"{place}: is not a file")
+    if url == PurePosixPath(path).name:
+        raise ValueError(
+            f"{url}: {name} has no public address to download it from; put the file at <folder>/{name}/{url} "
+            f"and set {MIRROR}=<folder>, or give the file's path as url"
+        )
+    raise ValueError(f"{place}: no such file")
+
+
+def _verify(path: Path, shown: str, sha256: str | None, *, downloaded: bool = False) -> None:
+    if sha256 is None:
+        return
+    try:
+        found = files.sha256(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {_reason(error)}") from None
+    if found != sha256.strip().lower():
+        if downloaded:
+            path.unlink(missing_ok=True)
+        end = "; the downloaded file was deleted" if downloaded else ""
+        raise ValueError(f"{shown}: sha256 is {found}, expected {sha256}{end}")
+
+
+def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
+    most = _size(job.part)
+    failures = 0
+    with requests.Session() as session:
+        while True:
+            try:
+                _transfer(session, job)
+                break
+            except _RetryError as error:
+                size = _size(job.part)
+                failures = 1 if size > most else failures + 1
+                most = max(most, size)
+                if failures > retries:
+                    kept = f"; {size} bytes are kept for the next run to go on from" if size else ""
+                    raise ValueError(f"{job.url}: cannot be downloaded: {error}{kept}; {job.advice}") from None
+            sleep(min(wait * 2 ** (failures - 1), LONGEST_WAIT))
+    try:
+        _verify(job.part, job.url, sha256, downloaded=True)
+    except ValueError:
+        job.discard()
+        raise
+    files.flush(job.part)
+    job.part.replace(job.target)
+    files.flush(job.target.parent)
+    job.note.unlink(missing_ok=True)
+
+
+def _transfer(session: requests.Session, job: _Job) -> None:
+    """Bring job.part to its full length, from where it stands if the server lets. _RetryError if it stays short."""
+    have, note = _resumable(job)
+    job.check_size(have)
+    if have and have == note["length"]:
+        return
+    headers = {"Range": f"bytes={have}-", "If-Range": note["validator"]} if have else {}
+    with _get(session, job, headers) as response:
+        if have and not _continues(response, have, note):
+            have = 0
+            if response.status_code != 200:
+                job.discard()
+                response.close()
+                return _transfer(session, job)
+        length = _length(response, have, note)
+        job.check_size(length)
+        if not have:
+            job.part.unlink(missing_ok=True)  # before the note: an old part may not meet a new note
+            files.write_json(job.note, {"url": job.url, "validator": _validator(response), "length": length})
+        _store(response, job, have, length)
+
+
+def _resumable(job: _Job) -> tuple[int, dict[str, Any]]:
+    """How many bytes are there to go on from, and the note on them. 0 where they cannot be relied on."""
+    have = _size(job.part)
+    try:
+        note = files.read_json(job.note) if have else {}
+    except ValueError:
+        return 0, {}
+    if not isinstance(note, dict) or note.get("url") != job.url or not isinstance(note.get("validator"), str):
+        return 0, {}
+    length = note.get("length")
+    return (0 if isinstance(length, int) and have > length else have), note | {"length": length}
+
+
+def _get(session: requests.Session, job: _Job, headers: dict[str, str]) -> requests.Response:
+    """The answer, 200, 206 or 416, body unread. _RetryError or ValueError for any other."""
+    url = job.url
+    headers = headers | {"Accept-Encoding": "identity", "User-Agent": "denoiselab"}
+    for _ in range(REDIRECTS + 1):
+        try:
+            response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=job.timeout)
+            target = session.get_redirect_target(response)
+        except (requests.RequestException, HTTPError) as error:
+            if isinstance(error, ValueError):  # an URL that is none
+                raise ValueError(f"{job.url}: cannot be downloaded: {_reason(error)}") from None
+            raise _RetryError(_reason(error)) from None
+        if target is None:
+            status = response.status_code
+            if status in (200, 206) or (status == 416 and "Range" in headers):
+                return response
+            response.close()
+            reason = f"the server answered {status} {response.reason or ''}".rstrip()
+            if status in (408, 429) or status >= 500:
+                raise _RetryError(reason)
+            raise ValueError(f"{job.url}: cannot be downloaded: {reason}; {job.advice}")
+        response.close()
+        url = _redirected(job, url, target)
+    raise ValueError(f"{job.url}: cannot be downloaded: more than {REDIRECTS} redirects; {job.advice}")
+
+
+def _redirected(job: _Job, url: str, target: str) -> str:
+    try:
+        url = urljoin(url, target)
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        url, scheme = target, ""
+    if scheme not in ("http", "https"):
+        raise ValueError(f"{job.url}: redirected to {url!r}; only http and https are downloaded; {job.advice}")
+    return url
+
+
+def _continues(response: requests.Response, have: int, note: dict[str, Any]) -> bool:
+    """Whether the body goes on at byte `have` of the same file; a server may ignore If-Range."""
+    start, total = _content_range(response)
+    same = _validator(response) in (None, note["validator"]) and (not total or note["length"] in (None, total))
+    return response.status_code == 206 and start == have and same
+
+
+def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    if not match:
+        return None, None
+    return int(match[1]), int(match[2]) if match[2] != "*" else None
+
+
+def _validator(response: requests.Response) -> str | None:
+    """What If-Range may carry: a weak ETag may not."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _length(response: requests.Response, have: int, note: dict[str, Any]) -> int | None:
+    """Bytes of the whole file, or None. _RetryError for a part that nobody asked for."""
+    body = response.headers.get("Content-Length", "")
+    if response.status_code == 206:
+        start, total = _content_range(response)
+        if start != have:
+            raise _RetryError("the server sent another range than was asked for")
+        return total or note.get("length") or (have + int(body) if body.isdecimal() else None)
+    return int(body) if body.isdecimal() else None
+
+
+def _store(response: requests.Response, job: _Job, have: int, length: int | None) -> None:
+    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
+    bar = tqdm(desc=job.label, initial=have, total=length, unit="B", unit_scale=True, disable=quiet, dynamic_ncols=True)
+    with job.part.open("ab") as out, bar:
+        while True:
+            try:  # read1: what has come counts, even if the rest of a chunk never does
+                data = response.raw.read1(CHUNK, decode_content=False)
+            except (HTTPError, HTTPException, requests.RequestException) as error:
+                raise _RetryError(f"broke off after {have} of {length or '?'} bytes: {_reason(error)}") from None
+            if not data:
+                break
+            have += len(data)
+            job.check_size(have)
+            out.write(data)
+            bar.update(len(data))
+    if length is not None and have != length:
+        raise _RetryError(f"broke off after {have} of {length} bytes")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(error: BaseException) -> str:
+    """One line: the innermost cause, which requests and urllib3 wrap thrice."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())

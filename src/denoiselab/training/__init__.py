@@ -1,0 +1,1 @@
+"""Training: jobs, the loop, batches, losses, optimiser, validation, checkpoints."""

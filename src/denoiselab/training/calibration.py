@@ -1,0 +1,45 @@
+"""Calibrate a classical method's strength on the validation patches, at each noise level.
+
+With held-out pixels (validation.HeldOut) that is Batson, Royer: Noise2Self, ICML 2019.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from denoiselab.training.validation import Validation
+
+REFINEMENTS = 2  # rounds of trials halfway to the best strength's neighbours
+
+
+def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
+    """Set the strength with the best score at every level, the first one of `validate`; returns a row a trial (level,
+    strength, scores).
+
+    `model` is a denoiselab.architectures.classical.Classical.
+    """
+    rows: list[dict[str, float]] = []
+    chosen: dict[float, float] = {}
+    for level in validate.levels:
+
+        def score(strength: float, level: float = level) -> float:
+            model.set_strengths({level: strength})
+            scores = validate(model, only=level)
+            named = {f"val_{name}": value for name, value in scores.items()}
+            rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **named})
+            return next(iter(scores.values()))
+
+        chosen[level] = _search(score, model.candidates)
+    model.set_strengths(chosen)
+    return rows
+
+
+def _search(score: Callable[[float], float], candidates: list[float]) -> float:
+    """The strength with the best score: of the sorted candidates, then of those between the best and its neighbours."""
+    tried = {strength: score(strength) for strength in candidates}
+    for _ in range(REFINEMENTS):
+        order = sorted(tried)
+        at = order.index(max(tried, key=tried.__getitem__))
+        for neighbour in order[max(0, at - 1) : at] + order[at + 1 : at + 2]:
+            middle = (order[at] + neighbour) / 2
+            tried[middle] = score(middle)
+    return max(tried, key=tried.__getitem__)

@@ -1,0 +1,211 @@
+"""What decides a training's result, resolved from params.yaml and the files it starts from."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from denoiselab import architectures
+from denoiselab.config import Entry, Params, Train
+from denoiselab.config.noise import NoiseSpec
+from denoiselab.data import noisy_sets, patches
+from denoiselab.models import device_choice, model_store
+from denoiselab.runtime import distributed, files, paths
+
+# The code that decides the result of a training run, beside its architecture: no checkpoint of other code is resumed.
+SOURCES = (
+    "architectures/__init__.py",
+    "architectures/_layers.py",
+    "architectures/_unet.py",
+    "data/noise_sampling.py",
+    "data/noisy_sets.py",
+    "data/patches.py",
+    "imaging/albumentations_adapter.py",
+    "metrics/batched.py",
+    "metrics/image_quality.py",
+    "metrics/no_reference.py",
+    "models/model_store.py",
+    "models/pretrained.py",
+    "models/tiled_inference.py",
+    "models/vgg.py",
+    "noise/level_estimation.py",
+    "noise/synthesis.py",
+    "runtime/devices.py",
+    "runtime/distributed.py",
+    "runtime/seeding.py",
+    "training/batches.py",
+    "training/calibration.py",
+    "training/jobs.py",
+    "training/learner.py",
+    "training/loop.py",
+    "training/losses.py",
+    "training/optimizer.py",
+    "training/runner.py",
+    "training/supervision.py",
+    "training/validation.py",
+)
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "albumentations")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, resolved: everything that decides its result."""
+
+    name: str
+    number: int  # of the training: 0 for the first seed
+    entry: Entry
+    settings: Train
+    params: Params
+    device: torch.device
+    needed: dict[str, Any] | None  # the card of the model it builds on
+    classes: list[str]  # of the data, in order; empty where they have none
+    data_sha256: str  # of the patches, the noisy validation patches, and the model it builds on
+    code_sha256: str  # of the modules that train it
+
+    @property
+    def seed(self) -> int:
+        """Of the training; the noise of validation and test is the same for all of them."""
+        return self.params.seed + self.number
+
+    @property
+    def folder(self) -> Path:
+        """Where its weights go."""
+        return paths.trained(self.name, self.number)
+
+    @property
+    def needed_folder(self) -> Path:
+        """The model that it builds on, if any: its training of the same number."""
+        return _needed(self.entry, self.number)
+
+    @property
+    def trains(self) -> bool:
+        return trains(self.params, self.name)
+
+    @property
+    def noise(self) -> NoiseSpec:
+        return self.params.training_noise(self.name)
+
+    @property
+    def task(self) -> str:
+        """restore, or classify."""
+        return getattr(self._outline, "task", "restore")
+
+    @cached_property
+    def _outline(self) -> torch.nn.Module:
+        return architectures.outline(self.entry.architecture())
+
+    def card(self) -> dict[str, Any]:
+        """What model.json says of how the model was made."""
+        origin = {"weights": self.entry.weights, "sha256": self.entry.sha256} if self.entry.weights else None
+        return {
+            "name": self.name,
+            "architecture": self.entry.architecture(),
+            "task": self.task,
+            "init": self.entry.init,
+            "imported": origin,
+            "init_from": self.entry.init_from,
+            "adopted": self.needed["architecture"] if self.needed and getattr(self._outline, "adopts", False) else None,
+            "classes": self.classes,
+            "train": self.settings.model_dump(mode="json", exclude={"launcher"}),
+            "noise": self.params.noise.model_dump(mode="json") | {"train": self.noise.model_dump(mode="json")},
+            "augment": self.params.augment.model_dump(mode="json"),
+            "patches": self.params.patches.model_dump(mode="json"),
+            "seed": self.seed,
+            "data_sha256": self.data_sha256,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the training: its card, the code that runs it, and what else rounding depends on."""
+        processes = [torch.get_num_threads(), distributed.world()]
+        machine = [*map(version, LIBRARIES), self.device.type, *processes]
+        return hashlib.sha256(
+            json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
+        ).hexdigest()[:24]
+
+
+def trains(params: Params, name: str) -> bool:
+    """Whether an entry has weights to train: not if it is imported or has none. Its block is checked."""
+    return device_choice.has_weights(params, name) and not params.entry(name).weights
+
+
+def plans(params: Params, name: str) -> list[Plan]:
+    """The trainings of an entry: one a seed, but one alone for what is not trained."""
+    _check_blocks(params)
+    numbers = range(params.seeds if trains(params, name) else 1)
+    data = _Data.read()
+    return [_resolve(params, name, number, data) for number in numbers]
+
+
+def plan(params: Params, name: str, number: int = 0) -> Plan:
+    """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
+    _check_blocks(params)
+    return _resolve(params, name, number, _Data.read())
+
+
+def _check_blocks(params: Params) -> None:
+    for other, entry in params.models.items():
+        architectures.check(entry.architecture(), where=f"models.{other}")
+        channels = entry.architecture().get("channels")
+        if channels != params.data.channels:
+            raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training takes from the patches' files: the same for all trainings, and read through once."""
+
+    digests: list[str]  # sha256 of the patches and of the noisy validation patches
+    classes: list[str]  # of the training patches, in order; empty where some have none
+
+    @staticmethod
+    def read() -> "_Data":
+        digests = [patches.verify(paths.PATCHES), *noisy_sets.verify(paths.NOISY)]
+        labels = {*patches.labels(paths.PATCHES, "train")}
+        return _Data(digests, [] if "" in labels else sorted(labels))
+
+
+def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
+    settings, entry = _settings(params, name), params.entry(name)
+    device = device_choice.device(params, name)
+    folder = _needed(entry, number)
+    needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
+    digests = [*data.digests, *([model_store.digest(folder)] if needed else [])]
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    archs = {entry.arch} | ({needed["architecture"]["arch"]} if needed else set())
+    resolved = Plan(name, number, entry, settings, params, device, needed, data.classes, digest, _code(archs))
+    _check_classes(resolved)
+    return resolved
+
+
+def _settings(params: Params, name: str) -> Train:
+    """`train` for an entry. To a classifier the target is its class: it has no use for a clean image."""
+    settings = params.training(name)
+    outline = architectures.outline(params.entry(name).architecture())
+    classifies = getattr(outline, "task", "restore") == "classify"
+    return settings.model_copy(update={"target": "clean"}) if classifies else settings
+
+
+def _needed(entry: Entry, number: int) -> Path:
+    folder = paths.trained(Path(entry.needs).name, number)
+    return folder if folder.exists() else Path(entry.needs)
+
+
+def _check_classes(plan: Plan) -> None:
+    """ValueError where a model is about other classes than the data have."""
+    wanted = plan.entry.architecture().get("classes")
+    if wanted is not None and wanted != len(plan.classes):
+        there = f"{len(plan.classes)} classes" if plan.classes else "no classes"
+        raise ValueError(f"models.{plan.name}.classes: {wanted}, but the training patches of the data have {there}")
+
+
+def _code(archs: set[str]) -> str:
+    """sha256 of SOURCES and of the architectures."""
+    package = Path(__file__).parents[1]
+    names = sorted([*SOURCES, *(f"architectures/{arch}.py" for arch in archs)])
+    return hashlib.sha256(json.dumps({name: files.sha256(package / name) for name in names}).encode()).hexdigest()

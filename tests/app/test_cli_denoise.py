@@ -1,0 +1,332 @@
+"""The commands denoise, estimate and models, as people call them: processes of their own, and their exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from denoiselab.app import batch_denoise, cli, denoisers
+from denoiselab.imaging import photos
+from denoiselab.metrics import image_quality
+from denoiselab.runtime import files
+from tests.conftest import ROOT, photograph
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CI": "1"}
+COMMAND = [sys.executable, "-m", "denoiselab.app.cli"]
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], env=ENVIRONMENT, cwd=cwd, capture_output=True, text=True)
+
+
+def called(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command line in this process, which starts faster."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*map(str, arguments)])
+    said = capsys.readouterr()
+    code = ended.value.code
+    return (1, said.out, f"{said.err}{code}") if isinstance(code, str) else (code or 0, said.out, said.err)
+
+
+def clean(side: int = 96) -> np.ndarray:
+    return photograph("chelsea")[20 : 20 + side, 120 : 120 + side]
+
+
+def noisy(side: int = 96, sigma_255: float = 25, seed: int = 0) -> np.ndarray:
+    """uint8 (side, side, 3)."""
+    noise = np.random.default_rng(seed).normal(0, sigma_255, (side, side, 3))
+    return np.clip(np.rint(clean(side) + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three noisy pictures, one of them in a folder of its own."""
+    place = tmp_path / "in"
+    (place / "deep").mkdir(parents=True)
+    for n, name in enumerate(("a.png", "b.tif", "deep/c.png")):
+        Image.fromarray(noisy(seed=n)).save(place / name)
+    return place
+
+
+def test_a_photo_is_denoised_and_said_by_what(tmp_path):
+    Image.fromarray(noisy(192)).save(tmp_path / "in.png")
+    done = run("denoise", "in.png", "out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("out.png: colour (even noise of level 2") and done.stderr.count("\n") == 1
+    restored = np.asarray(Image.open(tmp_path / "out.png"))
+    before, after = (image_quality.psnr(clean(192), image, data_range=255) for image in (noisy(192), restored))
+    assert after > before + 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", "uint16"), ("tif", "uint16"), ("tif", "float32")])
+def test_depth_and_transparency_stay(tmp_path, capsys, suffix, dtype):
+    scale = {"uint16": 257, "float32": 1 / 255}[dtype]
+    values = (noisy() * np.array(scale, dtype)).astype(dtype)
+    alpha = values[::-1, :, 0].copy()
+    photo = photos.Photo((noisy() / 255).astype(np.float32), alpha, values.dtype, 255 * scale, b"profile", None)
+    photos.write(tmp_path / f"in.{suffix}", photo, photo.pixels)
+    code, _, said = called(capsys, "denoise", tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
+    assert code == 0, said
+    restored = photos.read(tmp_path / f"out.{suffix}")
+    assert (restored.dtype, restored.icc) == (values.dtype, b"profile")
+    assert np.array_equal(restored.alpha, alpha)
+    assert len(np.unique(restored.pixels)) > 1000  # more than 8 bits have
+    assert image_quality.psnr(clean() / 255, restored.pixels, data_range=1) > 28
+
+
+def test_nothing_is_overwritten_but_by_force(tmp_path, capsys):
+    Image.fromarray(noisy()).save(tmp_path / "in.png")
+    (tmp_path / "out.png").write_bytes(b"mine")
+    code, _, said = called(capsys, "denoise", tmp_path / "in.png", tmp_path / "out.png")
+    assert code == 1 and "is there already; --force overwrites it" in said
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+    assert called(capsys, "denoise", tmp_path / "in.png", tmp_path / "out.png", "--force")[0] == 0
+    assert Image.open(tmp_path / "out.png").size == (96, 96)
+    code, _, said = called(capsys, "denoise", "--force", tmp_path / "in.png", tmp_path / "in.png")
+    assert code == 1 and "would be overwritten by its denoised picture" in said
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "in.png")), noisy())
+
+
+def test_a_bad_file_stops_no_other(folder, tmp_path, capsys):
+    (folder / "bad.png").write_bytes(b"hello")
+    (folder / "line\nbreak \udcff.png").write_bytes(b"")
+    Image.fromarray(noisy()).convert("CMYK").save(folder / "print.jpg")
+    code, out, said = called(capsys, "denoise", folder, tmp_path / "out", "--json", "--model", "colour")
+    assert code == 1
+    assert f"error: {folder}/bad.png: not an image" in said and "colour mode CMYK" in said
+    assert "line\\nbreak \\udcff.png: the file is empty" in said
+    assert said.splitlines()[-1] == "3 denoised (colour 3), 3 failed"
+    assert {row["status"] for row in json.loads(out)} == {"denoised", "failed"}
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert made == ["a.png", "b.tif", "deep/c.png"]
+
+
+def test_what_is_there_is_skipped(folder, capsys):
+    out = folder / "out"  # inside the folder: its pictures are not denoised again
+    assert called(capsys, "denoise", folder, out, "-m", "colour")[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
+    (out / "b.tif").unlink()
+    code, _, said = called(capsys, "denoise", folder, out, "-m", "colour")
+    assert (code, said) == (0, "1 denoised (colour 1), 2 there already (--force does them again)\n")
+    assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {out / "b.tif"}
+
+
+def test_a_folder_with_one_picture_is_done_once(folder, tmp_path, capsys):
+    """Those of a folder that are no pictures are counted."""
+    (folder / "b.tif").unlink(), (folder / "deep" / "c.png").unlink()
+    first, again = (called(capsys, "denoise", folder, tmp_path / "out", "-m", "colour") for _ in range(2))
+    assert first == (0, "", f"{tmp_path}/out/a.png: colour\n")
+    assert again == (0, "", "1 there already (--force does them again)\n")
+    for name in ("notes.txt", ".hidden", "deep/raw.cr2"):
+        (folder / name).write_bytes(b"")
+    over = "2 passed over, being no pictures"
+    assert called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")[2] == f"1 denoised (colour 1), {over}\n"
+    assert called(capsys, "denoise", f"{folder}/*", tmp_path / "new")[2].endswith(
+        ", 1 passed over, being no pictures\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(24):
+        Image.fromarray(noisy(256, seed=n)).save(tmp_path / "in" / f"{n:02d}.png")
+    command = [*COMMAND, "denoise", "in", "out", "--model", "colour"]
+    started = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stderr=subprocess.PIPE)
+    while len(list((tmp_path / "out").glob("*.png"))) < 4:
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.send_signal(signal.SIGKILL)
+    started.communicate()
+    left = tmp_path / "out" / f".23.png.{files.HOST}.{started.pid}.tmp"
+    left.write_bytes(b"half")  # as if it had been writing
+    kept = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert 4 <= len(kept) < 24
+    done = run("denoise", "in", "out", "--model", "colour", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"{24 - len(kept)} denoised (colour {24 - len(kept)}), {len(kept)} there already " + (
+        "(--force does them again)\n"
+    )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{n:02d}.png" for n in range(24)]
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    for path in (tmp_path / "out").iterdir():
+        assert Image.open(path).size == (256, 256)
+
+
+def test_pictures_wait_for_memory():
+    """Side by side as many as fit; one that never fits waits to be alone."""
+    memory, under_way, seen = batch_denoise._Memory(100), [], []
+
+    def take(wanted: int) -> None:
+        with memory.taken(wanted):
+            under_way.append(wanted)
+            time.sleep(0.01)
+            seen.append(tuple(under_way))
+            under_way.remove(wanted)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, [40, 60, 30, 500, 30, 30, 90, 20]))
+    assert all(sum(sizes) <= 100 or sizes == (500,) for sizes in seen)
+    assert any(len(sizes) > 1 for sizes in seen) and memory.free == 100
+
+
+def test_a_model_that_takes_pictures_whole_takes_memory_for_all_of_them():
+    pixels = 24 * 10**6
+    tiled, whole = (batch_denoise._bytes(pixels, denoisers.load(name)) for name in ("colour", "nlm"))
+    assert batch_denoise._bytes(pixels, None) == tiled == pixels * 64 + 1024**3
+    assert whole > pixels * (64 + 60)
+
+
+def test_patterns_keep_their_folders(folder, tmp_path):
+    found = batch_denoise.tasks([f"{folder}/**/*.png"], str(tmp_path / "out"))
+    assert [str(task.target.relative_to(tmp_path)) for task in found] == ["out/a.png", "out/deep/c.png"]
+    found = batch_denoise.tasks([str(folder / "a.png"), str(folder / "b.tif")], str(tmp_path / "out"))
+    assert [task.target.name for task in found] == ["a.png", "b.tif"]
+
+
+@pytest.mark.parametrize(
+    ("output", "target"), [("out", "out/a.png"), ("out.d/", "out.d/a.png"), ("x.png", "x.png"), ("in", None)]
+)
+def test_where_a_single_picture_goes(folder, tmp_path, monkeypatch, output, target):
+    monkeypatch.chdir(tmp_path)
+    if target is None:
+        with pytest.raises(ValueError, match="would be overwritten"):
+            batch_denoise.tasks([str(folder / "a.png")], output)
+    else:
+        (task,) = batch_denoise.tasks([str(folder / "a.png")], output)
+        assert task.target == Path(target)
+
+
+def test_two_pictures_do_not_become_one(folder, tmp_path):
+    Image.fromarray(noisy()).save(folder / "deep" / "a.png")
+    with pytest.raises(ValueError, match="would both become"):
+        batch_denoise.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["denoise", "none.png", "out.png"], 1, "error: none.png: there is no such file, folder or pattern"),
+        (["denoise", "*.png", "out"], 1, "error: *.png: no pictures there"),
+        (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: model 'best' is unknown; there: colour"),
+        (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
+        (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
+        (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
+        (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is no folder"),
+        (["denoise", "in/a.png"], 2, "Missing argument 'OUT'"),
+        (["noise", "in/a.png", "--kind", "jpeg"], 2, "Missing argument 'OUT'"),
+        (["denoise", "--json"], 2, "Missing argument 'IN...'"),
+        (["estimate"], 2, "Missing argument 'IN...'"),
+        (["polish"], 2, "No such command"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(folder, tmp_path, monkeypatch, capsys, arguments, code, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found = called(capsys, *arguments)
+    assert found[0] == code and said in found[2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_folder_that_may_not_be_changed_is_told_before_anything_is_computed(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path or not mode & os.W_OK)  # root may everything
+    monkeypatch.setattr(batch_denoise, "run", lambda *_: pytest.fail("computed for nothing"))
+    code, _, said = called(capsys, "denoise", folder, tmp_path / "deep" / "out")
+    assert code == 1 and said.endswith(f"cannot be written: no permission to write in {tmp_path}")
+
+
+def test_dots_go_to_the_median_and_clean_pictures_stay(tmp_path, capsys):
+    struck, chance = clean(192).copy(), np.random.default_rng(0).random((192, 192))
+    struck[chance < 0.05], struck[chance > 0.95] = 0, 255
+    Image.fromarray(struck).save(tmp_path / "dots.png")
+    code, _, said = called(capsys, "denoise", tmp_path / "dots.png", tmp_path / "out.png")
+    assert code == 0 and "median (" in said and "isolated black or white" in said
+    restored = np.asarray(Image.open(tmp_path / "out.png"))
+    before, after = (image_quality.psnr(clean(192), image, data_range=255) for image in (struck, restored))
+    assert after > before + 13
+    smooth = np.add.outer(np.arange(128), np.arange(128)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "smooth.jpg")
+    code, _, said = called(capsys, "denoise", tmp_path / "smooth.jpg", tmp_path / "same.jpg")
+    assert code == 0 and "needs no denoising, written as it was" in said
+    assert (tmp_path / "same.jpg").read_bytes() == (tmp_path / "smooth.jpg").read_bytes()
+
+
+def test_a_level_that_is_given_is_used_or_said_to_be_of_no_use(tmp_path, capsys):
+    smooth = np.add.outer(np.arange(128), np.arange(128)).astype(np.uint8)
+    Image.fromarray(np.dstack([smooth] * 3)).save(tmp_path / "smooth.png")
+    arguments = ["denoise", tmp_path / "smooth.png", tmp_path / "out.png", "--force", "--sigma", 10]
+    code, _, said = called(capsys, *arguments)
+    assert code == 0 and "colour (noise of level 10 of 255 as given)" in said, "though it looks clean"
+    assert said.startswith("--sigma: of no use to colour, which takes no noise level\n")
+    assert "of no use" not in called(capsys, *arguments, "--model", "nlm")[2]
+    Image.fromarray(smooth).save(tmp_path / "smooth.png")
+    assert "of no use to gray" in called(capsys, *arguments)[2]
+    assert "of no use" not in called(capsys, *arguments, "--model", "colour")[2], "it says how to make three of gray"
+
+
+def test_pictures_of_twelve_bits_are_no_darker_than_others(tmp_path, capsys):
+    """They are denoised, not taken for clean ones, in their own units."""
+    values = noisy(192, sigma_255=8).astype(np.uint16) * 16
+    tifffile.imwrite(tmp_path / "in.tif", values, photometric="rgb")
+    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif")
+    assert code == 0 and "colour (even noise of level " in said
+    restored = tifffile.imread(tmp_path / "out.tif") / 16
+    assert (
+        image_quality.psnr(clean(192), restored, data_range=255)
+        > image_quality.psnr(clean(192), values / 16, data_range=255) + 3
+    )
+
+
+def test_estimate_says_level_kind_and_model(folder, tmp_path, capsys):
+    code, out, _ = called(capsys, "estimate", folder, "--json")
+    rows = json.loads(out)
+    assert code == 0 and len(rows) == 3
+    assert all(abs(row["sigma_255"] - 25) < 2 and row["kind"] == "gaussian" for row in rows)
+    assert {row["model"] for row in rows} == {"colour"}
+    counts = np.random.default_rng(0).poisson(clean(270)[:, :, 1] / 255 * 30) * 2000
+    tifffile.imwrite(tmp_path / "photons.tif", counts.clip(0, 65535).astype(np.uint16))
+    code, out, _ = called(capsys, "estimate", tmp_path / "photons.tif", "--white", 60000)
+    assert code == 0 and "grows with brightness" in out and "; gray:" in out
+    assert called(capsys, "estimate", folder, tmp_path / "none.png")[0] == 1
+
+
+def test_models_are_listed_with_what_was_measured(capsys):
+    code, out, _ = called(capsys, "models")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("colour")]
+    assert "CBSD68" in line and "sigma 25: 30.73 (+10.56)" in line and line.rstrip().endswith("MIT")
+    rows = {row["name"]: row for row in json.loads(called(capsys, "models", "--json")[1])}
+    assert set(rows) == {"colour", "gray", "real", "gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
+    assert rows["real"]["measured"] == [{"test_set": "PolyU", "noise": "real", "psnr": 38.16, "gain": 2.54}]
+    assert rows["nlm"]["origin"] == "classical"
+
+
+def test_help_needs_nothing_slow():
+    code = "import sys; sys.argv = ['denoiselab', '--help']\nfrom denoiselab.app import cli\ntry:\n cli.main()\n"
+    code += "except SystemExit: pass\nprint(*{n.partition('.')[0] for n in sys.modules}, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert "denoise" in done.stdout and done.returncode == 0
+    assert not {"torch", "numpy", "cv2", "mlflow", "pandas", "scipy", "skimage", "pydantic"} & {*done.stderr.split()}
+
+
+def test_models_need_no_torch():
+    code = "import sys; from denoiselab.app import denoisers; denoisers.known(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+def test_encoding_is_that_of_the_suffix(tmp_path, capsys):
+    Image.fromarray(noisy()).save(tmp_path / "in.webp", lossless=True)
+    assert called(capsys, "denoise", tmp_path / "in.webp", tmp_path / "out.tif", "-m", "colour")[0] == 0
+    assert Image.open(BytesIO((tmp_path / "out.tif").read_bytes())).format == "TIFF"

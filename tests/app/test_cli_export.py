@@ -1,0 +1,50 @@
+"""denoiselab export."""
+
+import pytest
+
+from denoiselab.app.cli import _options
+from tests.command import denoiselab
+from tests.conftest import ROOT
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.mark.slow
+def test_a_released_model_becomes_a_file_that_says_what_it_is(tmp_path):
+    out = tmp_path / "gray.onnx"
+    said = denoiselab("export", "gray", out, "--json")
+    assert said.code == 0
+    assert said.json["inputs"] == {"noisy": ["batch", 1, "height", "width"]}
+    assert [check["shape"] for check in said.json["checks"]] == [[1, 64, 96], [2, 37, 51], [1, 129, 90]]
+    assert all(check["difference"] <= said.json["bound"] for check in said.json["checks"])
+    notes = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    assert notes["name"] == "gray"
+    assert notes["licence"] != "not stated"
+    assert notes["sigma_255"] == "0 to 55"
+    sha256 = notes["weights_sha256"]
+    assert sha256 in (ROOT / "conf/model/released/gray.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["gray", "gray.pt"], "gray.pt: the file must end in .onnx"),
+        (["nobody", "out.onnx"], "model 'nobody' is unknown; there: colour, gray, real"),
+        (["gray", "there.onnx"], "there.onnx: is there already; --force overwrites it"),
+        (["gray", "."], ".: is a folder; name a file"),
+    ],
+)
+def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_text("mine")
+    said = denoiselab("export", *options)
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert message in said.err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_missing_packages_are_named_with_what_installs_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(_options, "find_spec", lambda name: None if name.startswith("onnx") else object())
+    said = denoiselab("export", "gray", tmp_path / "gray.onnx")
+    assert said.code == 1
+    assert "pip install onnx onnxscript onnxruntime" in said.err

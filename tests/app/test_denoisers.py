@@ -1,0 +1,202 @@
+"""What can denoise a picture: what there is, by what names it is had, and what it does to real photographs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from denoiselab import architectures
+from denoiselab.app import denoisers
+from denoiselab.metrics import image_quality
+from denoiselab.models import model_store, tiled_inference
+from denoiselab.runtime import devices, files, seeding
+from tests.conftest import ROOT, photograph
+
+RELEASED = ROOT / "models" / "released"
+CLASSICAL = {"gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
+NET = {"arch": "dncnn", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
+WHOLE = {"arch": "nafnet", "channels": 3, "width": 4, "encoder": [1], "middle": 1, "decoder": [1]}
+
+
+def noisy(clean: np.ndarray, sigma_255: float) -> np.ndarray:
+    noise = torch.randn(clean.shape, generator=seeding.generator("denoisers")).numpy()
+    return (clean + sigma_255 / 255 * noise).astype(np.float32)
+
+
+def photo(channels: int) -> np.ndarray:
+    """(H, W, C) in [0, 1]."""
+    values = photograph("chelsea")[:200, 100:300] / np.float32(255)
+    return values if channels == 3 else values.mean(axis=2, keepdims=True)
+
+
+def gain(denoiser: denoisers.Denoiser, channels: int, sigma_255: float) -> float:
+    """In dB over the noisy picture."""
+    clean = photo(channels)
+    given = noisy(clean, sigma_255)
+    restored = denoiser.restore(given)
+    assert restored.shape == given.shape and restored.dtype == np.float32
+    return image_quality.psnr(clean, restored, data_range=1) - image_quality.psnr(clean, given, data_range=1)
+
+
+def workspace(root, name: str, card: dict | None = None) -> None:
+    """A small untrained net in models/<name>."""
+    torch.manual_seed(0)
+    spec = {"kind": "gaussian", "sigma_255": 25.0, "clip": False, "quantise": False, "per_channel": True}
+    made = {"name": name, "architecture": NET, "task": "restore", "imported": None, "adopted": None, "parameters": 1}
+    made |= {"noise": {"train": spec}, "classes": []} | (card or {})
+    weights = architectures.build(made["architecture"]).state_dict()
+    model_store.save(root / "models" / name, {"best_psnr": weights, "best_ssim": weights}, made)
+
+
+def test_released_weights_are_known_everywhere(tmp_path):
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    assert set(found) == {"colour", "gray", "real"} | CLASSICAL
+    assert (found["gray"].channels, found["gray"].levels, found["gray"].licence) == (1, (0, 55), "MIT")
+    assert found["real"].levels is None and found["real"].licence == "non-commercial research"
+    assert found["colour"].parameters == json.loads((RELEASED / "colour/model.json").read_text())["parameters"]
+
+
+def test_the_workspaces_models_are_known(tmp_path):
+    workspace(tmp_path, "mine")
+    workspace(tmp_path, "classifier", {"task": "classify"})
+    workspace(tmp_path, "colour")
+    (tmp_path / "models" / "broken").mkdir()
+    (tmp_path / "models" / "broken" / "model.json").write_text("{")
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    assert set(found) == {"colour", "gray", "real", "mine"} | CLASSICAL
+    assert (found["mine"].origin, found["mine"].levels) == ("trained", (25, 25))
+    assert found["colour"].origin == "released"
+
+
+def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
+    """One of the same name further down, or the package's own of a method."""
+    monkeypatch.setattr(denoisers, "PROJECT", tmp_path / "project")
+    workspace(tmp_path, "colour")
+    workspace(tmp_path, "nlm", {"task": "classify"})
+    assert denoisers.load("colour", tmp_path).entry.origin == "trained"
+    assert denoisers.load("nlm", tmp_path).entry.origin == "classical"
+    shutil.copytree(RELEASED / "colour", tmp_path / "project/models/released/colour")
+    assert denoisers.load("colour", tmp_path).entry.origin == "released"
+    for name in ("best_psnr.safetensors", "model.json"):
+        path = tmp_path / "project/models/released/colour" / name
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it anew, or bring it back from Git"):
+            denoisers.load("colour", tmp_path)
+
+
+def test_a_model_is_had_by_name_by_folder_and_by_file(tmp_path, monkeypatch):
+    workspace(tmp_path, "mine")
+    monkeypatch.chdir(tmp_path)
+    given = noisy(photo(3), 25)
+    by_name = denoisers.load("mine").restore(given)
+    for reference in ("models/mine", str(tmp_path / "models/mine/best_ssim.safetensors")):
+        assert np.array_equal(denoisers.load(reference).restore(given), by_name)
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("nothing", "unknown; there: colour, gray, real"),
+        ("models:/denoiselab@champion", "no MLflow store"),
+        ("empty", "cannot be read"),
+    ],
+)
+def test_what_is_no_model_is_told(tmp_path, monkeypatch, reference, reason):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match=reason):
+        denoisers.load(reference)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "least"), [("colour", 3, 9.5), ("gray", 1, 7.7), ("gray", 3, 7.7), ("colour", 1, 7.7)]
+)
+def test_released_weights_denoise(name, channels, least):
+    assert gain(denoisers.load(name), channels, 25) > least
+
+
+def test_tiles_make_no_difference():
+    denoiser, given = denoisers.load("colour"), noisy(photo(3), 25)
+    whole = denoiser.restore(given)
+    assert np.abs(denoiser.restore(given, tile=64) - whole).max() < 1e-5
+
+
+def test_little_memory_makes_small_tiles():
+    assert denoisers._tile(64 * 2**30, 51) == denoisers.TILE
+    assert denoisers._tile(2**30, 51) < denoisers.TILE
+    assert denoisers._tile(0, 51) == denoisers.SMALLEST_TILE
+
+
+@pytest.mark.parametrize("reach", [0, 51, 200])
+def test_what_is_computed_around_a_tile_counts(reach):
+    free = 2**30
+    sides = []
+    tiled_inference.restore(
+        Spy(sides, reach), photo_of(2048), device=torch.device("cpu"), tile=denoisers._tile(free, reach)
+    )
+    assert max(sides) ** 2 * denoisers.BYTES_PER_PIXEL <= free / 2
+
+
+class Spy(torch.nn.Module):
+    """Notes how large the pictures are that it gets."""
+
+    def __init__(self, sides: list[int], reach: int):
+        super().__init__()
+        self.sides, self.reach = sides, reach
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        self.sides.append(max(noisy.shape))
+        return noisy
+
+
+def photo_of(side: int) -> np.ndarray:
+    return np.zeros((side, side, 1), np.float32)
+
+
+def test_a_picture_that_is_taken_whole_needs_memory_for_all_of_it(tmp_path, monkeypatch):
+    workspace(tmp_path, "net", {"architecture": WHOLE})
+    net = denoisers.load("net", tmp_path)
+    assert net.whole_bytes(10**6) > 10**9 and denoisers.load("colour").whole_bytes(10**6) == 0
+    assert 24 * 10**6 < denoisers.load("nlm").whole_bytes(10**6) < 10**8
+    monkeypatch.setattr(devices, "free_bytes", lambda device: net.whole_bytes(200 * 200))
+    assert net.restore(photo(3)).shape == (200, 200, 3)
+    with pytest.raises(ValueError, match=r"net takes a picture whole, and for one of 201 x 200 pixels some 0\.1 GB"):
+        net.restore(photo_of(200).repeat(3, 2)[:, [0, *range(200)]])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "least"), [("nlm", 6.5), ("bilateral", 6), ("wavelet", 6), ("tv", 6)])
+def test_classical_methods_come_calibrated(name, channels, least):
+    assert gain(denoisers.load(name), channels, 25) > least
+
+
+@pytest.mark.slow
+def test_the_strengths_are_what_calibration_finds(tmp_path, monkeypatch):
+    """Those of one method, made again."""
+    from bench import strengths
+    from denoiselab.architectures import classical
+
+    monkeypatch.setattr(strengths.classical, "METHODS", {"gaussian": classical.gaussian})
+    strengths.main(["--out", str(tmp_path / "again.csv")])
+    shipped = {(r["method"], r["channels"], r["sigma_255"]): r for r in files.read_csv(denoisers.STRENGTHS)}
+    again = list(files.read_csv(tmp_path / "again.csv"))
+    assert len(again) == 2 * len(strengths.SIGMAS)
+    assert all(shipped[row["method"], row["channels"], row["sigma_255"]] == row for row in again)
+
+
+def test_what_was_measured_is_read_from_the_card_and_the_comparison(tmp_path):
+    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    gray = denoisers.measured(found["gray"], tmp_path)
+    assert {one.test_set for one in gray} >= {"BSD68"}
+    assert next(one.psnr for one in gray if (one.test_set, one.noise) == ("BSD68", "sigma 25")) == 28.31
+    workspace(tmp_path, "mine")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "comparison.csv").write_text(
+        "model,set,condition,psnr_mean,psnr_gain\nmine,set,sigma25,30.5,10.25\nother,set,sigma25,1,1\n"
+    )
+    (mine,) = [entry for entry in denoisers.known(tmp_path) if entry.name == "mine"]
+    assert denoisers.measured(mine, tmp_path) == [denoisers.Measured("set", "sigma25", 30.5, 10.25)]

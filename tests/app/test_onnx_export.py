@@ -1,0 +1,137 @@
+"""ONNX files: any size in, what PyTorch gives out, for every architecture that restores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import nn
+
+from denoiselab import architectures
+from denoiselab.app import onnx_export
+from denoiselab.models import model_store, tiled_inference
+from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built, noisy
+from tests.conftest import ROOT
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SIZES = [(1, 8, 8), (3, 1, 5), (1, 161, 67)]  # none of those that the export checks
+GUIDANCES = ["classifier", "shuffled", "zeroed", "oracle"]
+
+
+def run(path: Path, **inputs: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
+
+
+def check_any_size(model: nn.Module, path: Path, **second: torch.Tensor) -> None:
+    for batch, height, width in SIZES:
+        x = noisy(batch, 3, height, width)
+        told = {name: value.expand(batch).contiguous() for name, value in second.items()}
+        with torch.no_grad():
+            expected = model(x, *told.values())
+        assert (run(path, noisy=x, **told) - expected).abs().max() <= 1e-4
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
+    """A net that is told the noise level, and its file."""
+    model, path = built("drunet", widths=[4, 6]), tmp_path_factory.mktemp("onnx") / "drunet.onnx"
+    return model, path, onnx_export.export(model, 3, path, {"name": "drunet", "licence": "MIT"})
+
+
+def test_the_level_is_a_second_input(told):
+    model, path, exported = told
+    assert exported.inputs == {"noisy": ["batch", 3, "height", "width"], "sigma_255": ["batch"]}
+    check_any_size(model, path, sigma_255=torch.tensor([40.0]))
+    x = noisy(1, 3, 20, 20)
+    weak, strong = (run(path, noisy=x, sigma_255=torch.tensor([level])) for level in (5.0, 50.0))
+    assert not torch.allclose(weak, strong)
+
+
+def test_it_says_how_near_it_is_at_three_sizes_odd_ones_too(told):
+    shapes = [check.shape for check in told[2].checks]
+    assert len(shapes) == 3
+    assert any(height % 2 and width % 2 for _, height, width in shapes)
+    assert all(0 < check.difference <= onnx_export.BOUND for check in told[2].checks)
+    assert told[2].parameters == model_store.parameters(told[0])
+
+
+def test_the_file_has_the_notes_and_nothing_of_this_machine(told):
+    model = onnx.load(told[1])
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"name": "drunet", "licence": "MIT"}
+    assert str(ROOT).encode() not in told[1].read_bytes()
+    assert b"stack_trace" not in told[1].read_bytes()
+    names = [dimension.dim_param for dimension in model.graph.output[0].type.tensor_type.shape.dim]
+    assert names == ["batch", "", "height", "width"]
+
+
+class Drifting(nn.Module):
+    """Gives something else every time, as a module would whose export went wrong."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+def test_a_file_that_differs_is_not_left_behind(tmp_path):
+    with pytest.raises(ValueError, match=r"not written: onnxruntime's result differs .* 1e-04 is allowed"):
+        onnx_export.export(Drifting(), 3, tmp_path / "drifting.onnx", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "reason"),
+    [("classical", "a classical method is no network"), *((c, "a classifier restores nothing") for c in CLASSIFIERS)],
+)
+def test_what_restores_nothing_or_is_no_network_is_refused(arch, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        onnx_export.export(architectures.build((BLOCKS | CLASSIFIERS)[arch]), 3, tmp_path / "refused.onnx", {})
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 8, 12, 25])
+@pytest.mark.parametrize("cells", [1, 2, 3, 12])
+def test_the_mean_of_cells_is_torchs(side, cells):
+    x = noisy(2, 3, side, side + 3)
+    assert torch.allclose(onnx_export.mean_of_cells(x, [cells, 2]), F.adaptive_avg_pool2d(x, (cells, 2)), atol=1e-6)
+
+
+def test_the_digest_of_the_weights_is_that_of_their_file():
+    block = yaml.safe_load((ROOT / "conf/model/released/gray.yaml").read_text(encoding="utf-8"))
+    assert onnx_export.weights_sha256(model_store.load(ROOT / "models/released/gray")) == block["sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", sorted({*BLOCKS} - {"classical", "guided_unet"}))
+def test_every_architecture_that_restores_is_exported(arch, tmp_path):
+    model, path = built(arch), tmp_path / "model.onnx"
+    onnx_export.export(model, 3, path, {})
+    aware = getattr(model, "noise_aware", False)
+    check_any_size(model, path, **({"sigma_255": torch.tensor([30.0])} if aware else {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guidance", GUIDANCES)
+def test_guided_nets_are_exported_with_what_guides_them(guidance, tmp_path):
+    model, path = built("guided_unet", guidance=guidance), tmp_path / "model.onnx"
+    onnx_export.export(model, 3, path, {})
+    check_any_size(model, path, **({"label": torch.tensor([3])} if guidance == "oracle" else {}))
+
+
+@pytest.mark.slow
+def test_released_weights_restore_a_photograph_alike(astronaut, tmp_path):
+    model, path = model_store.load(ROOT / "models/released/colour"), tmp_path / "colour.onnx"
+    onnx_export.export(model, 3, path, {})
+    photo = astronaut[100:233, 50:261].astype(np.float32) / 255
+    restored = tiled_inference.restore(model, photo, device=torch.device("cpu"))
+    assert (
+        np.abs(
+            run(path, noisy=torch.from_numpy(photo).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy() - restored
+        ).max()
+        < 1e-4
+    )

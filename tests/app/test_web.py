@@ -1,0 +1,377 @@
+"""The page's parts that need no browser: its line, limits, noises and samples."""
+
+import base64
+import gc
+import io
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from bench._project import environment
+from denoiselab.app import batch_denoise, cli, denoisers, memory
+from denoiselab.app.web import computation, limits, noise_choices, server, texts
+from denoiselab.app.web.limits import Limits
+from denoiselab.app.web.samples import SAMPLES
+from denoiselab.app.web.waiting_line import Line
+from denoiselab.config import noise_presets
+from denoiselab.imaging import photos
+from denoiselab.metrics import image_quality
+from denoiselab.noise import synthesis
+
+
+def nothing(_: object) -> None:
+    pass
+
+
+def quick(step) -> str:
+    step("quick")
+    return "done"
+
+
+def test_one_at_a_time_in_the_order_they_came_and_each_is_told_its_place():
+    line, order, told = Line(10), [], {number: [] for number in range(5)}
+    inside, most, threads, may_go = 0, 0, set(), threading.Event()
+
+    def visit(number: int) -> None:
+        def job(step) -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            threads.add(threading.get_ident())
+            may_go.wait(60)
+            order.append(number)
+            inside -= 1
+
+        line.do(job, told[number].append, nothing)
+
+    visitors = [threading.Thread(target=visit, args=(number,)) for number in told]
+    for number, visitor in enumerate(visitors):
+        visitor.start()
+        while not (told[number] or threads):
+            time.sleep(0.01)
+        while number and not told[number]:
+            time.sleep(0.01)
+    may_go.set()
+    for visitor in visitors:
+        visitor.join(60)
+    assert order == [0, 1, 2, 3, 4]
+    assert (most, len(threads)) == (1, 1)
+    assert told[0] == []
+    assert [places[0] for places in told.values() if places] == [1, 2, 3, 4]
+    assert all(places == sorted(places, reverse=True) for places in told.values())
+
+
+def test_a_job_gives_its_result_and_its_steps_are_told():
+    told, gone_on = [], threading.Event()
+
+    def job(step) -> int:
+        step("first")
+        gone_on.wait(60)
+        return 7
+
+    def tell(text: str) -> None:
+        told.append(text)
+        gone_on.set()
+
+    assert Line(1).do(job, nothing, tell) == 7
+    assert told[0] == "first"
+
+
+def test_a_full_line_says_so_at_once():
+    line, refused = Line(1), []
+
+    def second(ahead: int) -> None:
+        with pytest.raises(ValueError, match="1 pictures are waiting already"):
+            line.do(quick, nothing, nothing)
+        refused.append(ahead)
+        raise InterruptedError  # and leaves
+
+    def first(step) -> None:
+        with pytest.raises(InterruptedError):
+            line.do(quick, second, nothing)
+
+    line.do(first, nothing, nothing)
+    assert refused == [1]
+    assert line.do(quick, nothing, nothing) == "done"
+
+
+def test_who_leaves_or_fails_holds_up_nobody_and_is_not_computed_to_the_end():
+    line, ended, gone = Line(3), [], threading.Event()
+
+    def fails(step) -> None:
+        raise RuntimeError("it failed")
+
+    def long(step) -> None:
+        gone.wait(60)
+        try:
+            step("second")
+            ended.append("finished")
+        except InterruptedError:
+            ended.append("interrupted")
+
+    def leaves(_: object) -> None:
+        raise InterruptedError
+
+    with pytest.raises(RuntimeError, match="it failed"):
+        line.do(fails, nothing, nothing)
+    with pytest.raises(InterruptedError):
+        line.do(long, nothing, leaves)
+    gone.set()
+    assert line.do(quick, leaves, nothing) == "done"  # nobody is ahead
+    assert ended == ["interrupted"]
+
+
+def test_a_file_and_a_picture_have_limits(monkeypatch):
+    Limits(megabytes=5).check_file(5_000_000)
+    with pytest.raises(ValueError, match=r"the file has 5\.1 MB; this page takes at most 5 MB"):
+        Limits(megabytes=5).check_file(5_100_000)
+    with pytest.raises(ValueError, match="--max-megapixels: must be at least 1, not 0"):
+        Limits(megapixels=0)
+    monkeypatch.setattr(memory.devices, "free_bytes", lambda device: 2 * 10**9)
+    tiled, whole = map(denoisers.load, ("colour", "nlm"))
+    memory.check_memory(10**7, [tiled])
+    with pytest.raises(ValueError, match=r"20.0 megapixels needs 2\.5 GB of memory here, and only 2\.0 GB"):
+        memory.check_memory(2 * 10**7, [])
+    with pytest.raises(ValueError, match=r"10.0 megapixels needs 2\.3 GB of memory here, and only 2\.0 GB"):
+        memory.check_memory(10**7, [tiled, whole])
+
+
+def test_the_page_has_every_noise_of_the_project():
+    assert noise_choices.KINDS.keys() == synthesis.NOISES.keys()
+
+
+@pytest.mark.parametrize("name", noise_choices.KINDS)
+def test_the_page_adds_the_noise_of_the_command_line(name, astronaut):
+    clean, level = astronaut[:64, :64].astype(np.float32) / 255, noise_choices.KINDS[name].start
+    planar = torch.from_numpy(clean).permute(2, 0, 1)[None]
+    drawn = synthesis.add(planar, torch.Generator().manual_seed(noise_choices.SEED), noise_presets.of_kind(name, level))
+    assert np.array_equal(noise_choices.added(clean, name, level), drawn[0].permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("name", noise_choices.KINDS)
+def test_the_slider_of_a_noise_changes_the_picture_the_more_the_further(name, astronaut):
+    clean = astronaut[100:228, 180:340].astype(np.float32) / 255
+    kind = noise_choices.KINDS[name]
+    assert kind.low < kind.start < kind.high and (kind.high - kind.low) / kind.step > 5
+    results = [noise_choices.added(clean, name, level) for level in (kind.low, kind.start, kind.high)]
+    assert all(noisy.shape == clean.shape and noisy.dtype == np.float32 for noisy in results)
+    errors = [image_quality.mse(clean, noisy, data_range=1) for noisy in results]
+    assert errors in (sorted(errors), sorted(errors, reverse=True)) and min(errors) > 0
+    assert max(errors) > 3 * min(errors)
+    assert np.array_equal(results[1], noise_choices.added(clean, name, kind.start))
+
+
+def test_noise_for_colour_alone_says_so_of_a_gray_picture(astronaut):
+    gray = astronaut[:64, :64, :1].astype(np.float32) / 255
+    assert noise_choices.added(gray, "gaussian", 25).shape == gray.shape
+    with pytest.raises(ValueError, match="for colour pictures, and the picture is gray"):
+        noise_choices.added(gray, "iso", 0.5)
+
+
+def test_the_samples_are_there_in_colour_and_in_gray():
+    modes = {name: Image.open(sample.path).mode for name, sample in SAMPLES.items()}
+    assert set(modes.values()) == {"RGB", "L"}
+    assert all(("gray" in SAMPLES[name].title) == (mode == "L") for name, mode in modes.items())
+    assert all(sample.credit for sample in SAMPLES.values())
+
+
+@pytest.fixture
+def started(monkeypatch) -> list:
+    """What the page was started with, without starting it."""
+    calls = []
+    monkeypatch.setattr(server, "run", lambda *arguments, **options: calls.append((arguments, options)))
+    return calls
+
+
+def test_the_page_is_for_this_machine_unless_another_host_is_asked_for(started, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve"])
+    assert started == [(("127.0.0.1", 8501, Limits(50, 24)), {"browser": False})]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve", "--host", "0.0.0.0", "--port", "80", "--max-megabytes", "3"])
+    assert started[1] == (("0.0.0.0", 80, Limits(3, 24)), {"browser": False})
+    assert "warning: 0.0.0.0 is open to the network" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="error: --max-megapixels: must be at least 1, not 0"):
+        cli.main(["serve", "--max-megapixels", "0"])
+    assert len(started) == 2
+
+
+def test_streamlit_is_told_to_keep_to_itself():
+    here = server.environment("127.0.0.1", 8501, Limits(7), browser=False)
+    assert here["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
+    assert (here["STREAMLIT_SERVER_ADDRESS"], here["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("127.0.0.1", "7")
+    assert here["STREAMLIT_SERVER_ALLOWED_HOSTS"].split() == ["127.0.0.1", "::1", "localhost"]
+    assert "STREAMLIT_SERVER_ALLOWED_HOSTS" not in server.environment("0.0.0.0", 80, Limits(), browser=False)
+
+
+@pytest.fixture
+def page(monkeypatch) -> AppTest:
+    """The page as a visitor has it, before its script first runs."""
+    monkeypatch.setattr("sys.argv", ["app.py", "50", "24"])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # AppTest leaves its script there
+    monkeypatch.setattr(computation, "_samples", {})
+    return AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120)
+
+
+def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
+    """That the line was full is not taken for what is wrong with the picture."""
+
+    def full(*_: object, **__: object) -> None:
+        raise memory.BusyError("20 pictures are waiting already")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "do", full)
+        page.run()
+        assert not page.exception
+        assert [error.value for error in page.error] == ["20 pictures are waiting already"]
+    page.button[0].click().run()
+    assert not page.exception and not page.error and not page.button
+    assert any("Noise found" in text.value for text in page.markdown)
+
+
+def test_a_sample_is_computed_once_and_shown_to_the_next_visitor_without_waiting(page, monkeypatch):
+    page.run()
+    shown = [text.value for text in page.markdown]
+    assert any("Noise found" in text for text in shown)
+    monkeypatch.setattr(Line, "do", None)
+    other = AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120).run()
+    assert not other.exception
+    assert [text.value for text in other.markdown] == shown
+    other.slider[0].set_value(30).run()
+    assert other.exception  # which would have to be computed
+
+
+def test_outcomes_of_samples_are_kept_for_all_and_of_own_pictures_for_nobody(monkeypatch, astronaut):
+    monkeypatch.setattr(computation, "_samples", {})
+    monkeypatch.setattr(limits, "SAMPLES", 2)
+    own = computation.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",))
+    done(own)
+    assert computation.kept(own) is None
+    tasks = [replace(own, name=name, sample=True) for name in ("a.png", "b.png", "c.png")]
+    outcomes = [done(task) for task in tasks]
+    assert done(tasks[2]) is outcomes[2]
+    assert [computation.kept(task) for task in tasks] == [None, *outcomes[1:]]
+
+
+def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeypatch):
+    page.run().radio[0].set_value("Your own").run()
+    monkeypatch.setattr(Line, "do", None)
+    wide = io.BytesIO()
+    Image.new("1", (5000, 4801)).save(wide, "PNG")
+    for file, reason in {
+        b"no picture": "not an image that can be read",
+        wide.getvalue(): "5000x4801 pixels are too many; at most 24000000 are allowed",
+    }.items():
+        page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
+        assert not page.exception
+        assert [re.sub(r"\\(.)", r"\1", error.value).split(" (")[0] for error in page.error] == [f"me.png: {reason}"]
+
+
+def test_what_the_server_has_loaded_is_not_searched_for_garbage_after_every_run():
+    code = "import gc; from denoiselab.app.web import computation, main; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    frozen, searched = map(int, done.stdout.split())
+    assert frozen > 100 * searched
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def done(task: computation.Task, max_pixels: int = 10**6) -> computation.Outcome:
+    return computation.run(task, max_pixels, lambda step: None)
+
+
+def test_a_task_is_scored_and_its_files_are_the_original_kind_and_go_with_it(astronaut):
+    outcome = done(
+        computation.Task(png(astronaut[:128, 150:300]), "me.png", ("gaussian", 25), ("auto", "colour", "gray"))
+    )
+    assert (outcome.size, outcome.depth) == ((150, 128), "8-bit")
+    assert outcome.chosen and outcome.chosen[0] == "colour"
+    assert [result.model for result in outcome.results] == ["colour", "gray"]  # once, though chosen twice
+    assert [view.name for view in outcome.views.views] == ["noisy", "colour", "gray", "clean"]
+    for result in outcome.results:
+        file = photos.read(result.download.file).pixels
+        clean = astronaut[:128, 150:300].astype(np.float32) / 255
+        assert result.download.name == f"me-{result.model}.png"
+        assert result.score and outcome.noisy
+        assert result.score.psnr == pytest.approx(image_quality.psnr(clean, file, data_range=1), abs=1e-4)
+        assert result.score.ssim == pytest.approx(image_quality.ssim(clean, file, data_range=1), abs=1e-5)
+        assert result.score.psnr > outcome.noisy.psnr + 5
+    folder = outcome.results[0].download.file.parent
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
+    del outcome, result
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_picture_as_it_is_has_an_estimate_and_no_scores(astronaut):
+    outcome = done(computation.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",)))
+    assert outcome.noisy is outcome.chosen is outcome.results[0].score is None
+    assert [view.name for view in outcome.views.views] == ["as it is", "colour"]
+    assert "PSNR" not in texts.table(outcome)
+
+
+def test_a_picture_smaller_than_the_window_of_the_ssim_has_a_psnr_alone(astronaut):
+    outcome = done(computation.Task(png(astronaut[:8, :9]), "me.png", ("gaussian", 25), ("colour",)))
+    assert outcome.noisy and outcome.noisy.psnr > 0 and outcome.noisy.ssim is None
+    assert "| noisy |" in texts.table(outcome)
+
+
+def test_a_large_picture_is_shown_smaller_with_a_detail_of_its_own_pixels(monkeypatch, astronaut):
+    monkeypatch.setattr("denoiselab.app.web.views.WHOLE", 128 * 128)
+    monkeypatch.setattr("denoiselab.app.web.views.DETAIL", 100)
+    outcome = done(computation.Task(png(astronaut), "me.png", None, ("colour",)))
+    assert (outcome.views.whole, outcome.views.detail) == ((128, 128), (100, 100))
+    for view in outcome.views.views:
+        sizes = [Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).size for uri in (view.whole, view.detail)]
+        assert sizes == [(128, 128), (100, 100)]
+
+
+def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut):
+    steps = []
+    task = computation.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
+    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
+        computation.run(task, 2499, steps.append)
+    assert steps == ["Reading the picture"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (lambda: torch.empty(2**60), texts.NO_MEMORY),
+        (lambda: (_ for _ in ()).throw(MemoryError), texts.NO_MEMORY),
+        (lambda: photos.read(b"", name="a.png"), "a.png: the file is empty"),
+        (lambda: Path("/dev/full").write_text("x"), "This machine cannot keep the result (No space left on device)"),
+        (lambda: cv2.resize(np.zeros((0, 1)), (2, 2)), "That picture cannot be computed here"),
+    ],
+)
+def test_what_goes_wrong_is_told_to_the_visitor(fail, told):
+    with pytest.raises(batch_denoise.FAULTS) as failed:
+        list(fail() or [])
+    assert texts.failure(failed.value).startswith(told)
+    with pytest.raises(RuntimeError, match="of the program"):
+        texts.failure(RuntimeError("a fault of the program"))
+
+
+@pytest.mark.parametrize("name", ["![x](http://a.b/c.png)", "<b>", "*a*_b_`c`", "$x$ :red[y]", "a|b\n# c", "[1] ~~d~~"])
+def test_names_of_files_are_no_markdown(name):
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(texts.plain(name))
+    assert re.fullmatch(r"<p>[^<]*</p>\n", html)
+    assert ":red[" not in texts.plain(name) and not re.search(r"(?<!\\)\$", texts.plain(name))

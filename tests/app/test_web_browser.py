@@ -1,0 +1,291 @@
+"""The page of `denoiselab serve` in a real browser: what a visitor does, on a screen and on a phone, alone and with
+nine others."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+from PIL import Image
+
+from denoiselab.metrics import image_quality
+from tests.chrome import PATIENCE_S, POLL_S, Chrome, Page, chrome
+from tests.conftest import ROOT, photograph
+
+pytestmark = pytest.mark.slow
+MEGABYTES, MEGAPIXELS = 2, 1
+ENTER = ("Enter", 13)
+FILE = "one('[data-testid=stFileUploader] input[type=file]')"
+
+
+def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
+    """TimeoutError where it never holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("it never happened")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The page's address and its server, in a folder without models of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    limits = ["--max-megabytes", str(MEGABYTES), "--max-megapixels", str(MEGAPIXELS)]
+    command = [sys.executable, "-m", "denoiselab.app.cli", "serve", "--port", str(port), *limits]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    address = f"http://127.0.0.1:{port}"
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            until(lambda: process.poll() is not None or answers(f"{address}/_stcore/health"))
+            assert process.poll() is None, (folder / "log").read_text()
+            yield address, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[tuple[str, psutil.Process]]:
+    with serving(tmp_path_factory.mktemp("served")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(server) -> str:
+    return server[0]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Chrome]:
+    with chrome(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+def finished(page: Page, text: str = "", seconds: float = PATIENCE_S) -> str:
+    """The page's text, once a result is there and the text is part of it."""
+    page.wait("one('.stage img')?.complete && one('.stApp').dataset.testScriptState === 'notRunning'", seconds)
+    page.wait(f"document.body.innerText.includes({text!r})", seconds)
+    return page.run("document.body.innerText")
+
+
+def own_picture(page: Page, file: Path) -> None:
+    page.click("named('[data-testid=stRadio] label', 'Your own')")
+    page.upload(FILE, file)
+
+
+def select(page: Page, widget: str, text: str) -> None:
+    """Type the beginning of an option and take it."""
+    page.click(f"{widget}.querySelector('input')")
+    page.write(text)
+    page.wait(f"named('[role=option]', {text!r})")
+    page.press(*ENTER)
+
+
+def scores(page: Page) -> dict[str, list[str]]:
+    """The cells of the table behind the name of a row."""
+    rows = page.run("all('td').map((cell) => [cell.parentNode.cells[0].innerText, cell.innerText])")
+    return {name: [value for other, value in rows if other == name][1:] for name, _ in rows}
+
+
+def divider(page: Page) -> tuple[float, float]:
+    """Where the divider is and where the left picture ends, as shares of the window's width."""
+    return tuple(
+        page.run("""(() => {
+          const {x, width} = one('.window').getBoundingClientRect();
+          const handle = one('.divider').getBoundingClientRect().x + 1 - x;
+          const cut = parseFloat(getComputedStyle(one('img.left')).clipPath.split(' ')[1]);
+          return [handle / width, (one('.stage').clientWidth - cut - one('.scroller').scrollLeft) / width];
+        })()""")
+    )
+
+
+def deep_tiff(path: Path) -> np.ndarray:
+    """A picture of 16 bits whose lower eight are in use; returns (160, 200, 3) uint16."""
+    coarse = photograph()[60:220, 150:350].astype(np.uint16) * 257
+    pixels = coarse - np.minimum(coarse, np.random.default_rng(0).integers(0, 200, coarse.shape).astype(np.uint16))
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    return pixels
+
+
+def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, address, tmp_path):
+    clean, downloads = deep_tiff(tmp_path / "deep [1] *a*.tif"), tmp_path / "downloads"
+    page = browser.page(address, downloads=downloads)
+    assert "took colour" in finished(page, "Noise found")
+    own_picture(page, tmp_path / "deep [1] *a*.tif")
+    text = finished(page, "200 × 160 pixels, 16-bit")
+    assert "PSNR (dB)" not in text  # nothing is known of it
+    select(page, "all('[data-testid=stSelectbox]')[0]", "Gaussian")
+    finished(page, "(25 was added)")
+    select(page, "one('[data-testid=stMultiSelect]')", "gray")
+    page.wait("all('a.download').length === 2 && named('td', 'gray')")
+    finished(page)
+    shown = scores(page)
+    assert list(shown) == ["noisy", "colour", "gray"]
+    psnr = {name: float(cells[0]) for name, cells in shown.items()}
+    assert psnr["noisy"] == pytest.approx(20.17, abs=0.2)
+    assert psnr["colour"] > psnr["gray"] > psnr["noisy"] + 5
+
+    page.click("named('a.download', 'Download gray (16-bit TIFF)')")
+    file = downloads / "deep [1] *a*-gray.tif"
+    until(lambda: [path.suffix for path in downloads.glob("*")] == [".tif"])
+    (file,) = downloads.glob("*")
+    assert file.name.startswith("deep") and file.name.endswith("-gray.tif")
+    restored = tifffile.imread(file)
+    assert restored.dtype == np.uint16 and restored.shape == clean.shape
+    assert len(np.unique(restored % 257)) > 200  # not 8 bits stretched
+    assert image_quality.psnr(clean, restored, data_range=65535) == pytest.approx(psnr["gray"], abs=0.006)
+
+    assert page.run("all('.choices select')[1].value") == "colour"
+    assert divider(page) == pytest.approx((0.5, 0.5), abs=0.01)
+    page.click("one('.window')", share=0.25)
+    assert divider(page) == pytest.approx((0.25, 0.25), abs=0.01)
+    page.press("ArrowRight", 39, times=5)
+    assert divider(page) == pytest.approx((0.3, 0.3), abs=0.01)
+    page.click("named('.zoom button', '3:1')")
+    assert page.run("one('.stage').clientWidth") == 600
+    assert divider(page) == pytest.approx((0.3, 0.3), abs=0.01)
+    page.run("(one('.choices [name=left]').value = 'clean', one('.choices [name=left]').onchange())")
+    assert page.run("all('output').map((output) => output.textContent)") == [
+        "clean: the reference",
+        f"colour: {psnr['colour']:.2f} dB",
+    ]
+    assert page.errors() == []
+    hosts = {urlsplit(request).netloc for request in page.requests() if not request.startswith(("data:", "blob:"))}
+    assert hosts == {urlsplit(address).netloc}
+
+
+def test_what_cannot_be_done_is_said_in_a_line_and_the_page_goes_on(browser, address, tmp_path):
+    (tmp_path / "notes.png").write_bytes(b"no picture at all\n" * 99)
+    Image.fromarray(photograph()).save(tmp_path / "whole.png")
+    (tmp_path / "cut_off.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
+    Image.new("L", (1001, 1000)).save(tmp_path / "wide.png")
+    (tmp_path / "heavy.png").write_bytes((tmp_path / "whole.png").read_bytes() + bytes(MEGABYTES * 2**20))
+    (tmp_path / "letter.txt").write_text("Dear reader")
+    Image.fromarray(photograph()[:64, :80]).save(tmp_path / "good.png")
+    page = browser.page(address)
+    finished(page)
+    for name, reason in {
+        "notes.png": "not an image that can be read",
+        "cut_off.png": "damaged image",
+        "wide.png": "1001x1000 pixels are too many; at most 1000000 are allowed",
+    }.items():
+        own_picture(page, tmp_path / name)
+        page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")
+        message = page.run("one('[data-testid=stAlert]').innerText")
+        assert message.startswith(f"{name}: ") and reason in message and "\n" not in message.strip()
+        assert not page.run("!!one('.stage')")
+    for name, reason in {"heavy.png": "2.0MB or smaller", "letter.txt": "files are not allowed"}.items():
+        own_picture(page, tmp_path / name)
+        page.wait(f"one('[data-testid=stFileUploader]').innerText.includes({reason!r})")
+        assert not page.run("!!one('.stage')")
+    own_picture(page, tmp_path / "good.png")
+    finished(page, "80 × 64 pixels, 8-bit")
+    assert page.errors() == []
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_moves_the_divider(browser, address):
+    page = browser.page(address, width=390, height=844)
+    finished(page, "Noise found")
+    for summary in ("What there is to choose", "How to read this"):
+        page.click(f"named('summary', {summary!r})")
+    assert page.run("innerWidth") == 390
+    assert page.run("all('*').filter((element) => element.scrollWidth > innerWidth).length") == 0
+    wide = (
+        "all('p, td, button, select, input, img, .window').filter((e) => e.getBoundingClientRect().right > innerWidth)"
+    )
+    assert page.run(f"{wide}.map((element) => element.outerHTML)") == []
+    end = page.drag("one('.handle')", -100)
+    x, width = page.run("[one('.window').getBoundingClientRect().x, one('.window').clientWidth]")
+    share = (end - x) / width
+    until(lambda: divider(page) == pytest.approx((share, share), abs=0.02))
+
+
+def test_ten_visitors_at_once_wait_their_turn_and_see_their_own_pictures_alone(browser, server, tmp_path):
+    address, process = server
+    sizes = {number: (420 + 8 * number, 400 + 8 * number) for number in range(10)}
+    for number, (width, height) in sizes.items():
+        Image.fromarray(photograph()[:height, :width]).save(tmp_path / f"picture-{number}.jpg")
+    pages = [browser.page(address, width=800) for _ in sizes]
+    for page in pages:
+        finished(page, seconds=10 * PATIENCE_S)
+    with highest_memory(process) as alone:
+        own_picture(pages[0], tmp_path / "picture-0.jpg")
+        finished(pages[0], "420 × 400 pixels")
+    noticing = """(window.places = new Set(), new MutationObserver(() => {
+      const told = document.body.innerText.match(/Waiting: (\\d+) pictures? /);
+      if (told) window.places.add(Number(told[1]));
+    }).observe(document.body, {subtree: true, childList: true, characterData: true}))"""
+    for page in pages:
+        page.run(noticing)
+        page.click("named('[data-testid=stRadio] label', 'Your own')")
+    for page in pages:
+        page.wait(FILE)
+    with highest_memory(process) as together:
+        for number in reversed(sizes):
+            pages[number].upload(FILE, tmp_path / f"picture-{number}.jpg")
+        for number, page in enumerate(pages):
+            text = finished(page, "{} × {} pixels".format(*sizes[number]), 10 * PATIENCE_S)
+            assert re.findall(r"picture-\d\.jpg", text) == [f"picture-{number}.jpg"]
+            assert page.run("[one('img.left').naturalWidth, one('img.left').naturalHeight]") == list(sizes[number])
+    places = [place for page in pages for place in page.run("[...window.places]")]
+    assert 1 in places and max(places) >= 3
+    assert together[0] < alone[0] + 150 * 2**20  # ten at a time would need some 100 MiB each
+    assert [page.errors() for page in pages] == [[]] * 10
+
+
+@contextmanager
+def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
+    """The largest resident memory of the process, in bytes, once the block has ended."""
+    ended, highest = threading.Event(), [0]
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            highest[0] = max(highest[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield highest
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def test_nobody_downloads_by_guessing(address):
+    for key in ("0", "..", "%2e%2e%2fapp.py", "a" * 43):
+        with pytest.raises(HTTPError, match=r"40[04]") as refused:
+            urlopen(f"{address}/download/{key}")
+        refused.value.close()
+
+
+def test_the_server_listens_to_this_machine_alone(server):
+    process = server[1]
+    listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert listening == ["127.0.0.1"]

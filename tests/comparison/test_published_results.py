@@ -1,0 +1,67 @@
+"""Published numbers: every cell has a source, and is found only where set, protocol and noise are the same."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from denoiselab.comparison import aggregate, published_results
+from denoiselab.config import Params
+from denoiselab.data import noisy_sets
+from tests.conftest import composed
+
+SPEC = {"kind": "gaussian", "sigma_255": 25.0}
+
+
+def test_every_value_has_a_source_and_is_plausible():
+    values = published_results.read()
+    assert len(values) >= 81
+    assert all(value.source.strip() for value in values)
+    assert all(24 < value.psnr < 37 for value in values)
+
+
+def test_a_value_is_found_by_set_protocol_and_noise():
+    found = {value.method: value.psnr for value in published_results.matching("BSD68", "awgn-unclipped", SPEC)}
+    assert found["DnCNN-S"] == 29.23
+    assert found["DRUNet"] == 29.48
+    assert not published_results.matching("BSD68", "awgn-clipped8", SPEC)
+    assert not published_results.matching("BSD100", "awgn-unclipped", SPEC)
+    assert not published_results.matching("BSD68", "awgn-unclipped", SPEC | {"sigma_255": 26.0})
+    assert not published_results.matching("BSD68", "awgn-unclipped", {"kind": "poisson", "photons": 25})
+
+
+@pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None), (None, None)])
+def test_a_net_for_one_level_is_compared_at_that_level_alone(tree_of_imported, monkeypatch, sigma_255, found):
+    params = tree_of_imported(sigma_255)
+    spec = params.noise.test["sigma25"].model_dump(mode="json")
+    monkeypatch.setattr(noisy_sets, "read", lambda root, condition: SimpleNamespace(spec=spec))
+    value = aggregate._published(params, "dncnn25_kair", "BSD68", "sigma25", "awgn-unclipped", 29.2)
+    assert value["published_method"] == found
+
+
+@pytest.fixture
+def tree_of_imported():
+    """Parameters with imported weights that were trained on a sigma, or None where nobody says so."""
+
+    def params(sigma_255):
+        tree = composed("recipe=published_dncnn").model_dump(mode="json", exclude_unset=True)
+        own = tree["models"]["dncnn25_kair"]
+        own["noise"] = own["noise"] | {"sigma_255": sigma_255} if sigma_255 else None
+        return Params.model_validate(tree)
+
+    return params
+
+
+def test_where_sources_differ_the_first_counts():
+    found = [v for v in published_results.matching("Kodak24", "awgn-unclipped", SPEC) if v.method == "CBM3D"]
+    assert [value.psnr for value in found] == [31.68]
+    assert {v.psnr for v in published_results.read() if (v.method, v.set, v.sigma_255) == ("CBM3D", "Kodak24", 25)} == {
+        31.68,
+        32.15,
+    }
+
+
+def test_levels_get_better_with_less_noise():
+    best = {(v.method, v.set, v.sigma_255): v.psnr for v in reversed(published_results.read())}
+    for (method, name, sigma), psnr in best.items():
+        if sigma == 25:
+            assert best[method, name, 15] > psnr > best[method, name, 50]

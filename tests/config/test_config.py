@@ -1,0 +1,125 @@
+"""params.yaml: what is refused, and in which words."""
+
+import pytest
+import yaml
+
+from denoiselab import config
+
+
+def refused(tree: dict, tmp_path) -> str:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ValueError) as error:
+        config.load(path)
+    return str(error.value)
+
+
+def changed(tree: dict, place: str, value: object) -> dict:
+    *parents, key = place.split(".")
+    block = tree
+    for name in parents:
+        block = block[name]
+    block[key] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("train.stepz", 3, "train: unknown key 'stepz'; allowed: device, launcher, precision"),
+        ("train.launcher", "mpirun -n 2", "train.launcher: must be torchrun and its arguments, such as"),
+        ("models.unet.launcher", "torchrun '", "models.unet.launcher: no closing quotation"),
+        ("train.steps", "many", "train.steps: input should be a valid integer"),
+        ("train.loss", "mae", "train.loss.mae: input should be 'mse', 'l1', 'charbonnier', 'ssim' or 'perceptual'"),
+        ("train.loss", {"mse": 1, "perceptual": 0.1}, "train: a perceptual loss needs `perceptual`"),
+        ("train.loss", {"l1": -1}, "train.loss.l1: input should be greater than 0, not -1"),
+        ("train.epochs", 10, "train: give steps or epochs, and null for the other"),
+        ("train.schedule.kind", "poly", "train.schedule.kind: input should be 'cosine', 'constant', 'exponential'"),
+        (
+            "models.unet.needs",
+            "models/vgg",
+            "models.unet.needs: 'models/vgg' is no other entry of models; there: bilateral",
+        ),
+        ("models.unet.init_from", "models/dncnn", "needs must be init_from, 'models/dncnn'"),
+        ("models.unet.init", "he", "models.unet.init: input should be 'none', 'xavier_uniform'"),
+        ("foo", 1, "unknown key 'foo'; allowed: recipe, seed, seeds, data"),
+        ("data.name", "imagenet", "data.name: 'imagenet' is unknown; allowed: 'embedded', 'folder', 'pairs'"),
+        ("data.foo", 1, "data: unknown key 'foo'; allowed: watch, channels, allow_leak, drop_leaks, name"),
+        ("noise.train.kind", "fog", "noise.train.kind: 'fog' is unknown; allowed: 'gaussian', 'poisson'"),
+        ("noise.train.sigma_255", [50, 2], "noise.train.sigma_255: the range must be [low, high]"),
+        ("noise.test.sigma25.sigma_255", [5, 50], "test.sigma25.sigma_255 must be one level"),
+        ("noise.test.sigma25.clip", "maybe", "noise.test.sigma25.clip: input should be a valid boolean"),
+        ("noise.train", {"kind": "real", "clip": True, "quantise": True}, "data must be one of pairs, polyu, hair"),
+        ("protocol", {"legacy_seed": True, "draws": 2}, "protocol.draws must be 1 with legacy_seed"),
+        ("augment.kind", "warp", "augment.kind: 'warp' is unknown; allowed: 'd4', 'none', 'albumentations'"),
+        ("models.unet.weights", "a.pth", "weights and sha256 (of the weights' file) go together"),
+        ("models.unet.lr", -1, "models.unet.lr: input should be greater than 0"),
+    ],
+)
+def test_a_mistake_is_named(tree, tmp_path, place, value, said):
+    assert said in refused(changed(tree, place, value), tmp_path)
+
+
+def test_a_missing_key_is_named(tree, tmp_path):
+    del tree["models"]["unet"]["arch"]
+    assert "models.unet.arch: missing" in refused(tree, tmp_path)
+
+
+def test_two_mistakes_are_two_lines(tree, tmp_path):
+    changed(changed(tree, "train.steps", 0), "seed", -1)
+    assert len(refused(tree, tmp_path).splitlines()) == 2
+
+
+@pytest.mark.parametrize(("mistakes", "lines"), [(10, 10), (11, 11), (50, 11)])
+def test_of_many_mistakes_ten_are_named(tree, tmp_path, mistakes, lines):
+    tree["train"] |= {f"key{n}": 0 for n in range(mistakes)}
+    said = refused(tree, tmp_path).splitlines()
+    assert len(said) == lines
+    assert mistakes == 10 or said[-1] == f"{tmp_path / 'params.yaml'}: and {mistakes - 10} more"
+
+
+def test_not_yaml_is_one_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: [", encoding="utf-8")
+    with pytest.raises(ValueError, match="not YAML") as error:
+        config.load(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_model_overrides_train(params):
+    assert params.training("unet").lr == params.models["unet"].overrides()["lr"]
+    assert params.training("unet").steps == params.train.steps
+    assert "lr" not in params.entry("unet").architecture()
+
+
+def test_a_model_overrides_the_budget_and_single_keys_of_the_schedule(tree):
+    block = tree["models"]["unet"]
+    block |= {"epochs": 3, "schedule": {"kind": "exponential", "gamma": 0.5}, "loss": "l1"}
+    settings = config.Params.model_validate(tree).training("unet")
+    assert (settings.steps, settings.epochs) == (None, 3)
+    assert (settings.schedule.kind, settings.schedule.gamma) == ("exponential", 0.5)
+    assert settings.schedule.final == tree["train"]["schedule"]["final"]
+    assert settings.loss == {"l1": 1.0}
+
+
+def test_a_perceptual_classifier_must_be_needed(tree):
+    block = tree["models"]["unet"]
+    block |= {"loss": {"perceptual": 1.0}, "perceptual": {"kind": "classifier", "model": "models/dncnn"}}
+    params = config.Params.model_validate(tree)
+    with pytest.raises(ValueError, match=r"models.unet.needs must be perceptual.model, 'models/dncnn'"):
+        params.training("unet")
+    block["needs"] = "models/dncnn"
+    assert config.Params.model_validate(tree).training("unet").perceptual.model == "models/dncnn"
+
+
+def test_an_unknown_model_lists_the_known(params):
+    with pytest.raises(ValueError, match=r"unknown model 'vgg'; in params.yaml: noisy, gaussian"):
+        params.entry("vgg")
+
+
+def test_no_architecture_has_a_key_of_train():
+    from denoiselab import architectures
+
+    for arch in architectures.known():
+        keys = set(architectures._module(arch, "test").Config.model_fields)
+        assert not keys & (set(config.Train.model_fields) | {"arch", "needs"})

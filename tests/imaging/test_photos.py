@@ -1,0 +1,382 @@
+"""Pictures of users: what goes in comes out again, at its depth, with all that belongs to it, or it is said why not."""
+
+import struct
+import tracemalloc
+from dataclasses import replace
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from denoiselab.imaging import exif, photos
+from tests.conftest import photograph
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+KINDS = [
+    (suffix, dtype, planes)
+    for suffix, dtypes in {".png": ["uint8", "uint16"], ".tif": ["uint8", "uint16", "float32"]}.items()
+    for dtype in dtypes
+    for planes in (1, 2, 3, 4)
+]
+
+
+def picture(dtype: str, planes: int) -> np.ndarray:
+    """A photograph's part (H, W, planes) of that type, at its full depth."""
+    values = photograph()[40:101, 150:237]
+    values = np.dstack([values, values[::-1, :, 0]])[:, :, [0, 3] if planes == 2 else list(range(planes))]
+    if dtype == "float32":
+        return (values / 300 - 0.05).astype(np.float32)
+    return values * np.uint16(257) + np.arange(planes, dtype=np.uint16) if dtype == "uint16" else values
+
+
+def as_photo(values: np.ndarray) -> photos.Photo:
+    colours = values[:, :, : 1 if values.shape[2] < 3 else 3]
+    white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+    alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
+    return photos.Photo((colours / white).astype(np.float32), alpha, values.dtype, white, SRGB, block(1))
+
+
+def block(orientation: int) -> bytes:
+    written = Image.Exif()
+    written[exif.ORIENTATION] = orientation
+    written[0x010F] = "Maker"
+    written.get_ifd(0x8769)[0x829A] = 0.01  # exposure time
+    return exif.bare(written.tobytes())
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "planes"), KINDS)
+def test_every_depth_comes_back_bit_by_bit(tmp_path, suffix, dtype, planes):
+    photo = as_photo(picture(dtype, planes))
+    photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
+    again = photos.read(tmp_path / f"a{suffix}")
+    assert (again.dtype, again.white, again.icc) == (photo.dtype, photo.white, SRGB)
+    assert np.array_equal(again.pixels, photo.pixels)
+    assert (again.alpha is None) == (planes in (1, 3))
+    assert again.alpha is None or np.array_equal(again.alpha, photo.alpha)
+
+
+@pytest.mark.parametrize("planes", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_what_others_read(suffix, planes):
+    values = picture("uint16", planes)
+    content = photos.encode(as_photo(values), as_photo(values).pixels, suffix)
+    seen = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(seen, values[:, :, 0] if planes == 1 else values[:, :, [2, 1, 0, 3][:planes]])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_exif_and_profile_are_kept(suffix):
+    photo = as_photo(picture("uint8", 3))
+    with Image.open(BytesIO(photos.encode(photo, photo.pixels, suffix))) as written:
+        assert written.info["icc_profile"] == SRGB
+        assert written.getexif()[0x010F] == "Maker"
+        assert float(written.getexif().get_ifd(0x8769)[0x829A]) == 0.01
+        assert np.array_equal(np.asarray(written), picture("uint8", 3)) or suffix == ".jpg"
+    assert photos.read(photos.encode(photo, photo.pixels, suffix)).exif == photo.exif or suffix == ".tif"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "TIFF"])
+def test_orientation_is_applied_and_reset(suffix, orientation):
+    stream = BytesIO()
+    stored = Image.fromarray(picture("uint8", 3))
+    stored.save(stream, suffix, exif=exif.PREFIX + block(orientation))
+    with Image.open(stream) as stored:
+        upright = ImageOps.exif_transpose(stored)
+    photo = photos.read(stream.getvalue())
+    assert np.array_equal(np.rint(photo.pixels * 255), np.asarray(upright))
+    assert photo.exif == block(1) or suffix == "TIFF"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
+    """As raw developers write it: with directories of EXIF and of GPS."""
+    made = Image.Exif()
+    made.endian = order
+    made[0x010F], made[0x013B] = "Maker of cameras", "Ada"
+    made[0x8769] = {0x829A: 0.01, 0x927C: b"maker's own note"}
+    made[0x8825] = {1: "N", 2: (48.0, 51.0, 29.6)}
+    photo = replace(as_photo(picture(dtype, 3)), exif=exif.bare(made.tobytes()))
+    content = photos.encode(photo, photo.pixels, ".tif")
+    with tifffile.TiffFile(BytesIO(content)) as tiff:
+        assert tiff.byteorder == order
+        assert tiff.pages.first.tags["Make"].value == "Maker of cameras"
+        assert tiff.pages.first.tags["ExifTag"].value["MakerNote"] == b"maker's own note"
+        assert tiff.pages.first.tags["GPSTag"].value["GPSLatitudeRef"] == "N"
+    again = photos.read(content)
+    assert np.array_equal(again.pixels, photo.pixels) and again.icc == SRGB
+    kept = Image.Exif()
+    kept.load(again.exif)
+    assert kept[0x013B] == "Ada" and kept.get_ifd(0x8825)[2] == (48.0, 51.0, 29.6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_a_large_tiff_says_of_its_picture_is_kept(order):
+    """BigTIFF, as stitching programs write it; its EXIF is a directory of its own."""
+    stream = BytesIO()
+    options = {"bigtiff": True, "byteorder": order, "metadata": None, "software": "x", "resolution": (300, 300)}
+    maker = (271, "s", 0, "Maker of scanners", True)
+    tifffile.imwrite(stream, picture("uint8", 3), photometric="rgb", extratags=[maker], **options)
+    large = with_directory(stream.getvalue(), order)
+    photo = photos.read(large)
+    for suffix in (".tif", ".png", ".jpg"):
+        with Image.open(BytesIO(photos.encode(photo, photo.pixels, suffix))) as written:
+            assert written.getexif()[271] == "Maker of scanners" and written.getexif()[282] == 300
+            assert written.getexif().get_ifd(0x8769)[0x829A] == 0.01, suffix
+
+
+def with_directory(content: bytes, order: str) -> bytes:
+    """A BigTIFF file's first field 305 becomes one that leads to EXIF: an exposure time of 1/100 s."""
+    tag = content.index(struct.pack(f"{order}HHQ", 305, 2, 2))
+    field = struct.pack(f"{order}HHQQ", 0x8769, 18, 1, len(content))
+    inside = struct.pack(f"{order}QHHQIIQ", 1, 0x829A, 5, 1, 1, 100, 0)
+    return content[:tag] + field + content[tag + 20 :] + inside
+
+
+def test_the_old_thumbnail_goes():
+    """It shows the picture as it was, and lying on its side."""
+    small, whole = BytesIO(), BytesIO()
+    Image.fromarray(picture("uint8", 3)).resize((16, 12)).save(small, "JPEG")
+    first = block(6)
+    at = 8 + 2 + 12 * struct.unpack_from(">H", first, 8)[0]
+    where = len(first) + 2 + 2 * 12 + 4
+    ifd1 = struct.pack(">HHHIIHHIII", 2, 0x201, 4, 1, where, 0x202, 4, 1, len(small.getvalue()), 0)
+    made = first[:at] + struct.pack(">I", len(first)) + first[at + 4 :] + ifd1 + small.getvalue()
+    Image.fromarray(picture("uint8", 3)).save(whole, "JPEG", exif=exif.PREFIX + made)
+
+    def thumbnail(content: bytes) -> bytes | None:
+        with Image.open(BytesIO(content)) as image:
+            return image.getexif().get_ifd(ExifTags.IFD.IFD1).get(0x201)
+
+    assert thumbnail(whole.getvalue()) == where
+    photo = photos.read(whole.getvalue())
+    written = photos.encode(photo, photo.pixels, ".jpg")
+    assert thumbnail(written) is None
+    with Image.open(BytesIO(written)) as image:
+        assert image.getexif()[exif.ORIENTATION] == 1 and image.getexif().get_ifd(0x8769)[0x829A] == 0.01
+
+
+@pytest.mark.parametrize("length", range(0, 200, 7))
+def test_damaged_exif_is_left_alone(length):
+    cut = block(6)[:length]
+    assert len(exif.upright(cut)) == len(cut) and 1 <= exif.orientation(cut) <= 8
+    assert exif.of_tiff(cut) == b"" or len(exif.of_tiff(cut)) > 8
+
+
+def test_jpeg_comes_near():
+    photo = as_photo(picture("uint8", 3))
+    again = photos.read(photos.encode(photo, photo.pixels, ".jpg"))
+    assert 255 * np.abs(again.pixels - photo.pixels).mean() < 3
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32946])  # none, LZW, two of deflate
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_compressions_of_tiff(compression, dtype, planes):
+    values = picture(dtype, planes)
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
+    _, content = cv2.imencode(".tif", values[:, :, ::-1] if planes == 3 else values, options)
+    again = photos.read(content.tobytes())
+    assert again.dtype == values.dtype
+    assert np.array_equal(again.pixels, as_photo(values).pixels)
+
+
+def test_float_beyond_one_is_scaled_and_comes_back():
+    values = picture("float32", 1) * 4000
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    assert photo.white == values.max()
+    assert photo.pixels.max() == 1
+    again = photos.read(photos.encode(photo, photo.pixels, ".tif"))
+    np.testing.assert_allclose(again.pixels * again.white, values[:, :, :1], rtol=1e-6)
+
+
+def test_noise_above_white_does_not_make_a_float_picture_darker():
+    values = picture("float32", 3)
+    noisy = values + np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)
+    stream = BytesIO()
+    tifffile.imwrite(stream, noisy, photometric="rgb")
+    assert noisy.max() > 1.3
+    np.testing.assert_array_equal(photos.read(stream.getvalue()).pixels, noisy)
+
+
+@pytest.mark.parametrize("sigma_255", [25, 255])
+def test_noise_below_black_is_noise(sigma_255):
+    dark = np.random.default_rng(0).normal(0, sigma_255 / 255, (200, 300)).astype(np.float32)
+    stream = BytesIO()
+    tifffile.imwrite(stream, dark)
+    np.testing.assert_array_equal(photos.read(stream.getvalue(), white=1.0).pixels[:, :, 0], dark)
+
+
+@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # nets' units, centred, a CT's
+def test_other_blacks_than_zero_are_refused(scale, black):
+    stream = BytesIO()
+    tifffile.imwrite(stream, picture("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
+    with pytest.raises(ValueError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
+        photos.read(stream.getvalue(), name="a.tif")
+
+
+@pytest.mark.parametrize("planes", [2, 4])
+def test_a_channel_of_unknown_meaning_is_not_taken_for_transparency(planes):
+    stream = BytesIO()
+    photometric = "rgb" if planes == 4 else "minisblack"
+    tifffile.imwrite(
+        stream, picture("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
+    )
+    with pytest.raises(ValueError, match="a channel beside its colours"):
+        photos.read(stream.getvalue())
+
+
+@pytest.mark.parametrize(("bits", "white"), [(12, 4095), (10, 1023), (16, 65535)])
+def test_what_is_white_to_a_camera_is_told_by_its_values(bits, white):
+    values = picture("uint16", 1)[:, :, 0] >> (16 - bits)
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    assert photo.white == white and photo.dtype == np.uint16
+    np.testing.assert_allclose(photo.pixels[:, :, 0], values / white, rtol=1e-6)
+    content = photos.encode(photo, photo.pixels, ".tif")
+    assert np.array_equal(tifffile.imread(BytesIO(content)), values)
+    brighter = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels + 0.5, ".tif")))
+    assert brighter.max() == white, "as the camera clips"
+    told = photos.read(stream.getvalue(), white=white / 8)
+    assert told.pixels.max() > 1
+    assert np.array_equal(tifffile.imread(BytesIO(photos.encode(told, told.pixels, ".tif"))), values)
+
+
+def test_palettes_and_transparent_colours():
+    colours = Image.fromarray(picture("uint8", 3))
+    stream = BytesIO()
+    colours.quantize(64).save(stream, "PNG", transparency=3)
+    photo = photos.read(stream.getvalue())
+    assert photo.pixels.shape == (61, 87, 3)
+    assert photo.alpha is not None and set(np.unique(photo.alpha)) == {0, 255}
+
+
+def test_white_may_be_zero_in_tiff():
+    stream, values = BytesIO(), picture("uint8", 1)[:, :, 0]
+    tifffile.imwrite(stream, 255 - values, photometric="miniswhite")
+    assert np.array_equal(photos.read(stream.getvalue()).pixels[:, :, 0], (values / 255).astype(np.float32))
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
+    image = Image.fromarray(picture("uint8", 3))
+
+    def saved(form: str, picture: Image.Image = image, **options) -> bytes:
+        stream = BytesIO()
+        picture.save(stream, form, **options)
+        return stream.getvalue()
+
+    def tiff(values: np.ndarray, **options) -> bytes:
+        stream = BytesIO()
+        tifffile.imwrite(stream, values, **options)
+        return stream.getvalue()
+
+    whole, deep = (
+        saved("PNG"),
+        photos.encode(as_photo(picture("uint16", 3)), as_photo(picture("uint16", 3)).pixels, ".png"),
+    )
+    bad = {
+        "empty": (b"", "the file is empty"),
+        "text": (b"hello", "not an image"),
+        "gif": (saved("GIF"), "not an image"),
+        "cut.png": (whole[: len(whole) // 2], "damaged image"),
+        "cut16.png": (deep[: len(deep) // 2], "damaged image"),
+        "cut.tif": (tiff(picture("uint16", 3))[:2000], "damaged image"),
+        "cmyk.jpg": (saved("JPEG", image.convert("CMYK")), "colour mode CMYK"),
+        "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "colour mode CMYK"),
+        "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "2 frames"),
+        "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
+        "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no picture in it"),
+        "whole.tif": (tiff(np.zeros((20, 30), np.int32)), "int32 pixels"),
+        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
+        "large.png": (whole, "too many"),
+    }
+    for name, (content, reason) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=reason) as error:
+            photos.read(tmp_path / name, max_pixels=1000 if name == "large.png" else photos.MAX_PIXELS)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"none\.png: there is no such file"):
+        photos.read(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"upload\.png: not an image"):
+        photos.read(b"hello", name="upload.png")
+
+
+def patched(content: bytes, **tags: int) -> bytes:
+    """A little-endian TIFF file whose header tells other things of its pixels."""
+    numbers = {"width": 256, "height": 257, "compression": 259, "photometric": 262, "rows": 278}
+    numbers |= {"tile_width": 322, "tile_height": 323}
+    changed = bytearray(content)
+    (first,) = struct.unpack_from("<I", content, 4)
+    for name, value in tags.items():
+        fields = range(first + 2, first + 2 + 12 * struct.unpack_from("<H", content, first)[0], 12)
+        (at,) = (at for at in fields if struct.unpack_from("<H", content, at)[0] == numbers[name])
+        struct.pack_into("<HII", changed, at + 2, 4, 1, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("options", "tags", "reason"),
+    [
+        ({"rowsperstrip": 4000}, {"height": 10, "rows": 10}, "holds more pixels than its header says"),
+        ({"tile": (4000, 1008)}, {"tile_width": 16, "tile_height": 16, "height": 10}, "holds more pixels than its"),
+        (
+            {"tile": (16, 16)},
+            {"tile_width": 1 << 20, "tile_height": 1 << 20},
+            "tiles of 1048576x1048576 pixels are too",
+        ),
+        (
+            {"tile": (16, 16)},  # of a palette, which goes to Pillow
+            {"photometric": 3, "tile_width": 1 << 20, "tile_height": 1 << 20},
+            "tiles of 1048576x1048576 pixels are too",
+        ),
+        ({}, {"compression": 34925}, "LZMA compression is not supported"),
+        ({}, {"width": 100_000, "height": 100_000}, "100000x100000 pixels are too many"),
+    ],
+)
+def test_a_small_tiff_takes_no_large_memory(options, tags, reason):
+    """4 MB of zeros in some kB, of which the header tells less or more."""
+    stream = BytesIO()
+    tifffile.imwrite(stream, np.zeros((4000, 1000), np.uint8), compression="zlib", metadata=None, **options)
+    bomb = patched(stream.getvalue(), **tags)
+    assert len(bomb) < 500_000 and photos.read(stream.getvalue()).pixels.shape == (4000, 1000, 1)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=reason):
+        photos.read(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
+    refused = [
+        (as_photo(picture("uint16", 3)), ".jpg", "16-bit"),
+        (as_photo(picture("float32", 3)), ".png", "float"),
+        (as_photo(picture("uint8", 4)), ".jpg", "transparency"),
+        (as_photo(picture("uint8", 3)), ".bmp", "profile"),
+        (as_photo(picture("uint8", 3)), ".gif", "no kind of picture"),
+    ]
+    for photo, suffix, reason in refused:
+        with pytest.raises(ValueError, match=reason):
+            photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
+    photo = as_photo(picture("uint8", 3))
+    with pytest.raises(ValueError, match="not finite"):
+        photos.write(tmp_path / "a.png", photo, photo.pixels * np.nan)
+    with pytest.raises(ValueError, match="shape"):
+        photos.write(tmp_path / "a.png", photo, photo.pixels[:, :, :1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_are_clamped_and_rounded_in_integers_alone():
+    photo = as_photo(picture("uint8", 1))
+    beyond = photo.pixels * 3 - 1
+    again = photos.read(photos.encode(photo, beyond, ".png"))
+    assert np.array_equal(again.pixels * 255, np.rint(np.clip(beyond, 0, 1) * 255))
+    deep = replace(as_photo(picture("float32", 1)), icc=None)
+    assert np.array_equal(tifffile.imread(BytesIO(photos.encode(deep, beyond, ".tif"))), beyond[:, :, 0])

@@ -1,0 +1,88 @@
+"""Protocols: their names, and what their hash depends on."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from denoiselab.config import Protocol as Settings
+from denoiselab.config.noise import NoiseSpec
+from denoiselab.metrics import protocols
+
+SPECS: TypeAdapter = TypeAdapter(NoiseSpec)
+GAUSSIAN = {"kind": "gaussian", "sigma_255": 25, "per_channel": True, "clip": False, "quantise": False}
+SALT = {"kind": "salt_pepper", "amount": 0.1, "salt": 0.5, "per_channel": True, "clip": False, "quantise": False}
+
+
+def of(kind: str = "gaussian", *, legacy: bool = False, draws: int = 1, clip=False, quantise=False, **fields):
+    defaults = {"sigma_255": 25, "per_channel": True} if kind == "gaussian" else {}
+    spec = SPECS.validate_python({"kind": kind, "clip": clip, "quantise": quantise} | defaults | fields)
+    return protocols.of(spec, Settings(legacy_seed=legacy, draws=draws))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        (of(), "awgn-unclipped"),
+        (of(clip=True), "awgn-clipped"),
+        (of(clip=True, quantise=True), "awgn-clipped8"),
+        (of(quantise=True), "awgn-quantised"),
+        (of(per_channel=False), "gaussian-unclipped"),
+        (of("real", clip=True, quantise=True), "real-pairs"),
+        (
+            of("chain", clip=True, quantise=True, steps=[GAUSSIAN, SALT | {"clip": True, "quantise": True}]),
+            "gaussian+salt-pepper-clipped8",
+        ),
+        (of("sometimes", p=0.5, noise=SALT), "salt-pepper-unclipped"),
+        (of("poisson_gaussian", gain=1, read_noise=1, clip=True, quantise=True), "poisson-gaussian-clipped8"),
+    ],
+)
+def test_a_protocol_is_named_by_its_noise_and_what_is_done_to_it(protocol, name):
+    assert protocol.name == name
+
+
+def test_the_level_is_no_part_of_it():
+    assert of(sigma_255=15) == of(sigma_255=50)
+    assert of(sigma_255=15).sha256 == of(sigma_255=50).sha256
+    assert of("poisson", photons=3).sha256 == of("poisson", photons=30).sha256
+
+
+def test_what_happens_inside_a_chain_is_part_of_it():
+    chains = [
+        of("chain", clip=True, quantise=True, steps=[GAUSSIAN | {"clip": clip}, SALT | {"per_channel": each}])
+        for clip in (True, False)
+        for each in (True, False)
+    ]
+    assert len({chain.sha256 for chain in chains}) == 4
+    assert len({chain.name for chain in chains}) == 1
+
+
+def test_the_number_of_draws_is_no_part_of_it():
+    assert of(draws=1).sha256 == of(draws=5).sha256
+
+
+def test_seeding_and_clipping_are_part_of_it():
+    variants = [
+        of(),
+        of(legacy=True),
+        of(clip=True),
+        of(clip=True, quantise=True),
+        of(quantise=True),
+        of(per_channel=False),
+        of("uniform", width_255=3),
+        of("real", clip=True, quantise=True),
+    ]
+    assert len({protocol.sha256 for protocol in variants}) == len(variants)
+    assert of().name == of(legacy=True).name
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sha256"),
+    [
+        (of(), "267b1b2bc389"),
+        (of(legacy=True), "31f653ded7f4"),
+        (of(clip=True, quantise=True), "ab72b8c2c3f5"),
+        (of("real", clip=True, quantise=True), "f9b43df44429"),
+    ],
+)
+def test_todays_hashes_are_those_of_stored_scores(protocol, sha256):
+    """Change these only together with what is measured: old scores then no longer compare."""
+    assert protocol.sha256 == sha256

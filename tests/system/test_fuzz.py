@@ -1,0 +1,201 @@
+"""Inputs of strangers: the targets of bench.fuzz on mutations of real inputs, by hypothesis; what was once found."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench._project import environment
+from bench.fuzz import __main__ as fuzzer
+from bench.fuzz import seeds, targets
+
+EXAMPLES = {  # a second each, or a few
+    **{"exif": 400, "manifest": 300, "image": 150, "photo": 150, "archive": 150, "tables": 80},
+    **{"weights": 60, "params": 60, "model": 25, "upload": 15, "words": 25, "arguments": 8},
+}
+LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+
+
+def changed(data: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+    """At places (shares of the length) so many bytes replaced by others."""
+    for place, gone, new in edits:
+        at = int(place * len(data))
+        data = data[:at] + new + data[at + gone :]
+    return data
+
+
+def inputs(target: targets.Target) -> st.SearchStrategy[bytes]:
+    new = st.one_of(st.sampled_from(seeds.FRAGMENTS), st.binary(max_size=8))
+    edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), new), min_size=1, max_size=4)
+    return st.one_of(st.builds(changed, st.sampled_from(target.seeds()), edits), st.binary(max_size=200))
+
+
+def tried(name: str, data: bytes) -> None:
+    with targets.scratch() as folder:
+        targets.check(targets.TARGETS[name], data, folder)
+
+
+def tree(**changes: object) -> bytes:
+    """params.yaml with other values."""
+    return json.dumps(json.loads(seeds.params()[1]) | changes).encode()
+
+
+def card(**changes: object) -> bytes:
+    """The input of target `model` that is a card with other values."""
+    return b"\0" + json.dumps(seeds.card() | changes).encode()
+
+
+def row(old: bytes, new: bytes) -> bytes:
+    assert old in seeds.manifest()[0]
+    return seeds.manifest()[0].replace(old, new)
+
+
+def unnamed() -> bytes:
+    """A zip with an empty file of no name."""
+    content, member = io.BytesIO(), zipfile.ZipInfo()
+    member.filename = ""
+    with zipfile.ZipFile(content, "w") as container:
+        container.writestr(member, b"")
+    return content.getvalue()
+
+
+def of_three_widths() -> bytes:
+    """A TIFF whose header tells three widths."""
+    tiff = bytearray(seeds.pictures()[2])
+    at = struct.unpack_from("<I", tiff, 4)[0] + 2
+    assert struct.unpack_from("<HHI", tiff, at) == (256, 4, 1)
+    struct.pack_into("<I", tiff, at + 4, 3)
+    return bytes(tiff)
+
+
+def test_every_target_is_tried_here_and_by_the_fuzzer():
+    assert targets.TARGETS.keys() == EXAMPLES.keys() == fuzzer.SHARES.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_is_refused_is_refused_in_a_line(name):
+    @settings(
+        max_examples=EXAMPLES[name],
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(inputs(targets.TARGETS[name]))
+    def run(data: bytes) -> None:
+        tried(name, data)
+
+    run()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_seeds_are_mostly_accepted(name):
+    """Else nothing but refusals would be tried."""
+    target, accepted = targets.TARGETS[name], 0
+    for data in target.seeds():
+        with targets.scratch() as folder:
+            try:
+                target.run(data, folder)
+                accepted += 1
+            except targets.REFUSALS:
+                pass
+    assert accepted >= len(target.seeds()) / 2
+
+
+FOUND = {
+    "YAML nested too deep": ("params", b"[" * 5000),
+    "YAML that repeats itself": ("params", f"{LAUGHS}recipe: *a8\n".encode()),
+    "YAML that contains itself": ("params", b"recipe: &a [*a]"),
+    "a date that is none": ("params", b"seed: 2001-13-45"),
+    "a number that is too long": ("params", b"seed: " + b"9" * 5000),
+    "no UTF-8": ("params", b"\xff\xfe"),
+    "an integer that is none": ("params", b"a: !!int _"),
+    "a value too long to say": ("params", tree(recipe=["x" * 10_000])),
+    "more mistakes than anybody reads": ("params", tree(train={f"key{n}": 0 for n in range(100)})),
+    "a manifest that leaves its folder": ("manifest", row(b"train/im0.png", b"../im0.png")),
+    "an absolute path in a manifest": ("manifest", row(b"train/im0.png", b"/etc/passwd")),
+    "a split that is none": ("manifest", row(b"im0,train", b"im0,other")),
+    "an image of no size": ("manifest", row(b"64,48", b"-64,0")),
+    "a row that is too short": ("manifest", row(b",64,48,folder", b"")),
+    "a field that is too long": ("manifest", seeds.manifest()[0] + b"x" * 200_000),
+    "a manifest that is no text": ("manifest", b"\xff"),
+    "a label that is no text": ("tables", b"\1\xff"),
+    "a TIFF without dimensions": ("image", b"\3II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0"),
+    "a picture of 10^18 pixels": ("image", b"\0" + seeds.bomb(10**9, 10**9)),
+    "a picture too large for the page": ("upload", b"\0\5a.png" + seeds.bomb(1 << 12, 1 << 12)),
+    "a picture of three widths": ("upload", b"\1\5a.tif" + of_three_widths()),
+    "JSON nested too deep": ("model", b"\0" + b"[" * 100_000),
+    "a net of ten million layers": ("model", card(architecture={**seeds.NET, "depth": 10**7})),
+    "a net of all memory": ("model", card(architecture={**seeds.NET, "depth": 3, "features": 10_000})),
+    "a card without weights": ("model", card(weights=[])),
+    "weights of another folder": ("model", card(weights=["../../x"])),
+    "a card that adopts what cannot be": ("model", card(adopted=seeds.NET)),
+    "a level that is none": ("model", card(noise={"train": {"kind": "gaussian", "sigma_255": []}})),
+    "a noise that is no word": ("model", card(noise={"train": {"kind": 1}})),
+    "a number of parameters in words": ("model", card(parameters="many")),
+    "a README that is no text": ("model", b"\1\xff"),
+    "a score that is no number": ("model", b"\1" + seeds.README.replace(b"30.1 [29", b"x [29")),
+    "weights of another shape": ("model", card(architecture={**seeds.NET, "depth": 3})),
+    "a zip's file without a name": ("archive", unnamed()),
+    "a name that begins with a space": ("words", b" \xbc"),
+    "a name that no terminal can show": ("arguments", b"\1\0a.p\xfang"),
+    "an option that no terminal can show": ("arguments", b"\2\0a.png\0p.png\0-\xff\xffd\0gaussian"),
+}
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND.values(), ids=FOUND.keys())
+def test_what_was_found_stays_mended(name, data):
+    tried(name, data)
+
+
+def test_programs_are_not_run_for_a_picture(tmp_path, monkeypatch):
+    """Pillow gives PostScript to Ghostscript, whatever the file is called."""
+    from denoiselab.imaging import dataset_images
+
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: started.append(args))
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\n")
+    with pytest.raises(ValueError, match="not an image that can be read"):
+        dataset_images.read(tmp_path / "a.png", 3)
+    assert not started
+
+
+def test_the_check_finds_what_is_wrong(tmp_path):
+    """Targets that crash, say nothing, say too much, or eat memory."""
+
+    def fails(run, named: bool = False) -> str:
+        with pytest.raises(targets.FindingError) as found:
+            targets.check(targets.Target(run, list, named), b"", tmp_path)
+        return str(found.value)
+
+    def raising(error: Exception):
+        def run(data, folder):
+            raise error
+
+        return run
+
+    assert "without words" in fails(raising(ValueError()))
+    assert "several lines" in fails(raising(ValueError("a\nb")))
+    assert "10000 characters" in fails(raising(ValueError("a" * 10_000)))
+    assert "does not name the file" in fails(raising(ValueError("a")), named=True)
+    with pytest.raises(KeyError):
+        targets.check(targets.Target(raising(KeyError("a")), list), b"", tmp_path)
+
+
+def test_the_fuzzer_says_what_it_needs():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.modules['atheris'] = None; import bench.fuzz.__main__ as m; m.main()"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("pip install atheris (Linux, Python 3.11 and later)")

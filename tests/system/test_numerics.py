@@ -1,0 +1,158 @@
+"""How far rounding moves results, within the bounds of docs/protocol.md: precision, threads, batch, tiles, order."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from denoiselab import architectures
+from denoiselab.app import denoisers
+from denoiselab.metrics import image_quality
+from denoiselab.models import model_store, tiled_inference
+from denoiselab.training import validation
+from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built
+from tests.conftest import ROOT, photograph
+from tests.training.test_loop import fit, patches, settings
+
+__all__ = ["patches"]  # a fixture
+CPU = torch.device("cpu")
+ROUNDING = 1e-5  # largest difference, of the output's range, at least 1
+HALF = {torch.bfloat16: (0.02, 0.004), torch.float16: (0.003, 0.0006)}  # largest and RMS difference, of that range
+DECIBELS = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of the PSNR of released weights
+SAME = 0.001  # dB
+TRAINED = 0.1  # dB, of trainings that differ in nothing but rounding
+EVERY = [*BLOCKS, *CLASSIFIERS]
+RELEASED = [folder.parent for folder in sorted((denoisers.PROJECT / "models/released").glob("*/model.json"))]
+
+
+def image(seed: int, height: int = 64, width: int = 72) -> torch.Tensor:
+    """A piece of a photograph with noise, (1, 3, H, W) float32."""
+    clean = torch.from_numpy(photograph()[20 * seed :][:height, :width] / 255).permute(2, 0, 1)[None].float()
+    return clean + torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)) * 25 / 255
+
+
+def net(arch: str) -> nn.Module:
+    """With weights of about the size that training gives them: none is 0, and values stay near those of images."""
+    model = built(arch)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(0.5 if p.ndim < 2 else 10 / p[0].numel() ** 0.5)
+    return model
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, noisy: torch.Tensor, labels: tuple[int, ...] = (1,)) -> torch.Tensor:
+    return tiled_inference.forward(model, noisy, 25.0, torch.tensor(labels)).float()
+
+
+def differences(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    """The largest and the RMS, of the range of what is expected."""
+    difference = (found - expected) / max(1.0, expected.abs().max().item())
+    return difference.abs().max().item(), difference.square().mean().sqrt().item()
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("arch", EVERY)
+def test_half_precisions_agree_with_single(arch, dtype):
+    model, noisy = net(arch), image(0)
+    expected = outputs(model, noisy)
+    with torch.autocast("cpu", dtype):
+        largest, rms = differences(outputs(model, noisy), expected)
+    assert largest <= HALF[dtype][0] and rms <= HALF[dtype][1]
+    assert arch in ("classical", "identity") or largest > 0  # autocast was on
+
+
+@pytest.mark.parametrize("arch", EVERY)
+def test_single_precision_agrees_with_double(arch):
+    model, noisy = net(arch), image(0)
+    single = outputs(model, noisy)
+    assert differences(outputs(model.double(), noisy.double()), single)[0] <= ROUNDING
+
+
+@pytest.mark.parametrize("arch", EVERY)
+def test_threads_and_batches_change_no_more_than_rounding(arch):
+    model, (first, second, third) = net(arch), map(image, range(3))
+    expected = outputs(model, second)
+    with threads(1):
+        assert differences(outputs(model, second), expected)[0] <= ROUNDING
+    batch = outputs(model, torch.cat([first, second, third]), (0, 1, 2))
+    assert differences(batch[1:2], expected)[0] <= ROUNDING
+
+
+@pytest.mark.parametrize("arch", BLOCKS)
+def test_the_order_changes_nothing(arch):
+    model, pictures = net(arch), [image(n)[0].permute(1, 2, 0).numpy() for n in range(3)]
+    restored = [tiled_inference.restore(model, one, device=CPU, sigma_255=25.0, label=0) for one in pictures]
+    for one, expected in reversed([*zip(pictures, restored, strict=True)]):
+        assert np.array_equal(tiled_inference.restore(model, one, device=CPU, sigma_255=25.0, label=0), expected)
+
+
+def psnr(model: nn.Module, channels: int, **changes) -> float:
+    """Of a restored photograph, as evaluate measures it."""
+    clean = photograph()[:160, :224, :channels]
+    noise = np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    noisy = (clean / 255).astype(np.float32) + noise * np.float32(15 / 255)
+    restored = tiled_inference.restore(model, noisy, device=CPU, sigma_255=15.0, **changes)
+    return image_quality.psnr(clean, image_quality.to_uint8(restored), data_range=255)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
+def test_scores_of_released_weights_stay(folder):
+    model, channels = model_store.load(folder), model_store.read_card(folder)["architecture"]["channels"]
+    expected = psnr(model, channels)
+    for dtype, bound in DECIBELS.items():
+        with torch.autocast("cpu", dtype):
+            assert abs(psnr(model, channels) - expected) <= bound
+    assert abs(psnr(model, channels, tile=64) - expected) <= SAME
+    with threads(1):
+        assert abs(psnr(model, channels) - expected) <= SAME
+
+
+def test_the_batch_of_a_validation_changes_no_score(monkeypatch):
+    """A patch at a time, or all at once."""
+    clean, noisy = torch.cat([image(n) for n in range(5)]).clamp(0, 1), torch.cat([image(n + 9) for n in range(5)])
+    validate = validation.Validation.__new__(validation.Validation)
+    validate.parts, validate.has_clean = [validation.Part(25.0, clean, noisy, None)], True
+    scores = []
+    for pixels in (1, 2**30):
+        monkeypatch.setattr(validation, "BATCH_PIXELS", pixels)
+        scores.append(validate(net("unet_classic")))
+    assert scores[0]["psnr"] == pytest.approx(scores[1]["psnr"], abs=SAME)
+    assert scores[0]["ssim"] == pytest.approx(scores[1]["ssim"], abs=ROUNDING)
+
+
+@pytest.mark.slow
+def test_a_training_on_another_number_of_threads_comes_out_alike(patches, params):
+    runs = []
+    for number in (1, 2):
+        with threads(number):
+            runs.append(fit(patches, settings(params))[1].history[-1]["val_psnr"])
+    assert runs[0] == pytest.approx(runs[1], abs=TRAINED)
+
+
+def test_every_architecture_is_held_to_it():
+    assert sorted(EVERY) == sorted(architectures.known())
+
+
+def test_the_bounds_are_those_of_the_page():
+    page = (
+        (ROOT / Path("docs/protocol.md")).read_text(encoding="utf-8").partition("## Rounding")[2].partition("\n## ")[0]
+    )
+    stated = {
+        float(number) for number in re.findall(r"[\d.]+(?:e-\d+)?", page.replace("10⁻⁵", "1e-5")) if number != "."
+    }
+    assert {ROUNDING, SAME, TRAINED, *DECIBELS.values(), *(b for bounds in HALF.values() for b in bounds)} <= stated

@@ -1,0 +1,237 @@
+"""Tracking: a fault of the store never reaches the training, and the run is made up for from the files."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from alembic.operations import Operations
+
+from denoiselab import architectures, tracking
+from denoiselab.data import manifest
+from denoiselab.models import model_store
+from denoiselab.runtime import files, paths
+from denoiselab.runtime.processes import alive
+from denoiselab.tracking import content
+from denoiselab.tracking import runs as runs_module
+from pipeline import ui
+from tests.conftest import ROOT
+
+CARD = {
+    "name": "small",
+    "architecture": {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False},
+    "task": "restore",
+    "adopted": None,
+    "classes": [],
+    "seed": 0,
+    "train": {"lr": 0.1},
+    "noise": {"name": "gaussian25"},
+    "data_sha256": "0",
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def root(store, monkeypatch):
+    """An empty project with one trained model, as the working directory."""
+    monkeypatch.chdir(store)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    torch.manual_seed(0)
+    model = architectures.build(CARD["architecture"])
+    model_store.save(paths.model("small"), {name: model.state_dict() for name in ("best_psnr", "best_ssim")}, CARD)
+    files.write_csv(
+        paths.history("small"),
+        ["seed", "step", "loss", "val_psnr"],
+        [{"seed": 0, "step": 5, "loss": 0.5, "val_psnr": 20.0}],
+    )
+    return store
+
+
+@pytest.fixture
+def tested(root):
+    """Its scores of one test image, and those of its training from another seed."""
+    rows = [{"condition": "sigma25", "image": "a", "draw": 0, "seed": seed, "psnr": 30.0 + seed} for seed in (0, 1)]
+    files.write_csv(paths.evaluation("small") / "per_image.csv", list(rows[0]), rows)
+    image = {"image": "a", "split": "test", "label": "", "group": "a", "sets": "s", "path": "a.png", "source": "s"}
+    image |= {"sha256": "clean", "noisy": "", "noisy_sha256": "", "dhash": "", "width": 8, "height": 8}
+    manifest.write(paths.RAW, [manifest.Row(**image)])
+    stored = {"image": "a", "draw": 0, "file": "test-00000-0.npy", "sha256": "noisy", "psnr_noisy": 20.0}
+    files.write_json(paths.NOISY / "sigma25" / "index.json", {"test": [stored]})
+
+
+def runs(root):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    return client, client.search_runs([client.get_experiment_by_name("denoiselab").experiment_id])
+
+
+def evaluate() -> None:
+    picture = np.zeros((8, 24, 1), np.uint8)
+    tracking.log_evaluation(
+        "small", paths.model("small"), {"parameters": 2, "sigma25": {"psnr": 30.0}}, [("test/IMG (1) \u00e4", picture)]
+    )
+
+
+def test_training_and_evaluation_are_one_run(root, tested):
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "loss": 0.5, "val_psnr": 20.0})
+    evaluate()
+    client, (run,) = runs(root)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.lr"] == "0.1"
+    assert run.data.params["data.name"] == run.data.tags["data"] == "embedded"
+    assert run.data.metrics == {"train/loss": 0.5, "val/psnr": 20.0, "test/sigma25/psnr": 30.0}
+    assert client.list_artifacts(run.info.run_id, "images")
+    rows = list(files.read_csv(Path(client.download_artifacts(run.info.run_id, "test/per_image.csv", str(root)))))
+    expected = {"condition": "sigma25", "image": "a", "draw": "0", "seed": "0", "psnr": "30.0"}
+    assert rows == [expected | {"psnr_noisy": "20.0", "clean_sha256": "clean", "noisy_sha256": "noisy"}]
+
+
+def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
+    with pytest.raises(RuntimeError), tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        raise RuntimeError
+    assert runs(root)[1][0].info.status == "FAILED"
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        log(10, {"step": 10, "val_psnr": 21.0})
+    client, (run,) = runs(root)
+    assert run.info.status == "FINISHED"
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/psnr")] == [5, 10]
+
+
+def test_a_store_that_is_down_does_not_stop_a_training(root, tested, monkeypatch, capsys):
+    monkeypatch.setattr(tracking.worker, "ATTEMPTS", 2)
+    with monkeypatch.context() as down:
+        down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+        down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+            log(5, {"step": 5, "val_psnr": 20.0})
+    assert "warning: MLflow" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    evaluate()
+    _, (run,) = runs(root)
+    assert run.data.tags["from_files"] == "true"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["val/psnr"] == 20.0
+    assert run.data.metrics["test/sigma25/psnr"] == 30.0
+
+
+def test_a_store_that_goes_down_in_mid_run_leaves_no_run_running(root, tested, monkeypatch, capsys):
+    logged, values = Event(), content.values
+    monkeypatch.setattr(content, "values", lambda *row: (values(*row), logged.set()))
+    monkeypatch.setattr(tracking.worker, "ATTEMPTS", 1)
+    with monkeypatch.context() as down, tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        assert logged.wait(60)
+        down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+        down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "warning: MLflow" in capsys.readouterr().err
+    _, (run,) = runs(root)
+    assert run.info.status == "RUNNING"
+    evaluate()
+    statuses = {run.info.status: run for run in runs(root)[1]}
+    assert {*statuses} == {"KILLED", "FINISHED"}
+    assert statuses["FINISHED"].data.metrics["val/psnr"] == 20.0
+    assert statuses["FINISHED"].data.metrics["test/sigma25/psnr"] == 30.0
+
+
+def test_an_answer_that_is_lost_logs_no_step_twice(root, monkeypatch):
+    """The store has done what it was asked, but the call fails, and is tried again a while later."""
+    values, calls = content.values, []
+
+    def lossy(*row) -> None:
+        calls.append(row)
+        values(*row)
+        if len(calls) == 1:
+            raise OSError("the answer is lost")
+
+    monkeypatch.setattr(content, "values", lossy)
+    with tracking.training("small", CARD, "abc", None) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+    client, (run,) = runs(root)
+    assert len(calls) == 2
+    assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 1
+
+
+def test_a_database_that_was_being_made_when_all_stopped_is_made_again(root, monkeypatch):
+    """As by a kill or a full disk in the middle of MLflow's migrations."""
+    (root / "mlflow.db").unlink()
+    execute = Operations.create_table
+    made = []
+
+    def stopping(self, name, *args, **kwargs):
+        made.append(name)
+        if len(made) == 5:
+            raise OSError("no space left")
+        return execute(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(Operations, "create_table", stopping)
+    with pytest.raises(OSError, match="no space left"):
+        tracking.runs.experiment_id()
+    assert len(made) == 5 and not (root / "mlflow.db").exists()
+    assert tracking.runs.experiment_id()
+    assert not list((root / ".tracking").glob("*.new*"))
+
+
+def test_a_store_that_gets_on_is_waited_for(monkeypatch, capsys):
+    monkeypatch.setattr(tracking.worker, "PATIENCE_S", 0.5)
+    busy, stuck, never, done = tracking.Worker(), tracking.Worker(), Event(), []
+    for number in range(6):
+        busy.do(lambda number=number: done.append(number) if not never.wait(0.2) else None)
+    busy.finish()
+    assert done == [*range(6)] and not capsys.readouterr().err
+    stuck.do(lambda: never.wait() and None)
+    stuck.finish()
+    assert "did not answer in time" in capsys.readouterr().err
+    never.set()
+
+
+KILLED = """\
+import os
+from pathlib import Path
+from denoiselab import tracking
+from tests.tracking.test_tracking import CARD
+with tracking.training("small", CARD, "abc", Path("models/small")) as log:
+    log(5, {"val_psnr": 20.0})
+    while not tracking.runs.connect().search_runs(["1"], "metrics.`val/psnr` > 0"):
+        pass
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("marked_by", [runs_module.mark_killed_runs, ui.main])
+def test_a_killed_training_is_marked_killed(root, monkeypatch, marked_by):
+    """By the next evaluation, and by `make ui`, which shows the runs."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # of the tests: the package's place is known
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment, timeout=120).returncode == -signal.SIGKILL
+    assert [run.info.status for run in runs(root)[1]] == ["RUNNING"]
+    monkeypatch.setattr(os, "execve", lambda *command: None)
+    marked_by()
+    assert [run.info.status for run in runs(root)[1]] == ["KILLED"]
+
+
+def test_no_store_is_made_to_mark_killed_runs(root):
+    (root / "mlflow.db").unlink()
+    before = sorted(root.rglob("*"))
+    runs_module.mark_killed_runs()
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_process_that_ended_but_was_not_waited_for_is_gone():
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        process = psutil.Process(ended.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert not alive("here", ended.pid, "here")
+    assert alive("here", os.getppid(), "here")
