@@ -280,7 +280,8 @@ def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeyp
 
 
 def test_what_the_server_has_loaded_is_not_searched_for_garbage_after_every_run():
-    code = "import gc; from denoiselab.app.web import computation, main; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    loaded = "import gc; from denoiselab.app.web import computation, main"
+    code = f"{loaded}; print(gc.get_freeze_count(), len(gc.get_objects()))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     frozen, searched = map(int, done.stdout.split())
     assert frozen > 100 * searched

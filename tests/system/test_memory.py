@@ -119,7 +119,7 @@ def test_training_says_which_numbers_to_lower(monkeypatch, where):
         raise ERRORS["CUDA"]
 
     monkeypatch.setattr(runner.batches, "build", fails if where == "batches" else lambda *args: None)
-    monkeypatch.setattr(runner.training, "fit", fails)
+    monkeypatch.setattr(runner.loop, "fit", fails)
     with pytest.raises(
         ValueError, match=r"out of memory; lower batch \(10\), crop \(40\), val_patches \(20\) of models.dncnn or train"
     ):
