@@ -19,7 +19,7 @@ from bench._stages import of_photographs, prepare, train
 from denoiselab import config
 from denoiselab.data import noise_sampling, noisy_sets
 from denoiselab.evaluation import example_outputs
-from denoiselab.evaluation.score_tables import LevelScore, Score, summarise, write
+from denoiselab.evaluation.score_tables import ImageScore, LevelScore, summarise, write
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files, paths, stage_outputs
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> None:
     """What stage evaluate leaves, with scores drawn at random."""
     strength = rng.uniform(0, 3)
-    rows: list[Score] = []
+    rows: list[ImageScore] = []
     levels = [
         LevelScore(name, s, test.image, 20 + strength, 0.7) for s, test in noise_sampling.curve(paths.RAW, params)
     ]
@@ -69,10 +69,10 @@ def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> Non
                 for draw in range(params.protocol.draws):
                     psnr = float(30 + strength + 3 * np.sin(n) + rng.normal(0, 0.3) - condition.sigma_255 / 10)
                     where = ("test", test.image, test.label, test.group, draw, params.seed)
-                    rows.append(Score(*about, *where, psnr, psnr / 40, 10 ** (-psnr / 10)))
+                    rows.append(ImageScore(*about, *where, psnr, psnr / 40, 10 ** (-psnr / 10)))
                 restored = image_quality.to_uint8(cv2.GaussianBlur(test.noisy, None, 0.5 + strength / 3))
                 keeper.add(key, test.image, rows[-1].psnr - 20, restored)
-    write(paths.evaluation(name) / "per_image.csv", rows, Score)
+    write(paths.evaluation(name) / "per_image.csv", rows, ImageScore)
     write(paths.evaluation(name) / "curve.csv", levels, LevelScore)
     files.write_json(paths.evaluation(name) / "metrics.json", summarise(rows, 0))
     files.write_json(paths.evaluation(name) / "alarms.json", [])

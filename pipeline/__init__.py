@@ -6,7 +6,6 @@ of the project runs that copy's code, whatever is installed.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
@@ -15,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd() / "src"))
+
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.processes import end_with_parent
 
 # Large tensors are otherwise mapped and unmapped at every step; glibc reads these when a process starts.
 ALLOCATOR = {
@@ -25,14 +27,12 @@ ALLOCATOR = {
 }
 COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
-
 command = getattr(sys, "orig_argv", [])[1:]
 if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f"{__name__}."):
     # It ends with its DVC, or the next `dvc repro` would find it still at work; not where $SHELL stays between the two,
     # as dash does and bash does not.
     if "DVC_STAGE" in os.environ:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent(signal.SIGTERM)
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
         os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
 
@@ -40,17 +40,17 @@ if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f
 def argument(name: str) -> str:
     """The stage's one command-line argument."""
     if len(sys.argv) != 2:
-        raise ValueError(f"one argument is needed: {name}")
+        raise UserError(f"one argument is needed: {name}")
     return sys.argv[1]
 
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage; a user's mistake ends it with one line and exit code 1, not with a traceback."""
+    from denoiselab.runtime.sanitize import told
+
     try:
         stage()
-    except (ValueError, OSError) as error:
-        from denoiselab.runtime.sanitize import told
-
+    except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             error.filename = Path.cwd()  # writing tells no file's name
         sys.exit(f"error: {told(error)}")

@@ -17,6 +17,8 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from denoiselab.config import Params, Train
 from denoiselab.models import device_choice
 from denoiselab.runtime import devices, distributed
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 
 @contextmanager
@@ -83,4 +85,4 @@ def _options(launcher: str, module: str, arguments: tuple[str, ...]) -> argparse
 
 
 def _refusal(launcher: str, message: str) -> ValueError:
-    return ValueError(f"train.launcher: {launcher!r}: {' '.join(message.split())}")
+    return UserError(f"train.launcher: {launcher!r}: {one_line(message, 500)}")

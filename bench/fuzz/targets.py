@@ -28,7 +28,6 @@ from denoiselab.app.cli import models as listing
 from denoiselab.app.cli._output import plain
 from denoiselab.app.web import computation, server, texts
 from denoiselab.architectures import build
-from denoiselab.config.base import SettingsError
 from denoiselab.config.data import Cifar10, Hair, Stl10
 from denoiselab.data import manifest
 from denoiselab.data.readers import archives, cifar10, hair, stl10
@@ -36,6 +35,7 @@ from denoiselab.data.readers.sources import Sources
 from denoiselab.imaging import dataset_images, encoders, exif, photos
 from denoiselab.models import model_store, pretrained
 from denoiselab.report.rendering import page
+from denoiselab.runtime.errors import SettingsError
 from denoiselab.runtime.sanitize import markdown
 from denoiselab.training import checkpoint
 
@@ -188,7 +188,7 @@ def _weights(data: bytes, folder: Path) -> None:
         _file(folder / "fingerprint" / "state.pt", data[1:])
         with contextlib.redirect_stderr(io.StringIO()):
             checkpoint.Checkpoint(folder, "fingerprint").load()
-    pretrained.load(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
+    pretrained.load_weights(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
 
 
 def _model(data: bytes, folder: Path) -> None:

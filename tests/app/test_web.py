@@ -28,6 +28,7 @@ from denoiselab.config import noise_presets
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.noise import synthesis
+from denoiselab.runtime.errors import BusyError
 
 
 def nothing(_: object) -> None:
@@ -229,7 +230,7 @@ def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
     """That the line was full is not taken for what is wrong with the picture."""
 
     def full(*_: object, **__: object) -> None:
-        raise memory.BusyError("20 pictures are waiting already")
+        raise BusyError("20 pictures are waiting already")
 
     with monkeypatch.context() as patch:
         patch.setattr(Line, "do", full)

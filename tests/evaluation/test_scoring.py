@@ -16,7 +16,7 @@ from denoiselab.config import Params
 from denoiselab.data import noise_sampling, noisy_sets, patches
 from denoiselab.data.fetch import fetch
 from denoiselab.evaluation import evaluator, scoring
-from denoiselab.evaluation.score_tables import Score, summarise
+from denoiselab.evaluation.score_tables import ImageScore, summarise
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store
 from denoiselab.report.test_outputs import decibels
@@ -69,7 +69,7 @@ def test_an_exact_output_has_100_db_and_is_counted():
     assert test.psnr_noisy == image_quality.HIGHEST_PSNR == 100
     about = {"model": "m", "condition": "c", "protocol": "p", "protocol_sha256": "h", "sets": "s", "image": "x"}
     measured = [evaluator._measured(test, output) for output in (noisy, noisy + 0.1)]
-    rows = [Score(**about, label="", group="x", draw=0, seed=0, **scores) for scores in measured]
+    rows = [ImageScore(**about, label="", group="x", draw=0, seed=0, **scores) for scores in measured]
     assert rows[0].psnr == 100 and decibels(100) == "identical" and decibels(rows[1].psnr).endswith("dB")
     means = summarise(rows, 0)["c"]
     assert (means["identical"], means["not_finite"]) == (1, 0)

@@ -40,7 +40,7 @@ def saoyan(depth: int = 5, features: int = 8) -> nn.Sequential:
 def test_a_public_layout_gives_the_same_output(tmp_path, net, prefix, block):
     torch.save({prefix + name: tensor for name, tensor in net.state_dict().items()}, tmp_path / "weights.pth")
     model = architectures.build(block)
-    pretrained.load(model, "dncnn", tmp_path / "weights.pth")
+    pretrained.load_weights(model, "dncnn", tmp_path / "weights.pth")
     noisy = torch.rand(2, 1, 21, 34)
     with torch.no_grad():
         assert torch.allclose(model.eval()(noisy), noisy - net(noisy), atol=1e-6)
@@ -50,7 +50,7 @@ def test_own_weights_come_back(tmp_path):
     own = architectures.build(NORMED)
     save_file(own.state_dict(), tmp_path / "own.safetensors")
     model = architectures.build(NORMED)
-    pretrained.load(model, "dncnn", tmp_path / "own.safetensors")
+    pretrained.load_weights(model, "dncnn", tmp_path / "own.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
 
 
@@ -66,7 +66,7 @@ def test_own_weights_come_back(tmp_path):
 def test_weights_of_another_shape_are_refused(tmp_path, change, said):
     torch.save({f"model.{name}": tensor for name, tensor in kair().state_dict().items()}, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=said) as error:
-        pretrained.load(architectures.build(FOLDED | change), "dncnn", tmp_path / "weights.pth")
+        pretrained.load_weights(architectures.build(FOLDED | change), "dncnn", tmp_path / "weights.pth")
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -84,7 +84,7 @@ class Trap:
 def test_code_in_a_weights_file_is_not_run(tmp_path, writer):
     writer({"model.0.weight": Trap(tmp_path / "sprung")}, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match="not a file of plain tensors"):
-        pretrained.load(architectures.build(FOLDED), "dncnn", tmp_path / "weights.pth")
+        pretrained.load_weights(architectures.build(FOLDED), "dncnn", tmp_path / "weights.pth")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -92,5 +92,5 @@ def test_code_in_a_weights_file_is_not_run(tmp_path, writer):
 def test_what_is_no_weights_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name) as error:
-        pretrained.load(architectures.build(FOLDED), "dncnn", tmp_path / name)
+        pretrained.load_weights(architectures.build(FOLDED), "dncnn", tmp_path / name)
     assert len(str(error.value).splitlines()) == 1

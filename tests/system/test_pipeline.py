@@ -34,6 +34,7 @@ HARMLESS = {
     "models/device_choice",
     "models/metadata",
     "runtime/download",
+    "runtime/errors",
     "runtime/files",
     "runtime/parallel",
     "runtime/paths",

@@ -394,7 +394,7 @@ def test_vgg16_loads_torchvisions_names_and_refuses_others(tmp_path):
     assert len(names) == 14
     assert names["features.14.weight"].shape == (256, 256, 3, 3)
     torch.save(names | {"classifier.0.weight": torch.zeros(2)}, tmp_path / "vgg16.pth")
-    loaded = vgg.load(tmp_path / "vgg16.pth")
+    loaded = vgg.load_weights(tmp_path / "vgg16.pth")
     maps = loaded.features(torch.rand(1, 3, 32, 40))
     assert [tuple(m.shape) for m in maps] == [(1, 64, 32, 40), (1, 128, 16, 20), (1, 256, 8, 10)]
     assert all((m >= 0).all() for m in maps)
@@ -402,4 +402,4 @@ def test_vgg16_loads_torchvisions_names_and_refuses_others(tmp_path):
     del names["features.0.bias"]
     torch.save(names, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other.pth: not torchvision's VGG16: lacks features.0.bias"):
-        vgg.load(tmp_path / "other.pth")
+        vgg.load_weights(tmp_path / "other.pth")

@@ -14,6 +14,7 @@ import psutil
 from denoiselab.app import denoisers
 from denoiselab.imaging import photos
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 
 AUTO = "auto"
 PIXEL_BYTES = 64  # of a picture under way, the net's features aside: as read, as float, restored, encoded
@@ -66,7 +67,7 @@ def tasks(sources: Sequence[str], output: str) -> list[Task]:
     if single and not (place.is_dir() or output.endswith(("/", os.sep)) or not place.suffix):
         planned = [Task(next(iter(found)), place)]
     elif place.is_file():
-        raise ValueError(f"{output}: is a file; several pictures need a folder to go to")
+        raise UserError(f"{output}: is a file; several pictures need a folder to go to")
     else:
         planned = [Task(source, place / relative) for source, relative in found.items()]
     _check(planned)
@@ -217,7 +218,7 @@ def _found(sources: Sequence[str], output: Path | None) -> dict[Path, Path]:
         if _is_picture(file.name) or Path(text).is_file()
     }
     if not found:
-        raise ValueError(f"{', '.join(sources)}: no pictures there ({', '.join(s[1:] for s in photos.SUFFIXES)})")
+        raise UserError(f"{', '.join(sources)}: no pictures there ({', '.join(s[1:] for s in photos.SUFFIXES)})")
     return found
 
 
@@ -236,7 +237,7 @@ def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
             if file.is_file() and not file.name.startswith(".") and made not in file.resolve().parents:
                 yield file, file.relative_to(base)
     else:
-        raise ValueError(f"{text}: there is no such file, folder or pattern")
+        raise UserError(f"{text}: there is no such file, folder or pattern")
 
 
 def _until_glob(parts: Sequence[str]) -> Iterator[str]:
@@ -264,7 +265,7 @@ def _check(planned: Sequence[Task]) -> None:
     for task in planned:
         target = task.target.resolve()
         if target == task.source.resolve():
-            raise ValueError(f"{task.source}: would be overwritten by its denoised picture; name another output")
+            raise UserError(f"{task.source}: would be overwritten by its denoised picture; name another output")
         if target in sources:
-            raise ValueError(f"{sources[target]} and {task.source} would both become {task.target}")
+            raise UserError(f"{sources[target]} and {task.source} would both become {task.target}")
         sources[target] = task.source

@@ -17,6 +17,7 @@ from denoiselab.models import metadata
 from denoiselab.models.metadata import CARD
 from denoiselab.noise.analysis import Estimate, estimate
 from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,7 @@ class Measured:
     gain: float  # dB over the noisy input
 
 
-class _NoDenoiserError(ValueError):
+class _NoDenoiserError(UserError):
     """Of a model that does something else."""
 
 
@@ -135,7 +136,7 @@ class Denoiser:
     def _check_memory(self, pixels: np.ndarray, free: int) -> None:
         needed = self.whole_bytes(pixels.shape[0] * pixels.shape[1])
         if needed > free:
-            raise ValueError(
+            raise UserError(
                 f"{self.entry.name} takes a picture whole, and for one of {pixels.shape[1]} x {pixels.shape[0]} pixels "
                 f"some {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free; take a model that works "
                 "in tiles, such as colour or gray, or a smaller picture"
@@ -198,7 +199,7 @@ def load(reference: str, root: Path = Path()) -> Denoiser:
         return _loaded(_described(path, name=path.resolve().name, origin="trained"))
     if path.is_file():
         return _loaded(_described(path.parent, name=path.stem, origin="trained"), weights=path.stem)
-    raise ValueError(f"model {reference!r} is unknown; there: {', '.join(there) or 'none'}, or a folder with {CARD}")
+    raise UserError(f"model {reference!r} is unknown; there: {', '.join(there) or 'none'}, or a folder with {CARD}")
 
 
 def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
@@ -271,9 +272,9 @@ def _described(folder: Path, *, name: str, origin: str) -> Entry:
     except _NoDenoiserError:
         raise
     except KeyError as error:
-        raise ValueError(f"{folder / CARD}: lacks {error}") from None
+        raise UserError(f"{folder / CARD}: lacks {error}") from None
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / CARD}: is no card of a denoiser: {error}") from None
+        raise UserError(f"{folder / CARD}: is no card of a denoiser: {error}") from None
 
 
 def _facts(readme: Path) -> dict[str, str]:

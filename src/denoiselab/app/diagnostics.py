@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,8 @@ import yaml
 from denoiselab.app import denoisers
 from denoiselab.config import yaml_files
 from denoiselab.runtime import files, paths, seeding
-from denoiselab.runtime.sanitize import without_login
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 PATIENCE_S = 15.0  # for something at the other end of a network
 LITTLE_GIB = 2.0  # of free memory
@@ -64,7 +64,7 @@ def findings(root: Path = Path()) -> Iterator[Finding]:
         try:
             yield Finding(subject, *check(root))
         except Exception as error:  # noqa: BLE001 - one finding more, whatever it is
-            yield Finding(subject, "problem", _line(error))
+            yield Finding(subject, "problem", one_line(error, 300))
 
 
 def _machine(root: Path) -> tuple[State, str]:
@@ -229,11 +229,7 @@ def _patiently(ask: Callable[[], T], whom: str) -> T:
     thread.start()
     thread.join(PATIENCE_S)
     if errors:
-        raise ValueError(f"{whom} does not answer: {_line(errors[0])}")
+        raise UserError(f"{whom} does not answer: {one_line(errors[0], 300)}")
     if not answers:
-        raise ValueError(f"{whom} does not answer within {PATIENCE_S:g} s")
+        raise UserError(f"{whom} does not answer within {PATIENCE_S:g} s")
     return answers[0]
-
-
-def _line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", without_login(error))[:300] or type(error).__name__

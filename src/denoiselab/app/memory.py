@@ -6,13 +6,10 @@ import torch
 
 from denoiselab.app.denoisers import Denoiser
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import BusyError
 
 BYTES_PER_PIXEL = 100  # of a computation, beside the model's tiles: some eight arrays of three float32
 PROGRAM_BYTES = 1 << 29  # libraries, weights and tiles
-
-
-class BusyError(ValueError):
-    """What would be done at another time: the line is full, or memory is short."""
 
 
 def check_memory(pixels: int, chosen: Iterable[Denoiser]) -> None:

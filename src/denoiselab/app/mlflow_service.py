@@ -14,6 +14,8 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE
 from mlflow.pyfunc import PythonModel
 
+from denoiselab.runtime.errors import BusyError
+
 MAX_PIXELS = 50_000_000  # of a picture; told by its header, before it is decoded
 HIGHEST_LEVEL = 255  # of noise, of 255
 WEIGHTS = "weights"  # artifact: the folder of a trained model
@@ -66,7 +68,7 @@ def _read(image: bytes, denoiser: Any) -> Any:
         size = photos.size(image, name="image", max_pixels=MAX_PIXELS)
         memory.check_memory(min(size, MAX_PIXELS), [denoiser])
         return photos.read(image, name="image", max_pixels=MAX_PIXELS)
-    except memory.BusyError as busy:
+    except BusyError as busy:
         raise MlflowException(str(busy), error_code=TEMPORARILY_UNAVAILABLE) from None
     except ValueError as error:
         raise MlflowException.invalid_parameter_value(str(error)) from None

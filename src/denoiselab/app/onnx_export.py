@@ -19,6 +19,7 @@ from torch import nn
 from denoiselab.app import denoisers
 from denoiselab.models import model_store
 from denoiselab.runtime import files, seeding
+from denoiselab.runtime.errors import UserError
 
 BOUND = 1e-4  # of the range of an image: a fortieth of an 8-bit level
 EXAMPLE = (2, 40, 56)  # batch, height and width that the network is traced with
@@ -71,7 +72,7 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
             worst = max(wrong, key=lambda check: check.difference)
             size = "x".join(map(str, worst.shape))
             kept = "stays as it was" if path.exists() else "not written"
-            raise ValueError(
+            raise UserError(
                 f"{path}: {kept}: onnxruntime's result differs from PyTorch's by {worst.difference:.1e} at {size} "
                 f"(batch, height, width); {BOUND:.0e} is allowed"
             )
@@ -100,9 +101,9 @@ def weights_sha256(module: nn.Module) -> str:
 
 def _refuse_others(module: nn.Module) -> None:
     if getattr(module, "task", "restore") != "restore":
-        raise ValueError("a classifier restores nothing: only networks that restore images are exported")
+        raise UserError("a classifier restores nothing: only networks that restore images are exported")
     if getattr(module, "calibrated", False):
-        raise ValueError("a classical method is no network: there is nothing to export; run it with denoiselab denoise")
+        raise UserError("a classical method is no network: there is nothing to export; run it with denoiselab denoise")
 
 
 def _inputs(module: nn.Module, channels: int, shape: Shape) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 from denoiselab.app import denoisers
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
+from denoiselab.runtime.errors import UserError
 
 INPUT, CLEAN = "input", "clean"
 
@@ -55,7 +56,7 @@ def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
     names = [entry.name for entry in entries if entry.channels == channels or entry.origin == "classical"]
     if not names:
         kind = "gray" if channels == 1 else "colour"
-        raise ValueError(f"no model for {kind} pictures; there: {', '.join(e.name for e in entries) or 'none at all'}")
+        raise UserError(f"no model for {kind} pictures; there: {', '.join(e.name for e in entries) or 'none at all'}")
     return names
 
 
@@ -67,7 +68,7 @@ def versions(
     ValueError where `clean` has another shape.
     """
     if clean is not None and clean.shape != photo.pixels.shape:
-        raise ValueError(f"the clean picture is {_size(clean)}, the noisy one {_size(photo.pixels)}: they are no pair")
+        raise UserError(f"the clean picture is {_size(clean)}, the noisy one {_size(photo.pixels)}: they are no pair")
     yield Version(INPUT, photo.pixels, None, score(clean, photo.pixels))
     for denoiser in loaded:
         yield restored(denoiser, photo, photo.pixels, clean)

@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from denoiselab.architectures._layers import SCHEMES, initialise
 from denoiselab.config.base import check as check_block
+from denoiselab.runtime.errors import UserError
 
 RENAMED = {"unet": "unet_classic"}
 LARGEST, LEVELS = 10_000, 100  # numbers of a block, and of a list in it: a card may come from strangers
@@ -75,9 +76,9 @@ def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, t
 
 def _module(arch: Any, where: str) -> Any:
     if arch in RENAMED:
-        raise ValueError(f"{where}.arch: {arch!r} is now called {RENAMED[arch]!r}")
+        raise UserError(f"{where}.arch: {arch!r} is now called {RENAMED[arch]!r}")
     if arch not in known():
-        raise ValueError(f"{where}.arch: {arch!r} is unknown; allowed: {', '.join(known())}")
+        raise UserError(f"{where}.arch: {arch!r} is unknown; allowed: {', '.join(known())}")
     return importlib.import_module(f"denoiselab.architectures.{arch}")
 
 
@@ -86,5 +87,5 @@ def _config(module: Any, block: dict[str, Any], where: str) -> Any:
     for key, value in own.items():
         numbers = value if isinstance(value, list) else [value]
         if len(numbers) > LEVELS or any(isinstance(number, int) and number > LARGEST for number in numbers):
-            raise ValueError(f"{where}.{key}: larger than any network: at most {LARGEST}, in lists of {LEVELS}")
+            raise UserError(f"{where}.{key}: larger than any network: at most {LARGEST}, in lists of {LEVELS}")
     return check_block(module.Config, own, where=f"{where}.")

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from denoiselab.noise.level_estimation import estimate_sigma_255
+from denoiselab.runtime.errors import UserError
 
 # With small batches the running statistics at torch's default of 0.1 are too noisy to evaluate with.
 BATCH_NORM_MOMENTUM = 0.02
@@ -30,7 +31,7 @@ def initialise(model: nn.Module, scheme: str) -> None:
     "none" leaves the architecture's own initialisation. ValueError names an unknown scheme and the known ones.
     """
     if scheme not in SCHEMES:
-        raise ValueError(f"initialisation: {scheme!r} is unknown; allowed: {', '.join(SCHEMES)}")
+        raise UserError(f"initialisation: {scheme!r} is unknown; allowed: {', '.join(SCHEMES)}")
     draw = SCHEMES[scheme]
     for layer in model.modules():
         if draw and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer.weight.requires_grad:

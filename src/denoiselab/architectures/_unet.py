@@ -8,6 +8,7 @@ from torch import nn
 
 from denoiselab.architectures._layers import U, Widths, on_multiple, reach, two_convolutions
 from denoiselab.config.base import Block, Channels
+from denoiselab.runtime.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue in [0, 1]
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -24,7 +25,7 @@ class Config(Block):
     @model_validator(mode="after")
     def _one_range(self) -> "Config":
         if self.sigmoid and self.normalise:
-            raise ValueError("sigmoid and normalise exclude each other")
+            raise UserError("sigmoid and normalise exclude each other")
         return self
 
 

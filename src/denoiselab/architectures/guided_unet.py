@@ -16,6 +16,7 @@ from torch import nn
 
 from denoiselab.architectures import _unet
 from denoiselab.architectures._layers import on_multiple
+from denoiselab.runtime.errors import UserError
 
 
 class Config(_unet.Config):
@@ -41,7 +42,7 @@ class GuidedUNet(_unet.UNet):
         """Take the classifier in, frozen: its parameters and its BatchNorm statistics never move again."""
         classes = getattr(classifier, "classes", None)
         if not self.adopts or getattr(classifier, "task", None) != "classify" or classes != self.classes:
-            raise ValueError(
+            raise UserError(
                 f"guidance {self.guidance!r} with {self.classes} classes cannot adopt a {type(classifier).__name__} "
                 f"of {classes}: classifier and shuffled take a classifier of as many classes, zeroed and oracle none"
             )
@@ -61,7 +62,7 @@ class GuidedUNet(_unet.UNet):
         """(N, classes)."""
         if self.adopts:
             if self.classifier is None:
-                raise ValueError(
+                raise UserError(
                     f"guidance {self.guidance!r} needs a trained classifier: call adopt(classifier) before the model"
                 )
             with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import nn
 
 from denoiselab.architectures._layers import U, on_multiple
 from denoiselab.config.base import Block, Channels
+from denoiselab.runtime.errors import UserError
 
 
 class Config(Block):
@@ -23,7 +24,7 @@ class Config(Block):
     @model_validator(mode="after")
     def _as_many_levels(self) -> "Config":
         if len(self.encoder) != len(self.decoder):
-            raise ValueError("encoder and decoder need as many levels as each other")
+            raise UserError("encoder and decoder need as many levels as each other")
         return self
 
 

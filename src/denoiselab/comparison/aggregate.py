@@ -12,6 +12,7 @@ from denoiselab.data import noisy_sets
 from denoiselab.evaluation.score_tables import JUDGED
 from denoiselab.models import metadata
 from denoiselab.runtime import files, paths, stage_outputs
+from denoiselab.runtime.errors import UserError
 
 TEXTS = ("model", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group", "predicted")
 SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
@@ -28,7 +29,7 @@ def read(params: Params) -> pd.DataFrame:
     for model, group in rows.groupby("model", sort=False):
         found = set(group[keys].itertuples(index=False, name=None))
         if expected is not None and found != expected:
-            raise ValueError(f"models.{model}: evaluated on other images, conditions or protocols; run `dvc repro`")
+            raise UserError(f"models.{model}: evaluated on other images, conditions or protocols; run `dvc repro`")
         expected = found
     return _by_set(rows)
 
@@ -72,7 +73,7 @@ def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
                 pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=nan, float_precision="round_trip")
             )
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoiselab.config import data as data_blocks
-from denoiselab.config.base import Address, Block, SettingsError, check, explain, parse
+from denoiselab.config.base import Address, Block, check, explain, parse
 from denoiselab.config.data import Data
 from denoiselab.config.noise import AsIs, Gaussian, Noise, NoiseSpec, Real, lacks_clean, needs_pairs
 from denoiselab.config.train import INITS, OwnClassifier, Train
 from denoiselab.config.tune import Tune
+from denoiselab.runtime.errors import SettingsError, UserError
 
 
 class Patches(Block):
@@ -122,11 +123,11 @@ class Entry(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> "Entry":
         if (self.weights is None) != (self.sha256 is None):
-            raise ValueError("weights and sha256 (of the weights' file) go together")
+            raise UserError("weights and sha256 (of the weights' file) go together")
         if self.init_from and self.init_from != self.needs:
-            raise ValueError(f"needs must be init_from, {self.init_from!r}, or a change of it goes unnoticed")
+            raise UserError(f"needs must be init_from, {self.init_from!r}, or a change of it goes unnoticed")
         if self.init_from and (self.weights or self.init != "none"):
-            raise ValueError("init_from excludes weights and init: each says where the weights come from")
+            raise UserError("init_from excludes weights and init: each says where the weights come from")
         return self
 
     def overrides(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Parallel(Block):
     @model_validator(mode="after")
     def _works(self) -> "Parallel":
         if self.jobs == 0:
-            raise ValueError("jobs must be -1 (all cores) or at least 1")
+            raise UserError("jobs must be -1 (all cores) or at least 1")
         return self
 
 
@@ -173,44 +174,42 @@ class Params(Block):
             needed = entry.needs.removeprefix("models/")
             if entry.needs.startswith("models/") and (needed == name or needed not in self.models):
                 others = ", ".join(other for other in self.models if other != name)
-                raise ValueError(f"models.{name}.needs: {entry.needs!r} is no other entry of models; there: {others}")
+                raise UserError(f"models.{name}.needs: {entry.needs!r} is no other entry of models; there: {others}")
         own = {f"models.{name}.noise": entry.noise for name, entry in self.models.items() if entry.noise}
         for place, spec in own.items():
             if needs_pairs(spec) or lacks_clean(spec):
-                raise ValueError(f"{place}: {spec.kind} is for noise.train, whose validation patches are stored")
+                raise UserError(f"{place}: {spec.kind} is for noise.train, whose validation patches are stored")
         if self.noise.needs_pairs and self.data.name not in data_blocks.PAIRED:
             paired = ", ".join(data_blocks.PAIRED)
-            raise ValueError(f"noise {self.noise.name!r} needs noisy/clean pairs: data must be one of {paired}")
+            raise UserError(f"noise {self.noise.name!r} needs noisy/clean pairs: data must be one of {paired}")
         recorded = self.noise.needs_pairs or not self.noise.has_clean
         if recorded and (getattr(self.data, "side", None) or self.patches.scales != [1.0]):
-            raise ValueError(
-                "data.side must be null and patches.scales [1.0] with real noise: reducing would weaken it"
-            )
+            raise UserError("data.side must be null and patches.scales [1.0] with real noise: reducing would weaken it")
         if not self.noise.has_clean:
             self._check_without_clean()
         for name, value in self.data:
             if isinstance(value, data_blocks.Archive) and value.unwatched and self.data.watch != value.url:
-                raise ValueError(f"data.watch must be data.{name}.url, {value.url!r}, or a changed file goes unnoticed")
+                raise UserError(f"data.watch must be data.{name}.url, {value.url!r}, or a changed file goes unnoticed")
         if self.protocol.legacy_seed:
             if self.protocol.draws > 1:
-                raise ValueError("protocol.draws must be 1 with legacy_seed: every draw would be the same")
+                raise UserError("protocol.draws must be 1 with legacy_seed: every draw would be the same")
             if not all(isinstance(spec, Gaussian) and spec.per_channel for spec in self.noise.test.values()):
-                raise ValueError("protocol.legacy_seed is for gaussian noise with per_channel alone")
+                raise UserError("protocol.legacy_seed is for gaussian noise with per_channel alone")
         return self
 
     def _check_without_clean(self) -> None:
         if self.data.name in data_blocks.PAIRED:
-            raise ValueError(f"noise {self.noise.name!r}: data {self.data.name} has clean images; its noise is real")
+            raise UserError(f"noise {self.noise.name!r}: data {self.data.name} has clean images; its noise is real")
         if self.protocol.draws > 1:
-            raise ValueError(f"protocol.draws must be 1 with noise {self.noise.name!r}: nothing is drawn")
+            raise UserError(f"protocol.draws must be 1 with noise {self.noise.name!r}: nothing is drawn")
         for name, entry in self.models.items():
             if entry.noise and not entry.weights:
-                raise ValueError(f"models.{name}.noise: there are no clean images that it could be added to")
+                raise UserError(f"models.{name}.noise: there are no clean images that it could be added to")
 
     def entry(self, model: str) -> Entry:
         """The block `models.<model>`. ValueError names the models there are."""
         if model not in self.models:
-            raise ValueError(f"models: unknown model {model!r}; in params.yaml: {', '.join(self.models)}")
+            raise UserError(f"models: unknown model {model!r}; in params.yaml: {', '.join(self.models)}")
         return self.models[model]
 
     def training(self, model: str) -> Train:
@@ -226,13 +225,13 @@ class Params(Block):
             raise SettingsError(explain(error, Train, prefix=f"models.{model}.")) from None
         features = settings.perceptual
         if isinstance(features, OwnClassifier) and features.model != self.entry(model).needs:
-            raise ValueError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
+            raise UserError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
         if settings.target == "clean" and not self.noise.has_clean:
             place = f"models.{model}.target" if "target" in own else "train.target"
-            raise ValueError(f"{place} must be self with noise {self.noise.name!r}: there are no clean images")
+            raise UserError(f"{place} must be self with noise {self.noise.name!r}: there are no clean images")
         drawn = not isinstance(self.training_noise(model), Real | AsIs)
         if settings.target == "self" and drawn and isinstance(self.augment, Albumentations):
-            raise ValueError("augment: with train.target self its noise is drawn before, once a patch: use d4 or none")
+            raise UserError("augment: with train.target self its noise is drawn before, once a patch: use d4 or none")
         return settings
 
     def training_noise(self, model: str) -> NoiseSpec:
@@ -245,7 +244,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         tree = parse(path)
     except FileNotFoundError:
-        raise ValueError(f"{path}: not found; run from the project's root") from None
+        raise UserError(f"{path}: not found; run from the project's root") from None
     params = check(Params, tree, where=f"{path}: ")
     for model in params.models:
         params.training(model)

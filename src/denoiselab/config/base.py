@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from denoiselab.runtime.sanitize import printable, without_login
+from denoiselab.runtime.errors import SettingsError, UserError
+from denoiselab.runtime.sanitize import one_line, printable, without_login
 
 Channels = Literal[1, 3]
 TAGS = ("name", "kind")  # the keys that tell the members of a union apart
@@ -20,7 +21,7 @@ MISTAKES = 10  # that are named
 
 def _without_login(address: str) -> str:
     if "@" in urlsplit(address).netloc:
-        raise ValueError("an address with a user or password, and this file is in Git; put them into ~/.netrc")
+        raise UserError("an address with a user or password, and this file is in Git; put them into ~/.netrc")
     return address
 
 
@@ -34,14 +35,6 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class SettingsError(ValueError):
-    """Mistakes in settings, one of `lines` each."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lines = text.split("\n")
-
-
 def parse(path: Path) -> Any:
     """The tree of a YAML file. ValueError names one that is none, or whose values repeat each other without end."""
     try:
@@ -50,9 +43,9 @@ def parse(path: Path) -> Any:
     except OSError:
         raise
     except RecursionError:
-        raise ValueError(f"{path}: not read: it is nested too deep") from None
+        raise UserError(f"{path}: not read: it is nested too deep") from None
     except Exception as error:  # noqa: BLE001 - PyYAML raises whatever it stumbles over in a number or a date
-        raise ValueError(f"{path}: not YAML: {_short(' '.join(str(error).split()))}") from None
+        raise UserError(f"{path}: not YAML: {one_line(error)}") from None
     return tree
 
 
@@ -63,7 +56,7 @@ def _count(tree: Any) -> None:
         one = left.pop()
         found += 1
         if found > VALUES:
-            raise ValueError(f"more than {VALUES} values")
+            raise UserError(f"more than {VALUES} values")
         left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
 
 

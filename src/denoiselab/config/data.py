@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from denoiselab.config.base import Address, Block, Channels
+from denoiselab.runtime.errors import UserError
 
 PLACEHOLDER = "conf/data/"  # a path in conf/: a file that is there, so that DVC comes as far as this check
 Count = Annotated[int, Field(ge=1)]
@@ -43,7 +44,7 @@ class Split(Block):
     def _whole(self) -> "Split":
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + val + test must be 1, not {total:g}")
+            raise UserError(f"train + val + test must be 1, not {total:g}")
         return self
 
 
@@ -71,9 +72,9 @@ class OwnFiles(DataBlock):
     @model_validator(mode="after")
     def _watched(self) -> "OwnFiles":
         if self.path.startswith(PLACEHOLDER):
-            raise ValueError("path is missing: say where your images are, -S data.path=FOLDER")
+            raise UserError("path is missing: say where your images are, -S data.path=FOLDER")
         if self.watch != self.path:
-            raise ValueError(f"watch must be path, {self.path!r}, or changes in the folder go unnoticed")
+            raise UserError(f"watch must be path, {self.path!r}, or changes in the folder go unnoticed")
         return self
 
 

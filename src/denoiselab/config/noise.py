@@ -11,11 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from denoiselab.config.base import Block
+from denoiselab.runtime.errors import UserError
 
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, tuple) and value[0] > value[1]:
-        raise ValueError(f"the range must be [low, high], not {list(value)}")
+        raise UserError(f"the range must be [low, high], not {list(value)}")
     return value
 
 
@@ -48,7 +49,7 @@ class EightBit(Spec):
     @model_validator(mode="after")
     def _eight_bit(self) -> EightBit:
         if not (self.clip and self.quantise):
-            raise ValueError("clip and quantise must be true: this noise is in 8-bit images")
+            raise UserError("clip and quantise must be true: this noise is in 8-bit images")
         return self
 
 
@@ -58,7 +59,7 @@ class Clipping(Spec):
     @model_validator(mode="after")
     def _clipped(self) -> Clipping:
         if not self.clip:
-            raise ValueError("clip must be true: albumentations clips to [0, 1]")
+            raise UserError("clip must be true: albumentations clips to [0, 1]")
         return self
 
 
@@ -242,13 +243,13 @@ class Noise(Block):
     def _test_is_fixed(self) -> Noise:
         for condition, spec in self.test.items():
             if isinstance(spec, Sometimes):
-                raise ValueError(f"test.{condition} must not be noise that only some images get")
+                raise UserError(f"test.{condition} must not be noise that only some images get")
             for part in parts(spec):
                 for name in part.ranges():
-                    raise ValueError(f"test.{condition}.{name} must be one level, not a range")
+                    raise UserError(f"test.{condition}.{name} must be one level, not a range")
                 for name in STRENGTHS & set(type(part).model_fields):
                     if getattr(part, name) == 0:
-                        raise ValueError(f"test.{condition}.{name} must be above 0: a clean test image has no PSNR")
+                        raise UserError(f"test.{condition}.{name} must be above 0: a clean test image has no PSNR")
         return self
 
     @model_validator(mode="after")
@@ -256,14 +257,14 @@ class Noise(Block):
         for spec in (self.train, *self.test.values()):
             for chain in (part for part in parts(spec) if isinstance(part, Chain)):
                 if any(needs_pairs(step) for step in chain.steps[1:]):
-                    raise ValueError("real must be the first step of a chain: it replaces what came before")
+                    raise UserError("real must be the first step of a chain: it replaces what came before")
         return self
 
     @model_validator(mode="after")
     def _as_is_stands_alone(self) -> Noise:
         specs = [self.train, *self.test.values()]
         if any(map(lacks_clean, specs)) and not (len(specs) == 2 and all(isinstance(s, AsIs) for s in specs)):
-            raise ValueError("as_is must be all there is, in train and one test condition: there is nothing to add to")
+            raise UserError("as_is must be all there is, in train and one test condition: there is nothing to add to")
         return self
 
     @property

@@ -24,6 +24,7 @@ from denoiselab.config.noise import (
     lacks_clean,
     needs_pairs,
 )
+from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]
 FOLDER = Path("conf/noise")
@@ -88,7 +89,7 @@ KINDS: dict[str, Kind] = {
 def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
     """A kind of KINDS at a level, None: its usual one. ValueError names an unknown kind, or what the level may be."""
     if kind not in KINDS:
-        raise ValueError(f"noise kind {kind!r} is unknown; there: {', '.join(KINDS)}")
+        raise UserError(f"noise kind {kind!r} is unknown; there: {', '.join(KINDS)}")
     chosen = KINDS[kind]
     number = chosen.usual if level is None else level
     block = {"kind": kind, "clip": chosen.clip, "quantise": chosen.quantise, **chosen.keys(number)}
@@ -103,7 +104,7 @@ def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
     """
     folder = next((base / FOLDER for base in (root, PROJECT) if (base / FOLDER).is_dir()), None)
     if folder is None:
-        raise ValueError(f"{FOLDER}: not found; named noise is part of a clone of the project, --kind needs none")
+        raise UserError(f"{FOLDER}: not found; named noise is part of a clone of the project, --kind needs none")
     named: dict[str, NoiseSpec] = {}
     for path in sorted(folder.glob("*.yaml")):
         tests = _read(path).test
@@ -117,7 +118,7 @@ def condition(name: str, root: Path = Path()) -> NoiseSpec:
     """One of `conditions`. ValueError says what there is."""
     there = conditions(root)
     if name not in there:
-        raise ValueError(f"noise {name!r} is unknown; there: {', '.join(there)}")
+        raise UserError(f"noise {name!r} is unknown; there: {', '.join(there)}")
     return there[name]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from denoiselab.config.base import Address, Block
+from denoiselab.runtime.errors import UserError
 
 LOSS_NAMES = Literal["mse", "l1", "charbonnier", "ssim", "perceptual"]
 PIXELWISE = ("mse", "l1", "charbonnier")  # losses of the difference alone, pixel by pixel
@@ -64,7 +65,7 @@ Loss = Annotated[
 
 def _torchrun(launcher: str) -> str:
     if shlex.split(launcher)[:1] != ["torchrun"]:
-        raise ValueError("must be torchrun and its arguments, such as `torchrun --nproc-per-node=2`")
+        raise UserError("must be torchrun and its arguments, such as `torchrun --nproc-per-node=2`")
     return launcher
 
 
@@ -98,10 +99,10 @@ class Train(Block):
     @model_validator(mode="after")
     def _fits_together(self) -> "Train":
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, and null for the other")
+            raise UserError("give steps or epochs, and null for the other")
         if self.target == "self" and (whole := [name for name in self.loss if name not in PIXELWISE]):
             allowed = ", ".join(PIXELWISE)
-            raise ValueError(f"loss: {', '.join(whole)} has no use for a noisy target; with target self: {allowed}")
+            raise UserError(f"loss: {', '.join(whole)} has no use for a noisy target; with target self: {allowed}")
         if "perceptual" in self.loss and self.perceptual is None:
-            raise ValueError("a perceptual loss needs `perceptual`: {kind: vgg16, ...} or {kind: classifier, ...}")
+            raise UserError("a perceptual loss needs `perceptual`: {kind: vgg16, ...} or {kind: classifier, ...}")
         return self

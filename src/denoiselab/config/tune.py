@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from denoiselab.config.base import Block
+from denoiselab.runtime.errors import UserError
 
 
 class Range(Block):
@@ -18,7 +19,7 @@ class Range(Block):
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
         if self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError(f"low must be below high, and above 0 with log, not {self.low} and {self.high}")
+            raise UserError(f"low must be below high, and above 0 with log, not {self.low} and {self.high}")
         return self
 
 
@@ -39,7 +40,7 @@ class Phase(Block):
 
 def _without_password(address: str) -> str:
     if urlsplit(address).password or "password=" in address:
-        raise ValueError("an address with a password, and this file is in Git; put it into ~/.pgpass or PGPASSWORD")
+        raise UserError("an address with a password, and this file is in Git; put it into ~/.pgpass or PGPASSWORD")
     return address
 
 

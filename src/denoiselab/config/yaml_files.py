@@ -7,6 +7,7 @@ import yaml
 
 from denoiselab.config.base import parse
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 
 
 def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
@@ -20,9 +21,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         block = parse(path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(block, dict):
-        raise ValueError(f"{path}: no block of a model")
+        raise UserError(f"{path}: no block of a model")
     return block
 
 

@@ -17,6 +17,7 @@ from denoiselab.data.manifest import SPLITS, Row, Source, write
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import limited
 from denoiselab.imaging import dataset_images
+from denoiselab.runtime.errors import UserError
 
 SMALLEST = 16  # pixels; the window of the SSIM has 11
 
@@ -44,10 +45,10 @@ def fetch(data: Data, out: Path) -> list[Row]:
     rows = [row for row in rows if row.image not in dropped]
     left = [leak for leak in shared if not dropped & {leak.image, leak.other}]
     if left and not data.allow_leak:
-        raise ValueError(leaks.refusal(left))
+        raise UserError(leaks.refusal(left))
     for split in SPLITS:
         if not any(row.split == split for row in rows):
-            raise ValueError(f"data {data.name}: no image in the {split} split")
+            raise UserError(f"data {data.name}: no image in the {split} split")
     notes = {"sources": sources.used, "leaks": [leak.text for leak in left], "dropped": sorted(dropped)}
     write(out, rows, notes)
     return rows
@@ -58,7 +59,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
     pixels = _reduced(original, side)
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST:
-        raise ValueError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
+        raise UserError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
     relative = f"{source.split}/{_slug(source.image)}.png"
     dataset_images.write_png(out / relative, pixels)
     noisy_path = noisy_sha256 = ""
@@ -66,7 +67,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
         noisy = _pixels(source.noisy, source, channels)
         if noisy.shape != original.shape:
             sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
-            raise ValueError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
+            raise UserError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
         noisy = _reduced(noisy, side)
         noisy_path, noisy_sha256 = f"noisy/{relative}", dataset_images.pixel_hash(noisy)
         dataset_images.write_png(out / noisy_path, noisy)
@@ -118,11 +119,11 @@ def _refuse_names(sources: list[Source]) -> None:
     """Control characters, and what is no Unicode, would break the lines of tables."""
     for source in sources:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in source.image + source.label + source.group):
-            raise ValueError(f"{str(source.file)!r}: a name with a control character, or that is not UTF-8; rename it")
+            raise UserError(f"{str(source.file)!r}: a name with a control character, or that is not UTF-8; rename it")
 
 
 def _refuse_doubles(sources: list[Source]) -> None:
     for image, count in Counter(source.image for source in sources).items():
         if count > 1:
             files = [str(source.file) for source in sources if source.image == image]
-            raise ValueError(f"{' and '.join(files)}: images of the same name, {image!r}")
+            raise UserError(f"{' and '.join(files)}: images of the same name, {image!r}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from denoiselab.imaging import dataset_images
 from denoiselab.runtime import files, sealed_json
+from denoiselab.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
 KIND = sealed_json.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
@@ -65,7 +66,7 @@ def read(folder: Path, split: str | None = None) -> list[Row]:
     try:
         rows = [_row(**columns) for columns in files.read_csv(path)]
     except (TypeError, _RowError) as error:
-        raise ValueError(f"{path}: cannot be read as a manifest: {error}") from None
+        raise UserError(f"{path}: cannot be read as a manifest: {error}") from None
     return [row for row in rows if split in (None, row.split)]
 
 
@@ -82,9 +83,9 @@ def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.
     try:
         found = dataset_images.read(folder / path, channels)
     except ValueError as error:
-        raise ValueError(f"{error}; {REMEDY}") from None
+        raise UserError(f"{error}; {REMEDY}") from None
     if sha256 and dataset_images.pixel_hash(found) != sha256:
-        raise ValueError(f"{folder / path}: differs from what was fetched; {REMEDY}")
+        raise UserError(f"{folder / path}: differs from what was fetched; {REMEDY}")
     return found
 
 

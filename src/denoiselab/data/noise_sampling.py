@@ -18,6 +18,7 @@ from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
 from denoiselab.data import manifest, noisy_sets, patches
 from denoiselab.data.noisy_sets import TestImage
 from denoiselab.imaging import dataset_images
+from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.metrics import image_quality, protocols
 from denoiselab.noise import synthesis
 from denoiselab.noise.level_estimation import estimate_sigma_255
@@ -152,7 +153,7 @@ def _draw_val(
     place, clean, recorded = patch
     noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
     if isinstance(spec, AsIs):
-        return noisy, (estimate_sigma_255(_planar(clean)).item() / 255) ** 2
+        return noisy, (estimate_sigma_255(_unit(clean)).item() / 255) ** 2
     return noisy, image_quality.mse(clean / 255.0, noisy, data_range=1)
 
 
@@ -176,12 +177,12 @@ def _write_test(
 
 def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
     """(H, W, C) uint8 to noisy (H, W, C) float32."""
-    noisy = synthesis.add(_planar(clean), generator, spec, None if recorded is None else _planar(recorded))
-    return noisy[0].permute(1, 2, 0).contiguous().numpy()
+    noisy = synthesis.add(_unit(clean), generator, spec, None if recorded is None else _unit(recorded))
+    return interleaved(noisy)
 
 
-def _planar(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+def _unit(pixels: np.ndarray) -> torch.Tensor:
+    return planar(pixels.astype(np.float32) / 255)
 
 
 def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:

@@ -20,6 +20,7 @@ from PIL import Image
 from denoiselab.config import Patches
 from denoiselab.data import manifest
 from denoiselab.runtime import files, parallel, sealed_json
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.parallel import SERIAL, Parallel
 
 INDEX = "index.csv"
@@ -137,14 +138,14 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}; {REMEDY}") from None
+        raise UserError(f"{path}: cannot be read: {error}; {REMEDY}") from None
 
 
 def load(folder: Path, split: str) -> Stack:
     """All patches of a split. ValueError where there are none, or a shard is not even of its size."""
     shards = sorted(folder.glob(f"{split}-*.npy"))
     if not shards:
-        raise ValueError(f"{folder}: there are no {split} patches")
+        raise UserError(f"{folder}: there are no {split} patches")
     return Stack(shards)
 
 
@@ -157,7 +158,7 @@ def load_noisy(folder: Path, split: str) -> Stack | None:
 def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
     for row in rows:
         if min(row.width, row.height) < size:
-            raise ValueError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
+            raise UserError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,7 @@ def _cut_split(
         return 0
     total = sum(map(cutting.count, rows))
     if not total:
-        raise ValueError(
-            f"patches.scales: at {cutting.scales} no image is as large as a patch of {cutting.size} pixels"
-        )
+        raise UserError(f"patches.scales: at {cutting.scales} no image is as large as a patch of {cutting.size} pixels")
     shape = (cutting.size, cutting.size, cutting.channels)
     capacity = max(1, shard_mib * 2**20 // math.prod(shape))
     names = [rows[0].split, f"noisy-{rows[0].split}"] if cutting.paired else [rows[0].split]

@@ -15,19 +15,21 @@ from denoiselab.evaluation import output_checks
 from denoiselab.evaluation.score_tables import (
     JUDGED,
     HeldOutScore,
+    ImageScore,
     LevelScore,
     LpipsScore,
     Prediction,
     Row,
-    Score,
     summarise,
     summarise_held_out,
     summarise_predictions,
 )
+from denoiselab.imaging import tensors
 from denoiselab.metrics import image_quality, lpips, no_reference
 from denoiselab.models import device_choice, model_store, tiled_inference
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import devices, distributed, paths
+from denoiselab.runtime.errors import UserError
 
 Test = tuple[noisy_sets.Condition, noisy_sets.Stored]
 Output = tuple[noisy_sets.Condition, noisy_sets.TestImage, np.ndarray]
@@ -38,7 +40,7 @@ Point = tuple[float, noisy_sets.TestImage]  # of the curve: sigma_255, and the c
 class Result:
     """The score of one output, and what else is kept of it."""
 
-    score: Score | HeldOutScore | Prediction
+    score: ImageScore | HeldOutScore | Prediction
     condition: noisy_sets.Condition
     pixels: np.ndarray | None = None  # (H, W, C) uint8, of the noise's first draw
     gain: float = float("nan")  # dB over the noisy input (without clean images: its neighbours' mean); NaN: not finite
@@ -76,7 +78,7 @@ class Subject:
             return Prediction, summarise_predictions
         if not all(condition.has_clean for condition, _ in tests):
             return HeldOutScore, summarise_held_out
-        return LpipsScore if self.perceptual else Score, summarise
+        return LpipsScore if self.perceptual else ImageScore, summarise
 
     @property
     def as_it_is(self) -> bool:
@@ -117,7 +119,7 @@ class Subject:
     @torch.inference_mode()
     def classify(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
         """The scores of the classes (classes,)."""
-        planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None].to(self.device)
+        planar = tensors.planar(test.noisy).to(self.device)
         with devices.enough_memory(self.device, "a classifier takes a picture whole: train.device: cpu may have more"):
             return tiled_inference.forward(self.model, planar, level)[0].cpu().numpy()
 
@@ -166,7 +168,7 @@ def _scored(
     restored = np.ascontiguousarray(restored)
     pixels = _pixels(restored)
     measured = _measured(test, restored, pixels, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
-    kind = LpipsScore if subject.perceptual else Score
+    kind = LpipsScore if subject.perceptual else ImageScore
     score = kind(**(_tested(subject, condition, test) | measured))
     gain = score.psnr - test.psnr_noisy
     seen = None if subject.as_it_is else _seen(subject, condition, test, restored, gain)
@@ -195,7 +197,7 @@ def _seen(
     gain: float,
 ) -> dict[str, Any]:
     """What alarms.Watch.look takes."""
-    planar = torch.from_numpy(test.noisy).permute(2, 0, 1)[None]
+    planar = tensors.planar(test.noisy)
     return {
         "findings": output_checks.examine(test.clean, test.noisy, restored),
         "gain": gain if test.psnr_noisy < image_quality.HIGHEST_PSNR else float("nan"),  # nothing to be gained
@@ -209,7 +211,7 @@ def _predicted(
 ) -> Result:
     """What a classifier takes a test image for."""
     if test.label not in subject.classes:
-        raise ValueError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
+        raise UserError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
     predicted = subject.classes[int(scores.argmax())]
     return Result(Prediction(**_tested(subject, condition, test), predicted=predicted), condition)
 

@@ -27,7 +27,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Score(Tested):
+class ImageScore(Tested):
     """A restored image. `psnr` is in dB, at most metrics.HIGHEST_PSNR, `mse` a share of the squared range; all
     are NaN where the output was not finite."""
 
@@ -37,7 +37,7 @@ class Score(Tested):
 
 
 @dataclass(frozen=True)
-class LpipsScore(Score):
+class LpipsScore(ImageScore):
     """With the perceptual distance."""
 
     lpips: float
@@ -76,7 +76,7 @@ class LevelScore:
 
 MEASURED = ("psnr", "ssim", "mse", "lpips")
 JUDGED = tuple(f.name for f in fields(HeldOutScore))[len(fields(Tested)) :]
-Row = type[Score] | type[LpipsScore] | type[HeldOutScore] | type[Prediction] | type[LevelScore]
+Row = type[ImageScore] | type[LpipsScore] | type[HeldOutScore] | type[Prediction] | type[LevelScore]
 
 
 def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
@@ -84,7 +84,7 @@ def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
     files.write_csv(path, [f.name for f in fields(kind)], map(asdict, rows))
 
 
-def summarise(scores: Sequence[Score], parameters: int) -> dict[str, Any]:
+def summarise(scores: Sequence[ImageScore], parameters: int) -> dict[str, Any]:
     """Means by condition and, where there are several test sets, by set/condition.
 
     Outputs that are not finite are left out of the means and counted.

@@ -15,6 +15,8 @@ import albumentations
 import numpy as np
 
 from denoiselab.config import Transform
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 
@@ -37,8 +39,8 @@ class Pipeline:
         try:
             results = self.compose(**images)
         except Exception as error:  # noqa: BLE001  (transforms raise what they like)
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ValueError(f"augment.transforms: {reason}") from None
+            reason = one_line(error)
+            raise UserError(f"augment.transforms: {reason}") from None
         for name in images:
             _refuse_other_than_images(results[name], clean.shape[2])
         return results["image"], results.get("noisy")
@@ -74,22 +76,22 @@ def _once(name: str, **arguments: Any) -> Callable[[np.ndarray, int], np.ndarray
 def _transform(spec: Transform) -> albumentations.BasicTransform:
     kind = getattr(albumentations, spec.name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
-        raise ValueError(f"augment.transforms: albumentations has no transform {spec.name!r}")
+        raise UserError(f"augment.transforms: albumentations has no transform {spec.name!r}")
     schema: Any = getattr(kind, "InitSchema")  # noqa: B009  (albumentations' own, unknown to type)
     allowed = set(schema.model_fields) | {"p"}
     arguments = dict(spec.model_extra or {})
     if unknown := arguments.keys() - allowed:
-        raise ValueError(
+        raise UserError(
             f"augment.transforms: {spec.name} has no argument {', '.join(sorted(unknown))}; "
             f"allowed: {', '.join(sorted(allowed - {'strict'}))}"
         )
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
     except ValueError as error:
-        raise ValueError(f"augment.transforms: {spec.name}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"augment.transforms: {spec.name}: {one_line(error)}") from None
 
 
 def _refuse_other_than_images(result: Any, channels: int) -> None:
     kind, shape = getattr(result, "dtype", type(result)), tuple(np.shape(result))
     if not isinstance(result, np.ndarray) or kind != np.uint8 or len(shape) != 3 or shape[2] != channels:
-        raise ValueError(f"augment.transforms: must give (H, W, {channels}) uint8 images, not {kind} {shape}")
+        raise UserError(f"augment.transforms: must give (H, W, {channels}) uint8 images, not {kind} {shape}")

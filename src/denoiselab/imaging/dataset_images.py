@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from denoiselab.runtime.errors import UnsupportedError, UserError
+from denoiselab.runtime.sanitize import one_line
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # Pillow's; of others, such as PostScript, it would run programs
 
 # MATLAB's rgb2gray, which made the gray benchmark images (Pillow and OpenCV differ by one level here and there).
 GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
-
-
-class UnsupportedError(ValueError):
-    """A whole image of a kind that is not read. Whatever else a decoder raises means damage."""
 
 
 def read(path: Path, channels: int) -> np.ndarray:
@@ -100,17 +99,17 @@ def _decode(path: Path) -> np.ndarray:
             image.load()
             return _pixels(ImageOps.exif_transpose(image), path)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image that can be read ({', '.join(s[1:] for s in SUFFIXES)})") from None
+        raise UserError(f"{path}: not an image that can be read ({', '.join(s[1:] for s in SUFFIXES)})") from None
     except Image.DecompressionBombError:
-        raise ValueError(f"{path}: too many pixels to be safe to decode") from None
+        raise UserError(f"{path}: too many pixels to be safe to decode") from None
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
+        raise UserError(f"{path}: there is no such file") from None
     except MemoryError:
-        raise ValueError(f"{path}: too large for this machine's memory") from None
+        raise UserError(f"{path}: too large for this machine's memory") from None
     except UnsupportedError:
         raise
     except Exception as error:  # noqa: BLE001 - of a damaged file a decoder may raise anything
-        raise ValueError(f"{path}: damaged image: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path}: damaged image: {one_line(error)}") from None
 
 
 def _pixels(image: Image.Image, path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from denoiselab.imaging import exif
+from denoiselab.runtime.errors import UnsupportedError, UserError
 
 PILLOW = ("PNG", "JPEG", "WEBP", "BMP")  # read by it; TIFF by tifffile
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,10 +32,6 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientat
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
-
-
-class UnsupportedError(ValueError):
-    """A whole picture of a kind that is not read. Whatever else a decoder raises means damage."""
 
 
 class Decoded(NamedTuple):
@@ -119,7 +116,7 @@ def _decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
 def _page(tiff: Any) -> Any:
     """The one that is no thumbnail."""
     if not len(tiff.pages):
-        raise ValueError("there is no picture in it")
+        raise UserError("there is no picture in it")
     pages = [page for page in tiff.pages if not page.is_reduced]
     if not pages:
         raise UnsupportedError("has a thumbnail alone, as cameras' raw files do; develop it to TIFF or PNG first")
@@ -155,7 +152,7 @@ def _sides(page: Any) -> tuple[int, int]:
     """Width and height that the header tells."""
     width, height = page.imagewidth, page.imagelength
     if not (isinstance(width, int) and isinstance(height, int)):  # tifffile gives what there is, several numbers too
-        raise ValueError("its width and height are no numbers")
+        raise UserError("its width and height are no numbers")
     return width, height
 
 
@@ -220,7 +217,7 @@ def _by_opencv(stream: BinaryIO, dtype: Any, *, gray: bool = False) -> np.ndarra
     stream.seek(0)
     values = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != dtype:
-        raise ValueError("its pixels cannot be decoded")
+        raise UserError("its pixels cannot be decoded")
     values = values if values.ndim == 3 else values[:, :, None]
     if values.shape[2] < 3:
         return values

@@ -11,6 +11,7 @@ from PIL import Image
 
 from denoiselab.imaging import exif
 from denoiselab.imaging.decoders import PNG
+from denoiselab.runtime.errors import UserError
 
 JPEG_QUALITY = 95
 PNG_LEVEL = 3  # of compression: higher ones cost seconds and save little of a photograph
@@ -36,7 +37,7 @@ def of_suffix(suffix: str) -> Format:
     """ValueError lists the suffixes there are."""
     found = FORMATS.get(suffix.lower())
     if found is None:
-        raise ValueError(
+        raise UserError(
             f"{suffix or 'no suffix'} is no kind of picture that can be written; there: {', '.join(FORMATS)}"
         )
     return found

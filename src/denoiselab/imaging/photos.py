@@ -15,6 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from denoiselab.imaging import decoders, encoders
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UnsupportedError, UserError
+from denoiselab.runtime.sanitize import one_line
 
 SUFFIXES = tuple(encoders.FORMATS)
 MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompression bomb
@@ -78,11 +80,11 @@ def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[Binary
         reason = f"too many pixels to be safe to decode; at most {max_pixels} are allowed"
     except MemoryError:
         reason = "too large for this machine's memory"
-    except decoders.UnsupportedError as error:
+    except UnsupportedError as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - of a damaged file a decoder may raise anything
-        reason = f"damaged image: {_line(error)}"
-    raise ValueError(f"{called}: {reason}")
+        reason = f"damaged image: {one_line(error)}"
+    raise UserError(f"{called}: {reason}")
 
 
 def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
@@ -92,9 +94,9 @@ def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
     ValueError where that kind of file cannot hold them, values are not finite, or the shape is another one.
     """
     if pixels.shape != photo.pixels.shape:
-        raise ValueError(f"pixels of shape {pixels.shape} are not those of a picture of {photo.pixels.shape}")
+        raise UserError(f"pixels of shape {pixels.shape} are not those of a picture of {photo.pixels.shape}")
     if not np.isfinite(pixels).all():
-        raise ValueError("the picture has values that are not finite")
+        raise UserError("the picture has values that are not finite")
     check(photo, suffix)
     colours = _as_in_file(photo, pixels)
     values = colours if photo.alpha is None else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
@@ -115,11 +117,11 @@ def check(photo: Photo, suffix: str) -> None:
     form = encoders.of_suffix(suffix)
     if photo.dtype not in form.dtypes:
         kind = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
-        raise ValueError(f"{suffix} files cannot hold a {kind} picture; write {_able(photo)}")
+        raise UserError(f"{suffix} files cannot hold a {kind} picture; write {_able(photo)}")
     if photo.alpha is not None and not form.alpha:
-        raise ValueError(f"{suffix} files cannot hold transparency; write {_able(photo)}")
+        raise UserError(f"{suffix} files cannot hold transparency; write {_able(photo)}")
     if (photo.icc or photo.exif) and not form.about:
-        raise ValueError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
+        raise UserError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
@@ -158,16 +160,16 @@ def _below_black(pixels: np.ndarray) -> bool:
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
     values = decoded.upright()
     if not values.size:
-        raise decoders.UnsupportedError("has no pixels")
+        raise UnsupportedError("has no pixels")
     colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
     if white is None:
         white = 255.0 if values.dtype == np.uint8 else _white(colours)
     if not np.isfinite(white) or (values.dtype.kind == "f" and not np.isfinite(colours).all()):
-        raise decoders.UnsupportedError("has values that are not finite")
+        raise UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
     pixels /= np.float32(white)
     if _below_black(pixels):
-        raise decoders.UnsupportedError(
+        raise UnsupportedError(
             f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
         )
     alpha = values[:, :, -1].copy() if values.shape[2] in (2, 4) else None
@@ -185,7 +187,3 @@ def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
 
 def _able(photo: Photo) -> str:
     return ".tif" if photo.dtype.kind == "f" else ".png or .tif"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,6 +6,8 @@ Of arrays (H, W) or (H, W, C); denoiselab.metrics.batched has those of tensors.
 import cv2
 import numpy as np
 
+from denoiselab.runtime.errors import UserError
+
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # of the 11x11 window
 SSIM_K1, SSIM_K2 = 0.01, 0.03
@@ -45,7 +47,7 @@ def ssim(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float
     _same_shape(clean, restored)
     inside = clean[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
     if not inside.size:
-        raise ValueError(f"{clean.shape[1]}x{clean.shape[0]} is smaller than the window of the SSIM")
+        raise UserError(f"{clean.shape[1]}x{clean.shape[0]} is smaller than the window of the SSIM")
     rows = max(2 * SSIM_RADIUS, STRIP // inside[0].size)
     strips = [slice(top, min(top + rows, len(inside)) + 2 * SSIM_RADIUS) for top in range(0, len(inside), rows)]
     return sum(_ssim_sum(clean[strip], restored[strip], data_range) for strip in strips) / inside.size
@@ -71,11 +73,11 @@ def _local_mean(values: np.ndarray) -> np.ndarray:
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Float image in [0, 1] to uint8: clamped, times 255, rounded. ValueError for values that are not finite."""
     if not np.isfinite(image).all():
-        raise ValueError("the image has values that are not finite")
+        raise UserError("the image has values that are not finite")
     scaled = np.clip(image, 0, 1) * 255
     return np.round(scaled, out=scaled).astype(np.uint8)
 
 
 def _same_shape(clean: np.ndarray, restored: np.ndarray) -> None:
     if clean.shape != restored.shape:
-        raise ValueError(f"images of different shapes: {clean.shape} and {restored.shape}")
+        raise UserError(f"images of different shapes: {clean.shape} and {restored.shape}")

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from denoiselab.config import Lpips as Settings
+from denoiselab.imaging.tensors import planar
 from denoiselab.models import pretrained, vgg
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 
 EPSILON = 1e-10  # of the normalisation, as published
 
@@ -38,8 +40,8 @@ class Lpips(nn.Module):
     def between(self, clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
         """The distance of two arrays (H, W, C), clamped to [0, data_range]."""
         device = self.get_buffer("head0").device
-        pair = (torch.from_numpy((x / data_range).clip(0, 1).astype(np.float32)) for x in (clean, restored))
-        return self(*(x.permute(2, 0, 1)[None].to(device) for x in pair)).item()
+        pair = ((x / data_range).clip(0, 1).astype(np.float32) for x in (clean, restored))
+        return self(*(planar(x).to(device) for x in pair)).item()
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:
@@ -53,7 +55,7 @@ def load(settings: Settings) -> Lpips:
     folder, root = paths.downloads(), paths.shared_root()
     net = obtain("vgg16", settings.vgg16, sha256=settings.sha256, folder=folder, root=root)
     heads = obtain("lpips", settings.heads, sha256=settings.heads_sha256, folder=folder, root=root)
-    return Lpips(vgg.load(net, vgg.Vgg16(vgg.ALL_LAYERS, vgg.ALL_TAPS)), read_heads(heads))
+    return Lpips(vgg.load_weights(net, vgg.Vgg16(vgg.ALL_LAYERS, vgg.ALL_TAPS)), read_heads(heads))
 
 
 def read_heads(path: Path) -> list[torch.Tensor]:
@@ -63,6 +65,6 @@ def read_heads(path: Path) -> list[torch.Tensor]:
     for n, width in enumerate((64, 128, 256, 512, 512)):
         name = f"lin{n}.model.1.weight"
         if name not in tensors or tensors[name].numel() != width:
-            raise ValueError(f"{path}: not the heads of LPIPS for VGG16: {name} with {width} values is missing")
+            raise UserError(f"{path}: not the heads of LPIPS for VGG16: {name} with {width} values is missing")
         heads.append(tensors[name].float().flatten())
     return heads

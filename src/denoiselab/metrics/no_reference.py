@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.noise.level_estimation import estimate_sigma_255
 
 GRID = 4  # pixels: one of a square of this side is held out
@@ -44,17 +45,17 @@ def decibels_of(noisy: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
 
 def without(noisy: np.ndarray) -> np.ndarray:
     """`hide` for an array."""
-    return np.ascontiguousarray(hide(_planar(noisy))[0].permute(1, 2, 0).numpy())
+    return interleaved(hide(planar(noisy)))
 
 
 def decibels(noisy: np.ndarray, predicted: np.ndarray) -> float:
     """`decibels_of` for arrays."""
-    return decibels_of(_planar(noisy), _planar(predicted)).item()
+    return decibels_of(planar(noisy), planar(predicted)).item()
 
 
 def measures(noisy: np.ndarray, restored: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """The numbers of a scores.HeldOutScore: of an image, what a model makes of it, and what of it `without` pixels."""
-    image, output = _planar(noisy), _planar(restored)
+    image, output = planar(noisy), planar(restored)
     return {
         "held_out": decibels(noisy, predicted),
         "sigma_255": estimate_sigma_255(image).item(),
@@ -107,8 +108,3 @@ def _centred(values: torch.Tensor) -> torch.Tensor:
     """Less their mean, and of length 1."""
     values = values - values.mean()
     return values / values.square().sum().sqrt()
-
-
-def _planar(image: np.ndarray) -> torch.Tensor:
-    """(H, W, C) as (1, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]

@@ -5,6 +5,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from denoiselab.runtime import files, sealed_json
+from denoiselab.runtime.errors import UserError
 
 CARD = "model.json"
 KIND = sealed_json.Kind(range(2, 4), sealed=3)
@@ -23,7 +24,7 @@ def read(folder: Path) -> dict[str, Any]:
     card = KIND.read(folder / CARD, REMEDY)
     weights = card.get("weights")
     if not weights or not isinstance(weights, (dict, list)) or not all(isinstance(name, str) for name in weights):
-        raise ValueError(f"{folder / CARD}: names no weights; {REMEDY}")
+        raise UserError(f"{folder / CARD}: names no weights; {REMEDY}")
     return card | {"weights": weights if isinstance(weights, dict) else dict.fromkeys(weights)}
 
 

@@ -16,6 +16,8 @@ from denoiselab import architectures
 from denoiselab.models import metadata
 from denoiselab.models.metadata import read as read_card
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 __all__ = ["digest", "load", "parameters", "read_card", "save"]
 
@@ -45,13 +47,13 @@ def load(folder: Path, weights: str | None = None) -> nn.Module:
     try:
         return _loaded(folder, card, weights)
     except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(f"{folder / metadata.CARD}: is no card of a model: {error!r}") from None
+        raise UserError(f"{folder / metadata.CARD}: is no card of a model: {error!r}") from None
 
 
 def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Module:
     """As `load`; AttributeError, LookupError or TypeError where the card is none."""
     if weights is not None and weights not in card["weights"]:
-        raise ValueError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
+        raise UserError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
     path = metadata.weights(folder, card, weights)
     try:
         tensors = load_file(path)
@@ -64,7 +66,7 @@ def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Modul
                 model.register_buffer(name, torch.empty_like(tensors[name]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path}: cannot be loaded: {one_line(error)}") from None
     return model.eval()
 
 

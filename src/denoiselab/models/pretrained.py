@@ -8,9 +8,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from denoiselab import architectures
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 
-def load(model: nn.Module, arch: str, path: Path) -> None:
+def load_weights(model: nn.Module, arch: str, path: Path) -> None:
     """Load a foreign (or own) weights file into `model`, a freshly built module of `arch`.
 
     .safetensors, or what torch.save wrote of plain tensors (`weights_only`). ValueError names a file that cannot be
@@ -27,7 +29,7 @@ def load(model: nn.Module, arch: str, path: Path) -> None:
     wrong = sorted(n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape)
     for what, names in (("lacks", missing), ("has more than the model:", unknown), ("has other shapes:", wrong)):
         if names:
-            raise ValueError(
+            raise UserError(
                 f"{path}: does not fit {arch} as described: {what} {', '.join(names[:3])}{' ...' * (len(names) > 3)}"
             )
     model.load_state_dict(tensors, strict=False)
@@ -40,9 +42,9 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  (torch.load raises whatever its unpickler stumbles over)
-        raise ValueError(f"{path}: not a file of plain tensors: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path}: not a file of plain tensors: {one_line(error)}") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise ValueError(f"{path}: not a mapping of names to tensors")
+        raise UserError(f"{path}: not a mapping of names to tensors")
     return found

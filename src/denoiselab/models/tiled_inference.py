@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from denoiselab.imaging.tensors import planar
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import UserError
 
 GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
 
@@ -62,7 +64,7 @@ def _smaller(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: in
     largest, place = min(tile or max(height, width), max(height, width)), devices.describe(device)
     if getattr(model, "reach", None) is None or largest <= GRID:
         why = f"even in tiles of {GRID} pixels" if largest <= GRID else "which this model takes whole"
-        raise ValueError(f"{place}: out of memory for a picture of {width}x{height} pixels, {why}; reduce the picture")
+        raise UserError(f"{place}: out of memory for a picture of {width}x{height} pixels, {why}; reduce the picture")
     devices.release(device)
     smaller = max(GRID, largest // 2 // GRID * GRID)
     _warn(f"warning: {place}: out of memory; tiles of {smaller} pixels (evaluate.tile, --tile) are tried")
@@ -86,19 +88,14 @@ def _restored(
     reach = getattr(model, "reach", None)
     whole = tile is None or reach is None or max(noisy.shape[:2]) <= tile
     if not whole and sigma_255 is None and getattr(model, "noise_aware", False):
-        sigma_255 = estimate_sigma_255(_planar(noisy))  # of the whole image, not of each tile
+        sigma_255 = estimate_sigma_255(planar(noisy))  # of the whole image, not of each tile
     labels = None if label is None else torch.tensor([label], device=device)
 
     def restored(part: np.ndarray) -> np.ndarray:
-        output = forward(model, _planar(part).to(device), sigma_255, labels)
+        output = forward(model, planar(part).to(device), sigma_255, labels)
         return output[0].permute(1, 2, 0).float().cpu().numpy()
 
     return restored(noisy) if whole else _tiled(restored, noisy, tile, reach)  # type: ignore[arg-type]
-
-
-def _planar(image: np.ndarray) -> torch.Tensor:
-    """(H, W, C) as (1, C, H, W), a view where it lies in one piece."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
 def _tiled(restored: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from torch import nn
 
 from denoiselab.architectures._unet import IMAGENET_DEVIATION, IMAGENET_MEAN
 from denoiselab.models import pretrained
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 LAYERS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256)  # up to relu3_3
 TAPS = (3, 8, 15)  # relu1_2, relu2_2, relu3_3
@@ -45,7 +47,7 @@ class Vgg16(nn.Module):
         return maps
 
 
-def load(path: Path, net: Vgg16 | None = None) -> Vgg16:
+def load_weights(path: Path, net: Vgg16 | None = None) -> Vgg16:
     """`net`, by default the first layers, with the weights of torchvision's vgg16 file. ValueError where it is another
     file."""
     net = net or Vgg16()
@@ -53,9 +55,9 @@ def load(path: Path, net: Vgg16 | None = None) -> Vgg16:
     wanted = {name: "features." + name.removeprefix("layers.") for name in net.state_dict()}
     missing = sorted(set(wanted.values()) - tensors.keys())
     if missing:
-        raise ValueError(f"{path}: not torchvision's VGG16: lacks {missing[0]}")
+        raise UserError(f"{path}: not torchvision's VGG16: lacks {missing[0]}")
     try:
         net.load_state_dict({own: tensors[theirs] for own, theirs in wanted.items()})
     except RuntimeError as error:
-        raise ValueError(f"{path}: not torchvision's VGG16: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path}: not torchvision's VGG16: {one_line(error)}") from None
     return net

@@ -145,8 +145,7 @@ def _impulses(pixels: np.ndarray) -> float:
 
 
 def _white_255(pixels: np.ndarray) -> float:
-    import torch
-
+    from denoiselab.imaging.tensors import planar
     from denoiselab.noise.level_estimation import estimate_sigma_255
 
-    return estimate_sigma_255(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]).item()
+    return estimate_sigma_255(planar(pixels)).item()

@@ -31,6 +31,7 @@ from denoiselab.config.noise import (
     Uniform,
     Webp,
 )
+from denoiselab.runtime.errors import UserError
 
 SEEDS = 2**31  # number of seeds that libraries with generators of their own are given
 
@@ -96,7 +97,7 @@ def iso(clean: torch.Tensor, generator: torch.Generator, spec: Iso) -> torch.Ten
     from denoiselab.imaging import albumentations_adapter
 
     if clean.shape[1] != 3:
-        raise ValueError("noise iso is for colour images; data.channels is 1")
+        raise UserError("noise iso is for colour images; data.channels is 1")
     return _each(
         clean, generator, lambda x, seed: albumentations_adapter.iso(x, seed, spec.color_shift, spec.intensity)
     )
@@ -154,7 +155,7 @@ def add(
     """
     if isinstance(spec, Real):
         if recorded is None:
-            raise ValueError("noise real: an image without a noisy photograph")
+            raise UserError("noise real: an image without a noisy photograph")
         noisy = recorded
     elif isinstance(spec, AsIs):
         noisy = clean

@@ -16,6 +16,7 @@ from denoiselab.models import metadata, model_store
 from denoiselab.report import facts
 from denoiselab.report.rendering import render
 from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
 
 KEPT = "best_psnr"
 BEGIN, END = "<!-- measured: `python -m pipeline.release --card` -->\n", "<!-- /measured -->\n"
@@ -29,7 +30,7 @@ def publish(params: Params, name: str) -> Path:
     found = {m: model_store.read_card(paths.model(m)) for m in params.models}
     trained = [m for m, card in found.items() if card["parameters"] and not card["imported"]]
     if len(trained) != 1:
-        raise ValueError(f"one trained net is published at a time; here are {', '.join(trained) or 'none'}")
+        raise UserError(f"one trained net is published at a time; here are {', '.join(trained) or 'none'}")
     source, folder = paths.model(trained[0]), paths.released(name)
     card = found[trained[0]]
     card |= {"name": name, "recipe": params.recipe, "best": {"psnr": card["best"]["psnr"]}}
@@ -45,11 +46,11 @@ def describe(params: Params, name: str) -> Path:
     folder = paths.released(name)
     card, release = folder / "README.md", model_store.read_card(folder)
     if name not in params.models or params.models[name].sha256 != files.sha256(folder / f"{KEPT}.safetensors"):
-        raise ValueError(f"models.{name}: does not import {folder}; run `dvc exp run -S recipe=released_{name}` before")
+        raise UserError(f"models.{name}: does not import {folder}; run `dvc exp run -S recipe=released_{name}` before")
     head, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{card}: lacks the lines {BEGIN.strip()} and {END.strip()}, between which results go")
+        raise UserError(f"{card}: lacks the lines {BEGIN.strip()} and {END.strip()}, between which results go")
     files.write_text(card, f"{head}{BEGIN}{_measured(params, name, release)}{END}{tail}")
     return card
 

@@ -16,6 +16,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from denoiselab.runtime.errors import UserError
+
 CLAIM_POLL_S = 1.0
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # torch, its libraries
 
@@ -35,7 +37,7 @@ def claim(wanted: str, number: int = 1) -> None:
         return
     locks = {gpu: FileLock(_claims() / f"{name}.lock") for gpu, name in _gpus().items()}
     if 0 < len(locks) < number:
-        raise ValueError(f"{number} processes need a GPU each, but there are {len(locks)}")
+        raise UserError(f"{number} processes need a GPU each, but there are {len(locks)}")
     told = False
     while locks:
         taken = list(islice((gpu for gpu, lock in locks.items() if _acquired(lock)), number))
@@ -94,7 +96,7 @@ def choose(wanted: str, where: str = "train.device") -> torch.device:
     ValueError where CUDA is asked for, `where` the message says, and missing.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
+        raise UserError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -137,7 +139,7 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
-        raise ValueError(f"{describe(device)}: out of memory; {advice}") from None
+        raise UserError(f"{describe(device)}: out of memory; {advice}") from None
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -147,7 +149,7 @@ def compiled(model: nn.Module) -> nn.Module:
     """
     compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     if not shutil.which(compiler):
-        raise ValueError(
+        raise UserError(
             f"train.compile: true needs a C++ compiler, but there is no {compiler}; install it or say false"
         )
     torch._dynamo.reset()  # else a search's trials after the eighth would not be compiled

@@ -4,10 +4,8 @@ torchrun starts them (see pipeline.launcher). Of whatever is shared out, rank r 
 In a process that is alone all of this does nothing.
 """
 
-import ctypes
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +18,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+from denoiselab.runtime import processes
+from denoiselab.runtime.errors import UserError
+
 # Rank 0 may have to wait for another training's lock. A process that dies is noticed by torchrun, which ends them all.
 TIMEOUT = timedelta(days=7)
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 T = TypeVar("T")
 Shared = TypeVar("Shared", torch.Tensor, list[Any])
@@ -35,7 +35,7 @@ def joined(device: torch.device | None) -> Iterator[None]:
     None: alone all the same. ValueError where there are more processes on a machine than GPUs.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_parent()
+        processes.end_with_parent(signal.SIGKILL)  # torchrun's are in sessions of their own, and would live on
     if device is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -50,15 +50,9 @@ def _on(device: torch.device) -> dict[str, Any]:
         return {"backend": "gloo"}
     local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= there:
-        raise ValueError(f"train.launcher: more processes on this machine than its {there} GPUs")
+        raise UserError(f"train.launcher: more processes on this machine than its {there} GPUs")
     torch.cuda.set_device(local)
     return {"backend": "nccl", "device_id": torch.device("cuda", local)}
-
-
-def _end_with_parent() -> None:
-    """torchrun's processes are in sessions of their own: without this, they would live on when it is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def world() -> int:
@@ -136,7 +130,7 @@ def agree(**values: object) -> None:
     """ValueError names those of the values that are others than rank 0's."""
     there = broadcast(values)
     if other := [name for name, value in values.items() if value != there[name]]:
-        raise ValueError(f"process {rank()} of {world()} has other {', '.join(other)} than the first")
+        raise UserError(f"process {rank()} of {world()} has other {', '.join(other)} than the first")
 
 
 class _Total(torch.autograd.Function):

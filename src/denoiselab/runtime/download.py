@@ -20,6 +20,8 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 MIRROR = "DENOISELAB_MIRROR"
 CHUNK = 1 << 16  # bytes
@@ -59,7 +61,7 @@ class _Job:
         """ValueError if `size` bytes are more than allowed; what was downloaded is deleted then."""
         if self.limit is not None and size is not None and size > self.limit:
             self.discard()
-            raise ValueError(f"{self.url}: is larger than the limit of {self.limit} bytes")
+            raise UserError(f"{self.url}: is larger than the limit of {self.limit} bytes")
 
 
 def obtain(
@@ -84,7 +86,7 @@ def obtain(
     """
     scheme, path, file = _split(url)
     if file in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", file):
-        raise ValueError(f"{url}: its path does not end in a file name")
+        raise UserError(f"{url}: its path does not end in a file name")
     found = _mirrored(name, file, root)
     if found is None and scheme in ("", "file"):
         found = _local(name, url, path, root)
@@ -92,7 +94,7 @@ def obtain(
         _verify(found, str(found), sha256)
         return found
     if scheme not in ("http", "https"):
-        raise ValueError(f"{url}: only http and https are downloaded, not {scheme}")
+        raise UserError(f"{url}: only http and https are downloaded, not {scheme}")
     job = _Job(f"{name}/{file}", url, folder / name / file, timeout, limit)
     try:
         if not job.target.is_file():
@@ -103,7 +105,7 @@ def obtain(
                     return job.target
         _verify(job.target, f"{job.target} (from {url})", sha256, downloaded=True)
     except OSError as error:
-        raise ValueError(f"{job.target}: cannot be written: {_reason(error)}") from None
+        raise UserError(f"{job.target}: cannot be written: {_reason(error)}") from None
     return job.target
 
 
@@ -112,11 +114,11 @@ def _split(url: str) -> tuple[str, str, str]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ValueError(f"{url}: not a URL: {error}") from None
+        raise UserError(f"{url}: not a URL: {error}") from None
     if len(parts.scheme) < 2:
         return "", url, PurePosixPath(url).name
     if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
-        raise ValueError(f"{url}: a file URL of another machine; write file:///path")
+        raise UserError(f"{url}: a file URL of another machine; write file:///path")
     return parts.scheme, unquote(parts.path), unquote(PurePosixPath(parts.path).name)
 
 
@@ -131,13 +133,13 @@ def _local(name: str, url: str, path: str, root: Path) -> Path:
     if place.is_file():
         return place
     if place.exists():
-        raise ValueError(f"{place}: is not a file")
+        raise UserError(f"{place}: is not a file")
     if url == PurePosixPath(path).name:
-        raise ValueError(
+        raise UserError(
             f"{url}: {name} has no public address to download it from; put the file at <folder>/{name}/{url} "
             f"and set {MIRROR}=<folder>, or give the file's path as url"
         )
-    raise ValueError(f"{place}: no such file")
+    raise UserError(f"{place}: no such file")
 
 
 def _verify(path: Path, shown: str, sha256: str | None, *, downloaded: bool = False) -> None:
@@ -146,12 +148,12 @@ def _verify(path: Path, shown: str, sha256: str | None, *, downloaded: bool = Fa
     try:
         found = files.sha256(path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {_reason(error)}") from None
+        raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
     if found != sha256.strip().lower():
         if downloaded:
             path.unlink(missing_ok=True)
         end = "; the downloaded file was deleted" if downloaded else ""
-        raise ValueError(f"{shown}: sha256 is {found}, expected {sha256}{end}")
+        raise UserError(f"{shown}: sha256 is {found}, expected {sha256}{end}")
 
 
 def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
@@ -168,7 +170,7 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
                 most = max(most, size)
                 if failures > retries:
                     kept = f"; {size} bytes are kept for the next run to go on from" if size else ""
-                    raise ValueError(f"{job.url}: cannot be downloaded: {error}{kept}; {job.advice}") from None
+                    raise UserError(f"{job.url}: cannot be downloaded: {error}{kept}; {job.advice}") from None
             sleep(min(wait * 2 ** (failures - 1), LONGEST_WAIT))
     try:
         _verify(job.part, job.url, sha256, downloaded=True)
@@ -226,7 +228,7 @@ def _get(session: requests.Session, job: _Job, headers: dict[str, str]) -> reque
             target = session.get_redirect_target(response)
         except (requests.RequestException, HTTPError) as error:
             if isinstance(error, ValueError):  # an URL that is none
-                raise ValueError(f"{job.url}: cannot be downloaded: {_reason(error)}") from None
+                raise UserError(f"{job.url}: cannot be downloaded: {_reason(error)}") from None
             raise _RetryError(_reason(error)) from None
         if target is None:
             status = response.status_code
@@ -236,10 +238,10 @@ def _get(session: requests.Session, job: _Job, headers: dict[str, str]) -> reque
             reason = f"the server answered {status} {response.reason or ''}".rstrip()
             if status in (408, 429) or status >= 500:
                 raise _RetryError(reason)
-            raise ValueError(f"{job.url}: cannot be downloaded: {reason}; {job.advice}")
+            raise UserError(f"{job.url}: cannot be downloaded: {reason}; {job.advice}")
         response.close()
         url = _redirected(job, url, target)
-    raise ValueError(f"{job.url}: cannot be downloaded: more than {REDIRECTS} redirects; {job.advice}")
+    raise UserError(f"{job.url}: cannot be downloaded: more than {REDIRECTS} redirects; {job.advice}")
 
 
 def _redirected(job: _Job, url: str, target: str) -> str:
@@ -249,7 +251,7 @@ def _redirected(job: _Job, url: str, target: str) -> str:
     except ValueError:
         url, scheme = target, ""
     if scheme not in ("http", "https"):
-        raise ValueError(f"{job.url}: redirected to {url!r}; only http and https are downloaded; {job.advice}")
+        raise UserError(f"{job.url}: redirected to {url!r}; only http and https are downloaded; {job.advice}")
     return url
 
 
@@ -311,4 +313,4 @@ def _reason(error: BaseException) -> str:
     """One line: the innermost cause, which requests and urllib3 wrap thrice."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return one_line(error, 500)

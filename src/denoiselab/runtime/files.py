@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from denoiselab.runtime.errors import UserError
+
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # in the names of temporary files
 CLOCKS_S = 3600  # by which the clock of a network disk, or a clock that was set, may differ
 ABANDONED_S = 24 * 3600  # after which another machine's temporary file is nobody's any more
@@ -100,7 +102,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
+        raise UserError(f"{path}: cannot be read: {error}") from None
 
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -117,7 +119,7 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as handle:
             yield from csv.DictReader(handle)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_columns(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
@@ -130,7 +132,7 @@ def read_columns(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
             places = [header.index(column) for column in columns]
             yield from (tuple(row[place] for place in places) for row in rows)
     except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def sha256(path: Path) -> str:

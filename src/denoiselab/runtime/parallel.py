@@ -12,6 +12,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
+
 AHEAD = 2  # items under way or waiting to be taken, for each core
 PATIENCE = 30  # seconds, to reach a scheduler and for its first worker
 
@@ -113,18 +116,18 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError(
+        raise UserError(
             "parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`, or null for this machine's cores"
         ) from None
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise ValueError(f"parallel.scheduler: no Dask scheduler answers at {address} ({_short(error)})") from None
+        raise UserError(f"parallel.scheduler: no Dask scheduler answers at {address} ({one_line(error)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except (TimeoutError, asyncio.TimeoutError):
-            raise ValueError(f"parallel.scheduler: the Dask scheduler at {address} has no worker") from None
+            raise UserError(f"parallel.scheduler: the Dask scheduler at {address} has no worker") from None
         yield client
 
 
@@ -163,7 +166,3 @@ def _threaded() -> list[_Library]:
     if torch := sys.modules.get("torch"):
         loaded.append(_Library(torch.get_num_threads, torch.set_num_threads))
     return loaded
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

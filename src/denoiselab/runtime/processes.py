@@ -1,8 +1,11 @@
-"""Whether a process is still there."""
+"""Processes: whether one is still there, and how one ends with its parent."""
 
+import ctypes
 import os
+import signal
+import sys
 
-import psutil
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def alive(host: str | None, process: str | int | None, here: str) -> bool:
@@ -10,6 +13,8 @@ def alive(host: str | None, process: str | int | None, here: str) -> bool:
 
     This process itself does not count: what is marked as its own was left by an earlier one with its number.
     """
+    import psutil
+
     if host != here:
         return True
     try:
@@ -22,3 +27,9 @@ def alive(host: str | None, process: str | int | None, here: str) -> bool:
         return False
     except (PermissionError, psutil.AccessDenied):
         return True
+
+
+def end_with_parent(sent: signal.Signals) -> None:
+    """Have this process sent a signal when its parent ends. Linux only: elsewhere nothing happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sent)

@@ -2,6 +2,8 @@
 
 import re
 
+from denoiselab.runtime.errors import UserError
+
 LOGIN = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*|[^\s/@]*)@")  # of an address; a password may have any letter
 PASSWORD = re.compile(r"(?<=password=)[^&\s'\"]+")  # of an address's query
 
@@ -17,7 +19,13 @@ def markdown(text: object) -> str:
     return re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text).strip())
 
 
-def told(error: ValueError | OSError) -> str:
+def one_line(error: object, limit: int = 200) -> str:
+    """What an error of another library says, in one line without logins, at most `limit` characters; else its class."""
+    text = without_login(getattr(error, "strerror", None) or error)
+    return " ".join(text.split())[:limit] or type(error).__name__
+
+
+def told(error: UserError | OSError) -> str:
     """An error in words, without the logins of addresses: a line, or one for each mistake in settings."""
     if isinstance(error, OSError) and error.strerror:
         lines = [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]

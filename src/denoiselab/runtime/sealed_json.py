@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Kind:
         try:
             value = files.read_json(path)
         except ValueError as error:
-            raise ValueError(f"{error}; {remedy}") from None
+            raise UserError(f"{error}; {remedy}") from None
         if not isinstance(value, dict):
-            raise ValueError(f"{path}: is no JSON object; {remedy}")
+            raise UserError(f"{path}: is no JSON object; {remedy}")
         stated, version = value.pop("sha256", None), value.get("format", 1)
         check_version(path, version, self.versions, remedy)
         if stated != _digest(value) and (stated is not None or version >= self.sealed):
-            raise ValueError(_changed(path, remedy))
+            raise UserError(_changed(path, remedy))
         return value
 
 
@@ -50,7 +51,7 @@ def check_version(path: Path, found: Any, versions: range, remedy: str) -> None:
         return
     known = " to ".join(str(version) for version in dict.fromkeys((versions[0], versions[-1])))
     newer = type(found) is int and found > versions[-1]
-    raise ValueError(
+    raise UserError(
         f"{path}: is of format {found!r}, this version of denoiselab reads {known}; "
         f"{'update denoiselab, or ' if newer else ''}{remedy}"
     )
@@ -67,8 +68,8 @@ def verify(path: Path, sha256: str | None, remedy: str) -> Path:
         if sha256 is None or files.sha256(path) == sha256:
             return path
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
-    raise ValueError(_changed(path, remedy))
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
+    raise UserError(_changed(path, remedy))
 
 
 def _changed(path: Path, remedy: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from denoiselab.data import noisy_sets
 from denoiselab.models import model_store
 from denoiselab.runtime import files, paths, stage_outputs
+from denoiselab.runtime.errors import UserError
 from denoiselab.tracking.runs import connect
 
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
@@ -47,7 +48,7 @@ def test_rows(run: str, name: str, folder: Path) -> None:
     path = stage_outputs.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]
     if not rows:
-        raise ValueError(f"{path}: has no rows of seed {seed}; run `dvc repro evaluate@{name}`")
+        raise UserError(f"{path}: has no rows of seed {seed}; run `dvc repro evaluate@{name}`")
     stored = {
         (condition, test.row.image, str(test.draw)): test
         for condition in {row["condition"] for row in rows}

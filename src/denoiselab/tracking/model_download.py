@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from denoiselab.runtime.sanitize import without_login
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 from denoiselab.tracking import runs
 
 WEIGHTS = "weights"  # the artifact folder where content.model_files puts the model as it is in models/<name>/
@@ -24,13 +25,13 @@ def fetched(uri: str) -> Iterator[Path]:
 
     database = runs.uri().removeprefix("sqlite:///")
     if database != runs.uri() and not Path(database).exists():  # MLflow would make one
-        raise ValueError(f"model {uri!r}: there is no MLflow store at {database}; MLFLOW_TRACKING_URI may name another")
+        raise UserError(f"model {uri!r}: there is no MLflow store at {database}; MLFLOW_TRACKING_URI may name another")
     with tempfile.TemporaryDirectory(prefix="denoiselab-") as folder:
         try:
             client = runs.connect()
             where = client.download_artifacts(_run(client, uri), WEIGHTS, folder)
         except (MlflowException, OSError, SQLAlchemyError) as error:
-            raise ValueError(f"model {uri!r}: {without_login(' '.join(str(error).split()))}") from None
+            raise UserError(f"model {uri!r}: {one_line(error, 500)}") from None
         yield Path(where)
 
 

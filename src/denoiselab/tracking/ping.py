@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from denoiselab.runtime.sanitize import without_login
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line, without_login
 from denoiselab.tracking import runs
 
 SQLITE = "sqlite:///"
@@ -22,6 +23,6 @@ def answer() -> str:
     try:
         runs.connect().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - of whatever lies between here and the store
-        reason = without_login(" ".join(str(error).split()))[:200]
-        raise ValueError(f"{shown}: does not answer: {reason}") from None
+        reason = one_line(error)
+        raise UserError(f"{shown}: does not answer: {reason}") from None
     return f"{shown}: answers"

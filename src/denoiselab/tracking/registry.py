@@ -15,6 +15,7 @@ from denoiselab.comparison.promotion import Verdict
 from denoiselab.config import Params
 from denoiselab.models import model_store
 from denoiselab.runtime import git, paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.tracking import content, packaging, runs
 
 MODEL, ALIAS = "denoiselab", "champion"
@@ -65,10 +66,10 @@ def back() -> Outcome:
     with runs.answering(), _alone():
         champion = _champion()
         if champion is None:
-            raise ValueError(f"{MODEL} has no {ALIAS} yet")
+            raise UserError(f"{MODEL} has no {ALIAS} yet")
         history = _history(champion)[:-1]
         if not history:
-            raise ValueError(f"{_named(champion)} was the first {ALIAS}")
+            raise UserError(f"{_named(champion)} was the first {ALIAS}")
         _point(history)
     return Outcome(True, f"{_named(history[-1])} is the champion again, instead of version {champion}")
 
@@ -86,11 +87,11 @@ def _alone() -> Iterator[None]:
 
 def _card(folder: Path, name: str) -> dict[str, Any]:
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such model; run `dvc repro evaluate@{name}`")
+        raise UserError(f"{folder}: there is no such model; run `dvc repro evaluate@{name}`")
     card = model_store.read_card(folder)
     if card["task"] != "restore" or not card["parameters"]:
         kind = "a classifier" if card["task"] != "restore" else "a method without weights"
-        raise ValueError(f"{folder}: is {kind}; only nets that restore are promoted")
+        raise UserError(f"{folder}: is {kind}; only nets that restore are promoted")
     return card
 
 
@@ -99,7 +100,7 @@ def _evaluated(folder: Path, name: str) -> Any:
     for run in runs.of_weights(folder):
         if any(file.path == content.TEST_ROWS for file in runs.connect().list_artifacts(run.info.run_id, "test")):
             return run
-    raise ValueError(
+    raise UserError(
         f"{folder}: MLflow has no evaluated run of these weights; run `dvc repro -s -f evaluate@{name}`, which logs one"
     )
 

@@ -14,8 +14,9 @@ from uuid import uuid4
 from denoiselab import config
 from denoiselab.models import model_store
 from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
-from denoiselab.runtime.sanitize import without_login
+from denoiselab.runtime.sanitize import one_line
 
 EXPERIMENT = "denoiselab"
 SQLITE = "sqlite:///"
@@ -223,4 +224,4 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise ValueError(f"MLflow: {without_login(' '.join(str(error).split()))[:500]}") from None
+        raise UserError(f"MLflow: {one_line(error, 500)}") from None

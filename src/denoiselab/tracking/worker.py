@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from denoiselab.runtime.sanitize import printable, without_login
+from denoiselab.runtime.sanitize import one_line, printable, without_login
 
 # At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
 ATTEMPTS = 7
@@ -50,7 +50,7 @@ class Worker:
                 if not useless and attempt < ATTEMPTS - 1:
                     time.sleep(2**attempt)
                     continue
-                warn(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                warn(f"{type(error).__name__}: {one_line(error, 300)}")
                 return useless
             self.done += 1
             return True

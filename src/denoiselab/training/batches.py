@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from denoiselab.config import Albumentations, Augment
 from denoiselab.data.patches import Stack
 from denoiselab.runtime import devices, distributed, seeding
+from denoiselab.runtime.errors import UserError
 
 RESIDENT_SHARE = 0.5  # of the device's free memory that patches may fill
 STEPS_AHEAD = 8  # whose patches are gathered while a step computes
@@ -231,7 +232,7 @@ class AugmentedBatches:
         try:
             clean, noisy = next(self._loaded)
         except ValueError as error:  # a worker's comes with its traceback
-            raise ValueError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
+            raise UserError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
         recorded = None if noisy is None else self._whole(noisy)
         labels = None if self.labels is None else self.labels[self.order(step).to(self.device)]
@@ -267,7 +268,7 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
         crop = self.crop
         if min(clean.shape[:2]) < crop:
             size = f"{clean.shape[1]}x{clean.shape[0]}"
-            raise ValueError(f"augment.transforms: a patch became {size}, smaller than the crop of {crop} pixels")
+            raise UserError(f"augment.transforms: a patch became {size}, smaller than the crop of {crop} pixels")
         top, left = (key // 97 % (clean.shape[0] - crop + 1), key // 9973 % (clean.shape[1] - crop + 1))
         place = np.s_[top : top + crop, left : left + crop]
         return clean[place], None if noisy is None else noisy[place]

@@ -12,6 +12,8 @@ import torch
 from filelock import FileLock
 
 from denoiselab.runtime import files, sealed_json
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 VERSIONS = range(1, 2)  # of its format, that are read; the last is written
 KEPT = 20  # folders; older ones are removed when a new training starts
@@ -51,7 +53,7 @@ class Checkpoint:
             _check(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001  (a damaged file fails in many ways)
-            aside, reason = self.path.with_suffix(".damaged"), " ".join(str(error).split())[:200]
+            aside, reason = self.path.with_suffix(".damaged"), one_line(error)
             self.path.replace(aside)
             print(f"warning: checkpoint is damaged, starting again; kept as {aside}: {reason}", file=sys.stderr)
             return None
@@ -63,7 +65,7 @@ def _check(path: Path) -> None:
     """ValueError where a part of what torch.save wrote has not its CRC-32, at which torch.load does not look."""
     with zipfile.ZipFile(path) as parts:
         if damaged := parts.testzip():
-            raise ValueError(f"{damaged} has not the checksum that was written")
+            raise UserError(f"{damaged} has not the checksum that was written")
 
 
 def _prune(root: Path) -> None:

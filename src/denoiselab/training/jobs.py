@@ -16,6 +16,7 @@ from denoiselab.config.noise import NoiseSpec
 from denoiselab.data import noisy_sets, patches
 from denoiselab.models import device_choice, model_store
 from denoiselab.runtime import distributed, files, paths
+from denoiselab.runtime.errors import UserError
 
 # The code that decides the result of a training run, beside its architecture: no checkpoint of other code is resumed.
 SOURCES = (
@@ -26,6 +27,7 @@ SOURCES = (
     "data/noisy_sets.py",
     "data/patches.py",
     "imaging/albumentations_adapter.py",
+    "imaging/tensors.py",
     "metrics/batched.py",
     "metrics/image_quality.py",
     "metrics/no_reference.py",
@@ -153,7 +155,7 @@ def _check_blocks(params: Params) -> None:
         architectures.check(entry.architecture(), where=f"models.{other}")
         channels = entry.architecture().get("channels")
         if channels != params.data.channels:
-            raise ValueError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
+            raise UserError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _check_classes(plan: Plan) -> None:
     wanted = plan.entry.architecture().get("classes")
     if wanted is not None and wanted != len(plan.classes):
         there = f"{len(plan.classes)} classes" if plan.classes else "no classes"
-        raise ValueError(f"models.{plan.name}.classes: {wanted}, but the training patches of the data have {there}")
+        raise UserError(f"models.{plan.name}.classes: {wanted}, but the training patches of the data have {there}")
 
 
 def _code(archs: set[str]) -> str:

@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from denoiselab.config import Train
 from denoiselab.runtime import distributed
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import optimizer
 
 
@@ -92,7 +93,7 @@ def freeze(model: nn.Module, trained: list[nn.Parameter], frozen: tuple[str, ...
     for layer in frozen:
         if not any(_in(name, (layer,)) for name, _ in model.named_parameters()):
             there = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))
-            raise ValueError(f"freeze.layers: there is no layer {layer!r} with weights; there are: {there}")
+            raise UserError(f"freeze.layers: there is no layer {layer!r} with weights; there are: {there}")
     for name, parameter in model.named_parameters():
         if id(parameter) in own:
             parameter.requires_grad_(not _in(name, frozen))

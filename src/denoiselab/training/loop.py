@@ -17,6 +17,7 @@ from denoiselab.config.noise import NoiseSpec
 from denoiselab.models.tiled_inference import forward
 from denoiselab.noise import synthesis
 from denoiselab.runtime import devices, distributed
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import optimizer
 from denoiselab.training.batches import Batches
 from denoiselab.training.checkpoint import Checkpoint
@@ -80,7 +81,7 @@ def fit(
     ValueError as soon as the loss, a score or a weight is seen to be not finite; the checkpoint is never of that.
     """
     if batches.batch < distributed.world():
-        raise ValueError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
+        raise UserError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(model, settings, batches.batch)
     network = _network(model, settings, device)
@@ -170,7 +171,7 @@ def _finite(value: float, run: Run) -> float:
 
 def _diverged(what: str, run: Run) -> ValueError:
     kept = f"; the checkpoint stays that of step {run.history[-1]['step']}" if run.history else ""
-    return ValueError(f"{what} is not finite by step {run.step}; lower lr or grad_clip{kept}")
+    return UserError(f"{what} is not finite by step {run.step}; lower lr or grad_clip{kept}")
 
 
 def _resume(checkpoint: Checkpoint | None, learner: Learner) -> Run:

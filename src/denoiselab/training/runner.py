@@ -18,6 +18,8 @@ from denoiselab.data import noise_sampling, patches
 from denoiselab.imaging import dataset_images
 from denoiselab.models import model_store, pretrained, vgg
 from denoiselab.runtime import devices, distributed, files, parallel, paths, seeding, stage_outputs
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 from denoiselab.training import batches, loop, losses
 from denoiselab.training.calibration import calibrate
 from denoiselab.training.checkpoint import Checkpoint
@@ -98,18 +100,18 @@ def _start(plan: Plan) -> nn.Module:
     architectures.initialise(model, plan.entry.init)
     if plan.entry.weights:
         file = _obtain(plan.name, plan.entry.weights, plan.entry.sha256)
-        pretrained.load(model, plan.entry.arch, file)
+        pretrained.load_weights(model, plan.entry.arch, file)
     if plan.entry.init_from:
         try:
             model.load_state_dict(model_store.load(plan.needed_folder).state_dict())
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"models.{plan.name}.init_from: its weights do not fit this model: {reason}") from None
+            reason = one_line(error)
+            raise UserError(f"models.{plan.name}.init_from: its weights do not fit this model: {reason}") from None
     elif getattr(model, "adopts", False):
         if not plan.needed:
-            raise ValueError(f"models.{plan.name}.needs: must name the classifier that guides it, models/<name>")
+            raise UserError(f"models.{plan.name}.needs: must name the classifier that guides it, models/<name>")
         if plan.needed["classes"] != plan.classes:
-            raise ValueError(f"models.{plan.name}.needs: {plan.entry.needs} was trained on other classes")
+            raise UserError(f"models.{plan.name}.needs: {plan.entry.needs} was trained on other classes")
         model.adopt(model_store.load(plan.needed_folder))  # type: ignore[operator]
     return model.to(plan.device)
 
@@ -163,7 +165,7 @@ def _numbers(plan: Plan, split: str) -> np.ndarray | None:
     number = {label: n for n, label in enumerate(plan.classes)}
     labels = patches.labels(paths.PATCHES, split)
     if unknown := sorted({*labels} - {*number}):
-        raise ValueError(f"models.{plan.name}: {split} patches of a class that training lacks: {', '.join(unknown)}")
+        raise UserError(f"models.{plan.name}: {split} patches of a class that training lacks: {', '.join(unknown)}")
     return np.array([number[label] for label in labels])
 
 
@@ -179,7 +181,7 @@ def _features(plan: Plan) -> nn.Module | None:
     """The net of the perceptual loss."""
     match plan.settings.perceptual:
         case Vgg16(weights=weights, sha256=sha256):
-            return vgg.load(_obtain("vgg16", weights, sha256)).to(plan.device)
+            return vgg.load_weights(_obtain("vgg16", weights, sha256)).to(plan.device)
         case OwnClassifier():
             return model_store.load(plan.needed_folder).to(plan.device)
     return None

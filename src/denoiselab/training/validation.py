@@ -15,6 +15,7 @@ from denoiselab.data import noise_sampling, noisy_sets
 from denoiselab.metrics import batched, image_quality, no_reference
 from denoiselab.models import tiled_inference
 from denoiselab.runtime import distributed
+from denoiselab.runtime.errors import UserError
 
 BATCH_PIXELS = 2**19  # in one forward pass
 PICTURES = 4  # patches in the pictures of a training
@@ -46,7 +47,7 @@ class Validation:
         names = noisy_sets.names(noisy_root)
         chosen = noisy_sets.spread(patch_folder, limit)
         if len(chosen) < distributed.world():
-            raise ValueError(f"train.val_patches: {len(chosen)} patches for {distributed.world()} processes")
+            raise UserError(f"train.val_patches: {len(chosen)} patches for {distributed.world()} processes")
         classes = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
 
         def part(level: float, clean: np.ndarray, noisy: np.ndarray) -> Part:

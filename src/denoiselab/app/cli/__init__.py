@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import printable, told
 
 
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's mistake ends it with one line on stderr and exit code 1, wrong usage with 2."""
     try:
         app(args=arguments, prog_name="denoiselab")
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         sys.exit(f"error: {told(error)}")
     except Exception as error:
         from denoiselab.runtime.devices import ran_out

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from denoiselab.runtime.errors import UserError
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, in place of text.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
 
@@ -21,9 +23,9 @@ def model_names(begun: str) -> list[str]:
 def check_free(path: Path, force: bool) -> None:
     """ValueError where there is a file already, or a folder, which nothing overwrites, or where none can be made."""
     if path.is_dir():
-        raise ValueError(f"{path}: is a folder; name a file")
+        raise UserError(f"{path}: is a folder; name a file")
     if path.exists() and not force:
-        raise ValueError(f"{path}: is there already; --force overwrites it")
+        raise UserError(f"{path}: is there already; --force overwrites it")
     check_writable(path)
 
 
@@ -31,12 +33,12 @@ def check_writable(path: Path) -> None:
     """ValueError where no file can be made: the folder, or the nearest there is, is none or may not be changed."""
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir():
-        raise ValueError(f"{path}: cannot be written: {nearest} is no folder")
+        raise UserError(f"{path}: cannot be written: {nearest} is no folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ValueError(f"{path}: cannot be written: no permission to write in {nearest}")
+        raise UserError(f"{path}: cannot be written: no permission to write in {nearest}")
 
 
 def need(command: str, *packages: str) -> None:
     """ValueError where packages are missing that only this command needs."""
     if missing := [name for name in packages if find_spec(name) is None]:
-        raise ValueError(f"denoiselab {command} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise UserError(f"denoiselab {command} needs {', '.join(missing)}: pip install {' '.join(missing)}")

@@ -7,6 +7,7 @@ import typer
 
 from denoiselab.app.cli._options import AsJson, Force, check_free, model_names
 from denoiselab.app.cli._output import report
+from denoiselab.runtime.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -42,7 +43,7 @@ def compare(
     """
     check_free(out, force)
     if out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
+        raise UserError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
 
     from denoiselab.app import denoisers, side_by_side
     from denoiselab.imaging import photos

@@ -7,6 +7,7 @@ import typer
 
 from denoiselab.app.cli._options import AsJson, Force, check_free, model_names, need
 from denoiselab.app.cli._output import report
+from denoiselab.runtime.errors import UserError
 
 
 def export(
@@ -38,7 +39,7 @@ def export(
     """
     check_free(out, force)
     if out.suffix.lower() != ".onnx":
-        raise ValueError(f"{out}: the file must end in .onnx")
+        raise UserError(f"{out}: the file must end in .onnx")
     need("export", "onnx", "onnxscript", "onnxruntime")
 
     from denoiselab.app import denoisers, onnx_export

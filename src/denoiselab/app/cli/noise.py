@@ -7,6 +7,7 @@ import typer
 
 from denoiselab.app.cli._options import AsJson, Force, check_free
 from denoiselab.app.cli._output import plain, report, say
+from denoiselab.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from denoiselab.config.noise import NoiseSpec
@@ -127,7 +128,7 @@ def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path
     taken: dict[Path, Path] = {}
     for source, target in tasks:
         if target in taken:
-            raise ValueError(f"{taken[target]} and {source} would both become {target}")
+            raise UserError(f"{taken[target]} and {source} would both become {target}")
         taken[target] = source
     return tasks
 
@@ -141,9 +142,9 @@ def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ..
     from dataclasses import replace
 
     import numpy as np
-    import torch
 
     from denoiselab.imaging import photos
+    from denoiselab.imaging.tensors import interleaved, planar
     from denoiselab.metrics import image_quality
     from denoiselab.noise import synthesis as noises
     from denoiselab.runtime import seeding
@@ -153,8 +154,7 @@ def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ..
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
     with photos.named(target):
         photos.check(photo, target.suffix)
-    clean = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
-    noisy = noises.add(clean, seeding.generator(*key), spec)[0].permute(1, 2, 0).contiguous().numpy()
+    noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec))
     whole = photo.dtype.kind == "f"
     stored = noisy if whole else noisy.clip(0, 1)
     photos.write(target, photo, stored)

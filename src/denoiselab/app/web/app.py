@@ -11,7 +11,6 @@ import streamlit as st
 from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from denoiselab.app import batch_denoise, denoisers
-from denoiselab.app.memory import BusyError
 from denoiselab.app.web import computation, limits, session_cleanup, texts
 from denoiselab.app.web.limits import Limits
 from denoiselab.app.web.noise_choices import KINDS
@@ -20,6 +19,7 @@ from denoiselab.app.web.slider import slider
 from denoiselab.app.web.waiting_line import Line
 from denoiselab.imaging import photos
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import BusyError
 
 AS_IT_IS = "none"
 STYLE = Path(__file__).parent / "app.css"

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from denoiselab.runtime.errors import UserError
+
 MODELS = 4  # side by side, at most
 WAITING = 20  # visitors in the line, at most
 SAMPLES = 16  # outcomes of samples that are kept for the next visitor, at most; some 2 MB each
@@ -18,7 +20,7 @@ class Limits:
         """ValueError where a limit is not above 0."""
         for name in ("megabytes", "megapixels"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--max-{name}: must be at least 1, not {getattr(self, name)}")
+                raise UserError(f"--max-{name}: must be at least 1, not {getattr(self, name)}")
 
     @property
     def pixels(self) -> int:
@@ -27,4 +29,4 @@ class Limits:
     def check_file(self, size: int) -> None:
         """ValueError for a file of more bytes."""
         if size > self.megabytes * 10**6:
-            raise ValueError(f"the file has {size / 1e6:.1f} MB; this page takes at most {self.megabytes} MB")
+            raise UserError(f"the file has {size / 1e6:.1f} MB; this page takes at most {self.megabytes} MB")

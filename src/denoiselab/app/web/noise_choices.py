@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from denoiselab.config import noise_presets
+from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.noise import synthesis
+from denoiselab.runtime.errors import UserError
 
 SEED = 0  # the same picture and level give the same noise
 
@@ -138,7 +140,6 @@ def added(clean: np.ndarray, kind: str, level: float) -> np.ndarray:
     """
     spec = noise_presets.of_kind(kind, level)
     if kind == "iso" and clean.shape[2] != 3:
-        raise ValueError("this noise is for colour pictures, and the picture is gray; choose another kind")
+        raise UserError("this noise is for colour pictures, and the picture is gray; choose another kind")
     generator = torch.Generator().manual_seed(SEED)
-    planar = torch.from_numpy(np.ascontiguousarray(clean.transpose(2, 0, 1)))[None]
-    return synthesis.add(planar, generator, spec)[0].permute(1, 2, 0).contiguous().numpy()
+    return interleaved(synthesis.add(planar(clean), generator, spec))

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from denoiselab.runtime.errors import UserError
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -20,7 +22,7 @@ class Sample:
         spec = find_spec(self.package)
         file = Path((spec.submodule_search_locations or [""])[0] if spec else "") / self.inside
         if not file.is_file():
-            raise ValueError(f"{self.inside} is missing from the package {self.package}; install {self.package} again")
+            raise UserError(f"{self.inside} is missing from the package {self.package}; install {self.package} again")
         return file
 
 

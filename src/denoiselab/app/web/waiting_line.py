@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import TypeVar
 
-from denoiselab.app.memory import BusyError
+from denoiselab.runtime.errors import BusyError
 
 POLL_S = 0.5  # seconds after which a visitor is told anew how it stands, or is noticed to have left
 T = TypeVar("T")

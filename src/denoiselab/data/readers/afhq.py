@@ -5,6 +5,7 @@ from denoiselab.data.manifest import Source
 from denoiselab.data.readers.folder import listed
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import hold_out
+from denoiselab.runtime.errors import UserError
 
 SPLITS = {"train": "train", "val": "test", "test": "test"}  # version 2 calls it test
 
@@ -19,5 +20,5 @@ def images(data: Afhq, sources: Sources) -> list[Source]:
             sets = ("AFHQ-val",) if split == "test" else ()
             found.append(Source(f"{own}/{label}/{path.stem}", split, label, path, sets=sets, source="afhq"))
     if not found:
-        raise ValueError(f"data afhq: no folders train/<class> and val/<class> in {data.afhq.url}")
+        raise UserError(f"data afhq: no folders train/<class> and val/<class> in {data.afhq.url}")
     return hold_out(found, lambda n: max(1, round(data.val_share * n)), data.seed)

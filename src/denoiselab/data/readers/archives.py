@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
+
 MEMBERS = 1_000_000
 NAME = 1024  # characters of a member's name
 DEPTH = 64  # folders within folders
@@ -78,7 +81,7 @@ def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool
     or outside of `out`; or `out` exists.
     """
     if out.exists() or out.is_symlink():
-        raise ValueError(f"{archive}: cannot be unpacked: {out} exists")
+        raise UserError(f"{archive}: cannot be unpacked: {out} exists")
     temporary = None
     try:
         with archive.open("rb") as handle:
@@ -94,9 +97,9 @@ def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool
                 _write(source, size, temporary, path)
         temporary.rename(out)
     except _RefusedError as error:
-        raise ValueError(f"{archive}: {error}") from None
+        raise UserError(f"{archive}: {error}") from None
     except OSError as error:
-        raise ValueError(f"{archive}: cannot be unpacked to {out}: {error.strerror or error}") from None
+        raise UserError(f"{archive}: cannot be unpacked to {out}: {error.strerror or error}") from None
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -256,5 +259,5 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise _RefusedError(f"damaged archive: {reason}") from None

@@ -8,6 +8,7 @@ from denoiselab.config.data import Cifar10
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import hold_out
+from denoiselab.runtime.errors import UserError
 
 SIDE = 32
 BATCHES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch")
@@ -19,13 +20,13 @@ def images(data: Cifar10, sources: Sources) -> list[Source]:
     root = sources.unpacked("cifar10", data.cifar10, wanted=lambda name: name.endswith((".bin", "batches.meta.txt")))
     meta = next(root.rglob("batches.meta.txt"), None)
     if meta is None:
-        raise ValueError(f"data cifar10: no batches.meta.txt in {data.cifar10.url}")
+        raise UserError(f"data cifar10: no batches.meta.txt in {data.cifar10.url}")
     classes = meta.read_text(encoding="ascii").split()
     found = []
     for stem in BATCHES:
         path = meta.with_name(f"{stem}.bin")
         if not path.is_file():
-            raise ValueError(f"data cifar10: {path.name} is missing from {data.cifar10.url}")
+            raise UserError(f"data cifar10: {path.name} is missing from {data.cifar10.url}")
         test = stem == "test_batch"
         for n, (label, pixels) in enumerate(_records(path, classes)):
             sets = ("CIFAR-10",) if test else ()
@@ -39,9 +40,9 @@ def _records(path: Path, classes: list[str]) -> list[tuple[str, np.ndarray]]:
     """(class, (32, 32, 3) uint8) of every record."""
     raw = np.fromfile(path, np.uint8)
     if not len(raw) or len(raw) % RECORD:
-        raise ValueError(f"data cifar10: {path.name}: {len(raw)} bytes are no whole number of records of {RECORD}")
+        raise UserError(f"data cifar10: {path.name}: {len(raw)} bytes are no whole number of records of {RECORD}")
     records = raw.reshape(-1, RECORD)
     if records[:, 0].max() >= len(classes):
-        raise ValueError(f"data cifar10: {path.name}: class {records[:, 0].max()} is not in batches.meta.txt")
+        raise UserError(f"data cifar10: {path.name}: class {records[:, 0].max()} is not in batches.meta.txt")
     pictures = records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return [(classes[label], picture) for label, picture in zip(records[:, 0], pictures, strict=True)]

@@ -6,6 +6,7 @@ from denoiselab.config.data import Cifar104k
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.folder import split
 from denoiselab.data.readers.sources import Sources
+from denoiselab.runtime.errors import UserError
 
 
 def images(data: Cifar104k, sources: Sources) -> list[Source]:
@@ -13,6 +14,6 @@ def images(data: Cifar104k, sources: Sources) -> list[Source]:
     url = data.cifar10_4k.url
     root = sources.unpacked("cifar10_4k", data.cifar10_4k) / "train"
     if not root.is_dir():
-        raise ValueError(f"data cifar10_4k: no folder train in {url}")
+        raise UserError(f"data cifar10_4k: no folder train in {url}")
     found = split(data, root, "cifar10_4k", where=f"data cifar10_4k: {url}: images: ", labelled=True)
     return [replace(source, image=source.image.removesuffix(".png")) for source in found]

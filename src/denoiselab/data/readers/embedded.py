@@ -11,6 +11,7 @@ from pathlib import Path
 from denoiselab.config.data import Embedded
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.sources import Sources
+from denoiselab.runtime.errors import UserError
 
 SKIMAGE = "skimage/data"
 SKLEARN = "sklearn/datasets/images"
@@ -56,7 +57,7 @@ def _locate(name: str) -> Path:
     spec = find_spec(package)
     file = Path((spec.submodule_search_locations or [""])[0]) / inside if spec else Path(inside)
     if not file.is_file():
-        raise ValueError(
+        raise UserError(
             f"data embedded: {name} is missing from the installed packages; pip install -r requirements.txt"
         )
     return file

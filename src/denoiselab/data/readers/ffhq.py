@@ -7,6 +7,7 @@ from denoiselab.config.data import Archive, Ffhq
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.folder import split
 from denoiselab.data.readers.sources import Sources
+from denoiselab.runtime.errors import UserError
 
 HOW = (
     "FFHQ has no direct address. Get images1024x1024 or thumbnails128x128 from github.com/NVlabs/ffhq-dataset "
@@ -18,7 +19,7 @@ def images(data: Ffhq, sources: Sources) -> list[Source]:
     """Every image of the zip or folder `data.path`. ValueError says how to get the data set."""
     path = Path(data.path)
     if not path.exists():
-        raise ValueError(f"data.path: {path} does not exist. {HOW}")
+        raise UserError(f"data.path: {path} does not exist. {HOW}")
     if zipfile.is_zipfile(path):
         path = sources.unpacked("ffhq", Archive(url=str(path.resolve()), sha256=None))
     else:

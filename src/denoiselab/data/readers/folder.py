@@ -7,6 +7,7 @@ from denoiselab.data.manifest import Source
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import by_share
 from denoiselab.imaging import dataset_images as image_files
+from denoiselab.runtime.errors import UserError
 
 
 def images(data: Folder, sources: Sources) -> list[Source]:
@@ -26,6 +27,6 @@ def split(data: Folder | Ffhq | Cifar104k, root: Path, source: str, where: str, 
 def listed(root: Path) -> list[str]:
     """Relative names of the image files below a folder, sorted. ValueError if it is none."""
     if not root.is_dir():
-        raise ValueError(f"data.path: {root} is not a folder")
+        raise UserError(f"data.path: {root} is not a folder")
     found = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
     return sorted(p.as_posix() for p in found if not any(part.startswith((".", "__MACOSX")) for part in p.parts))

@@ -7,6 +7,7 @@ from denoiselab.data.manifest import Source
 from denoiselab.data.readers.folder import listed
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import by_share
+from denoiselab.runtime.errors import UserError
 
 SHOWN = 3  # names in a message
 
@@ -27,9 +28,9 @@ def images(data: Pairs, sources: Sources) -> list[Source]:
         if alone := sorted(one.keys() - two.keys()):
             more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
             shown = ", ".join(str(one[name]) for name in alone[:SHOWN])
-            raise ValueError(f"data.path: no {missing} image for {shown}{more}")
+            raise UserError(f"data.path: no {missing} image for {shown}{more}")
     if same := sorted(name for name in clean if clean[name] == noisy[name]):
-        raise ValueError(f"data.path: {clean[same[0]]}: noisy and clean at once; the folders or suffixes must differ")
+        raise UserError(f"data.path: {clean[same[0]]}: noisy and clean at once; the folders or suffixes must differ")
     places = by_share(clean, data.split, data.seed, where=f"data.path: {data.path}: pairs: ")
     return [Source(name, places[name], "", clean[name], noisy=noisy[name], source="pairs") for name in sorted(clean)]
 
@@ -46,6 +47,6 @@ def _named(root: Path, suffix: str, other: str) -> dict[str, Path]:
             continue
         name = stem.removesuffix(suffix)
         if name in named:
-            raise ValueError(f"{named[name]} and {root / found}: images of the same name")
+            raise UserError(f"{named[name]} and {root / found}: images of the same name")
         named[name] = root / found
     return named

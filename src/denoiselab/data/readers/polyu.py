@@ -10,6 +10,7 @@ from denoiselab.config.data import Polyu
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import by_share
+from denoiselab.runtime.errors import UserError
 
 NAME = re.compile(r"(?P<camera>\w+?)_[\d-]+_\d+_\d+_(?P<scene>[A-Za-z]+)_+\d+")
 
@@ -21,7 +22,7 @@ def images(data: Polyu, sources: Sources) -> list[Source]:
     scenes = {}
     for name in pairs:
         if not (match := NAME.fullmatch(name)):
-            raise ValueError(f"data polyu: {name}: no scene in the name")
+            raise UserError(f"data polyu: {name}: no scene in the name")
         scenes[name] = match["scene"]
     places = by_share(scenes.values(), data.split, data.seed)
     return [

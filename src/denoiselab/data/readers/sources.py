@@ -14,6 +14,7 @@ from denoiselab.config.data import Archive
 from denoiselab.data.readers.archives import unpack
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.download import obtain
+from denoiselab.runtime.errors import UserError
 
 TABLES = Path(__file__).parent / "tables"
 GIB = 2**30
@@ -114,7 +115,7 @@ class Sources:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._lock.release()
         if isinstance(error, ValueError) and str(self._scratch) in str(error):
-            raise ValueError(str(error).replace(f"{self._scratch}/", "")) from None
+            raise UserError(str(error).replace(f"{self._scratch}/", "")) from None
 
     def own(self, name: str) -> None:
         """Note a source that needs no fetching."""
@@ -155,16 +156,16 @@ def _check_md5(file: Path, archive: Archive) -> None:
     if (found := digest.hexdigest()) != archive.md5:
         if file.is_relative_to(paths.downloads()):
             file.unlink()
-        raise ValueError(f"{file}: its md5 is {found}, not {archive.md5} as published")
+        raise UserError(f"{file}: its md5 is {found}, not {archive.md5} as published")
 
 
 def _verify(name: str, folder: Path) -> None:
     for row in table(name):
         path = folder / row["file"]
         if not path.is_file():
-            raise ValueError(f"data {name}: {row['file']} is missing from the archive")
+            raise UserError(f"data {name}: {row['file']} is missing from the archive")
         if files.sha256(path) != row["sha256"]:
-            raise ValueError(f"data {name}: {row['file']} is not the published file: its sha256 differs")
+            raise UserError(f"data {name}: {row['file']} is not the published file: its sha256 differs")
 
 
 def table(name: str) -> list[dict[str, str]]:

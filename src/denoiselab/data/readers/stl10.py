@@ -8,6 +8,7 @@ from denoiselab.config.data import Stl10
 from denoiselab.data.manifest import Source
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import hold_out
+from denoiselab.runtime.errors import UserError
 
 SIDE = 96
 WANTED = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
@@ -18,7 +19,7 @@ def images(data: Stl10, sources: Sources) -> list[Source]:
     folder = sources.unpacked("stl10", data.stl10, wanted=lambda name: name.endswith(WANTED))
     names = next(folder.rglob("class_names.txt"), None)
     if names is None:
-        raise ValueError(f"data stl10: no class_names.txt in {data.stl10.url}")
+        raise UserError(f"data stl10: no class_names.txt in {data.stl10.url}")
     classes = names.read_text(encoding="ascii").split()
     found = []
     for split in ("train", "test"):
@@ -33,11 +34,11 @@ def _records(pictures: Path, labels: Path, classes: list[str]) -> list[tuple[str
     """(class, (96, 96, 3) uint8) of every image; planes are stored column by column, classes count from 1."""
     for path in (pictures, labels):
         if not path.is_file():
-            raise ValueError(f"data stl10: {path.name} is missing from the archive")
+            raise UserError(f"data stl10: {path.name} is missing from the archive")
     raw, numbers = np.fromfile(pictures, np.uint8), np.fromfile(labels, np.uint8)
     if len(raw) != len(numbers) * 3 * SIDE * SIDE or not len(raw):
-        raise ValueError(f"data stl10: {pictures.name}: {len(raw)} bytes are not {len(numbers)} images")
+        raise UserError(f"data stl10: {pictures.name}: {len(raw)} bytes are not {len(numbers)} images")
     if not 1 <= numbers.min() <= numbers.max() <= len(classes):
-        raise ValueError(f"data stl10: {labels.name}: classes must be 1 to {len(classes)}")
+        raise UserError(f"data stl10: {labels.name}: classes must be 1 to {len(classes)}")
     planes = raw.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
     return [(classes[number - 1], picture) for number, picture in zip(numbers, planes, strict=True)]

@@ -20,6 +20,7 @@ from denoiselab.comparison import aggregate
 from denoiselab.noise.describe import in_words
 from denoiselab.report.leaderboard.settings import effective
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 
 WORKSPACE = "workspace"
 TEXTS = dict.fromkeys((*aggregate.TEXTS, "set"), str)
@@ -75,7 +76,7 @@ def gather() -> tuple[list[Experiment], list[Unfinished]]:
             done = {"Success"}
             tasks = [task for task in repo.experiments.celery_queue.status() if task["status"] not in done]
     except (DvcException, SCMError) as error:
-        raise ValueError(f"{Path.cwd()}: its experiments cannot be read: {error}") from None
+        raise UserError(f"{Path.cwd()}: its experiments cannot be read: {error}") from None
     return found, left + [Unfinished(t["name"] or t["rev"][:7], f"{t['status']} in the queue") for t in tasks]
 
 
@@ -108,7 +109,7 @@ def experiment(name: str, baseline: str, read: Read) -> Experiment:
     texts = {condition: json.dumps(spec, sort_keys=True) for condition, spec in specs.items()}
     data, rows = outs[paths.RAW.as_posix()], pd.concat(images, ignore_index=True)
     if not (NEEDED[0] <= {*table} and NEEDED[1] <= {*rows}):
-        raise ValueError("older code made its tables")
+        raise UserError("older code made its tables")
     for model in dict.fromkeys(table.model):
         effective(params, model)  # the page shows it; KeyError where older code wrote params.yaml
     return Experiment(name, baseline, params, data, texts, table, rows)
@@ -118,7 +119,7 @@ def _tree(read: Read, path: str) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = parse_yaml(read(path).decode(), path)
     except OSError:
-        raise ValueError(f"it has no {path}") from None
+        raise UserError(f"it has no {path}") from None
     return tree
 
 
@@ -128,15 +129,15 @@ def _check(params: dict[str, Any], stages: dict[str, Any]) -> dict[str, str]:
     names = ["fetch", "patchify", "add-noise", *of_model, "compare"]
     absent = next((name for name in names if name not in stages), None)
     if absent:
-        raise ValueError(f"stage {absent} has not run")
+        raise UserError(f"stage {absent} has not run")
     outs = {out["path"]: out["md5"] for name in names for out in stages[name].get("outs", [])}
     for name in names:
         for key, value in stages[name].get("params", {}).get("params.yaml", {}).items():
             if _value(params, key) != value:
-                raise ValueError(f"stage {name} has not run with these {key}")
+                raise UserError(f"stage {name} has not run with these {key}")
         for dep in stages[name].get("deps", []):
             if outs.get(dep["path"], dep["md5"]) != dep["md5"]:
-                raise ValueError(f"stage {name} has not run with these {dep['path']}")
+                raise UserError(f"stage {name} has not run with these {dep['path']}")
     return outs
 
 
@@ -152,9 +153,9 @@ def _rows(read: Read, path: Path, outs: dict[str, str]) -> pd.DataFrame:
     try:
         content = read(name)
     except OSError:
-        raise ValueError(f"it has no {name}") from None
+        raise UserError(f"it has no {name}") from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != outs.get(name):
-        raise ValueError(f"{name} is not what dvc.lock says")
+        raise UserError(f"{name} is not what dvc.lock says")
     return pd.read_csv(
         io.BytesIO(content), dtype=TEXTS, keep_default_na=False, na_values=["", "nan"], float_precision="round_trip"
     )

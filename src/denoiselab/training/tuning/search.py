@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.tune import Phase, Range
 from denoiselab.runtime import seeding
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, loop, runner
 from denoiselab.training.tuning import studies
 from denoiselab.training.tuning.studies import FINISHED
@@ -49,7 +50,7 @@ def settings(params: Params, model: str) -> Train:
     """Those of the model's training. ValueError where they ask for several processes: a trial has one."""
     found = params.training(model)
     if found.launcher:
-        raise ValueError(
+        raise UserError(
             f"train.launcher: {found.launcher!r}, but a search trains each trial in one process: make it null; "
             "searches started side by side share the trials out, by tune.storage also on several machines"
         )
@@ -61,7 +62,7 @@ def best(found: dict[str, optuna.Study]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, study in found.items():
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            raise ValueError(f"tune.phases.{name}: every trial was pruned; raise trials or startup_trials")
+            raise UserError(f"tune.phases.{name}: every trial was pruned; raise trials or startup_trials")
         values |= {key: _plain(value) for key, value in study.best_trial.params.items()}
     return values
 

@@ -18,6 +18,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -45,16 +46,16 @@ def storage(url: str | None) -> optuna.storages.RDBStorage:
         address = sqlalchemy.make_url(url or f"sqlite:///{folder / 'studies.db'}")
         address.get_dialect().import_dbapi()
     except (sqlalchemy.exc.ArgumentError, ValueError):  # whose texts may have the password
-        raise ValueError("tune.storage: no address of a database, such as postgresql://user@host/database") from None
+        raise UserError("tune.storage: no address of a database, such as postgresql://user@host/database") from None
     except ImportError:
         install = "python -m pip install -r requirements-scale.txt -c constraints.txt"
-        raise ValueError(f"tune.storage: {address!r}: the database's driver is not installed: {install}") from None
+        raise UserError(f"tune.storage: {address!r}: the database's driver is not installed: {install}") from None
     try:
         return _connected(address)
     except sqlalchemy.exc.DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         hidden = reason.replace(str(address.password), "***") if address.password else reason
-        raise ValueError(f"tune.storage: {address!r}: {hidden}") from None
+        raise UserError(f"tune.storage: {address!r}: {hidden}") from None
 
 
 def work(
