@@ -52,5 +52,5 @@ def prepare(params: config.Params) -> None:
 
 def train(params: config.Params, name: str) -> None:
     """What stage train leaves, without tracking."""
-    plans = jobs.plans(params, name)
-    runner.record(plans, [runner.run(plan, lambda step, row: None) for plan in plans])
+    all_jobs = jobs.resolve_all(params, name)
+    runner.record(all_jobs, [runner.run(job, lambda step, row: None) for job in all_jobs])

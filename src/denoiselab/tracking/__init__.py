@@ -66,7 +66,7 @@ def training(
 
 @contextmanager
 def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int], Any]]:
-    """A run for a hyper-parameter search; yields tracked(plan, number), which is `training` for one of its trials.
+    """A run for a hyper-parameter search; yields tracked(job, number), which is `training` for one of its trials.
 
     A search that goes on after a kill goes on in its run.
     """
@@ -77,7 +77,7 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
     status = "KILLED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
     try:
-        yield lambda plan, number: training(f"{model}-trial{number}", plan.card(), plan.fingerprint, None, run)
+        yield lambda job, number: training(f"{model}-trial{number}", job.card(), job.fingerprint, None, run)
         status = "FINISHED"
         worker.do(lambda: runs.connect().log_artifacts(run.result(0), str(paths.tuning()), artifact_path="search"))
     finally:
@@ -110,11 +110,11 @@ def log_evaluation(
 def _from_files(name: str, folder: Path) -> dict[str, str]:
     """A new run for a training that is only known from its files."""
     card = model_store.read_card(folder)
-    plan = {
+    settings = {
         key: value for key, value in card.items() if key not in ("format", "weights", "parameters", "steps", "best")
     }
     return {
-        "id": runs.create(runs.experiment_id(), name, plan, {"from_files": "true", **runs.process()}),
+        "id": runs.create(runs.experiment_id(), name, settings, {"from_files": "true", **runs.process()}),
         "empty": "true",
     }
 
