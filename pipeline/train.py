@@ -1,4 +1,4 @@
-"""Stage train@MODEL: train or calibrate one entry of params.models, once a seed."""
+"""Stage train@MODEL: train or calibrate one entry of params.models, once for each seed."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def tracked(job: jobs.Job) -> AbstractContextManager[Log]:
-    """The training's run, of the first process."""
+    """The MLflow run of the job; only the first process logs."""
     if not distributed.first():
         return nullcontext(lambda step, values: None)
     return tracking.training(job.name, job.card(), job.fingerprint, job.folder)
