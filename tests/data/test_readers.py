@@ -482,7 +482,11 @@ def test_side_reduces_and_never_enlarges(tmp_path, photos):
 
 def test_an_image_too_small_for_the_metrics_is_refused(tmp_path, photos):
     save(photos / "tiny.png", noise(0, 15, 30))
-    refused(own_files("folder", photos), tmp_path / "raw", "tiny.png: 30x15 is too small; 16 pixels a side are needed")
+    refused(
+        own_files("folder", photos),
+        tmp_path / "raw",
+        "tiny.png: 30x15 is too small; each side must have 16 pixels or more",
+    )
 
 
 def test_a_cmyk_image_is_named(tmp_path, photos):

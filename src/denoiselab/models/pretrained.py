@@ -29,9 +29,7 @@ def load_weights(model: nn.Module, arch: str, path: Path) -> None:
     wrong = sorted(n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape)
     for what, names in (("lacks", missing), ("unknown:", unknown), ("wrong shapes:", wrong)):
         if names:
-            raise UserError(
-                f"{path}: does not fit this {arch}: {what} {', '.join(names[:3])}{' ...' * (len(names) > 3)}"
-            )
+            raise UserError(f"{path}: does not fit {arch}: {what} {', '.join(names[:3])}{' ...' * (len(names) > 3)}")
     model.load_state_dict(tensors, strict=False)
 
 

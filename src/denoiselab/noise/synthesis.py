@@ -63,7 +63,7 @@ def speckle(clean: torch.Tensor, generator: torch.Generator, spec: Speckle) -> t
 
 
 def salt_pepper(clean: torch.Tensor, generator: torch.Generator, spec: SaltPepper) -> torch.Tensor:
-    """1 with probability amount salt, 0 with probability amount (1 - salt), else clean."""
+    """1 with probability amount * salt, 0 with probability amount * (1 - salt), else clean."""
     shape = clean.shape if spec.per_channel else (len(clean), 1, *clean.shape[2:])
     amount = _level(spec.amount, clean, generator)
     chance = torch.rand(shape, generator=generator, device=clean.device, dtype=clean.dtype)
