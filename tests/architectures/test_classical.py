@@ -65,5 +65,5 @@ def test_an_unknown_level_is_estimated(astronaut):
     model = architectures.build({"arch": "classical", "channels": 3, "method": "nlm", "strengths": [0.6]})
     model.set_strengths({25.0: 0.6})
     level, clean, noisy = pair(astronaut, 25.0)
-    told, untold = tiled_inference.forward(model, noisy, level), model(noisy)
-    assert (batched.psnr(clean, told) - batched.psnr(clean, untold)).abs().item() < 0.5
+    given, estimated = tiled_inference.forward(model, noisy, level), model(noisy)
+    assert (batched.psnr(clean, given) - batched.psnr(clean, estimated)).abs().item() < 0.5

@@ -110,7 +110,7 @@ def cifar10_members() -> dict[str, bytes]:
 
 def test_cifar10(tmp_path, monkeypatch):
     def never(*args, **kwargs):
-        raise AssertionError("a pickle of a stranger was opened")
+        raise AssertionError("an untrusted pickle was opened")
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, never)
@@ -187,10 +187,8 @@ def stl10_members() -> dict[str, bytes]:
     """Three training images per class and one test image; image n is noise(n, 96, 96) of class n % 3."""
     members = {"class_names.txt": "\n".join([*CLASSES, ""]).encode(), "unlabeled_X.bin": b"not looked at"}
     for split, numbers in (("train", range(9)), ("test", range(9, 12))):
-        pictures = [noise(n, 96, 96) for n in numbers]
-        members[f"{split}_X.bin"] = b"".join(
-            p[:, x, c].tobytes() for p in pictures for c in range(3) for x in range(96)
-        )
+        images = [noise(n, 96, 96) for n in numbers]
+        members[f"{split}_X.bin"] = b"".join(p[:, x, c].tobytes() for p in images for c in range(3) for x in range(96))
         members[f"{split}_y.bin"] = bytes(n % 3 + 1 for n in numbers)
     return {f"stl10_binary/{name}": content for name, content in members.items()}
 

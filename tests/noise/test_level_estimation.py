@@ -14,8 +14,8 @@ LEVELS = (5.0, 25.0, 50.0)
 def smooth(sigma_255: float, channels: int = 3, height: int = 127, width: int = 160) -> torch.Tensor:
     """(1, C, H, W): a smooth image with noise."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 3, width), indexing="ij")
-    picture = 0.5 + 0.3 * torch.sin(x + y).expand(1, channels, height, width)
-    return picture + sigma_255 / 255 * torch.randn(picture.shape, generator=seeding.generator("smooth", sigma_255))
+    image = 0.5 + 0.3 * torch.sin(x + y).expand(1, channels, height, width)
+    return image + sigma_255 / 255 * torch.randn(image.shape, generator=seeding.generator("smooth", sigma_255))
 
 
 @pytest.mark.parametrize("sigma_255", LEVELS)

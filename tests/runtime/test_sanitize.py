@@ -82,8 +82,8 @@ def test_hostile_names_pass_all_stages_and_are_plain_text_in_the_report(tmp_path
     text = paths.REPORT_MD.read_text(encoding="utf-8")
     made = Elements(paths.REPORT_HTML.read_text(encoding="utf-8"))
     assert all(map(str.isprintable, text.split("\n")))
-    pictures = re.findall(r"(?<!\\)!\[[^]]*?\]\(([^)]*)\)", text)
-    assert pictures and all((paths.REPORT_MD.parent / name).is_file() for name in pictures)
+    images = re.findall(r"(?<!\\)!\[[^]]*?\]\(([^)]*)\)", text)
+    assert images and all((paths.REPORT_MD.parent / name).is_file() for name in images)
     assert made.tags.count("script") == 2 and "javascript:" not in re.sub(r"[^<]*<", "", made.text)
     with (paths.evaluation("median") / "per_image.csv").open(newline="", encoding="utf-8") as handle:
         tested = {row["image"] for row in csv.DictReader(handle)}

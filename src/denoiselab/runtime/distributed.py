@@ -74,20 +74,20 @@ def share(whole: Shared) -> Shared:
     return whole[rank() :: world()] if world() > 1 else whole
 
 
-def gather(own: torch.Tensor, items: int | None = None) -> torch.Tensor:
+def gather(local: torch.Tensor, items: int | None = None) -> torch.Tensor:
     """Inverse of `share`, on every process: (N, ...) from each process's items; `items`: N, if known."""
     if world() == 1:
-        return own
-    items = items or int(total(torch.tensor(len(own), device=own.device)))
-    padded = own.new_zeros((-(-items // world()), *own.shape[1:]))
-    padded[: len(own)] = own
+        return local
+    items = items or int(total(torch.tensor(len(local), device=local.device)))
+    padded = local.new_zeros((-(-items // world()), *local.shape[1:]))
+    padded[: len(local)] = local
     parts = [torch.empty_like(padded) for _ in range(world())]
     dist.all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:items]
 
 
 def broadcast(value: T) -> T:
-    """Rank 0's value."""
+    """Rank 0's value, on every process."""
     if world() == 1:
         return value
     box = [value]
@@ -100,17 +100,17 @@ def from_first(read: Callable[[], T]) -> T:
     return cast(T, broadcast(read() if first() else None))
 
 
-def in_order(own: Iterable[T]) -> Iterator[T]:
+def in_order(local: Iterable[T]) -> Iterator[T]:
     """On rank 0 the items of all processes in the original order; the other processes send theirs and yield nothing.
 
     Iterate on every process. Each item is sent when rank 0 needs it, so few are in memory at a time.
     """
     if not first():
-        for item in own:
+        for item in local:
             dist.send_object_list([[item]], dst=0)
         dist.send_object_list([[]], dst=0)
         return
-    senders, source = deque(range(world())), iter(own)
+    senders, source = deque(range(world())), iter(local)
     while senders:
         sender = senders.popleft()
         received = list(islice(source, 1)) if sender == 0 else _received(sender)  # empty: no more items

@@ -87,12 +87,12 @@ def obtain(
     scheme, path, file = _split(url)
     if file in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", file):
         raise UserError(f"{url}: its path does not end in a file name")
-    found = _mirrored(name, file, root)
-    if found is None and scheme in ("", "file"):
-        found = _local(name, url, path, root)
-    if found is not None:
-        _verify(found, str(found), sha256)
-        return found
+    existing = _mirrored(name, file, root)
+    if existing is None and scheme in ("", "file"):
+        existing = _local(name, url, path, root)
+    if existing is not None:
+        _verify(existing, str(existing), sha256)
+        return existing
     if scheme not in ("http", "https"):
         raise UserError(f"{url}: {scheme} is not supported; use http, https, file or a path")
     job = _Job(f"{name}/{file}", url, folder / name / file, timeout, limit)
