@@ -58,5 +58,5 @@ def prepare(params: config.Params) -> None:
 
 def train(params: config.Params, name: str) -> None:
     """Write the outputs of stage train, without tracking."""
-    plans = jobs.plans(params, name)
-    runner.record(plans, [runner.run(plan, lambda step, row: None) for plan in plans])
+    all_jobs = jobs.resolve_all(params, name)
+    runner.record(all_jobs, [runner.run(job, lambda step, row: None) for job in all_jobs])

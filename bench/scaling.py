@@ -86,14 +86,14 @@ def _add_noise(params: config.Params) -> Measured:
 
 def _plan(params: config.Params) -> Measured:
     started = time.perf_counter()
-    jobs.plan(params, MODEL)
+    jobs.resolve(params, MODEL)
     return len(patches.load(paths.PATCHES, "train")), time.perf_counter() - started
 
 
 def _train(params: config.Params) -> Measured:
-    plan = jobs.plan(params, MODEL)
-    result = runner.run(plan, lambda step, row: None)
-    return result.step * plan.settings.batch, result.seconds
+    job = jobs.resolve(params, MODEL)
+    result = runner.run(job, lambda step, row: None)
+    return result.step * job.settings.batch, result.seconds
 
 
 def _evaluate(params: config.Params) -> Measured:

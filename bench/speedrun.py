@@ -194,7 +194,7 @@ class Race:
                 raise Reached
         return scores
 
-    def picture(self, model: nn.Module) -> None:
+    def preview(self, model: nn.Module) -> None:
         return None
 
     def _budget(self, path: Path) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Race:
                 times.append(time.perf_counter())
                 return {"psnr": 0.0}
 
-            def picture(self, model: nn.Module) -> None:
+            def preview(self, model: nn.Module) -> None:
                 return None
 
         probe = self.task.probe
@@ -229,7 +229,7 @@ class Race:
         validate: loop.Validate,
         checkpoint: Checkpoint | None = None,
         log: loop.Log = lambda step, row: None,
-    ) -> loop.Run:
+    ) -> loop.TrainingState:
         criterion = losses.build(settings.loss)
 
         def objective(output: torch.Tensor, batch: batches.Batch) -> torch.Tensor:

@@ -133,7 +133,7 @@ class Turns:
         self.started = time.perf_counter()
         return {"psnr": 0.0}
 
-    def picture(self, model: nn.Module) -> None:
+    def preview(self, model: nn.Module) -> None:
         return None
 
 

@@ -91,7 +91,7 @@ def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(para
 @pytest.mark.parametrize("name", ["noisy", "gaussian"])
 def test_what_has_no_weights_is_calibrated_and_evaluated_on_the_cpu(project, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert jobs.plan(project, name).device.type == "cpu"
+    assert jobs.resolve(project, name).device.type == "cpu"
     assert evaluator.load(project, name, 0).device.type == "cpu"
 
 

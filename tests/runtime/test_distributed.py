@@ -76,8 +76,8 @@ def project(tmp_path_factory) -> Path:
         fetch(params.data, paths.RAW)
         patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
         noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
-        for plan in jobs.plans(params, "classifier"):
-            runner.run(plan, lambda step, row: None)
+        for job in jobs.resolve_all(params, "classifier"):
+            runner.run(job, lambda step, row: None)
     return root
 
 
@@ -259,13 +259,13 @@ def test_what_torchrun_would_not_take_is_named(words, said):
 def test_there_must_be_something_for_every_process(project, monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 6)
     with working_in(project) as params:
-        plan = jobs.plan(params, "plain")
+        job = jobs.resolve(params, "plain")
         with pytest.raises(ValueError, match=r"train.val_patches: 5 patches for 6 processes"):
-            runner.train(plan, lambda step, row: None)
+            runner.train(job, lambda step, row: None)
         stock = Stock(patches.load(paths.PATCHES, "train"))
-        source = ResidentBatches(stock, 5, 24, True, 0, plan.device)
+        source = ResidentBatches(stock, 5, 24, True, 0, job.device)
         with pytest.raises(ValueError, match=r"train.batch: 5 patches for 6 processes"):
-            loop.fit(None, source, None, plan.settings, plan.noise, None, device=plan.device)
+            loop.fit(None, source, None, job.settings, job.noise, None, device=job.device)
 
 
 HOSTS = {f"denoiselab{n}-{os.getpid()}": f"10.77.0.{n}" for n in (1, 2)}

@@ -124,12 +124,12 @@ def test_no_training_begins_on_damaged_patches(stored, here, monkeypatch):
     monkeypatch.chdir(here)
     monkeypatch.setattr(jobs.paths, "PATCHES", here / "patches")
     monkeypatch.setattr(jobs.paths, "NOISY", here / "noisy")
-    assert jobs.plans(stored[0], "dncnn")
+    assert jobs.resolve_all(stored[0], "dncnn")
     flip(here / "patches" / "train-00000.npy", 5000)
     with pytest.raises(
         ValueError, match=r"train-00000.npy: differs from what was written; run `dvc repro -f patchify`"
     ):
-        jobs.plans(stored[0], "dncnn")
+        jobs.resolve_all(stored[0], "dncnn")
 
 
 def model(folder) -> None:

@@ -111,9 +111,9 @@ def test_training_says_which_numbers_to_lower(monkeypatch, where):
     params = composed("model=dncnn", "models.dncnn.batch=10", "models.dncnn.crop=40", "train.val_patches=20")
     monkeypatch.setattr(jobs._Data, "read", lambda: jobs._Data([], []))
     monkeypatch.setattr(distributed, "first", lambda: False)
-    plan = jobs.plan(params, "dncnn")
-    monkeypatch.setattr(runner, "_validation", lambda plan: None)
-    monkeypatch.setattr(runner, "_stock", lambda plan: (None, None))
+    job = jobs.resolve(params, "dncnn")
+    monkeypatch.setattr(runner, "_validation", lambda job: None)
+    monkeypatch.setattr(runner, "_stock", lambda job: (None, None))
 
     def fails(*args, **settings):
         raise ERRORS["CUDA"]
@@ -123,16 +123,16 @@ def test_training_says_which_numbers_to_lower(monkeypatch, where):
     with pytest.raises(
         ValueError, match=r"out of memory; lower batch \(10\), crop \(40\), val_patches \(20\) of models.dncnn or train"
     ):
-        runner.train(plan, lambda step, values: None)
+        runner.train(job, lambda step, values: None)
 
 
 def test_building_a_net_says_so_too(monkeypatch):
     monkeypatch.setattr(jobs._Data, "read", lambda: jobs._Data([], []))
-    plan = jobs.plan(composed("model=dncnn"), "dncnn")
+    job = jobs.resolve(composed("model=dncnn"), "dncnn")
 
     def fails(*args, **settings):
         raise ERRORS["CPU"]
 
     monkeypatch.setattr(architectures, "build", fails)
     with pytest.raises(ValueError, match=r"lower batch \(\d+\), .* or the model's width"):
-        runner.train(plan, lambda step, values: None)
+        runner.train(job, lambda step, values: None)
