@@ -247,7 +247,7 @@ def test_a_mistake_in_the_launcher_is_one_line(project, tmp_path):
     [
         ("torchrun --nproc-per-node=two", "Unsupported nproc_per_node value: two"),
         ("torchrun --nnodes=many", "invalid literal for int"),
-        ("torchrun train.py", "there is no such argument: train.py"),
+        ("torchrun train.py", "unknown argument: train.py"),
     ],
 )
 def test_what_torchrun_would_not_take_is_named(words, said):
