@@ -1,4 +1,4 @@
-"""Stage train@MODEL: train or calibrate one entry of params.models, once for each seed."""
+"""Stage train@MODEL: train or calibrate one entry of params.models, once per seed."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -247,7 +247,7 @@ def test_an_invalid_launcher_is_reported_in_one_line(project, tmp_path):
     [
         ("torchrun --nproc-per-node=two", "Unsupported nproc_per_node value: two"),
         ("torchrun --nnodes=many", "invalid literal for int"),
-        ("torchrun train.py", "there is no such argument: train.py"),
+        ("torchrun train.py", "unknown argument: train.py"),
     ],
 )
 def test_arguments_that_torchrun_rejects_are_named(words, message):
