@@ -1,4 +1,4 @@
-"""Every test here runs in an empty folder of its own: an experiment in the repository does not change what it sees."""
+"""Every test here runs in its own empty folder, so that models trained in the repository have no effect."""
 
 import pytest
 
