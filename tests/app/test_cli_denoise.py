@@ -220,7 +220,7 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
         (["denoise", "none.png", "out.png"], 1, "error: none.png: there is no such file, folder or pattern"),
         (["denoise", "*.png", "out"], 1, "error: *.png: no pictures there"),
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: model 'best' is unknown; there: colour"),
-        (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
+        (["denoise", "in/a.png", "out.gif"], 1, "cannot write .gif; choose from: .png, .jpg, .jpeg, .tif, .tiff"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
         (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
         (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is no folder"),

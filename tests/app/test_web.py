@@ -273,7 +273,7 @@ def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeyp
     Image.new("1", (5000, 4801)).save(wide, "PNG")
     for file, reason in {
         b"no picture": "not an image that can be read",
-        wide.getvalue(): "5000x4801 pixels are too many; at most 24000000 are allowed",
+        wide.getvalue(): "5000x4801 pixels are too many; the limit is 24 megapixels",
     }.items():
         page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
         assert not page.exception
@@ -347,7 +347,7 @@ def test_a_large_picture_is_shown_smaller_with_a_detail_of_its_own_pixels(monkey
 def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut):
     steps = []
     task = computation.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
-    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
+    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; the limit is 0\.0025 megapixels"):
         computation.run(task, 2499, steps.append)
     assert steps == ["Reading the picture"]
 

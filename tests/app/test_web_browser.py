@@ -194,7 +194,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_the_page_goes_on(browser, add
     for name, reason in {
         "notes.png": "not an image that can be read",
         "cut_off.png": "damaged image",
-        "wide.png": "1001x1000 pixels are too many; at most 1000000 are allowed",
+        "wide.png": "1001x1000 pixels are too many; the limit is 1 megapixels",
     }.items():
         own_picture(page, tmp_path / name)
         page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")

@@ -29,7 +29,11 @@ EXEMPT = {"src/denoiselab/tracking", "src/denoiselab/__init__.py"}  # change no 
 # Modules that a training run uses and that cannot change a weight: files, names, messages, checksums.
 HARMLESS = {
     "data/manifest",
+    "imaging/arrays",
     "imaging/dataset_images",
+    "imaging/decoders",
+    "imaging/encoders",
+    "imaging/exif",
     "metrics/protocols",
     "models/device_choice",
     "models/metadata",
