@@ -74,7 +74,7 @@ def pictures() -> list[bytes]:
     made = []
     for suffix, (dtype, planes) in SHAPES.items():
         values = rng.integers(0, 256, (SIDE, SIDE, planes)).astype(dtype)
-        about = encoders.About(None, _exif() if suffix != ".bmp" else None)
+        about = encoders.Metadata(None, _exif() if suffix != ".bmp" else None)
         made.append(encoders.FORMATS[suffix].encode(values, about))
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 4, (SIDE, SIDE), np.uint8), "P").save(stream, "PNG", transparency=1)

@@ -159,8 +159,8 @@ def _exif(data: bytes, folder: Path) -> None:
     """EXIF blocks and TIFF metadata; never rejected."""
     try:
         exif.orientation(data)
-        exif.upright(data)
-        exif.of_tiff(data)
+        exif.reset_orientation(data)
+        exif.from_tiff(data)
         if data[:4] in exif.ORDERS:
             exif.into_tiff(data, data)
     except REFUSALS as error:

@@ -220,7 +220,7 @@ def test_two_images_are_not_written_to_one_file(folder, tmp_path):
         (["denoise", "none.png", "out.png"], 1, "error: none.png: no such file or folder"),
         (["denoise", "*.png", "out"], 1, "error: *.png: no images found; supported: png"),
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: unknown model 'best'; choose from: colour"),
-        (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
+        (["denoise", "in/a.png", "out.gif"], 1, "cannot write .gif; choose from: .png, .jpg, .jpeg, .tif, .tiff"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "choose from: auto, cpu, cuda"),
         (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
         (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is not a folder"),

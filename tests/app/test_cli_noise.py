@@ -91,7 +91,7 @@ def test_nothing_is_overwritten_without_force(clean, tmp_path):
 
 def test_unwritable_outputs_are_refused_before_noise_is_drawn(clean, tmp_path, monkeypatch):
     monkeypatch.setattr("denoiselab.noise.synthesis.add", lambda *_: pytest.fail("drawn for nothing"))
-    refused = {"noisy.png": "noisy.png: .png files cannot hold a float picture", "clean.png/a.tif": "is not a folder"}
+    refused = {"noisy.png": "noisy.png: .png files cannot hold float pixels", "clean.png/a.tif": "is not a folder"}
     for out, reason in refused.items():
         said = denoiselab("noise", clean, tmp_path / out, "--kind", "gaussian", "--float")
         assert said.code == 1 and reason in said.err and said.err.count("\n") == 1

@@ -273,7 +273,7 @@ def test_errors_visible_in_the_header_are_reported_without_queueing(page, monkey
     Image.new("1", (5000, 4801)).save(wide, "PNG")
     for file, reason in {
         b"no picture": "not an image that can be read",
-        wide.getvalue(): "5000x4801 pixels are too many; at most 24000000 are allowed",
+        wide.getvalue(): "5000x4801 pixels are too many; the limit is 24 megapixels",
     }.items():
         page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
         assert not page.exception
@@ -347,7 +347,7 @@ def test_a_large_image_is_reduced_and_has_a_detail_at_full_resolution(monkeypatc
 def test_too_many_pixels_are_refused_before_anything_is_computed(astronaut):
     steps = []
     task = computation.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
-    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
+    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; the limit is 0\.0025 megapixels"):
         computation.run(task, 2499, steps.append)
     assert steps == ["Reading the image"]
 

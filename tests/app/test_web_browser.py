@@ -193,7 +193,7 @@ def test_errors_are_shown_in_one_line_and_the_page_stays_usable(browser, address
     for name, reason in {
         "notes.png": "not an image that can be read",
         "cut_off.png": "damaged image",
-        "wide.png": "1001x1000 pixels are too many; at most 1000000 are allowed",
+        "wide.png": "1001x1000 pixels are too many; the limit is 1 megapixels",
     }.items():
         own_picture(page, tmp_path / name)
         page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")

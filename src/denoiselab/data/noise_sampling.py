@@ -17,7 +17,7 @@ from denoiselab.config import Params
 from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
 from denoiselab.data import manifest, noisy_sets, patches
 from denoiselab.data.noisy_sets import TestImage
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.metrics import image_quality, protocols
 from denoiselab.noise import synthesis
@@ -141,7 +141,7 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
     partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
     drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
     draw = partial(_draw_val, params.seed, condition, spec)
-    with dataset_images.npy(path, clean.shape, np.float32) as write:
+    with arrays.npy(path, clean.shape, np.float32) as write:
         for patch, error in parallel.each(params.parallel, draw, drawn):
             write(patch)
             total += error
@@ -171,7 +171,7 @@ def _write_test(
         recorded = noisy_sets.read_image(raw, row, params.data.channels, noisy=True) if row.noisy else None
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
-    dataset_images.write_npy(path, noisy)
+    arrays.write_npy(path, noisy)
     psnr = None if isinstance(spec, AsIs) else image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
     return entry | {"psnr_noisy": psnr}
