@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Hide MkDocs' notice about MkDocs 2.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast upgrade-check fuzz audit lint format ui doctor
+.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast test-long upgrade-check fuzz audit lint format ui doctor
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -44,15 +44,20 @@ docs: .venv/developing  ## build the documentation: site/index.html
 notebook: .venv/developing  ## rerun notebooks/quickstart.ipynb in a clone and store its outputs
 	python -m docs.make.notebook
 
-test: .venv/developing  ## run all tests, one file per core
-	python -m pytest -n logical --dist loadfile
+# A file on each core, the longest files first.
+SPREAD := -n logical --dist loadfile --no-loadscope-reorder
+test: .venv/developing  ## run the tests, one file per core
+	python -m pytest $(SPREAD)
 
 test-fast: .venv/developing  ## run the fast tests, in about a minute
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow and not long"
+
+test-long: .venv/developing  ## run the tests that take minutes each, before a release
+	python -m pytest $(SPREAD) -m long
 
 # KEEP: packages not to upgrade, such as KEEP=torch==2.13.0; TESTS: arguments of pytest.
 NEWEST := .venv-newest
-TESTS ?= -n logical --dist loadfile
+TESTS ?= $(SPREAD) -m ""
 upgrade-check: export PATH := $(CURDIR)/$(NEWEST)/bin:$(PATH)
 upgrade-check: | doctor  ## run all tests with the newest versions that the requirements allow, in .venv-newest
 	$(PYTHON) -m venv --clear $(NEWEST)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from bench._project import compose, copy, environment, photographs
+from denoiselab import tracking
 from denoiselab.imaging import dataset_images
 from denoiselab.runtime import files
 
@@ -150,13 +151,14 @@ def store(root: Path) -> str:
 
 
 def lost_runs(address: str, stage: str) -> list[str]:
-    """Faults in a store's runs: runs left RUNNING, or no complete run of the stage's model.
+    """Faults in a store's runs, after `make ui` would mark killed ones: runs left RUNNING, no complete run of the model.
 
     The latest run of the model must have every validation once, weights and, for stage evaluate, test scores.
     """
     import mlflow
 
     try:
+        mark_killed_runs(address)
         client = mlflow.MlflowClient(address)
     except Exception as error:  # noqa: BLE001  (a damaged database raises many kinds of errors)
         return [f"the store cannot be opened: {error}"]
@@ -174,6 +176,19 @@ def lost_runs(address: str, stage: str) -> list[str]:
             else [f"{model} has no run"]
         )
     return wrong
+
+
+def mark_killed_runs(address: str) -> None:
+    """As the next stage and `make ui` do."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    try:
+        tracking.runs.mark_killed_runs()
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def lacking(client: Any, run: Any, evaluated: bool) -> list[str]:

@@ -71,7 +71,7 @@ def _denoised(project: Path, folder: Path, pixels: int) -> str:
         "denoiselab.app.cli",
         "denoise",
         "--model",
-        "unet",
+        "models/unet",
         str(folder / "in.png"),
         str(folder / f"{pixels}.png"),
     )

@@ -65,6 +65,7 @@ def _unreadable(folder: Path) -> list[str]:
     """Faults in the runs: each experiment must have a complete run with loadable weights."""
     import mlflow
 
+    _toy.mark_killed_runs(_toy.store(folder))
     client = mlflow.MlflowClient(_toy.store(folder))
     experiment = client.get_experiment_by_name("denoiselab")
     runs = client.search_runs([experiment.experiment_id]) if experiment else []

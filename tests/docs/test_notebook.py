@@ -11,7 +11,7 @@ import pytest
 
 from docs.make import notebook
 from tests.conftest import ROOT
-from tests.system.test_end_to_end import call, make_project
+from tests.projects import call, make_project
 
 NOTEBOOK = ROOT / notebook.NOTEBOOK
 
@@ -46,7 +46,7 @@ def test_nothing_in_it_names_a_machine():
     assert not re.findall(r"/(?:home|root|tmp|work|Users)/\w+", text)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_in_a_clone_and_leaves_it_as_it_was(tmp_path, monkeypatch):
     clone = make_project(tmp_path / "clone")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -12,11 +12,11 @@ from PIL import Image
 from denoiselab.data import patches
 from denoiselab.data.fetch import fetch
 from tests.conftest import ROOT, composed, photograph
-from tests.system.test_end_to_end import DVC, call, make_project
+from tests.projects import TINY, make_project, reproduce
 
 PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ *(dvc exp run .*)$", PAGE, flags=re.MULTILINE)
-SMALL = ["recipe=smoke", "patches.size=48", "patches.stride=48", "patches.val_size=48", "evaluate.samples=1"]
+SMALL = [*TINY, "patches.size=48", "patches.stride=48", "patches.val_size=48"]
 
 
 def folders(root: Path) -> None:
@@ -58,8 +58,8 @@ def test_every_command_runs_in_a_fresh_clone(tmp_path):
     (tmp_path / "clone").mkdir()
     project = make_project(tmp_path / "clone")
     for command in COMMANDS:
-        _, *words = at(tmp_path, command)
-        call(project, str(DVC), *words, *(word for setting in SMALL for word in ("-S", setting)))
+        _, _, _, *settings = at(tmp_path, command)
+        reproduce(project, *settings[1::2], *SMALL)
         table = pd.read_csv(project / "reports/comparison.csv").set_index("model")
         report = (project / "reports/report.md").read_text(encoding="utf-8")
         assert set(table.index) == {"noisy", "gaussian", "unet"}

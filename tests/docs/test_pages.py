@@ -12,7 +12,7 @@ import pytest
 
 from denoiselab.data import manifest
 from tests.conftest import ROOT
-from tests.system.test_end_to_end import call, make_project
+from tests.projects import call, make_project
 
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -87,7 +87,7 @@ def scores(project: Path) -> pd.DataFrame:
     return pd.read_csv(project / "reports/comparison.csv").set_index("model")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_is_added_as_the_page_says(clone):
     output = follow(clone, "add-a-model.md")
     assert "Running stage 'train@edsr_small'" in output and "passed" in output and "failed" not in output
@@ -105,7 +105,7 @@ def test_a_noise_is_added_as_the_page_says(clone):
     assert table.psnr_mean["noisy"] == pytest.approx(22.1, abs=0.3)  # 20 log10(255 / 20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_data_set_is_added_as_the_page_says(clone):
     output = follow(clone, "add-a-data-set.md")
     assert "image,split,label,group" in output and "passed" in output and "failed" not in output

@@ -14,8 +14,13 @@ MACHINE = {"processor": "Some (R) CPU", "cores": "2", "GPU": "none"}
 FOUND = {"bench": "a", "targets": [Target("a start", 5.0, 4.0, "s").__dict__ | {"met": False}]}
 
 
+LONG = {"inference", "startup", "train"}  # of which each starts a dozen interpreters that import torch
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", suite.KNOWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in suite.KNOWN]
+)
 def test_a_benchmark_prints_a_table_and_one_json_line(name):
     command = [sys.executable, "-m", f"bench.{name}", "--quick"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)

@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,86 +13,16 @@ import pytest
 from PIL import Image
 
 from denoiselab.runtime import files
-from tests.conftest import ROOT
+from tests.projects import DVC, TINY, compose, dvc, make_project, mirrored, reproduce, runs, setting, start
 
 pytestmark = pytest.mark.slow
-
-DVC = Path(sys.executable).with_name("dvc")
-TINY = ["recipe=smoke", "train.validate_every=5", "evaluate.samples=1"]
-
-
-def environment() -> dict[str, str]:
-    """Environment without settings of DVC and MLflow, with the interpreter's folder first on PATH, as in `make`."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING"))}
-    return clean | {"PATH": f"{DVC.parent}{os.pathsep}{clean['PATH']}", "CI": "1"}
-
-
-def start(project: Path, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        args,
-        cwd=project,
-        env=environment(),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def call(project: Path, *args: str, rc: int = 0) -> str:
-    process = start(project, *args)
-    output, _ = process.communicate(timeout=1800)  # stl10 has 32 stages
-    assert process.returncode == rc, output
-    return output
-
-
-def dvc(project: Path, *args: str, rc: int = 0) -> str:
-    return call(project, str(DVC), *args, rc=rc)
-
-
-def setting(overrides: list[str]) -> list[str]:
-    return [word for override in overrides for word in ("-S", override)]
-
-
-def compose(project: Path, *overrides: str) -> None:
-    """Write params.yaml as `dvc exp run -S` would, and commit it."""
-    from dvc.utils.hydra import compose_and_dump
-
-    compose_and_dump(str(project / "params.yaml"), str(project / "conf"), None, "config", None, list(overrides))
-    call(project, "git", "add", "-A")
-    call(project, "git", "commit", "-qm", "Compose")
-
-
-def make_project(folder: Path) -> Path:
-    """Copy this project's files to a new Git repository with a commit and TINY parameters."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
-    call(folder, "git", "init", "-q")
-    call(folder, "git", "config", "user.name", "Test")
-    call(folder, "git", "config", "user.email", "test@localhost")
-    call(folder, "git", "add", "-A")
-    call(folder, "git", "commit", "-qm", "Start")
-    compose(folder, *TINY)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("project"))
+    folder = make_project(tmp_path_factory.mktemp("project"), store=False)
     dvc(folder, "repro")
     return folder
-
-
-def runs(project: Path):
-    import mlflow
-
-    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    return client, client.search_runs([client.get_experiment_by_name("denoiselab").experiment_id])
 
 
 def test_repro_writes_the_report(project):
@@ -186,7 +114,9 @@ def undisturbed(project) -> str:
     return weights(project)
 
 
-@pytest.mark.parametrize(("command", "seed"), [("repro", 0), ("repro", 1), ("exp", 2)])
+@pytest.mark.parametrize(
+    ("command", "seed"), [("repro", 0), pytest.param("repro", 1, marks=pytest.mark.long), ("exp", 2)]
+)
 def test_a_killed_training_resumes_to_the_same_bytes(project, undisturbed, command, seed):
     """The seed decides when the training is killed."""
     args = ["repro", "-f", "-s", "train@unet"]
@@ -202,16 +132,11 @@ def test_a_killed_training_resumes_to_the_same_bytes(project, undisturbed, comma
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
-MIRROR = Path(os.environ.get("DENOISELAB_MIRROR", ""))
-mirrored = pytest.mark.skipif(
-    not os.environ.get("DENOISELAB_MIRROR") or not MIRROR.is_dir(), reason="DENOISELAB_MIRROR is not set"
-)
-
-
 @mirrored
+@pytest.mark.long
 def test_the_published_dncnn_is_reproduced(tmp_path):
     project = make_project(tmp_path)
-    dvc(project, "exp", "run", *setting(["recipe=published_dncnn"]))
+    reproduce(project, "recipe=published_dncnn")
     table = pd.read_csv(project / "reports/comparison.csv").set_index(["model", "set"])
     for name, published, psnr, ssim in (("BSD68", 29.23, 29.2331, 0.82789), ("Set12", 30.44, 30.4316, 0.86165)):
         row = table.loc["dncnn25_kair", name]
@@ -236,7 +161,7 @@ def test_the_published_dncnn_is_reproduced(tmp_path):
 )
 def test_an_experiment_on_a_real_data_set(tmp_path, overrides, sets, protocol, noisy):
     project = make_project(tmp_path)
-    dvc(project, "exp", "run", *setting([*TINY, *overrides]))
+    reproduce(project, *TINY, *overrides)
     table = pd.read_csv(project / "reports/comparison.csv")
     assert dict(zip(table.set, table.n_images, strict=True)) == sets
     assert set(table.model) == {"noisy", "gaussian", "unet"}
@@ -255,7 +180,7 @@ def test_an_allowed_leak_is_shown_in_red(tmp_path, astronaut):
         Image.fromarray(astronaut[: 200 + n, 100:300]).save(photos / f"{n}.png")
     overrides = [*TINY, "data=folder", f"data.path={photos}", "model=gaussian"]
     assert "leak: " in dvc(project, "exp", "run", *setting(overrides), rc=255)
-    dvc(project, "exp", "run", *setting([*overrides, "data.allow_leak=true"]))
+    reproduce(project, *overrides, "data.allow_leak=true")
     assert "> 🔴 **LEAK: " in (project / "reports/report.md").read_text(encoding="utf-8")
     assert '<blockquote class="alarm">' in (project / "reports/report.html").read_text(encoding="utf-8")
 

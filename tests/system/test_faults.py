@@ -167,6 +167,12 @@ def test_a_stage_names_the_folder_whose_disk_is_full(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_no_damaged_file_is_used_in_the_short_campaign(tmp_path):
+    page = tmp_path / "faults.md"
+    assert campaign.main(["--short", "--only", "damage", "--out", str(page)]) == 0, page.read_text(encoding="utf-8")
+
+
+@pytest.mark.long
 def test_nothing_is_lost_in_the_short_campaign(tmp_path):
     page = tmp_path / "faults.md"
     assert campaign.main(["--short", "--out", str(page)]) == 0, page.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from denoiselab.runtime import files
 from tests.conftest import composed
-from tests.system.test_end_to_end import dvc, make_project, mirrored, setting
+from tests.projects import make_project, mirrored, reproduce
 
 SMALL = [
     "train.steps=4",
@@ -117,7 +117,7 @@ def project(tmp_path_factory) -> Path:
 )
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_runs(project, recipe):
-    dvc(project, "exp", "run", "-f", *setting([f"recipe={recipe}", *SMALL, *RECIPES[recipe]]))
+    reproduce(project, f"recipe={recipe}", *SMALL, *RECIPES[recipe])
     report = (project / "reports/report.md").read_text(encoding="utf-8")
     assert "## The original" in report
     table = pd.read_csv(project / "reports/comparison.csv")

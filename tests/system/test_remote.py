@@ -8,7 +8,7 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from denoiselab.runtime import files
-from tests.system.test_end_to_end import call, dvc, make_project
+from tests.projects import call, dvc, make_project
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from denoiselab.config import Params
 from denoiselab.config.tune import Phase
 from denoiselab.training.tuning import search, studies
 from pipeline import tune
-from tests.system.test_end_to_end import call, compose, dvc, environment, make_project, setting, start
+from tests.projects import call, compose, dvc, environment, make_project, setting, start
 
 SPACE = {
     "lr": {"low": 0.0005, "high": 0.005, "log": True},
