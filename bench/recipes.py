@@ -68,7 +68,7 @@ def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> N
         cost = (own / "cost.md").read_text(encoding="utf-8")
         (own / "cost.md").write_text(cost.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8", newline="\n")
     text = (reports / "report.md").read_text(encoding="utf-8")
-    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture
+    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its image
     text = re.sub(
         r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
     )

@@ -68,7 +68,7 @@ def tables() -> list[bytes]:
     return [b"\0" + pairs.encode(), b"\1" + names, b"\2" + record, b"\3" + names, b"\4\1\2\3"]
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     """An image in each format (with EXIF if supported), one with a palette, LZW and tiled TIFFs, and a PNG bomb."""
     rng = np.random.default_rng(0)
     made = []
@@ -89,7 +89,7 @@ def suffixed() -> list[bytes]:
     """Images, each preceded by a byte that encodes its suffix."""
     suffixes = [*encoders.FORMATS]
     kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0]
-    return [bytes([kind]) + data for kind, data in zip(kinds, pictures(), strict=True)]
+    return [bytes([kind]) + data for kind, data in zip(kinds, images(), strict=True)]
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -191,7 +191,7 @@ def arguments() -> list[bytes]:
 
 def uploads() -> list[bytes]:
     """Uploads: a byte for the noise to add, the length of the file name, the name, and the image."""
-    return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(pictures())]
+    return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(images())]
 
 
 def _exif(order: str = "<") -> bytes:
