@@ -207,6 +207,7 @@ def test_the_first_process_alone_tracks(two):
     assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 3
 
 
+@pytest.mark.long
 def test_a_killed_training_of_two_goes_on_to_the_same_bytes(project, two, tmp_path):
     root = copied(project, tmp_path, launcher=TWO)
     process = start(root, "pipeline.train", "everything")
@@ -296,6 +297,7 @@ def hosts() -> Iterator[list[str]]:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
+@pytest.mark.long
 def test_two_machines_work_as_one_and_go_on_after_a_kill(project, two, hosts, tmp_path):
     """Each has a disk of its own: the checkpoint, the weights and what comes out are on the first one's."""
     words = "torchrun --nnodes=2 --nproc-per-node=1 --master-addr=10.77.0.1 --master-port=29577"
