@@ -1,95 +1,95 @@
-# `make help` says what there is. Everything runs in .venv, which `make` keeps in step with the requirements: those of
-# the pipeline (.venv/installed) and, for developers, those of the tests and linters on top (.venv/developing).
+# `make help` lists the targets. Everything runs in .venv, which `make` updates when the requirements change:
+# .venv/installed has the packages of the pipeline, .venv/developing also those of the tests and linters.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# MLflow may not call home.
+# Disable MLflow's telemetry.
 export MLFLOW_DISABLE_TELEMETRY := true
-# MkDocs' notice of its successors
+# Hide MkDocs' notice about MkDocs 2.
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast test-long upgrade-check fuzz audit lint format ui doctor
 
-help:  ## this list
+help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
 
-install: .venv/installed  ## install what the pipeline and the command `denoiselab` need into .venv
+install: .venv/installed  ## install the pipeline and the command `denoiselab` in .venv
 
-repro: .venv/installed  ## run the pipeline to reports/report.md
+repro: .venv/installed  ## run the default experiment: reports/report.md
 	dvc repro
 
-smoke: .venv/installed  ## run the pipeline in small, in a copy, to see that all works
+smoke: .venv/installed  ## run a tiny experiment in a temporary copy, to check the installation
 	dvc exp run --temp -S recipe=smoke
 
-tune: .venv/installed  ## search hyper-parameters on the validation images, as params.yaml's block tune says
+tune: .venv/installed  ## hyper-parameter search on the validation images (block tune of params.yaml)
 	dvc repro add-noise
 	python -m pipeline.tune
 
-leaderboard: .venv/installed  ## one table of all DVC experiments: reports/leaderboard/
+leaderboard: .venv/installed  ## compare all DVC experiments: reports/leaderboard/
 	python -m pipeline.leaderboard
 
-scale: .venv/installed requirements-scale.txt  ## install what clusters, shared searches and S3 remotes need
+scale: .venv/installed requirements-scale.txt  ## install packages for clusters, shared searches and S3 remotes
 	$(INSTALL) -r requirements-scale.txt -c constraints.txt
 
-tools: .venv/installed requirements-tools.txt  ## install what the page (denoiselab serve) and ONNX (denoiselab export) need
+tools: .venv/installed requirements-tools.txt  ## install packages for the web page (denoiselab serve) and ONNX (denoiselab export)
 	$(INSTALL) -r requirements-tools.txt -c constraints.txt
 
-bench: .venv/developing  ## measure this machine in ten minutes: reports/benchmarks/
+bench: .venv/developing  ## benchmark this machine, in ten minutes: reports/benchmarks/
 	python -m bench
 
 docs: .venv/developing  ## build the documentation: site/index.html
 	mkdocs build --strict
 
-notebook: .venv/developing  ## run notebooks/quickstart.ipynb anew, in a copy, and keep what it shows
+notebook: .venv/developing  ## rerun notebooks/quickstart.ipynb in a clone and store its outputs
 	python -m docs.make.notebook
 
 # A file on each core, the longest files first.
 SPREAD := -n logical --dist loadfile --no-loadscope-reorder
-test: .venv/developing  ## run the tests, a file on each core
+test: .venv/developing  ## run the tests, one file per core
 	python -m pytest $(SPREAD)
 
-test-fast: .venv/developing  ## run the tests that take a minute
+test-fast: .venv/developing  ## run the fast tests, in about a minute
 	python -m pytest -m "not slow and not long"
 
-test-long: .venv/developing  ## run the tests that take minutes each: before a release
+test-long: .venv/developing  ## run the tests that take minutes each, before a release
 	python -m pytest $(SPREAD) -m long
 
-# KEEP holds packages back, such as KEEP=torch==2.13.0; TESTS are pytest's arguments.
+# KEEP: packages not to upgrade, such as KEEP=torch==2.13.0; TESTS: arguments of pytest.
 NEWEST := .venv-newest
 TESTS ?= $(SPREAD) -m ""
 upgrade-check: export PATH := $(CURDIR)/$(NEWEST)/bin:$(PATH)
-upgrade-check: | doctor  ## install the newest versions that the requirements allow, apart, and run all tests with them
+upgrade-check: | doctor  ## run all tests with the newest versions that the requirements allow, in .venv-newest
 	$(PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(KEEP)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(NEWEST)/bin/python -m pip check
 	@grep == constraints.txt | sort -f > $(NEWEST)/pinned
-	@echo "What differs from constraints.txt (<):"
+	@echo "Differences from constraints.txt (<):"
 	@$(NEWEST)/bin/python -m pip freeze --exclude-editable | sort -f | diff $(NEWEST)/pinned - || true
 	$(NEWEST)/bin/python -m pytest $(TESTS)
 
-fuzz: .venv/developing  ## a million hostile inputs, led by coverage: hours; needs Linux and Python 3.11 or later
+fuzz: .venv/developing  ## coverage-guided fuzzing with a million inputs, for hours; needs Linux and Python 3.11 or later
 	$(INSTALL) atheris -c constraints.txt
 	python -m bench.fuzz
 
-audit:  ## look up the pinned packages among known vulnerabilities; needs internet
+audit:  ## check the pinned packages for known vulnerabilities; needs internet
 	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv --clear .audit && .audit/bin/pip install --quiet pip-audit; }
 	.audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt --ignore-vuln CVE-2025-69872
 
-lint: .venv/developing  ## ruff and mypy
+lint: .venv/developing  ## check the code with ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
 
-format: .venv/developing  ## put the code in order
+format: .venv/developing  ## format the code with ruff
 	ruff check --fix .
 	ruff format .
 
-ui: .venv/installed  ## MLflow's web page on http://127.0.0.1:5000
+ui: .venv/installed  ## start MLflow's web UI on http://127.0.0.1:5000
 	python -m pipeline.ui
 
-doctor:  ## check that the project can run here
+doctor:  ## check that the pipeline can run on this machine
 	@$(PYTHON) -m pipeline.doctor
 
 .venv/installed: requirements.txt constraints.txt pyproject.toml | doctor

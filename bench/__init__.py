@@ -1,1 +1,1 @@
-"""Benchmarks: each module prints a table and one JSON line, and says what it compared."""
+"""Benchmarks: each module prints what it compares, a table and one JSON line."""

@@ -1,9 +1,9 @@
-"""Run the benchmarks, one after another, and write what they found as a page of this machine.
+"""Run the benchmarks one after another and write the results to a page named after this machine.
 
     python -m bench [--quick] [--out reports/benchmarks] [NAME ...]
 
-Without names all of them, in under ten minutes on two cores that do nothing else. Each is a process of its own; one
-that fails is shown as failed with the reason, and the exit code is 1. A target that is missed is shown as missed.
+Default: all benchmarks, which takes under ten minutes on two idle cores. Each runs in its own process. If one fails,
+the page gives the reason and the exit code is 1. A missed target is marked but does not change the exit code.
 """
 
 import argparse
@@ -32,15 +32,15 @@ TOOLS = {
     "scaling",
     "speedrun",
     "strengths",
-}  # longer, with pages of their own
+}  # these take longer or write their own pages
 KNOWN = [m.name for m in pkgutil.iter_modules(bench.__path__) if m.name[0] != "_" and m.name not in TOOLS]
 OUT = Path("reports/benchmarks")
-PATIENCE_S = 900  # for one benchmark
+TIMEOUT_S = 900  # of one benchmark
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a benchmark: what it printed, or why it failed."""
+    """Outcome of one benchmark: its output, or the reason why it failed."""
 
     name: str
     seconds: float
@@ -51,29 +51,29 @@ class Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smallest sizes: the numbers mean nothing")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of the page; {OUT}")
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, only to check that the benchmark runs")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"output folder (default: {OUT})")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(KNOWN))
     args = parser.parse_args(argv)
     if unknown := sorted({*args.names} - {*KNOWN}):
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(KNOWN)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from: {', '.join(KNOWN)}")
     machine, results = _machine.describe(), []
     path = args.out / f"{_machine.name(machine)}.md"
     for name in args.names or KNOWN:
         results.append(_run(name, ["--quick"] if args.quick else []))
         print(f"{name}: {results[-1].seconds:.0f} s{f', failed: {r}' if (r := results[-1].reason) else ''}", flush=True)
-        _write(path, machine, results, args.quick)  # what is there stays if a later one is interrupted
+        _write(path, machine, results, args.quick)  # after each one, so that an interruption loses no results
     print(path)
     return int(any(result.reason for result in results))
 
 
 def page(machine: dict[str, str], results: Sequence[Result], quick: bool = False) -> str:
-    """The page, in markdown: the machine, all targets, and a section for each benchmark."""
+    """The page in Markdown: machine, all targets, and one section per benchmark."""
     rows = [{"machine": key, "": value} for key, value in machine.items()]
     minutes = sum(result.seconds for result in results) / 60
-    said = "Smallest sizes: the numbers mean nothing. " if quick else ""
+    warning = "Smallest sizes: the numbers are meaningless. " if quick else ""
     head = f"# Benchmarks on {machine['processor']}, {machine['cores']} cores, GPU: {machine['GPU']}\n"
-    made = f"{said}Made by `make bench` in {minutes:.0f} minutes.\n"
+    made = f"{warning}Made by `make bench` in {minutes:.0f} minutes.\n"
     judged = [_judged(result.name, target) for result in results for target in (result.found or {}).get("targets", [])]
     targets = ["## Targets\n", table(judged) + "\n"] if judged else []
     return "\n".join([head, made, table(rows) + "\n", *targets, *map(_section, results)])
@@ -88,18 +88,18 @@ def _write(path: Path, machine: dict[str, str], results: Sequence[Result], quick
 def _run(name: str, options: list[str]) -> Result:
     command, started = [sys.executable, "-m", f"bench.{name}", *options], time.perf_counter()
     try:
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return Result(name, time.perf_counter() - started, reason=f"not done after {PATIENCE_S} s")
+        return Result(name, time.perf_counter() - started, reason=f"timed out after {TIMEOUT_S} s")
     seconds = time.perf_counter() - started
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return Result(name, seconds, reason=said[-1])
+        errors = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return Result(name, seconds, reason=errors[-1])
     text, _, line = done.stdout.rstrip().rpartition("\n")
     try:
         return Result(name, seconds, text.strip(), json.loads(line))
     except json.JSONDecodeError:
-        return Result(name, seconds, reason="its last line is not JSON")
+        return Result(name, seconds, reason="the last line of its output is not JSON")
 
 
 def _judged(name: str, target: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine that a benchmark ran on."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from bench._project import ROOT
 
 
 def describe() -> dict[str, str]:
-    """The machine and the versions, in words."""
+    """Hardware, software versions, commit, date and load, by name."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -24,12 +24,12 @@ def describe() -> dict[str, str]:
         "torch": torch.__version__,
         "commit": _commit(),
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "load before": f"{os.getloadavg()[0]:.1f} processes at work",
+        "load before": f"{os.getloadavg()[0]:.1f} running processes",
     }
 
 
 def name(machine: dict[str, str]) -> str:
-    """A machine's file name: its GPU, or else its processor and cores."""
+    """File name for a machine: its GPU, or else its processor and number of cores."""
     words = machine["GPU"] if machine["GPU"] != "none" else f"{machine['processor']} {machine['cores']} cores"
     return re.sub(r"[^a-z0-9]+", "-", words.lower().replace("(r)", "").replace("(tm)", "")).strip("-")
 
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The last one's short name; unknown outside a Git repository."""
+    """Abbreviated hash of HEAD; "unknown" outside a Git repository."""
     command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"

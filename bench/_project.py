@@ -1,4 +1,4 @@
-"""Processes to measure, folders with this project's files, and real photographs. Imports no torch."""
+"""Measured subprocesses, copies of the project, composed parameters, and test photos. Does not import torch."""
 
 import json
 import os
@@ -20,8 +20,9 @@ from denoiselab.imaging import dataset_images
 
 ROOT = Path(__file__).parent.parent
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "conf", "pipeline", "src")
-PHOTOGRAPHS = ("astronaut", "coffee", "motorcycle_left")  # inside scikit-image
-# A process of its own starts what is measured: Linux counts the memory of whoever starts a process as that process's.
+PHOTOGRAPHS = ("astronaut", "coffee", "motorcycle_left")  # shipped with scikit-image
+# A small process launches the measured command: on Linux, a child's peak memory includes that of the process it was
+# forked from.
 LAUNCHER = """\
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -36,7 +37,7 @@ IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """For a process that runs this project's code, whatever folder it is in and whatever is installed."""
+    """Environment of a process that runs this project's code from any folder, whatever version is installed."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING"))}
     found = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
@@ -45,16 +46,16 @@ def environment(**settings: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that has ended, and those that it waited for."""
+    """Resource usage and output of a finished process and its children."""
 
     seconds: float
-    cpu_s: float  # of the processor, on all cores together: about the same on a busy machine
-    peak_mib: float  # of the largest of them
+    cpu_s: float  # processor time, summed over cores; hardly affected by other load
+    peak_mib: float  # peak memory of the largest process
     output: str  # stdout and stderr
 
 
 def run(*command: str, rc: int = 0, **settings: str) -> Process:
-    """Run a command in `environment(**settings)` to its end; RuntimeError shows its output where that is not `rc`."""
+    """Run a command in `environment(**settings)`. RuntimeError, with its output, if the exit code is not `rc`."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "measured.json"
         launched = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(found), *command]
@@ -68,13 +69,13 @@ def run(*command: str, rc: int = 0, **settings: str) -> Process:
 
 
 def python(*args: str, rc: int = 0, **settings: str) -> Process:
-    """`run` with this interpreter."""
+    """`run` with the current Python interpreter."""
     return run(sys.executable, *args, rc=rc, **settings)
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder, which is the working directory meanwhile."""
+    """Change to a temporary folder for the duration of the block."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -85,7 +86,7 @@ def scratch() -> Iterator[Path]:
 
 
 def copy(folder: Path) -> None:
-    """This project's code and settings in a Git repository of its own, without a commit."""
+    """Copy this project's code and settings to `folder` and run `git init` there; nothing is committed."""
     for name in FILES:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def copy(folder: Path) -> None:
 
 
 def compose(*overrides: str) -> dict[str, Any]:
-    """The parameters that `dvc exp run -S OVERRIDE...` would run with, as plain values."""
+    """The parameters that `dvc exp run -S OVERRIDE...` would use, as plain values."""
     from dvc.utils.hydra import compose_and_dump
 
     with tempfile.TemporaryDirectory() as folder:
@@ -107,14 +108,14 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 def photographs(number: int, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Crops (H, W, 3) uint8 of scikit-image's photographs, at most of that shape, every other one mirrored."""
+    """Crops (H, W, 3) uint8 of scikit-image's photos, of `shape` or smaller, every second one mirrored."""
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     folder, rng = Path(spec.submodule_search_locations[0]) / "data", np.random.default_rng(0)
-    whole = [dataset_images.read(folder / f"{name}.png", 3) for name in PHOTOGRAPHS]
-    found = []
+    photos = [dataset_images.read(folder / f"{name}.png", 3) for name in PHOTOGRAPHS]
+    crops = []
     for n in range(number):
-        image = whole[n % len(whole)]
+        image = photos[n % len(photos)]
         y, x = (int(rng.integers(0, max(1, image.shape[d] - shape[d] + 1))) for d in (0, 1))
-        found.append(np.ascontiguousarray(image[y : y + shape[0], x : x + shape[1]][:, :: (-1) ** n]))
-    return found
+        crops.append(np.ascontiguousarray(image[y : y + shape[0], x : x + shape[1]][:, :: (-1) ** n]))
+    return crops

@@ -1,4 +1,4 @@
-"""Servers on this machine's loopback address: started, waited for, watched, ended."""
+"""Start, wait for, monitor and stop servers on the loopback address."""
 
 import os
 import socket
@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import requests
 
-PATIENCE_S = 400  # until it answers; on a machine that does much else
-SAMPLE_S = 0.1  # between two looks at its memory
+TIMEOUT_S = 400  # until the server answers, on a busy machine
+SAMPLE_S = 0.1  # interval between memory samples
 
 
 def free_port() -> int:
@@ -24,9 +24,9 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], address: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """While it lasts, the server that `command` starts, from when it answers at `address`; its output is in `log`.
+    """Run the server that `command` starts; yields once it answers at `address`.
 
-    It ends with all processes that it started.
+    Writes its output to `log`. On exit, stops the server and its children. RuntimeError if it does not answer.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -40,7 +40,7 @@ def running(command: list[str], address: str, log: Path, **environment: str) -> 
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server and what it started."""
+    """Stop a server and its children: SIGTERM, then SIGKILL after 20 s."""
     if process.poll() is None:
         os.killpg(process.pid, 15)
         try:
@@ -51,7 +51,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 class Memory:
-    """Of a process and those that it started, in bytes: what is resident, watched while the block lasts."""
+    """Resident memory in bytes of a process and its children, sampled for the duration of the block."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -82,11 +82,11 @@ class Memory:
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until and process.poll() is None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if requests.get(address, timeout=5).ok:
                 return
         except requests.RequestException:
             time.sleep(0.3)
-    raise RuntimeError(f"no server at {address}: {log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(f"no answer from the server at {address}: {log.read_text(errors='replace')[-3000:]}")

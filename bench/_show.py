@@ -1,4 +1,4 @@
-"""The form that all benchmarks have: sizes from the command line, and one markdown table, targets and JSON line."""
+"""Command line and output format shared by the benchmarks: sizes, Markdown table, targets and JSON line."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """What a benchmark is meant to reach: `value` at most `limit`, or at least."""
+    """Target of a benchmark: `value` must be at most `limit`, or at least if `at_least`."""
 
     what: str
     value: float
@@ -28,15 +28,17 @@ class Target:
 
 
 def sizes(doc: str | None, argv: Sequence[str] | None, **known: tuple[Any, Any]) -> argparse.Namespace:
-    """The options of a benchmark, each with its usual value and that of `--quick`, which only shows that all works.
+    """Parse the options of a benchmark; `known` maps each to its default and its `--quick` value.
 
-    Values are whole numbers, or lists of whole numbers or of words.
+    Values are integers, or lists of integers or of strings.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smallest sizes: the numbers mean nothing")
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, only to check that the benchmark runs")
     for name, (usual, quick) in known.items():
         kind, many = (type(usual[0]), "+") if isinstance(usual, list) else (type(usual), None)
-        parser.add_argument(f"--{name}", type=kind, nargs=many, help=f"{_words(usual)}; {_words(quick)} if --quick")
+        parser.add_argument(
+            f"--{name}", type=kind, nargs=many, help=f"default: {_words(usual)}; with --quick: {_words(quick)}"
+        )
     args = parser.parse_args(argv)
     for name, (usual, quick) in known.items():
         if getattr(args, name) is None:
@@ -57,14 +59,14 @@ def show(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A markdown table of rows with the same keys; numbers are to the right."""
+    """A Markdown table of rows that all have the same keys; columns of numbers are right-aligned."""
     right = [all(isinstance(row[key], int | float | None) for row in rows) for key in rows[0]]
     head = f"| {' | '.join(rows[0])} |\n|{'|'.join('--:' if numbers else ':--' for numbers in right)}|"
     return "\n".join([head, *(f"| {' | '.join(map(_cell, row.values()))} |" for row in rows)])
 
 
 def _cell(value: Any) -> str:
-    """Three digits of a number that has more behind the point."""
+    """A value as text: floats with three significant digits, integers with thousands separators."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else "–" if value is None else str(value)

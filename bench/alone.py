@@ -1,11 +1,11 @@
-"""The speed-run where there is neither DVC nor MLflow nor a network: a folder with all it needs is carried there.
+"""The speed-run on a machine without DVC, MLflow or network: prepare a folder here, copy it there, and run it.
 
-    python -m bench.alone prepare FOLDER [--toy]          # here: the tasks' parameters and the archives of their images
+    python -m bench.alone prepare FOLDER [--toy]    # here: write the tasks' parameters and their data set archives
     python -m bench.alone run FOLDER [--tasks gray] [--seeds 3] [--out OUT] [--sitting SECONDS] [--toy]    # there
 
-Beside the project's files, `run` needs torch, NumPy, SciPy, scikit-image, OpenCV, pydantic, PyYAML, filelock, psutil,
-requests, joblib and tqdm. A sitting ends after its seconds, at the next validation: the same command goes on with it
-(exit code 3 says that there is more to do). Time between sittings does not count; compiling anew does.
+`run` needs the project's files, torch, NumPy, SciPy, scikit-image, OpenCV, pydantic, PyYAML, filelock, psutil,
+requests, joblib and tqdm. With --sitting it stops at the first validation after SECONDS with exit code 3; the same
+command resumes it. Time between sittings does not count towards the result; recompiling does.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["prepare", "run"])
     parser.add_argument("folder", type=Path)
     speedrun.add_options(parser)
-    parser.add_argument("--sitting", type=float, default=float("inf"), help="seconds until it stops, to go on later")
+    parser.add_argument("--sitting", type=float, default=float("inf"), help="stop after so many seconds, to be resumed")
     args = parser.parse_args(argv)
     if args.what == "prepare":
         prepare(args.folder, args.tasks, args.toy)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(folder: Path, tasks: list[str], toy: bool) -> None:
-    """Write each task's parameters, and its data set's archives as DENOISELAB_MIRROR has them."""
+    """Write each task's parameters and the archives of its data set, in the layout of DENOISELAB_MIRROR."""
     from bench._project import compose
 
     for name in tasks:
@@ -48,7 +48,7 @@ def prepare(folder: Path, tasks: list[str], toy: bool) -> None:
 
 
 def run(folder: Path, tasks: list[str], seeds: int, out: Path, sitting_s: float, toy: bool) -> int:
-    """Train and test; 0, or UNFINISHED where a sitting ended first."""
+    """Train and test. Returns 0, or UNFINISHED if the time of the sitting ran out."""
     os.environ["DENOISELAB_MIRROR"] = str((folder / "mirror").resolve())
     for name in tasks:
         params = config.load(folder / f"{name}.json")  # JSON is YAML
@@ -64,7 +64,7 @@ def run(folder: Path, tasks: list[str], seeds: int, out: Path, sitting_s: float,
 
 
 def _archives(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The archives in a block `data`, by the name of their data set."""
+    """The archives in the block `data` of the parameters, by data set."""
     return {key: value for key, value in data.items() if isinstance(value, dict) and "url" in value}
 
 

@@ -1,9 +1,9 @@
-"""How long the report takes, and how much memory and page: stage compare for many models, conditions, images and draws.
+"""Time, memory and page size of stage compare with many models, test conditions, images and noise draws.
 
     python -m bench.compare [--models 12] [--images 40] [--draws 2] [--samples 3]
 
-Real photographs, noise, files and trainings of nothing but a strength; the scores are drawn at random and the kept
-pictures are blurred, because restoring them all would take an hour.
+Photos, noise and files are real, and the only models are calibrated filters. The scores are random and the example
+outputs are blurred inputs, because restoring all images would take an hour.
 """
 
 import json
@@ -24,9 +24,9 @@ from denoiselab.metrics import image_quality
 from denoiselab.runtime import files, paths, stage_outputs
 
 COMPARED = """\
-Stage compare, the whole process, of a run with {models} models, {conditions} test conditions, {images} photographs of
-480x320 pixels in colour, {draws} draws of the noise and {samples} kept pictures of each model and condition: tables,
-tests of every two models, figures, report.md and report.html. Nothing to compare with: what counts is the growth."""
+Stage compare as a whole process: {models} models, {conditions} test conditions, {images} colour photos of 480x320
+pixels, {draws} noise draws and {samples} example outputs per model and condition. It writes tables, pairwise tests,
+figures, report.md and report.html. There is no baseline: run it with different sizes to see how the cost grows."""
 SIGMAS = (15, 25, 35, 50, 75)
 SHAPE = (320, 480)  # pixels
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> None:
-    """What stage evaluate leaves, with scores drawn at random."""
+    """Write the outputs of stage evaluate, with random scores."""
     strength = rng.uniform(0, 3)
     rows: list[ImageScore] = []
     levels = [

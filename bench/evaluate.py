@@ -1,4 +1,4 @@
-"""How long evaluating a model takes, against nothing but its forward pass on the same images.
+"""Time of stage evaluate, relative to the bare forward pass on the same images.
 
 python -m bench.evaluate [--models dncnn unet nafnet_small] [--images 40] [--rounds 2]
 """
@@ -24,13 +24,13 @@ from denoiselab.runtime import devices, files, paths
 from pipeline import ALLOCATOR
 
 COMPARED = """\
-Stage evaluate of models as a run has them, but trained for a step only, on {images} photographs of {width}x{height}
-pixels in colour with Gaussian noise of sigma 25, and on the crops of {curve} of them for the curve over noise levels:
-images read and checked, restored, PSNR, SSIM, MSE and alarms measured, pictures and tables written, on {device}.
-`forward` is the bare forward pass of the same images and crops, which are in memory, one after another with all
-threads. Both in one process, in turn, with the stage's allocator; medians of {rounds}. Start-up is not in it."""
-CURVE = 4  # images of the curve, in place of 12: all crops together have fewer pixels than the images
-SHAPE, SMALL = (321, 481), (128, 128)  # pixels: those of BSDS500's images, and with --quick
+Stage evaluate on {device}: reads, checks and restores {images} colour photos of {width}x{height} pixels with Gaussian
+noise of sigma 25, and crops of {curve} of them at every level of the noise curve; computes PSNR, SSIM, MSE and alarms;
+writes example outputs and tables. Default models, trained for one step. `forward` is the bare forward pass on the same
+images and crops, already in memory, one at a time, with all threads. Both alternate in one process with the stage's
+allocator settings; medians of {rounds}, without start-up."""
+CURVE = 4  # images of the noise curve instead of 12, so that its crops have fewer pixels than the images
+SHAPE, SMALL = (321, 481), (128, 128)  # pixels: as in BSDS500, and with --quick
 LIMIT = 1.25
 
 
@@ -45,22 +45,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in args.models:
             train(params, name)
         rows = [_row(name, args.rounds) for name in args.models]
-    targets = [Target(f"evaluate {row['model']}, times the forward pass,", row["ratio"], LIMIT) for row in rows]
+    targets = [Target(f"evaluate {row['model']}: time / forward pass", row["ratio"], LIMIT) for row in rows]
     about = {"images": args.images, "height": shape[0], "width": shape[1], "curve": CURVE, "rounds": args.rounds}
     show("evaluate", COMPARED.format(**about, device=device), rows, targets)
 
 
 def measure(name: str, rounds: int) -> None:
-    """Print seconds of the forward pass and of the evaluation, a list of each, as JSON."""
+    """Print the seconds of each forward pass and of each evaluation as JSON."""
     params = config.load()
     device = devices.choose(params.training(name).device)
     devices.prepare(device)
     model = model_store.load(paths.model(name)).to(device).eval()
-    given = _given(params, device)
-    tiled_inference.forward(model, *given[0])
+    inputs = _inputs(params, device)
+    tiled_inference.forward(model, *inputs[0])
     forward, whole = [], []
     for _ in range(rounds):
-        forward.append(_forward(model, given))
+        forward.append(_forward(model, inputs))
         started = time.perf_counter()
         scoring.evaluate(params, name)
         whole.append(time.perf_counter() - started)
@@ -71,7 +71,7 @@ def _params(models: list[str], images: int, shape: tuple[int, int]) -> config.Pa
     tree = of_photographs(images, shape, "noise=gaussian25", f"model=[{','.join(models)}]")
     tree["train"] |= {"steps": 1, "validate_every": 1, "val_patches": 1}
     tree["evaluate"]["curve"] |= {"images": CURVE, "crop": min(shape[0], tree["evaluate"]["curve"]["crop"])}
-    for name in models:  # without a budget of its own
+    for name in models:  # remove per-model training lengths
         tree["models"][name] = {k: v for k, v in tree["models"][name].items() if k not in ("steps", "validate_every")}
     files.write_text(Path("params.yaml"), json.dumps(tree))  # JSON is YAML
     return config.load()
@@ -89,8 +89,8 @@ def _row(name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def _given(params: config.Params, device: torch.device) -> list[tuple[torch.Tensor, float]]:
-    """All that evaluate restores: noisy (1, C, H, W) on the device and its level."""
+def _inputs(params: config.Params, device: torch.device) -> list[tuple[torch.Tensor, float]]:
+    """Every input that evaluate restores: noisy image (1, C, H, W) on the device, and its noise level."""
     found = []
     for condition in (noisy_sets.read(paths.NOISY, key) for key in noisy_sets.names(paths.NOISY)):
         tests = noisy_sets.test(paths.RAW, paths.NOISY, condition.name, params.data.channels)
@@ -100,12 +100,12 @@ def _given(params: config.Params, device: torch.device) -> list[tuple[torch.Tens
 
 
 @torch.inference_mode()
-def _forward(model: nn.Module, given: list[tuple[torch.Tensor, float]]) -> float:
-    """Seconds of the forward pass alone."""
+def _forward(model: nn.Module, inputs: list[tuple[torch.Tensor, float]]) -> float:
+    """Seconds of the bare forward pass on all inputs."""
     started = time.perf_counter()
-    for noisy, level in given:
+    for noisy, level in inputs:
         tiled_inference.forward(model, noisy, level)
-    if given[0][0].is_cuda:
+    if inputs[0][0].is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started
 

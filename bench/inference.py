@@ -1,4 +1,4 @@
-"""Inference: milliseconds a megapixel and peak memory, against the bare forward pass; a large image in tiles.
+"""Inference: milliseconds per megapixel and peak memory, relative to the bare forward pass, and a large tiled image.
 
 python -m bench.inference [--models dncnn unet nafnet_small] [--side 1024] [--rounds 5] [--megapixels 100]
 """
@@ -26,14 +26,14 @@ from denoiselab.runtime import devices
 from pipeline import ALLOCATOR
 
 COMPARED = """\
-`inference.restore()`, from a float32 array in memory to another, against the `bare` forward pass of a tensor that is on
-the device, on {device}: a colour image of {side}x{side} pixels as a `whole` and in `tiles` of {tile}. Times in turn in
-one process, medians of {rounds}; the ratio is to the bare pass of the same turn. Memory in a process for each, with the
-stage's allocator: the process's peak above its libraries and the image, so that of the result counts; on a GPU also the
-peak of its tensors. The last row is one image of {megapixels} megapixels, {large}x{large}, by {model} in tiles."""
+`tiled_inference.restore()` of a colour image of {side}x{side} pixels, `whole` and in `tiles` of {tile}, from float32
+array to float32 array, and the `bare` forward pass on a tensor already on the device, on {device}. The passes alternate
+in one process: medians of {rounds} rounds, ratios within a round. Memory is measured in a separate process for each
+pass with the stage's allocator settings: peak minus libraries and input image, so the output counts; on a GPU also the
+peak of its tensors. Last row: an image of {megapixels} megapixels ({large}x{large}) in tiles by {model}."""
 LARGE_MODEL = "unet"
-LIMIT_GIB = 2.0  # above a large image itself
-WARM_UP = 96  # pixels
+LIMIT_GIB = 2.0  # in addition to the image itself
+WARM_UP = 96  # side of the warm-up image, pixels
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         large=large,
         model=LARGE_MODEL,
     )
-    what = f"{args.megapixels} megapixels, peak memory above the image,"
+    what = f"{args.megapixels} megapixels: peak memory in addition to the image"
     target = Target(what, rows[-1]["peak MiB"] / 1024, LIMIT_GIB, "GiB")
     show("inference", compared, rows, [target])
 
@@ -64,7 +64,7 @@ def _rows(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
             "megapixels": side**2 / 1e6,
             "pass": way,
             "ms per megapixel": 1000 * median(times) / (side**2 / 1e6),
-            "of bare": median(b / a for a, b in zip(seconds["bare"], times, strict=True)),
+            "time / bare": median(b / a for a, b in zip(seconds["bare"], times, strict=True)),
         }
         | _run("peak", name, side, way)
         for way, times in seconds.items()
@@ -74,11 +74,11 @@ def _rows(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
 def _large(side: int) -> dict[str, Any]:
     found = _run("peak", LARGE_MODEL, side, "tiles", True)
     about = {"model": LARGE_MODEL, "megapixels": side**2 / 1e6, "pass": "tiles"}
-    return about | {"ms per megapixel": 1000 * found.pop("seconds") / (side**2 / 1e6), "of bare": None} | found
+    return about | {"ms per megapixel": 1000 * found.pop("seconds") / (side**2 / 1e6), "time / bare": None} | found
 
 
 def times(name: str, side: int, rounds: int) -> None:
-    """Print the seconds of each round of each pass as JSON."""
+    """Print, as JSON, the seconds of every round of each pass."""
     passes = _passes(name, side)
     found: dict[str, list[float]] = {way: [] for way in passes}
     for _ in range(rounds + 1):
@@ -90,7 +90,7 @@ def times(name: str, side: int, rounds: int) -> None:
 
 
 def peak(name: str, side: int, way: str, timed: bool = False) -> None:
-    """Print a pass's peak of memory above what was taken before it, in MiB, as JSON; its seconds if `timed`."""
+    """Print, as JSON, the memory in MiB that a pass takes at its peak, and its seconds if `timed`."""
     _passes(name, WARM_UP)[way]()
     one, cuda = _passes(name, side)[way], torch.cuda.is_available()
     before = _memory("VmRSS")
@@ -105,7 +105,7 @@ def peak(name: str, side: int, way: str, timed: bool = False) -> None:
 
 
 def _passes(name: str, side: int) -> dict[str, Callable[[], Any]]:
-    """The ways of restoring an image of side x side pixels, but tiles where a model needs the whole."""
+    """Ways to restore an image of side x side pixels; no tiles for models that need the whole image."""
     params = _params(name)
     device = devices.choose("auto")
     devices.prepare(device)
@@ -121,7 +121,7 @@ def _passes(name: str, side: int) -> dict[str, Callable[[], Any]]:
 
 
 class _Bare:
-    """The forward pass of a tensor that is on the device since the first time."""
+    """The forward pass on a tensor that the first call moves to the device."""
 
     def __init__(self, model: nn.Module, image: np.ndarray, device: torch.device):
         self.model, self.image, self.device = model, image, device
@@ -137,7 +137,7 @@ class _Bare:
 
 
 def _memory(name: str) -> float:
-    """VmRSS or VmHWM (its peak) of this process in MiB; Linux alone says them."""
+    """VmRSS (resident) or VmHWM (peak) of this process in MiB; Linux only."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert found
     return int(found[1]) / 1024
@@ -148,7 +148,7 @@ def _params(name: str) -> Params:
 
 
 def _run(function: str, *arguments: Any) -> dict[str, Any]:
-    """What a function of this module prints in a process of its own."""
+    """Run a function of this module in a new process and return the JSON that it prints."""
     code = f"from bench import inference; inference.{function}{arguments!r}"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment() | ALLOCATOR, check=True, stdout=subprocess.PIPE, text=True)

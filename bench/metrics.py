@@ -1,8 +1,8 @@
-"""How fast PSNR and SSIM are, of arrays and of tensors, against scikit-image with the same definition.
+"""Speed of PSNR and SSIM on arrays and on tensors, relative to scikit-image with the same definitions.
 
     python -m bench.metrics [--images 24] [--rounds 5]
 
-All must agree: the largest difference between the scores is shown, too.
+The table also shows the largest difference between the scores.
 """
 
 import time
@@ -21,10 +21,10 @@ from denoiselab.metrics import batched, image_quality
 from denoiselab.runtime import devices
 
 COMPARED = """\
-PSNR and SSIM (11x11 Gaussian window, sigma 1.5) of {images} photographs of 480x320 pixels in colour and of what is left
-of them under Gaussian noise of sigma 25: scikit-image, denoiselab.metrics.image_quality and, all images at once in
-float32, denoiselab.metrics.batched on {device}. ms per megapixel, median of {rounds}; `off` is the largest difference
-from scikit-image, in dB for PSNR."""
+PSNR and SSIM (11x11 Gaussian window, sigma 1.5) of {images} colour photos of 480x320 pixels with Gaussian noise of
+sigma 25, by scikit-image, by denoiselab.metrics.image_quality, and by denoiselab.metrics.batched (all images at once in
+float32) on {device}. ms per megapixel, median of {rounds}. `difference`: the largest from scikit-image, for PSNR in
+dB."""
 SHAPE, SIGMA = (320, 480), 25
 SSIM = {
     "gaussian_weights": True,
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(
                 {
                     "metric": metric,
-                    "by": name,
+                    "implementation": name,
                     "ms per megapixel": 1000 * seconds / (clean[..., 0].size / 1e6),
-                    "times as fast": reference_s / seconds,
-                    "off": float(np.abs(scores - reference).max()),
+                    "speed-up": reference_s / seconds,
+                    "difference": float(np.abs(scores - reference).max()),
                 }
             )
     about = {"images": args.images, "rounds": args.rounds, "device": devices.describe(device)}
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _ways(
     clean: np.ndarray, noisy: np.ndarray, tensors: list[torch.Tensor]
 ) -> dict[str, dict[str, Callable[[], np.ndarray]]]:
-    """What gives the scores (N,) of all images, by metric and library."""
+    """Functions that return the scores (N,) of all images, by metric and implementation."""
 
     def one_by_one(score: Callable[..., Any]) -> Callable[[], np.ndarray]:
         return lambda: np.array([score(*pair) for pair in zip(clean, noisy, strict=True)])
@@ -74,19 +74,19 @@ def _ways(
     return {
         "PSNR": {
             "scikit-image": one_by_one(partial(peak_signal_noise_ratio, data_range=255)),
-            "metrics": one_by_one(partial(image_quality.psnr, data_range=255)),
-            "batch_metrics": at_once(batched.psnr),
+            "image_quality": one_by_one(partial(image_quality.psnr, data_range=255)),
+            "batched": at_once(batched.psnr),
         },
         "SSIM": {
             "scikit-image": one_by_one(partial(structural_similarity, **SSIM)),
-            "metrics": one_by_one(partial(image_quality.ssim, data_range=255)),
-            "batch_metrics": at_once(batched.ssim),
+            "image_quality": one_by_one(partial(image_quality.ssim, data_range=255)),
+            "batched": at_once(batched.ssim),
         },
     }
 
 
 def _measured(way: Callable[[], np.ndarray], rounds: int) -> tuple[float, np.ndarray]:
-    """Median seconds, without those of a first round, and the scores."""
+    """Median seconds after one warm-up round, and the scores."""
     scores, times = way(), []
     for _ in range(rounds):
         started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Noise throughput on the CPU: MB of float32 a second, by kind of noise.
+"""Throughput of synthetic noise on the CPU: MB of float32 per second, by kind of noise.
 
     python -m bench.noise [--batch 16] [--side 256] [--rounds 7]
 
-`real` draws nothing and is left out; 1 MB is 10^6 bytes.
+`real` is left out because it draws nothing. 1 MB is 10^6 bytes.
 """
 
 import time
@@ -20,7 +20,7 @@ from denoiselab.noise import synthesis
 from denoiselab.runtime import seeding
 
 COMPARED = """\
-Every kind of noise with the others, on one batch of smooth colour images with some texture, {shape} float32 ({mb:.1f}
+Every kind of synthetic noise, added to a batch of smooth, slightly textured colour images: {shape} float32 ({mb:.1f}
 MB), on the CPU with {threads} threads; median of {rounds}."""
 FREE = {"clip": False, "quantise": False}
 EIGHT_BIT = {"clip": True, "quantise": True}
@@ -67,7 +67,7 @@ def _images(batch: int, side: int) -> torch.Tensor:
 
 
 def _seconds(clean: torch.Tensor, spec: NoiseSpec, rounds: int) -> float:
-    """Median seconds a batch."""
+    """Median seconds per batch."""
     generator, times = seeding.generator("bench"), []
     for _ in range(rounds + 1):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How long patchify takes and how much memory it needs, as the number of images and of cores grows.
+"""Time and memory of stage patchify, by number of images and threads.
 
 python -m bench.patchify [--images 50 200 800]
 """
@@ -17,11 +17,11 @@ from denoiselab.data import manifest, patches
 from denoiselab.imaging import dataset_images
 
 COMPARED = """\
-The classic recipe's patches (40x40, stride 40, scales 1, 0.8, 0.7, 0.5) of photographs of 481x321 pixels in colour,
-PNG files, in one thread and in as many as there are cores. Each row is a process of its own: seconds of the cutting
-alone, and the largest memory of the process with its libraries (MiB), which is meant to stay level."""
+Cutting colour PNG photos of 481x321 pixels into the patches of the classic recipe (40x40, stride 40, scales 1, 0.8,
+0.7, 0.5), with one thread and with one per core. Each row is a separate process: seconds of the cutting alone, and peak
+memory with libraries (MiB), which should not grow with the number of images."""
 CLASSIC = {"size": 40, "stride": 40, "val_size": 40, "scales": [1.0, 0.8, 0.7, 0.5], "shard_mib": 1024}
-SHAPE, FILES = (321, 481), 100  # photographs that differ; each is used as often as it takes
+SHAPE, FILES = (321, 481), 100  # size, and number of different photos; they repeat if more are asked for
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def cut(number: int, jobs: int) -> None:
-    """Cut so many images of the working directory in so many threads; prints patches and seconds as JSON."""
+    """Cut `number` images of the working directory with `jobs` threads; prints patches and seconds as JSON."""
     files = sorted(Path().glob("*.png"))
     folder, rows = Path(f"{number}-{jobs}"), []
     folder.mkdir()

@@ -1,9 +1,8 @@
-"""Run recipes, each in a clone of the last commit, and publish their reports as reports/recipes/<name>.md.
+"""Run recipes, each in a clone of HEAD, and publish their reports as reports/recipes/<name>.md.
 
     DENOISELAB_MIRROR=/mirror python -m bench.recipes [NAME ...]
 
-Without names all of them. The reports' numbers are those of the run; nothing is
-edited by hand.
+Default: all recipes. All numbers come from the run; nothing is edited by hand.
 """
 
 import argparse
@@ -33,12 +32,12 @@ RUNS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--note", default="", help="a sentence for cost.md, such as: Beside other work.")
+    parser.add_argument("--note", default="", help='a sentence for cost.md, such as "The machine was busy."')
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     args = parser.parse_args()
     names = args.names or list(RUNS)
     if unknown := sorted({*names} - {*RUNS}):
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(RUNS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from: {', '.join(RUNS)}")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
@@ -55,9 +54,9 @@ def _run(clone: Path, overrides: list[str]) -> None:
 
 
 def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> None:
-    """Copy a report, its plots and costs to reports/recipes/; not its photographs, which belong to others.
+    """Copy a report, its plots and its costs to reports/recipes/. Leaves out the photos, whose rights others hold.
 
-    `note` is said in front of the costs: what else the machine did, say.
+    `note` is put above the costs, for example to say that the machine was busy.
     """
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
@@ -74,7 +73,9 @@ def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> N
         r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
     )
     text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
-    text = re.sub(r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL)  # the command is said above
+    text = re.sub(
+        r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL
+    )  # the page's first line gives the command
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
     linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)

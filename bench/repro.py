@@ -1,8 +1,8 @@
-"""How long `dvc repro` takes where there is nothing to do, as the number of models grows.
+"""Time of `dvc repro` when all stages are up to date, by number of models.
 
     python -m bench.repro [--models 2 10 50] [--rounds 3]
 
-The stages are not run: their outputs are put where they belong and committed to DVC.
+Stages are not run; placeholder outputs are committed to DVC instead.
 """
 
 import sys
@@ -18,10 +18,9 @@ from bench._project import Process, compose, copy, run, scratch
 from bench._show import Target, show, sizes
 
 COMPARED = """\
-`dvc repro` where all stages are up to date, by the number of models: seconds of the whole process, median of {rounds},
-and of the processor, which are about the same on a busy machine.
-Outputs are files of {bytes} bytes in the places of a run's, {files} in a folder: it is their number that DVC looks at.
-`dvc root` is what DVC takes to start, without a look at any stage."""
+`dvc repro` when all stages are up to date, by number of models: seconds and CPU seconds (hardly affected by other load)
+of the whole process, median of {rounds}. Outputs are placeholder files of {bytes} bytes, {files} per folder, as DVC's
+time depends on their number. `dvc root` is the start-up time of DVC, without looking at any stage."""
 DVC = str(Path(sys.executable).with_name("dvc"))
 FILES, BYTES = 20, 1000
 MODELS, LIMIT_S = 10, 4.0
@@ -46,12 +45,12 @@ def _measured(models: int, rounds: int) -> dict[str, Any]:
             "stages": stages,
             "s": median(process.seconds for process in found),
             "CPU s": median(process.cpu_s for process in found),
-            "s of `dvc root`": median(run(DVC, "root").seconds for _ in range(rounds)),
+            "`dvc root` s": median(run(DVC, "root").seconds for _ in range(rounds)),
         }
 
 
 def _finish(folder: Path, models: int) -> int:
-    """Make every stage look as if it had run; returns how many there are."""
+    """Write and commit placeholder outputs of every stage. Returns the number of stages."""
     from dvc.repo import Repo
 
     tree = compose()
@@ -68,7 +67,7 @@ def _finish(folder: Path, models: int) -> int:
             file.write_bytes(str(file.relative_to(folder)).encode().ljust(BYTES))
     run(DVC, "commit", "--force", "--quiet")
     run("git", "add", "-A")
-    _repro()  # what it does once
+    _repro()  # the first run updates DVC's caches
     return stages
 
 
@@ -77,7 +76,7 @@ def _repro() -> Process:
     done = run(DVC, "repro")
     nothing = "up to date" in done.output and "Running stage" not in done.output
     if not nothing or Path("dvc.lock").read_bytes() != before:
-        raise RuntimeError(f"dvc repro found something to do:\n{done.output}")
+        raise RuntimeError(f"dvc repro is not up to date:\n{done.output}")
     return done
 
 

@@ -1,10 +1,10 @@
-"""How seconds and memory of the stages grow with their data, from three sizes, and what that makes of 10^8 patches.
+"""Growth of each stage's time and memory with the data, measured at three sizes and extrapolated to 10^8 patches.
 
     python -m bench.scaling [--times 1 3 6] [--tests 10 20 40] [--steps 100 200 400]
 
-A size is a folder with the 400 training images of BSDS500 (from DENOISELAB_MIRROR or the network; photographs of the
-same size that ship with packages where neither is at hand, and it says so) taken so many times, so many test images
-and a training of so many steps. Each stage runs in a process of its own, whose peak memory is measured.
+For each size: the 400 training images of BSDS500 repeated --times, --tests test images, and a training run of --steps.
+Without DENOISELAB_MIRROR and network, photos of the same size from installed packages replace BSDS500, and the output
+says so. Each stage runs in its own process, whose peak memory is measured.
 """
 
 import json
@@ -30,12 +30,11 @@ from denoiselab.runtime import devices, files, paths
 from denoiselab.training import jobs, runner
 
 COMPARED = """\
-Stages at three sizes on {device}: {data} in colour, the classic recipe's patches (40x40), test noise of
-sigma 25, model {model} in batches of {batch}. Seconds without start-up, peak memory of the stage's process; the slopes
-are those of straight lines through the three (least squares). `10^8` is the slope times 10^8: for training the time to
-see each patch once, for add-noise and evaluate nothing, as they do not grow with the training patches. Memory of
-`train: steps` is by the patches there are, not seen: they are kept in memory up to half of what is free, and streamed
-beyond that, where the line ends."""
+Stages at three sizes on {device}: {data} in colour, patches of the classic recipe (40x40), test noise of sigma 25,
+model {model} in batches of {batch}. Seconds without start-up and peak memory of the process; slopes are least-squares
+fits to the three sizes. `10^8` is the slope times 10^8 patches: for training, the time of one epoch; empty for
+add-noise and evaluate, which do not depend on the number of training patches. Memory of `train: steps` is fitted to the
+number of patches stored, not seen; patches that exceed half of the free memory are streamed instead of loaded."""
 MODEL = "unet"
 MANY = 10**8
 VAL_IMAGES = 2
@@ -66,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(stage: str) -> None:
-    """Run a stage in the working directory; prints units, seconds and MiB as JSON."""
+    """Run a stage in the working directory; prints units of work, seconds and peak MiB as JSON."""
     params = config.load()
     _, work = STAGES[stage]
     units, seconds = work(params)
@@ -87,14 +86,14 @@ def _add_noise(params: config.Params) -> Measured:
 
 def _plan(params: config.Params) -> Measured:
     started = time.perf_counter()
-    jobs.plan(params, MODEL)
+    jobs.resolve(params, MODEL)
     return len(patches.load(paths.PATCHES, "train")), time.perf_counter() - started
 
 
 def _train(params: config.Params) -> Measured:
-    plan = jobs.plan(params, MODEL)
-    result = runner.run(plan, lambda step, row: None)
-    return result.step * plan.settings.batch, result.seconds
+    job = jobs.resolve(params, MODEL)
+    result = runner.run(job, lambda step, row: None)
+    return result.step * job.settings.batch, result.seconds
 
 
 def _evaluate(params: config.Params) -> Measured:
@@ -113,23 +112,23 @@ STAGES: dict[str, tuple[str, Callable[[config.Params], Measured]]] = {
 
 
 def _taken(rows: list[manifest.Row], images: int, times: int, tests: int) -> list[manifest.Row]:
-    """The first images `times` times for training, two more for validation, and so many others for the test."""
+    """The first `images` rows, repeated `times` times, for training, the next two for validation, then `tests`."""
     training, others = rows[:images], rows[images:]
     again = [replace(row, image=f"{row.image}-{n}", split="train") for n in range(times) for row in training]
     validation = [replace(row, split="val") for row in others[:VAL_IMAGES]]
     test = [replace(row, split="test", sets="") for row in others[VAL_IMAGES : VAL_IMAGES + tests]]
-    assert len(test) == tests, f"there are {len(others) - VAL_IMAGES} images for {tests} tests"
+    assert len(test) == tests, f"only {len(others) - VAL_IMAGES} images are left for {tests} tests"
     return [*again, *validation, *test]
 
 
 def _lay_out(folder: Path, raw: Path, rows: list[manifest.Row], steps: int) -> None:
-    """A folder in which the stages can run: params.yaml, and what fetch leaves."""
+    """Prepare a folder for the stages: params.yaml and the outputs of fetch."""
     (folder / paths.RAW).mkdir(parents=True)
     (folder / paths.RAW / "fetched").symlink_to(raw.absolute())
     manifest.write(folder / paths.RAW, [replace(row, path=f"fetched/{row.path}") for row in rows])
     tree = compose("data=bsds500", "noise=gaussian25", f"model={MODEL}")
     tree["patches"] = CLASSIC
-    tree["evaluate"]["curve"] |= {"levels": [25], "images": 1}  # it does not grow
+    tree["evaluate"]["curve"] |= {"levels": [25], "images": 1}  # independent of the size
     tree["train"] |= {"steps": steps, "validate_every": steps, "val_patches": 8}
     tree["models"][MODEL] = {k: v for k, v in tree["models"][MODEL].items() if k not in ("steps", "validate_every")}
     files.write_text(folder / "params.yaml", json.dumps(tree))  # JSON is YAML
@@ -142,22 +141,22 @@ def _measured(stage: str, folder: Path) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _row(stage: str, measured: list[dict[str, float]], there: list[float]) -> dict[str, Any]:
-    """A line of the table: the sizes, of which `there` are the patches, and the slopes a million or a test image."""
+def _row(stage: str, measured: list[dict[str, float]], stored: list[float]) -> dict[str, Any]:
+    """A row of the table: sizes and slopes, per million patches or per test image; `stored` counts the patches."""
     unit, _ = STAGES[stage]
     many = 10**6 if unit in PER_PATCH else 1
     units, seconds, mib = (np.array([size[key] for size in measured]) for key in ("units", "seconds", "mib"))
     slope = np.polyfit(units, seconds, 1)[0]
-    memory = np.polyfit(there if unit == "patches seen" else units, mib, 1)[0]
-    memory_there = "streamed" if unit == "patches seen" else f"{MANY * memory / 1024:+.0f} GiB"
+    memory = np.polyfit(stored if unit == "patches seen" else units, mib, 1)[0]
+    extrapolated = "streamed" if unit == "patches seen" else f"{MANY * memory / 1024:+.0f} GiB"
     return {
         "stage": stage,
         "grows with": unit,
         "sizes": " / ".join(f"{n:,.0f}" for n in units),
         "s": " / ".join(f"{s:.2f}" for s in seconds),
         "peak MiB": " / ".join(f"{m:.0f}" for m in mib),
-        "slope": f"{many * slope:.3g} s and {many * memory:+.2g} MiB {'a million' if many > 1 else 'each'}",
-        "10^8": f"{MANY * slope / 3600:.1f} h, {memory_there}" if many > 1 else None,
+        "slope": f"{many * slope:.3g} s and {many * memory:+.2g} MiB {'per million' if many > 1 else 'each'}",
+        "10^8": f"{MANY * slope / 3600:.1f} h, {extrapolated}" if many > 1 else None,
     }
 
 

@@ -1,11 +1,11 @@
-"""Time to quality on one device, by the project's own fit(), batches, validation, inference and metrics.
+"""Training time to a given quality on one device, with the project's own training loop, inference and metrics.
 
     python -m bench.speedrun [--tasks gray colour10 colour30] [--seeds 3] [--out reports/speedrun] [--toy]
 
-gray: DnCNN 17x64 on Train400 until BSD68 at sigma 25 reaches 29.23 dB, the paper's. colour10, colour30: the best of a
-DRUNet in 10 or 30 minutes on the 400 training images of BSDS500, CBSD68 at sigma 15, 25 and 50. Writes speedrun.md and
-speedrun.json. `--toy` shows that all works: narrow nets, seconds, packaged photographs. bench.alone does the same where
-there is neither DVC nor a network, a long task in several sittings.
+gray: train DnCNN 17x64 on Train400 until it reaches the paper's 29.23 dB on BSD68 at sigma 25. colour10, colour30:
+train DRUNet for 10 or 30 minutes on the 400 training images of BSDS500 and test it on CBSD68 at sigma 15, 25 and 50.
+Writes speedrun.md and speedrun.json. `--toy` only checks that the script works: narrow networks, seconds, packaged
+photos. On a machine without DVC or network, or to split a task into several sittings, use bench.alone.
 """
 
 import argparse
@@ -34,10 +34,10 @@ from denoiselab.training import batches, loop, losses
 from denoiselab.training.checkpoint import Checkpoint
 from denoiselab.training.validation import Validation
 
-PROBE = 40  # steps, twice: the first ones warm up and compile, the others tell how many the limit allows
-SHARE = 0.93  # of the time that is left, for steps; the rest is for validations
+PROBE = 40  # steps, twice: the first 40 warm up and compile, the next 40 measure the speed
+SHARE = 0.93  # of the remaining time is for training steps, the rest for validation
 VALIDATIONS = 40
-LOOK_DB = 0.02  # gained on the validation patches since the last look at the test images, for another look
+LOOK_DB = 0.02  # gain in validation PSNR since the last test that triggers another test
 
 CLASSIC = ("data=bsd400_gray", "noise=gaussian25", "model=[dncnn_paper]", "train=gpu")
 COLOUR = ("data=bsds500", "noise=blind55", "model=[drunet]", "train=gpu")
@@ -47,14 +47,14 @@ SMALL = ("patches.size=64", "patches.stride=64", "patches.val_size=64", "patches
 
 @dataclass(frozen=True)
 class Task:
-    """A race: how the data are made and the model is trained, and where it ends."""
+    """One task of the speed-run: data, model, training settings and stopping rule."""
 
     goal: str
-    overrides: tuple[str, ...]  # of params.yaml, as of `dvc exp run -S`
-    model: str  # the entry of params.models
-    limit_s: float  # the schedule comes to its end here
-    tests: str  # the set of test images; empty: all there are
-    target_db: float | None = None  # PSNR on the test images that ends it
+    overrides: tuple[str, ...]  # as for `dvc exp run -S`
+    model: str  # entry of params.models
+    limit_s: float  # duration of the learning rate schedule
+    tests: str  # test set; empty: all test images
+    target_db: float | None = None  # test PSNR at which training stops
     probe: int = PROBE
     validations: int = VALIDATIONS
 
@@ -72,9 +72,9 @@ def _colour(*overrides: str) -> tuple[str, ...]:
 
 
 CHOICE = """\
-DRUNet at its paper's size stands for the zoo: of what is here it has the best published CBSD68 (31.69 dB at sigma 25),
-and as plain convolutions without normalisation or global attention it comes nearest to the peak of a GPU in bfloat16.
-It is told the noise level; it is one net for all three."""
+DRUNet at its published size represents the available models: it has the best published result on CBSD68 (31.69 dB at
+sigma 25), and as it uses plain convolutions without normalisation or global attention, it comes closest to the peak
+bfloat16 speed of a GPU. It receives the noise level as input; one network covers all three levels."""
 TASKS = {
     "gray": Task("DnCNN 17x64, Train400, until BSD68 reaches 29.23 dB", _gray(), "dncnn_paper", 180, "BSD68", 29.23),
     "colour10": Task("DRUNet, BSDS500 in colour, 10 minutes", _colour(), "drunet", 600, "CBSD68"),
@@ -100,27 +100,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             params = Params.model_validate(compose(*tasks[name].overrides))
             for seed in range(args.seeds):
                 found = run(name, tasks[name], params, Path(scratch), seed)
-                assert found, "a sitting without an end"
+                assert found, "an unlimited sitting cannot end early"
                 record(args.out, found, args.toy)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each task")
-    parser.add_argument("--out", type=Path, default=Path("reports/speedrun"), help="folder of the page and the log")
-    parser.add_argument("--toy", action="store_true", help="seconds on a CPU: the figures mean nothing")
+    parser.add_argument("--seeds", type=int, default=3, help="training runs per task (default: 3)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/speedrun"), help="output folder (default: reports/speedrun)"
+    )
+    parser.add_argument("--toy", action="store_true", help="seconds on a CPU, only to check that the script works")
 
 
 class Reached(Exception):  # noqa: N818  (no error)
-    """The target was."""
+    """The target PSNR is reached."""
 
 
 class Paused(Exception):  # noqa: N818  (no error)
-    """The sitting is over; the checkpoint has all that is needed to go on."""
+    """The sitting is over; the checkpoint allows it to be resumed."""
 
 
 def prepare(params: Params, folder: Path) -> None:
-    """Images, patches and stored noise, as the stages make them, unless they are there."""
+    """Write images, patches and stored noise as the stages do, unless `folder` has them already."""
     from denoiselab.data.fetch import fetch
 
     if (folder / "done").exists():
@@ -134,7 +136,7 @@ def prepare(params: Params, folder: Path) -> None:
 def run(
     name: str, task: Task, params: Params, scratch: Path, seed: int, sitting_s: float = float("inf")
 ) -> dict[str, Any] | None:
-    """Train from one seed and test; what is to be told of it, or None where the sitting ended first."""
+    """Train from one seed and test. Returns the entry for the log, or None if the sitting ended first."""
     ground = scratch / f"{params.data.name}-{params.data.channels}"
     prepare(params, ground)
     race = Race(task, params, ground, seed, sitting_s)
@@ -149,7 +151,7 @@ def run(
 
 
 class Race:
-    """One training against the clock, which starts here: the patches are cut, nothing is on the device."""
+    """One timed training run. The clock starts on construction: patches are on disk, nothing is on the device."""
 
     def __init__(self, task: Task, params: Params, ground: Path, seed: int, sitting_s: float):
         self.started = time.perf_counter()
@@ -161,11 +163,11 @@ class Race:
         settings = self.settings
         self.batches = batches.build(stock, settings.batch, settings.crop, params.augment, seed, self.device)
         self.validation = Validation(ground / "noisy", ground / "patches", settings.val_patches, self.device)
-        self.looked = float("-inf")  # validation PSNR at the last look
+        self.looked = float("-inf")  # validation PSNR at the last test
         self.found: dict[str, Any] = {"looks": [], "history": []}
 
     def train(self, sittings: Path) -> None:
-        """Find out how many steps the limit allows, and take them; the weights of the best validation are tested."""
+        """Measure how many steps fit the time limit, train for them, and test the weights of the best validation."""
         budget = self._budget(sittings / "budget.json")
         every = max(1, budget["steps"] // self.task.validations)
         settings = self.settings.model_copy(update={"steps": budget["steps"], "validate_every": every})
@@ -179,7 +181,7 @@ class Race:
         self.found["scores"] = {key: self._tested(model, key) for key in noisy_sets.names(self.ground / "noisy")}
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """Validation, and a look at the test images where it says that it is worth one. Reached ends the training."""
+        """Validate, and test if validation PSNR has risen enough. Raises Reached once the test reaches the target."""
         scores = self.validation(model)
         if self.task.target_db is not None and scores["psnr"] >= self.looked + LOOK_DB:
             self.looked = scores["psnr"]
@@ -192,12 +194,12 @@ class Race:
                 raise Reached
         return scores
 
-    def picture(self, model: nn.Module) -> None:
+    def preview(self, model: nn.Module) -> None:
         return None
 
     def _budget(self, path: Path) -> dict[str, Any]:
-        """`steps` that the limit allows, and the `seconds` that it took to find out, compiling included."""
-        if path.exists():  # of an earlier sitting
+        """`steps` that fit the time limit, and the `seconds` that measuring this took, including compilation."""
+        if path.exists():  # measured in an earlier sitting
             return files.read_json(path)
         times: list[float] = []
 
@@ -206,7 +208,7 @@ class Race:
                 times.append(time.perf_counter())
                 return {"psnr": 0.0}
 
-            def picture(self, model: nn.Module) -> None:
+            def preview(self, model: nn.Module) -> None:
                 return None
 
         probe = self.task.probe
@@ -227,7 +229,7 @@ class Race:
         validate: loop.Validate,
         checkpoint: Checkpoint | None = None,
         log: loop.Log = lambda step, row: None,
-    ) -> loop.Run:
+    ) -> loop.TrainingState:
         criterion = losses.build(settings.loss)
 
         def objective(output: torch.Tensor, batch: batches.Batch) -> torch.Tensor:
@@ -252,7 +254,7 @@ class Race:
             raise Paused
 
     def _tested(self, model: nn.Module, key: str) -> dict[str, float]:
-        """Mean PSNR on the test images under a condition, of 8 bits, with its interval over images."""
+        """Mean PSNR of the 8-bit output on the test images of one condition, with its interval over images."""
         sigma_255 = noisy_sets.read(self.ground / "noisy", key).sigma_255
         channels, values = self.params.data.channels, []
         for test in noisy_sets.test(self.ground / "raw", self.ground / "noisy", key, channels):
@@ -268,7 +270,7 @@ class Race:
 
 
 def record(out: Path, found: dict[str, Any], toy: bool) -> None:
-    """Add a training to the log, in place of an earlier one of that task and seed, and write the page anew."""
+    """Add a training run to the log, replacing an earlier one of the same task and seed, and rewrite the page."""
     runs = {(one["task"], one["seed"]): one for one in [*recorded(out), found]}
     in_order = [runs[key] for key in sorted(runs)]
     files.write_json(out / "speedrun.json", in_order)
@@ -277,39 +279,41 @@ def record(out: Path, found: dict[str, Any], toy: bool) -> None:
 
 
 def recorded(out: Path) -> list[dict[str, Any]]:
-    """The trainings in the log so far."""
+    """The training runs in the log."""
     log = out / "speedrun.json"
     return files.read_json(log) if log.exists() else []
 
 
 def page(runs: list[dict[str, Any]], toy: bool) -> str:
-    """The trainings as a markdown page."""
-    said = [f"# Time to quality on {runs[0]['machine']}"]
+    """The training runs as a Markdown page."""
+    parts = [f"# Time to quality on {runs[0]['machine']}"]
     if toy or not torch.cuda.is_available():
-        said.append("**These are no figures of a GPU.** They show that the script runs through; a GPU's are missing.")
+        parts.append("**Not measured on a GPU.** These numbers only show that the script works.")
     if toy:
-        said.append("Toy size: other nets, packaged photographs in place of the sets, seconds in place of minutes.")
-    said.append(
-        "The clock starts with the patches on disk and nothing on the device; it counts all of moving them, compiling, "
-        "finding out how many steps the limit allows, training, validating and, of `gray`, looking at the test images. "
-        f"`gray` looks at them after a validation (on images of the training set that are held out) {LOOK_DB} dB above "
-        "that of the last look, and ends with the first look that reaches the target. The other tasks test the weights "
-        "of the best validation once, after the clock. PSNR of 8-bit output, mean over images with its 95 % interval; "
-        f"the noise is the pipeline's stored noise, not clipped.\n\n{CHOICE}"
+        parts.append(
+            "Toy size: smaller networks, packaged photos instead of the data sets, seconds instead of minutes."
+        )
+    parts.append(
+        "The clock starts with the patches on disk and nothing on the device. It includes data transfer, compilation, "
+        "measuring how many steps fit the time limit, training, validation and, for `gray`, the tests. `gray` is "
+        f"tested whenever validation PSNR (on held-out training images) is {LOOK_DB} dB above that at the last test, "
+        "and stops at the first test that reaches the target. The other tasks are tested once, with the weights of the "
+        "best validation, after the clock has stopped. PSNR of the 8-bit output: mean over images with its 95 % "
+        f"interval. Test noise is the pipeline's stored noise, not clipped.\n\n{CHOICE}"
     )
     rows = [_row(one, key, score) for one in runs for key, score in one["scores"].items()]
-    return "\n\n".join([*said, table(rows)]) + "\n"
+    return "\n\n".join([*parts, table(rows)]) + "\n"
 
 
 def _row(one: dict[str, Any], key: str, score: dict[str, float]) -> dict[str, Any]:
-    aimed = "looks" in one and bool(one["looks"])
+    has_target = bool(one["looks"])
     return {
         "task": f"{one['task']}: {one['goal']}",
         "seed": one["seed"],
         "seconds": one["seconds"],
-        "steps of the schedule": one["steps"],
-        "looks": len(one["looks"]) if aimed else None,
-        "reached": ("yes" if one.get("reached") else "no") if aimed else "–",
+        "schedule steps": one["steps"],
+        "tests": len(one["looks"]) if has_target else None,
+        "reached": ("yes" if one.get("reached") else "no") if has_target else "–",
         "noise": key,
         "images": score["images"],
         "PSNR dB": f"{score['psnr']:.2f} [{score['low']:.2f}, {score['high']:.2f}]",

@@ -1,8 +1,8 @@
-"""How long each stage takes to start: from the start of its process until its main has what it imports.
+"""Start-up time of each stage: from process start until its main function runs.
 
     python -m bench.startup [--rounds 4]
 
-A stage must not pay for what it does not use; tests/system/test_startup.py says which packages each may import.
+tests/system/test_startup.py lists the packages that each stage may import.
 """
 
 import re
@@ -15,19 +15,18 @@ from bench._project import Process, python, scratch
 from bench._show import Target, show, sizes
 
 COMPARED = """\
-Every stage in an empty folder, from the start of its process to its look for params.yaml, which is not there: the
-interpreter, what the stage imports, and the start anew with the allocator's settings of train and evaluate. Median
-of {rounds} starts without the first; `CPU s` is what they take on a busy machine, too. `imports` are the packages
-that took most (0.1 s or more, under `-X importtime`, which slows them), `later` those that a stage imports when it
-comes to them."""
+Every stage in an empty folder, from process start until it fails to find params.yaml: interpreter, imports and, for
+train and evaluate, the re-execution with allocator settings. Median of {rounds} starts without the first; `CPU s` is
+hardly affected by other load. `imports`: packages that take 0.1 s or more to import (under `-X importtime`, which slows
+them down); `later`: packages that the stage imports only when it needs them."""
 LIMITS_S = {"fetch": 1.0, "patchify": 1.0, "add_noise": 4.0, "train": 4.0, "evaluate": 4.0, "compare": 1.0}
 LATER = {
-    "train": ["mlflow"],  # on a thread of its own, while it trains
+    "train": ["mlflow"],  # in a thread, during training
     "evaluate": ["skimage.metrics._structural_similarity", "mlflow"],
     "compare": ["scipy.stats", "matplotlib.pyplot"],
 }
 LEAST_US = 1e5
-TIMED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\w+)")  # microseconds without those of what it imports
+TIMED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\w+)")  # microseconds, excluding nested imports
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,7 +50,7 @@ def _measured(stage: str, rounds: int) -> dict[str, Any]:
 
 
 def _imports(stage: str) -> str:
-    """The packages that took most, with their seconds."""
+    """The slowest packages, with their seconds."""
     spent: Counter[str] = Counter()
     for self_us, package in TIMED.findall(_started("-X", "importtime", "-m", f"pipeline.{stage}", "none").output):
         spent[package] += int(self_us)
@@ -59,7 +58,7 @@ def _imports(stage: str) -> str:
 
 
 def _later(stage: str, modules: list[str]) -> str:
-    """The packages of modules, with the seconds that these take one after another once the stage has started."""
+    """The packages of `modules`, with the seconds that each takes to import, in order, after the stage has started."""
     code = "from timeit import timeit\nprint(timeit('import {}', number=1))\n"
     done = python("-c", f"import pipeline.{stage}\n" + "".join(code.format(module) for module in modules))
     seconds = map(float, done.output.split())
@@ -67,7 +66,7 @@ def _later(stage: str, modules: list[str]) -> str:
 
 
 def _started(*args: str) -> Process:
-    """A stage that finds no params.yaml."""
+    """Run a stage until it fails for lack of params.yaml."""
     done = python(*args, rc=1)
     if "params.yaml" not in done.output:
         raise RuntimeError(done.output)

@@ -1,11 +1,11 @@
-"""Calibrate the classical methods that come with the package: src/denoiselab/app/strengths.csv.
+"""Calibrate the classical methods that ship with the package: src/denoiselab/app/strengths.csv.
 
 python -m bench.strengths [--side 160] [--out src/denoiselab/app/strengths.csv]
 
-As stage train calibrates them (denoiselab.training.calibration): at each noise level the strength of the best mean
-PSNR, over crops of the embedded colour photographs for training and validation and of their luma; those for the tests
-take no part. The noise is Gaussian; for the median it is salt and pepper on whole pixels, whose level is what the
-classical methods' own estimator makes of it. Minutes on two cores; the same table everywhere, but for rounding.
+As in stage train (denoiselab.training.calibration), the strength at each noise level is the one with the best mean
+PSNR, here on crops of the embedded colour photos for training and validation (not test), in colour and in luma. The
+noise is Gaussian. For the median it is salt and pepper on whole pixels, with the level that the classical methods
+estimate. Takes minutes on two cores; results are the same on all machines up to rounding.
 """
 
 import argparse
@@ -36,15 +36,15 @@ COLUMNS = ["method", "channels", "sigma_255", "strength", "psnr", "psnr_noisy"]
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=160, help="pixels of a crop")
-    parser.add_argument("--out", type=Path, default=denoisers.STRENGTHS)
+    parser.add_argument("--side", type=int, default=160, help="side of a crop, pixels (default: 160)")
+    parser.add_argument("--out", type=Path, default=denoisers.STRENGTHS, help="output file")
     args = parser.parse_args(argv)
     rows = [row for channels in (1, 3) for method in classical.METHODS for row in _rows(method, channels, args.side)]
     files.write_csv(args.out, COLUMNS, rows)
 
 
 class _Noisy:
-    """Crops at several levels of noise, in the place of denoiselab.training.validation.Validation."""
+    """Crops at several noise levels; has the interface of denoiselab.training.validation.Validation."""
 
     def __init__(self, clean: torch.Tensor, specs: Sequence[NoiseSpec], level: Callable[[torch.Tensor, Any], float]):
         self.clean = clean
@@ -90,19 +90,19 @@ def _rows(method: str, channels: int, side: int) -> list[dict[str, Any]]:
 
 
 def _estimated(noisy: torch.Tensor, spec: Any) -> float:
-    """What the classical methods would take the level for."""
+    """Noise level as the classical methods estimate it, in 8-bit units."""
     return 255 * float(np.mean([classical._estimate(image) for image in noisy.permute(0, 2, 3, 1).numpy()]))
 
 
 def _crops(channels: int, side: int) -> torch.Tensor:
-    """Two of each photograph, (N, C, side, side) in [0, 1]."""
+    """Two crops of each photo: (N, C, side, side) in [0, 1]."""
     crops = []
     for name in (*embedded.COLOUR["train"], *embedded.COLOUR["val"]):
-        picture = dataset_images.read(embedded._locate(name), channels)
-        height, width = picture.shape[:2]
+        photo = dataset_images.read(embedded._locate(name), channels)
+        height, width = photo.shape[:2]
         for y, x in ((height // 4, width // 5), (height // 2, width // 2)):
             top, left = min(y, height - side), min(x, width - side)
-            crops.append(picture[top : top + side, left : left + side].reshape(side, side, channels))
+            crops.append(photo[top : top + side, left : left + side].reshape(side, side, channels))
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -1,8 +1,8 @@
-"""Training throughput: fit() against the bare forward-backward-step, and against a plain DataLoader loop.
+"""Training throughput of fit(), relative to the bare forward-backward-step and to a plain DataLoader loop.
 
     python -m bench.train [--models dncnn unet nafnet_small] [--steps 40] [--rounds 5]
 
-On a GPU for longer: `--models dncnn_paper unet_large nafnet --steps 400`.
+Larger sizes for a GPU: `--models dncnn_paper unet_large nafnet --steps 400`.
 """
 
 import json
@@ -33,16 +33,16 @@ from denoiselab.training.batches import Batch, ResidentBatches, Stock
 from pipeline import ALLOCATOR
 
 COMPARED = """\
-Training throughput on {device}, at each model's own batch and crop, on {patches} patches of photographs, noise of sigma
-25. `bare`: forward, backward, clipping and optimiser step on one batch that stays on the device, precision, layout and
-compilation as `fit()` has them: the most this machine gives. `plain`: what a script of the field does, in a process of
-its own without our allocator settings. Its Dataset opens a PNG patch with PIL, crops and flips it with NumPy, makes a
-float tensor of it and adds the noise, all sample by sample on the CPU; a shuffling DataLoader has {workers} workers;
-the model trains in float32 and NCHW by torch.optim.Adam, uncompiled, and the loss is read at every step. The three take
-turns of {steps} steps; median of {rounds} after one that warms up, ratios within a turn."""
+Training throughput on {device}: default batch and crop of each model, {patches} photo patches, noise of sigma 25.
+`bare` is the upper limit on this machine: forward, backward, gradient clipping and optimiser step on one batch that
+stays on the device, with the precision, memory layout and compilation of `fit()`. `plain` is a typical research script,
+in its own process without our allocator settings: a Dataset opens each PNG patch with PIL, crops and flips it with
+NumPy, converts it to a float tensor and adds noise on the CPU; a shuffling DataLoader has {workers} workers; the model
+trains in float32 and NCHW with torch.optim.Adam, uncompiled, and the loss is read at every step. The three loops
+alternate in turns of {steps} steps: median of {rounds} turns after one warm-up, ratios within a turn."""
 PATCHES = 512
 WORKERS = 2  # of the plain loop
-BARE, PLAIN = 0.9, {"cpu": 1.3, "cuda": 5.0}  # what fit() is meant to reach
+BARE, PLAIN = 0.9, {"cpu": 1.3, "cuda": 5.0}  # targets: throughput of fit() relative to each loop
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,11 +54,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = [_row(name, args.steps, args.rounds, folder) for name in args.models]
     targets = []
     for row in rows:
-        targets.append(Target(f"fit() of {row['model']}, of the bare loop,", row["of bare"], BARE, at_least=True))
+        targets.append(
+            Target(f"fit() of {row['model']}: throughput / bare loop", row["fit / bare"], BARE, at_least=True)
+        )
         if "dncnn" in row["model"]:
             limit = PLAIN[device.type]
             targets.append(
-                Target(f"fit() of {row['model']}, times the plain loop,", row["of plain"], limit, at_least=True)
+                Target(
+                    f"fit() of {row['model']}: throughput / plain loop",
+                    row["fit / plain"],
+                    limit,
+                    at_least=True,
+                )
             )
     said = devices.describe(device)
     facts = {"patches": PATCHES, "workers": WORKERS, "steps": args.steps, "rounds": args.rounds}
@@ -66,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write_patches(folder: Path) -> None:
-    """A file a patch for the plain loop, one of all for ours."""
+    """Write the patches as one file each for the plain loop, and as one array for fit()."""
     size = Params.model_validate(compose()).patches.size
     pixels = np.stack(photographs(PATCHES, (size, size)))
     np.save(folder / "patches.npy", pixels)
@@ -85,11 +92,11 @@ def _row(name: str, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
     ratio = {loop: median(b / a for a, b in zip(turns["fit"], turns[loop], strict=True)) for loop in ("bare", "plain")}
     rate = {f"{loop} images/s": found["batch"] * steps / median(turns[loop]) for loop in ("fit", "bare", "plain")}
     batch = f"{found['batch']} of {found['crop']}x{found['crop']}, {settings.precision}"
-    return {"model": name, "batch": batch} | rate | {"of bare": ratio["bare"], "of plain": ratio["plain"]}
+    return {"model": name, "batch": batch} | rate | {"fit / bare": ratio["bare"], "fit / plain": ratio["plain"]}
 
 
 def measure(name: str, steps: int, rounds: int) -> None:
-    """Print the seconds of each turn of each loop as JSON. In the folder of the patches."""
+    """Print the seconds of each turn of each loop as JSON; the working directory holds the patches."""
     params = _params(name)
     changed = {"steps": steps * (rounds + 1), "validate_every": steps, "patience": None}
     settings = params.training(name).model_copy(update=changed)
@@ -111,7 +118,7 @@ def measure(name: str, steps: int, rounds: int) -> None:
 
 
 class Turns:
-    """In validation's place: stops the clock of fit() and gives the other loops their turn."""
+    """Replaces validation: stops the clock of fit() and runs one turn of the other loops."""
 
     def __init__(self, others: dict[str, Callable[[], float]], device: torch.device):
         self.others, self.device = others, device
@@ -126,12 +133,12 @@ class Turns:
         self.started = time.perf_counter()
         return {"psnr": 0.0}
 
-    def picture(self, model: nn.Module) -> None:
+    def preview(self, model: nn.Module) -> None:
         return None
 
 
 class Bare:
-    """Forward, backward and step on one batch, no more."""
+    """Forward, backward and optimiser step on one fixed batch."""
 
     def __init__(self, model: nn.Module, clean: torch.Tensor, settings: Train, device: torch.device):
         model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -143,7 +150,7 @@ class Bare:
         self.noisy = self.clean + 0.1 * torch.randn_like(self.clean)
 
     def __call__(self, steps: int) -> float:
-        """Seconds."""
+        """Run so many steps; returns seconds."""
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
         started = time.perf_counter()
         for _ in range(steps):
@@ -160,7 +167,7 @@ class Bare:
 
 
 class Plain:
-    """The plain loop, in a process of its own that stands still between its turns."""
+    """The plain loop in its own process, idle between turns."""
 
     def __init__(self, name: str, steps: int):
         code = f"from bench.train import plain; plain({name!r}, {steps})"
@@ -172,17 +179,17 @@ class Plain:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.process.communicate()  # its standard input ends, and so it does
+        self.process.communicate()  # closes its standard input, which ends it
 
     def __call__(self) -> float:
-        """Seconds of a turn."""
+        """Run one turn; returns seconds."""
         assert self.process.stdin and self.process.stdout
         print("go", file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
 
 def plain(name: str, steps: int) -> None:
-    """Take a turn for every line that comes in, and print its seconds."""
+    """Run a turn for every line of standard input, and print its seconds."""
     params = _params(name)
     settings, device = params.training(name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = architectures.build(params.entry(name).architecture()).to(device)
@@ -217,7 +224,7 @@ def plain(name: str, steps: int) -> None:
 
 
 class _Pngs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """(noisy, clean) crops (C, H, W) of PNG files."""
+    """Pairs (noisy, clean) of random crops (C, H, W) of PNG files."""
 
     def __init__(self, files: list[Path], crop: int):
         self.files, self.crop = files, crop

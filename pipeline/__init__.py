@@ -1,7 +1,7 @@
-"""The DVC stages: one thin module each, run as `python -m pipeline.<stage>` from the project's root.
+"""The DVC stages, one thin module each: `python -m pipeline.<stage>` from the project's root.
 
-The working directory's own src comes first on the path, so that an experiment queued by DVC in a copy
-of the project runs that copy's code, whatever is installed.
+Puts src of the working directory first on the path, so that an experiment that DVC runs in a copy of the project uses
+the code of that copy, not an installed version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path.cwd() / "src"))
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import end_with_parent
 
-# Large tensors are otherwise mapped and unmapped at every step; glibc reads these when a process starts.
+# Keeps glibc from mapping and unmapping large tensors at every step. It reads these variables at process start.
 ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -29,8 +29,8 @@ COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
 command = getattr(sys, "orig_argv", [])[1:]
 if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f"{__name__}."):
-    # It ends with its DVC, or the next `dvc repro` would find it still at work; not where $SHELL stays between the two,
-    # as dash does and bash does not.
+    # End the stage when DVC dies, or the next `dvc repro` would find it still running. Has no effect if $SHELL remains
+    # the parent process (dash does, bash does not).
     if "DVC_STAGE" in os.environ:
         end_with_parent(signal.SIGTERM)
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
@@ -38,19 +38,19 @@ if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f
 
 
 def argument(name: str) -> str:
-    """The stage's one command-line argument."""
+    """The stage's only command-line argument. UserError if there is none or more than one."""
     if len(sys.argv) != 2:
-        raise UserError(f"one argument is needed: {name}")
+        raise UserError(f"expected one argument: {name}")
     return sys.argv[1]
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage; a user's mistake ends it with one line and exit code 1, not with a traceback."""
+    """Run a stage. A UserError or OSError ends it with a one-line message and exit code 1 instead of a traceback."""
     from denoiselab.runtime.sanitize import told
 
     try:
         stage()
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
-            error.filename = Path.cwd()  # writing tells no file's name
+            error.filename = Path.cwd()  # errors on writing name no file
         sys.exit(f"error: {told(error)}")

@@ -1,4 +1,4 @@
-"""Stage add-noise: the stored noise of validation patches and test images."""
+"""Stage add-noise: generate the noisy validation patches and test images."""
 
 from denoiselab import config
 from denoiselab.data import noise_sampling

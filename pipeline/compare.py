@@ -1,4 +1,4 @@
-"""Stage compare: the evaluated models of params.models into tables, figures and the report."""
+"""Stage compare: compare the evaluated models in tables, figures and the report."""
 
 from denoiselab import config, report
 from denoiselab.runtime import paths

@@ -1,4 +1,7 @@
-"""Can the pipeline run here? Says so line by line; exit code 1 where it cannot. Needs nothing but Python and git."""
+"""Check that the pipeline can run on this machine. Prints problems line by line; exit code 1 if there are any.
+
+Needs only Python and git.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,11 @@ def _root() -> str | None:
 
 
 def _git() -> str | None:
-    """DVC needs a Git repository, and experiments need a commit to start from."""
+    """DVC needs a Git repository, and its experiments need a commit."""
     if not shutil.which("git"):
         return "git is not installed"
     if not _succeeds("git", "rev-parse", "--git-dir"):
-        return "this folder is no Git repository, which DVC needs: git init && git add -A && git commit -m 'Start'"
+        return "this folder is not a Git repository, which DVC needs: git init && git add -A && git commit -m 'Start'"
     if not _succeeds("git", "rev-parse", "--verify", "HEAD"):
         return "the Git repository has no commit yet, which DVC's experiments need: git add -A && git commit -m 'Start'"
     return None
@@ -50,7 +53,7 @@ def _disk() -> str | None:
     if Path(".venv/installed").exists():
         return None
     free = shutil.disk_usage(".").free / 2**30
-    return f"{free:.1f} GiB of disk are free; {FREE_GIB} are needed" if free < FREE_GIB else None
+    return f"{free:.1f} GiB of disk space are free; {FREE_GIB} GiB are needed" if free < FREE_GIB else None
 
 
 def _succeeds(*command: str) -> bool:
@@ -63,7 +66,7 @@ def _packages() -> str:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            return "packages not installed yet: make installs them in .venv"
+            return "packages are not installed yet; make installs them in .venv"
     return ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Stage evaluate@MODEL: score a model's trainings on the test images."""
+"""Stage evaluate@MODEL: score all training runs of a model on the test images."""
 
 from denoiselab import config, tracking
 from denoiselab.evaluation import scoring

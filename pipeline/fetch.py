@@ -1,4 +1,4 @@
-"""Stage fetch: the data set's images into data/raw/."""
+"""Stage fetch: download or collect the data set's images in data/raw/."""
 
 from denoiselab import config
 from denoiselab.data.fetch import fetch

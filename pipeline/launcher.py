@@ -1,4 +1,4 @@
-"""`train.launcher`: a stage starts itself again as several processes, by torchrun."""
+"""`train.launcher`: run a stage as several processes under torchrun."""
 
 import argparse
 import os
@@ -23,10 +23,10 @@ from denoiselab.runtime.sanitize import one_line
 
 @contextmanager
 def processes(params: Params, name: str, module: str, *, several: bool) -> Iterator[None]:
-    """Within it this process is one of those that `train.launcher` starts, each as `python -m module name`.
+    """Run the block in each process that `train.launcher` starts (`python -m module name`).
 
-    They alone come in: the process that starts them exits with them. Where it is no work for `several`, one comes in.
-    Each has claimed what the entry `name` of params.models computes on.
+    The launching process exits with them and does not enter the block. Without `several`, only one process enters it.
+    Each process has claimed the devices of the entry `name` of params.models.
     """
     if several:
         launch(params.training(name), module, name)
@@ -38,10 +38,10 @@ def processes(params: Params, name: str, module: str, *, several: bool) -> Itera
 
 
 def launch(settings: Train, module: str, *arguments: str) -> None:
-    """Run `python -m module arguments...` under torchrun and exit when it ends, with its exit code.
+    """Run `python -m module arguments...` under torchrun and exit with its exit code.
 
-    Returns where there is no launcher, and in the processes that torchrun has started. ValueError where its arguments
-    are wrong or the other machines do not answer.
+    Returns if no launcher is set, and in the processes started by torchrun. UserError if torchrun's arguments are
+    wrong or the other machines do not answer.
     """
     launcher = settings.launcher
     if launcher is None or "TORCHELASTIC_RUN_ID" in os.environ:
@@ -53,7 +53,7 @@ def launch(settings: Train, module: str, *arguments: str) -> None:
         _divide_cores(local)
         run.run(options)
     except ChildFailedError as error:
-        sys.exit(max(1, error.get_first_failure()[1].exitcode))  # a signal's is negative
+        sys.exit(max(1, error.get_first_failure()[1].exitcode))  # negative if killed by a signal
     except SignalException as error:
         sys.exit(128 + error.sigval)
     except (ValueError, RendezvousError) as error:
@@ -62,7 +62,7 @@ def launch(settings: Train, module: str, *arguments: str) -> None:
 
 
 def _divide_cores(processes: int) -> None:
-    """Of this machine, among its processes: for torch and for joblib."""
+    """Divide this machine's cores among its processes, for torch and for joblib."""
     from joblib import cpu_count
 
     cores = {"OMP_NUM_THREADS": torch.get_num_threads(), "LOKY_MAX_CPU_COUNT": cpu_count()}
@@ -71,7 +71,7 @@ def _divide_cores(processes: int) -> None:
 
 
 def _options(launcher: str, module: str, arguments: tuple[str, ...]) -> argparse.Namespace:
-    """torchrun's arguments as it reads them itself."""
+    """Parse train.launcher with torchrun's own parser. UserError if it is invalid."""
 
     def refuse(message: str) -> NoReturn:
         raise _refusal(launcher, message)
@@ -80,7 +80,7 @@ def _options(launcher: str, module: str, arguments: tuple[str, ...]) -> argparse
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_args([*shlex.split(launcher)[1:], "-m", module, *arguments])
     if options.training_script != module:
-        refuse(f"there is no such argument: {options.training_script}")
+        refuse(f"unknown argument: {options.training_script}")
     return options
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard of all DVC experiments: `python -m pipeline.leaderboard`, whenever some have finished."""
+"""Write the leaderboard of all finished DVC experiments: `python -m pipeline.leaderboard`."""
 
 from denoiselab.report import leaderboard
 from pipeline import run

@@ -1,4 +1,4 @@
-"""Stage patchify: training and validation images into patches."""
+"""Stage patchify: cut training and validation images into patches."""
 
 from denoiselab import config
 from denoiselab.data import patches

@@ -1,8 +1,8 @@
-"""Publish trained weights: `python -m pipeline.release [--card] NAME`.
+"""Release trained weights: `python -m pipeline.release [--card] NAME`.
 
-Without --card the net that the experiment in the workspace trained becomes models/released/NAME, and
-conf/model/released gets the entry that imports it. With --card the experiment has evaluated that entry, and the card
-gets the numbers.
+Without --card: copies the network that the experiment in the workspace trained to models/released/NAME, and adds the
+entry that imports it to conf/model/released. With --card: writes the scores of that entry, evaluated by the experiment
+in the workspace, into its model card.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pipeline import run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--card", action="store_true", help="write what was measured into the card")
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--card", action="store_true", help="write the scores into the model card")
+    parser.add_argument("name", metavar="NAME", help="name of the released model")
     args = parser.parse_args()
     print((release.describe if args.card else release.publish)(config.load(), args.name))
 

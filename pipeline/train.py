@@ -1,4 +1,4 @@
-"""Stage train@MODEL: train or calibrate one entry of params.models, once a seed."""
+"""Stage train@MODEL: train or calibrate one entry of params.models, once per seed."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -12,22 +12,22 @@ from pipeline import argument, launcher, run
 def main() -> None:
     name = argument("the model's name in params.models")
     params = config.load()
-    several = jobs.trains(params, name)
+    several = jobs.is_trained(params, name)
     with launcher.processes(params, name, "pipeline.train", several=several):
-        plans = jobs.plans(params, name)
+        all_jobs = jobs.resolve_all(params, name)
         results = []
-        for plan in plans:
-            with tracked(plan) as log:
-                results.append(runner.run(plan, log))
+        for job in all_jobs:
+            with tracked(job) as log:
+                results.append(runner.run(job, log))
         if distributed.first():
-            runner.record(plans, results)
+            runner.record(all_jobs, results)
 
 
-def tracked(plan: jobs.Plan) -> AbstractContextManager[Log]:
-    """The training's run, of the first process."""
+def tracked(job: jobs.Job) -> AbstractContextManager[Log]:
+    """The MLflow run of the job; only the first process logs."""
     if not distributed.first():
         return nullcontext(lambda step, values: None)
-    return tracking.training(plan.name, plan.card(), plan.fingerprint, plan.folder)
+    return tracking.training(job.name, job.card(), job.fingerprint, job.folder)
 
 
 if __name__ == "__main__":

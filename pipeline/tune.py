@@ -1,4 +1,4 @@
-"""Search hyper-parameters on the validation patches: `python -m pipeline.tune` after `dvc repro add-noise`."""
+"""Hyper-parameter search on the validation patches: `python -m pipeline.tune` after `dvc repro add-noise`."""
 
 from denoiselab import config, tracking
 from denoiselab.report import search_page

@@ -1,4 +1,4 @@
-"""MLflow's web page: `python -m pipeline.ui`. First marks the runs whose process was killed."""
+"""Mark the runs of killed processes, then start MLflow's web UI: `python -m pipeline.ui`."""
 
 import os
 import sys

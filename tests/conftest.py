@@ -100,8 +100,8 @@ def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
 
 def trained(params: Params, name: str) -> None:
     """Write what stage train writes, without tracking."""
-    plans = jobs.plans(params, name)
-    runner.record(plans, [runner.run(plan, lambda step, row: None) for plan in plans])
+    all_jobs = jobs.resolve_all(params, name)
+    runner.record(all_jobs, [runner.run(job, lambda step, row: None) for job in all_jobs])
 
 
 def small(photos: Path, *overrides: str) -> Params:

@@ -34,7 +34,7 @@ def trained(entry: str) -> Trained:
         patch.object(batches, "RESIDENT_SHARE", 0 if option == "streamed" else batches.RESIDENT_SHARE),
         patch.object(distributed, "share", (lambda x: x[: len(right(x))]) if option == "wrong" else right),
     ):
-        result = runner.train(jobs.plan(params, name), lambda step, row: None)
+        result = runner.train(jobs.resolve(params, name), lambda step, row: None)
     return result.history, next(iter(result.best.values()))["weights"]
 
 

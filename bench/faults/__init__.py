@@ -1,1 +1,1 @@
-"""Faults that really happen to an experiment, one family a module: `python -m bench.faults`."""
+"""Fault injection into real experiments, one module per family of faults: `python -m bench.faults`."""

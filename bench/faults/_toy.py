@@ -1,4 +1,4 @@
-"""A toy project: every stage of the pipeline on a few small photographs, and what a `dvc repro` of it leaves."""
+"""A toy project: every stage of the pipeline on a few small photos, and checks of the state after `dvc repro`."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from bench._project import compose, copy, environment, photographs
+from denoiselab import tracking
 from denoiselab.imaging import dataset_images
 from denoiselab.runtime import files
 
@@ -23,27 +24,28 @@ HOOK = str(Path(__file__).with_name("_hook"))
 DVC = str(Path(sys.executable).with_name("dvc"))
 STAGES = ("fetch", "patchify", "add-noise", "train@unet", "evaluate@unet", "compare")
 FOLDERS = ("data", "models", "reports")  # of the outputs
-TIMED = ("reports/cost/", "reports/cost.md", "reports/cost.png", "reports/report.html")  # hold measured times
-PATIENCE_S = 900  # for a whole `dvc repro`, on a busy machine
+STORE = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".ckpt", ".tracking", "__pycache__")  # and checkpoints
+TIMED = ("reports/cost/", "reports/cost.md", "reports/cost.png", "reports/report.html")  # contain measured times
+TIMEOUT_S = 900  # of a whole `dvc repro`, on a busy machine
 STEPS, VALIDATE_EVERY = 40, 5
 
 
 @dataclass(frozen=True)
 class Project:
-    """A toy project whose `dvc repro` has ended, and what that left: digests of its outputs by their paths."""
+    """A toy project after a complete `dvc repro`, with the digests of its outputs by path."""
 
     folder: Path
     outputs: dict[str, str]
-    seconds: dict[str, float]  # of each stage
-    changes: dict[str, int]  # of files, by each stage
+    seconds: dict[str, float]  # per stage
+    changes: dict[str, int]  # file operations per stage
 
     def wrong(self) -> list[str]:
-        """The outputs that are missing or have other bytes, measured times aside, and those that should not be."""
+        """Outputs that are missing, unexpected, or different apart from measured times."""
         now = outputs(self.folder)
         return sorted(path for path in {*now, *self.outputs} if now.get(path) != self.outputs.get(path))
 
     def forget(self, stage: str) -> None:
-        """Let DVC know nothing of a stage, as before its first run."""
+        """Remove a stage from dvc.lock, as before its first run."""
         path = self.folder / "dvc.lock"
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         tree["stages"].pop(stage, None)
@@ -52,8 +54,8 @@ class Project:
 
 @lru_cache(maxsize=1)
 def finished(folder: Path) -> Project:
-    """The project in `folder`, made and run at the first call. RuntimeError where that fails."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a call that failed
+    """Create the project in `folder` and run it, once. RuntimeError if `dvc repro` fails."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a failed call
     project, counted = make(folder), folder / ".git" / "counted"
     counted.mkdir()
     rc, said = dvc(project, "repro", PYTHONPATH=HOOK, FAULT_COUNT=str(counted))
@@ -65,7 +67,7 @@ def finished(folder: Path) -> Project:
 
 
 def make(folder: Path, *overrides: str) -> Path:
-    """The project in `folder`, a Git repository with one commit, before its first `dvc repro`."""
+    """Create the project in `folder`: a Git repository with one commit, before its first `dvc repro`."""
     folder.mkdir(parents=True)
     copy(folder)
     (folder / "photographs").mkdir()
@@ -90,35 +92,35 @@ def _small(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def start(project: Path, *args: str, **settings: str) -> "subprocess.Popen[str]":
-    """A command in the project, in a process group of its own; stdout and stderr come together."""
-    found = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(project), str(project / "src")]))
-    own, output = environment(**settings) | {"PYTHONPATH": found}, subprocess.PIPE
+    """Start a command in the project, in a new process group, with stderr merged into stdout."""
+    path = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(project), str(project / "src")]))
+    env, output = environment(**settings) | {"PYTHONPATH": path}, subprocess.PIPE
     return subprocess.Popen(
-        args, cwd=project, env=own, text=True, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        args, cwd=project, env=env, text=True, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     )
 
 
 def dvc(project: Path, *args: str, **settings: str) -> tuple[int, str]:
-    """The exit code of a DVC command, and what it said."""
+    """Run a DVC command. Returns its exit code and output."""
     process = start(project, DVC, *args, **settings)
-    said, _ = process.communicate(timeout=PATIENCE_S)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=TIMEOUT_S)
+    return process.returncode, output
 
 
 def stop(group: int, chosen: signal.Signals) -> None:
-    """That signal to a process group, if there still is one."""
+    """Send a signal to a process group if it still exists."""
     with suppress(ProcessLookupError):
         os.killpg(group, chosen)
 
 
 def outputs(project: Path) -> dict[str, str]:
-    """A digest of every file of the outputs by its path; of those that hold measured times, of what does not change."""
+    """Digest of every output file by path; for files with measured times, of the parts that do not change."""
     found = (path for folder in FOLDERS for path in sorted((project / folder).rglob("*")) if path.is_file())
     return {path.relative_to(project).as_posix(): _digest(path, project) for path in found}
 
 
 def leftovers(project: Path) -> list[str]:
-    """Temporary files, wherever a stage writes."""
+    """Temporary files in all folders that stages write to."""
     folders = [*FOLDERS, ".ckpt", ".downloads", ".tracking", "mlartifacts"]
     found = (path for folder in folders for path in (project / folder).rglob("*.tmp"))
     return sorted(path.relative_to(project).as_posix() for path in found)
@@ -133,35 +135,36 @@ def _digest(path: Path, project: Path) -> str:
         case ".png":
             return str(dataset_images.read(path, 3).shape)
     text = path.read_text(encoding="utf-8")
-    return " ".join(re.findall(r"^#.*$|<h\d.*?</h\d>|</html>", text, re.MULTILINE))  # whole, but for its numbers
+    return " ".join(re.findall(r"^#.*$|<h\d.*?</h\d>|</html>", text, re.MULTILINE))  # headings only, without numbers
 
 
-def said(output: str) -> str:
-    """The line of an output that names the error, or else its last one."""
+def error_line(output: str) -> str:
+    """The line of an output that starts with "error:", or else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     named = [line for line in lines if line.lower().startswith("error: ")]
     return (named or lines or [""])[0 if named else -1][:300]
 
 
 def store(root: Path) -> str:
-    """The address of the store that stages make in `root`, their DVC_ROOT."""
+    """URI of the MLflow store that stages create in `root`, their DVC_ROOT."""
     return f"sqlite:///{root / 'mlflow.db'}"
 
 
 def lost_runs(address: str, stage: str) -> list[str]:
-    """What is wrong with a store's runs: one left RUNNING, or the stage's model without a whole one.
+    """Faults in a store's runs, after `make ui` would mark killed ones: runs left RUNNING, no complete run of the model.
 
-    The latest run of the model has every validation once, its weights and, where the stage is evaluate, test scores.
+    The latest run of the model must have every validation once, weights and, for stage evaluate, test scores.
     """
     import mlflow
 
     try:
+        mark_killed_runs(address)
         client = mlflow.MlflowClient(address)
-    except Exception as error:  # noqa: BLE001  (a damaged database fails in many ways)
+    except Exception as error:  # noqa: BLE001  (a damaged database raises many kinds of errors)
         return [f"the store cannot be opened: {error}"]
     experiment = client.get_experiment_by_name("denoiselab")
     if not experiment:
-        return ["there are no runs"]
+        return ["no runs"]
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     wrong = [f"run {run.info.run_name} is left RUNNING" for run in runs if run.info.status == "RUNNING"]
     _, _, model = stage.partition("@")
@@ -175,13 +178,26 @@ def lost_runs(address: str, stage: str) -> list[str]:
     return wrong
 
 
+def mark_killed_runs(address: str) -> None:
+    """As the next stage and `make ui` do."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    try:
+        tracking.runs.mark_killed_runs()
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def lacking(client: Any, run: Any, evaluated: bool) -> list[str]:
-    """What a run of the U-Net lacks."""
+    """What is missing in a run of the U-Net."""
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/psnr")]
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     reasons = {
-        f"the validations of steps {steps}": steps != list(range(VALIDATE_EVERY, STEPS + 1, VALIDATE_EVERY)),
+        f"validated at steps {steps}": steps != list(range(VALIDATE_EVERY, STEPS + 1, VALIDATE_EVERY)),
         "no weights": "weights" not in artifacts,
         "no test scores": evaluated and "test/sigma25/psnr" not in run.data.metrics,
     }
-    return [f"run {run.info.run_name}: {reason}" for reason, so in reasons.items() if so]
+    return [f"run {run.info.run_name}: {reason}" for reason, applies in reasons.items() if applies]

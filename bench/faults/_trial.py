@@ -1,7 +1,7 @@
-"""What a family of faults is made of.
+"""Trials, their results and the settings of a campaign.
 
-A family is a module of this folder with `trials(settings) -> Iterator[Trial]`. Trials are independent of each other:
-an interrupted campaign goes on with those that have no row yet.
+A family of faults is a module of this folder with `trials(settings) -> Iterator[Trial]`. Trials are independent: an
+interrupted campaign resumes with those that have no row yet.
 """
 
 import random
@@ -12,35 +12,35 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one or more faults of a kind. All is well where every one was recovered and all else is 0."""
+    """Result of one or more faults of a kind. A good row has recovered == count and zeros in all other counts."""
 
-    fault: str  # what was done, e.g. "SIGKILL of the stage"
-    stage: str  # to which stage, or to what else, e.g. "train"
-    count: int = 1  # how many times it was done; 0: not at all, and `message` says why
-    recovered: int = 0  # times after which all was as in an undisturbed run, or the error was named in one line
-    wrong: int = 0  # outputs with other bytes than those of an undisturbed run, or damage used without a word
+    fault: str  # for example "SIGKILL to the stage only"
+    stage: str  # target of the fault, usually a stage
+    count: int = 1  # number of faults; 0: skipped for the reason in `message`
+    recovered: int = 0  # faults after which outputs equalled those of an undisturbed run or one line named the error
+    wrong: int = 0  # outputs that differ from those of an undisturbed run, or damaged input used without an error
     lost: int = 0  # MLflow runs that are missing, incomplete or left RUNNING
-    leftovers: int = 0  # temporary files left, and half-written ones taken for whole
-    message: str = ""  # what was said to the user, or what went wrong
+    leftovers: int = 0  # temporary files left, and partly written files accepted as complete
+    message: str = ""  # message shown to the user, or failures
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a campaign."""
+    """Settings of a campaign."""
 
     seed: int
-    kills: int  # by signal
-    short: bool  # a few trials of each family, in some four minutes on two cores
-    folder: Path  # for toy projects; it goes when the campaign ends
+    kills: int  # number of kills by signal
+    short: bool  # only a few trials of each family: about four minutes on two cores
+    folder: Path  # for toy projects; deleted when the campaign ends
 
     def random(self, *key: str | int) -> random.Random:
-        """Its own for every key, so that no trial depends on another."""
+        """A generator seeded by the key, so that no trial depends on another."""
         return random.Random("/".join(map(str, (self.seed, *key))))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One fault to provoke."""
+    """One fault to inject."""
 
-    name: str  # alone in its family; with the same seed it is the same trial
+    name: str  # unique in its family; the same name and seed give the same trial
     run: Callable[[], Row]

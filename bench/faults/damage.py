@@ -1,8 +1,8 @@
-"""Damaged files: a bit flipped, cut short, or a sector of zeros, in all that one stage leaves for the next.
+"""Damaged files: a flipped bit, truncation, or a sector of zeros in the files that one stage writes for the next.
 
-Each trial damages one file of a toy project and runs the stage that reads it, without DVC, which would notice most of
-it first. All is well where the stage stops with one line that names the file, or where what it writes has the bytes of
-an undisturbed run: some bits say nothing, and a damaged checkpoint is set aside.
+Each trial damages one file of a toy project and runs the stage that reads it, without DVC, which would detect most
+damage first. The stage must either stop with one line that names the file, or write the same bytes as an undisturbed
+run: some bits have no effect, and a damaged checkpoint is set aside.
 """
 
 import shutil
@@ -17,17 +17,17 @@ from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
 
 SECTOR = 512  # bytes
-BITS, CUTS, ZEROS = 8, 2, 1  # trials of a file in the long version
-NO_CHECKPOINT = ("checkpoint is damaged", "resuming at step")  # one of them is said where there was one
+BITS, CUTS, ZEROS = 8, 2, 1  # trials per file in a full campaign
+CHECKPOINT_FOUND = ("checkpoint is damaged", "resuming at step")  # one of these is printed if a checkpoint is found
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file that a stage leaves, and one that reads it: `stage` as DVC calls it."""
+    """A file to damage, and the stage (as in dvc.yaml) that reads it."""
 
-    pattern: str  # of its path in the project
+    pattern: str  # path in the project
     stage: str
-    few: bool = False  # whether the short version has it
+    few: bool = False  # also in the short campaign
 
 
 TARGETS = (
@@ -63,7 +63,7 @@ def cut(content: bytes, random: Random) -> bytes:
 
 
 def zeroed(content: bytes, random: Random) -> bytes:
-    """One sector, of a file that has several."""
+    """Overwrite one sector with zeros."""
     place = random.randrange(len(content)) // SECTOR * SECTOR
     return content[:place] + bytes(len(content[place : place + SECTOR])) + content[place + SECTOR :]
 
@@ -76,7 +76,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes, Random], bytes], int]] = {
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
-    """Every file and kind of damage in turn; in the short version some files, one kind each."""
+    """Every file with every kind of damage; in the short campaign a few files with one kind each."""
     if settings.short:
         kinds = [*DAMAGES]
         few = [target for target in TARGETS if target.few]
@@ -89,56 +89,56 @@ def trials(settings: Settings) -> Iterator[Trial]:
 
 
 def _damaged(settings: Settings, target: Target, kind: str, number: int) -> Row:
-    """What the stage makes of the damaged file."""
-    whole = _whole(settings.folder)
-    project = replace(whole, folder=settings.folder / "damaged")
-    _restore(whole.folder, project.folder)
+    """Damage a file and run the stage that reads it."""
+    intact = _intact(settings.folder)
+    project = replace(intact, folder=settings.folder / "damaged")
+    _restore(intact.folder, project.folder)
     random = settings.random("damage", target.pattern, kind, number)
     path = random.choice(sorted(project.folder.glob(target.pattern)))
     path.write_bytes(_changed(path.read_bytes(), DAMAGES[kind][0], random))
     stage, _, model = target.stage.partition("@")
     module = f"pipeline.{stage.replace('-', '_')}"
     process = _toy.start(project.folder, sys.executable, "-m", module, *filter(None, [model]))
-    said, _ = process.communicate(timeout=_toy.PATIENCE_S)
-    return _judged(project, target, kind, path, process.returncode, said)
+    output, _ = process.communicate(timeout=_toy.TIMEOUT_S)
+    return _judged(project, target, kind, path, process.returncode, output)
 
 
 def _changed(content: bytes, damage: Callable[[bytes, Random], bytes], random: Random) -> bytes:
-    """With other bytes than before: where there were zeros, a sector of zeros does no harm."""
+    """Apply the damage until the content differs: zeroing a sector of zeros changes nothing."""
     while (changed := damage(content, random)) == content:
         pass
     return changed
 
 
-def _judged(project: _toy.Project, target: Target, kind: str, path: Path, rc: int, said: str) -> Row:
+def _judged(project: _toy.Project, target: Target, kind: str, path: Path, rc: int, output: str) -> Row:
     row = partial(Row, kind, f"{target.pattern} ({target.stage})", 1)
     if rc:
-        named = _toy.said(said)
-        well = path.name in named and named.startswith("error: ") and "Traceback" not in said
-        return row(int(well), message=named if well else said[-300:])
-    here = path.relative_to(project.folder).as_posix()
-    wrong = [output for output in project.wrong() if output != here]  # the file itself is as it was damaged
-    unread = path.name == "state.pt" and not any(text in said for text in NO_CHECKPOINT)
+        error = _toy.error_line(output)
+        good = path.name in error and error.startswith("error: ") and "Traceback" not in output
+        return row(int(good), message=error if good else output[-300:])
+    damaged = path.relative_to(project.folder).as_posix()
+    wrong = [name for name in project.wrong() if name != damaged]
+    unread = path.name == "state.pt" and not any(text in output for text in CHECKPOINT_FOUND)
     faults = [*wrong, *(["no checkpoint was found"] if unread else [])]
-    warned = next((line for line in said.splitlines() if line.startswith("warning: ")), "")
-    return row(int(not faults), len(faults), message="; ".join(faults) or warned.replace(f"{project.folder}/", ""))
+    warning = next((line for line in output.splitlines() if line.startswith("warning: ")), "")
+    return row(int(not faults), len(faults), message="; ".join(faults) or warning.replace(f"{project.folder}/", ""))
 
 
 @lru_cache(maxsize=1)
-def _whole(folder: Path) -> _toy.Project:
-    """The toy project, run once, in a copy that stays as it is."""
+def _intact(folder: Path) -> _toy.Project:
+    """An intact copy of the finished toy project."""
     finished = _toy.finished(folder / "toy")
-    copy = folder / "whole"
+    copy = folder / "intact"
     shutil.copytree(finished.folder, copy, symlinks=True)
     if not [*copy.glob(".ckpt/*/state.pt")]:
-        raise RuntimeError(f"{copy}: has no checkpoint to be damaged")
+        raise RuntimeError(f"{copy}: no checkpoint to damage")
     return replace(finished, folder=copy)
 
 
-def _restore(whole: Path, project: Path) -> None:
-    """Put `project` back as `whole` is."""
+def _restore(intact: Path, project: Path) -> None:
+    """Make `project` a copy of `intact` again."""
     if not project.exists():
-        shutil.copytree(whole, project, symlinks=True)
+        shutil.copytree(intact, project, symlinks=True)
     for name in (*_toy.FOLDERS, ".ckpt"):
         shutil.rmtree(project / name)
-        shutil.copytree(whole / name, project / name, symlinks=True)
+        shutil.copytree(intact / name, project / name, symlinks=True)

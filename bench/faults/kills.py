@@ -1,8 +1,8 @@
 """SIGKILL, SIGTERM and SIGINT at random moments of every stage of a `dvc repro`.
 
-Each trial runs one stage as if for the first time, kills it, lets the next `dvc repro` end, and compares what is there
-with an undisturbed run. Half of the moments are points in time, from before the stage's process starts until DVC has
-stored its outputs; the other half are changes of files by the stage, where a half-written one could be left.
+Each trial runs one stage as if for the first time, kills it, runs `dvc repro` to the end, and compares the outputs with
+those of an undisturbed run. Half of the signals are sent at a random time, from before the stage starts until after DVC
+has stored its outputs; the other half at a random file operation of the stage, which could leave a partial file.
 """
 
 import os
@@ -20,17 +20,17 @@ from bench.faults._trial import Row, Settings, Trial
 from denoiselab.app import diagnostics
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-BY_TIME, BY_CHANGE = ("all of it", "DVC alone"), ("all of it", "the stage alone")
-WAYS = (*((who, False) for who in BY_TIME), *((who, True) for who in BY_CHANGE))  # who gets it, at a change of a file?
-FEW = ("patchify", "train@unet", "evaluate@unet")  # of the short campaign
-OF_DVC = (".dvc/tmp/rwlock", "dvc.lock")  # which it does not write whole or not at all
-AROUND_S = 5  # what DVC does before and after a stage
-MOURNING_S = 30  # in which a killed run is seen to be killed, on a busy machine
-PATIENCE_S = 120  # for a stage that was left without its DVC
+ALL, DVC_ONLY, STAGE_ONLY = "all processes", "DVC only", "the stage only"
+WAYS = ((ALL, False), (DVC_ONLY, False), (ALL, True), (STAGE_ONLY, True))  # target, whether at a file operation
+FEW = ("patchify", "train@unet", "evaluate@unet")  # in the short campaign
+OF_DVC = (".dvc/tmp/rwlock", "dvc.lock")  # files that DVC does not write atomically
+AROUND_S = 5  # time that DVC takes before and after a stage
+MARKING_S = 30  # until a killed run is marked as killed, on a busy machine
+ORPHAN_S = 120  # until a stage ends whose DVC was killed
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
-    """Every stage, signal and way in turn, whatever their number."""
+    """Cycle through stages, signals and ways for the number of kills asked for."""
     stages = FEW if settings.short else _toy.STAGES
     for number in range(settings.kills):
         stage, round_ = stages[number % len(stages)], number // len(stages)
@@ -40,55 +40,55 @@ def trials(settings: Settings) -> Iterator[Trial]:
 
 
 def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals, who: str, at_change: bool) -> Row:
-    """What became of one kill."""
+    """Run a stage, kill it, and run `dvc repro`."""
     project, random = _toy.finished(settings.folder / "toy"), settings.random("kill", number)
     shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
-    project.forget(stage)  # else DVC takes the killed stage's outputs from its cache
+    project.forget(stage)  # otherwise DVC takes the outputs from its cache
     command = [_toy.DVC, "repro", "-s", "--no-run-cache", stage]
     if at_change:
         at = {"FAULT_AT": str(random.randint(1, project.changes[stage])), "FAULT_SIGNAL": str(int(chosen))}
-        at |= {"FAULT_STAGE": stage, "FAULT_GROUP": str(int(who == "all of it"))}
+        at |= {"FAULT_STAGE": stage, "FAULT_GROUP": str(int(who == ALL))}
         process = _toy.start(project.folder, *command, PYTHONPATH=_toy.HOOK, **at)
     else:
         process = _toy.start(project.folder, *command)
         time.sleep(random.uniform(0, project.seconds[stage] + AROUND_S))
-        if who == "all of it":
+        if who == ALL:
             _toy.stop(process.pid, chosen)
         else:
             process.send_signal(chosen)
-    process.communicate(timeout=_toy.PATIENCE_S) if who != "DVC alone" else process.wait(_toy.PATIENCE_S)
+    process.communicate(timeout=_toy.TIMEOUT_S) if who != DVC_ONLY else process.wait(_toy.TIMEOUT_S)
     return _recovered(project, f"{chosen.name} to {who}", stage, process)
 
 
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
-    """What the next `dvc repro` leaves. A stage that was left without its DVC may still be at work meanwhile."""
-    rc, said = _toy.dvc(project.folder, "repro", "--no-run-cache")
+    """Judge the state after the next `dvc repro`. Meanwhile an orphaned stage may still be running."""
+    rc, output = _toy.dvc(project.folder, "repro", "--no-run-cache")
     if unreadable := [path for path in OF_DVC if rc and not diagnostics.whole(project.folder / path)]:
         for path in unreadable:  # as docs/troubleshooting.md says
             (project.folder / path).unlink()
-        said += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
+        output += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
     _wait(process.pid)
     wrong, left = project.wrong(), [*_toy.leftovers(project.folder), *unreadable]
-    again, status = _toy.dvc(project.folder, "status") if "alone" in fault else (0, "up to date")
-    unclean = [] if "up to date" in status else [_toy.said(status)]
+    again, status = _toy.dvc(project.folder, "status") if fault.endswith((DVC_ONLY, STAGE_ONLY)) else (0, "up to date")
+    unclean = [] if "up to date" in status else [_toy.error_line(status)]
     lost = _lost(project, stage)
-    well = rc == again == 0 and not wrong and not unclean
-    warned = [line for line in said.splitlines() if lost and line.startswith("warning: ")]
-    faults = [*([_toy.said(said)] if rc else []), *wrong, *unclean, *left, *lost, *warned]
-    return Row(fault, stage, 1, int(well), len(wrong), len(lost), len(left), "; ".join(faults))
+    good = rc == again == 0 and not wrong and not unclean
+    warnings = [line for line in output.splitlines() if lost and line.startswith("warning: ")]
+    faults = [*([_toy.error_line(output)] if rc else []), *wrong, *unclean, *left, *lost, *warnings]
+    return Row(fault, stage, 1, int(good), len(wrong), len(lost), len(left), "; ".join(faults))
 
 
 def _lost(project: _toy.Project, stage: str) -> list[str]:
-    """What is wrong with the runs, once whoever watches over them has had time to see that one was killed."""
-    deadline = time.monotonic() + MOURNING_S
+    """Faults in the MLflow runs, once killed runs have been marked as such."""
+    deadline = time.monotonic() + MARKING_S
     while (lost := _toy.lost_runs(_toy.store(project.folder), stage)) and time.monotonic() < deadline:
         time.sleep(1)
     return lost
 
 
 def _wait(group: int) -> None:
-    """Until no process of the group is there."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait until the process group is empty; kill it after ORPHAN_S."""
+    deadline = time.monotonic() + ORPHAN_S
     while any(_belongs(process, group) for process in psutil.process_iter()):
         if time.monotonic() > deadline:
             _toy.stop(group, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""Power losses, by replaying the order of writes: no stage may find half a file that it takes for whole.
+"""Simulated power losses at every step of a write: no reader may accept a partly written file as complete.
 
-A disk keeps what was flushed. What a file got since may be there in part, and new names in a folder may be there or not
-until the folder is flushed. Every such state after each step of a writer is laid out in a folder of its own, where the
-readers are to find the old content or the whole new one, and, once the writer has returned, the new one.
+A power loss keeps flushed data. Data not yet flushed may be lost or partly written, and new names in a folder may be
+missing until the folder is flushed. Each possible state after each step of a writer is recreated in a folder. Readers
+must find either the old or the complete new content there, and the new content once the writer has returned.
 """
 
 import os
@@ -24,12 +24,12 @@ from denoiselab.models import model_store
 from denoiselab.runtime import files
 from denoiselab.training.checkpoint import Checkpoint
 
-Names = dict[str, int]  # the files (inodes) of a tree by their paths; a folder's number is 0
+Names = dict[str, int]  # inodes of the files in a tree by path; 0 for a folder
 
 
 @dataclass
 class Disk:
-    """What is on the disk of a tree, `root`, whose writers are watched: `states` are those a power loss may leave."""
+    """Flushed names and contents of the tree `root`, and the `states` that a power loss may leave during a write."""
 
     root: Path
     names: Names = field(default_factory=dict)
@@ -37,20 +37,20 @@ class Disk:
     states: list[dict[str, bytes | None]] = field(default_factory=list)  # contents by path, None for a folder
 
     def __post_init__(self) -> None:
-        """What is there has been there for long."""
+        """Existing files count as flushed."""
         self.names = self._now()
         self.contents = {inode: path.read_bytes() for path, inode in self._files()}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Note the states before and after each flush, renaming and new folder within."""
+        """Record the states before and after each flush, rename, removal and new folder in the block."""
         calls = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "mkdir", "unlink")}
         with patch.dict(vars(os), {name: partial(self._noted, call) for name, call in calls.items()}):
             yield
         self._note()
 
     def final(self) -> list[dict[str, bytes | None]]:
-        """The states that a power loss may leave from now on."""
+        """The states that a power loss may leave now, after the write."""
         before, self.states = self.states, []
         self._note()
         found, self.states = self.states, before
@@ -65,7 +65,7 @@ class Disk:
         return result
 
     def _flushed(self, inode: int) -> None:
-        """A file's content, or a folder's names, are on the disk."""
+        """Mark a file's content, or the names in a folder, as flushed."""
         for path, own in self._files():
             if own == inode:
                 self.contents[inode] = path.read_bytes()
@@ -76,7 +76,7 @@ class Disk:
                 self.names = kept | now
 
     def _note(self) -> None:
-        """With the names on the disk and with those that are to come, whole, half and empty what was not flushed."""
+        """Record states with flushed and with current names, each with none, half and all of the unflushed data."""
         for names in (self.names, self._now()):
             for share in (0.0, 0.5, 1.0):
                 state = {path: self._kept(inode, share) if inode else None for path, inode in names.items()}
@@ -85,7 +85,7 @@ class Disk:
                     self.states.append(reachable)
 
     def _kept(self, inode: int, share: float) -> bytes:
-        """A file's content of which that share of what was not flushed is there."""
+        """A file's content after a power loss that keeps `share` of unflushed data."""
         now = next((path.read_bytes() for path, own in self._files() if own == inode), None)
         flushed = self.contents.get(inode, b"")
         if now is None or now == flushed:
@@ -108,24 +108,24 @@ class Disk:
 
 @dataclass(frozen=True)
 class Writer:
-    """Something that is written and read; `read` gives None for a file that is said to be missing or damaged."""
+    """A kind of file: how to write and to read it. `read` returns None if a file is reported missing or damaged."""
 
     name: str
-    write: Callable[[Path, int], None]  # the content of that number into a folder
+    write: Callable[[Path, int], None]  # writes content number n into a folder
     read: Callable[[Path], Any]
-    replaces: bool = True  # an older one; DVC deletes those of a stage before it runs
+    replaces: bool = True  # may replace an older file; DVC deletes a stage's outputs before running it
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
-    """Each of WRITERS into an empty folder, and over what it wrote before."""
+    """Each of WRITERS in an empty folder, and replacing an older file."""
     for writer in WRITERS:
         for old in (False, True) if writer.replaces else (False,):
-            name = f"{writer.name} {'over an older one' if old else 'for the first time'}"
+            name = f"{writer.name} {_where(old)}"
             yield Trial(name, partial(_lost, settings.folder / "power" / name.replace(" ", "-"), writer, old))
 
 
 def _lost(folder: Path, writer: Writer, old: bool) -> Row:
-    """What a power loss at every step of a writer leaves to its reader."""
+    """Read the file after a power loss at every step of a write."""
     root = folder / "disk"
     root.mkdir(parents=True)
     if old:
@@ -139,15 +139,20 @@ def _lost(folder: Path, writer: Writer, old: bool) -> Row:
     outcomes = [(_read(folder / "state", state, writer), state in final) for state in disk.states]
     wrong = sum(found not in (before, after) for found, _ in outcomes)
     forgotten = sum(found != after for found, returned in outcomes if returned)
-    reasons = [f"{wrong} half-written read as whole"] * bool(wrong)
-    reasons += [f"{forgotten} lost after it was said to be written"] * bool(forgotten)
+    reasons = [f"{wrong} partly written files accepted as complete"] * bool(wrong)
+    reasons += [f"{forgotten} files lost after the write had returned"] * bool(forgotten)
     recovered = sum(found in ((after,) if returned else (before, after)) for found, returned in outcomes)
-    where = "over an older one" if old else "for the first time"
-    return Row(f"power loss, {where}", writer.name, len(outcomes), recovered, wrong, forgotten, 0, "; ".join(reasons))
+    return Row(
+        f"power loss, {_where(old)}", writer.name, len(outcomes), recovered, wrong, forgotten, 0, "; ".join(reasons)
+    )
+
+
+def _where(old: bool) -> str:
+    return "replacing a file" if old else "new file"
 
 
 def _read(folder: Path, state: dict[str, bytes | None], writer: Writer) -> Any:
-    """What the reader finds on such a disk."""
+    """Recreate a state in `folder` and read it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path, data in sorted(state.items()):
@@ -159,7 +164,7 @@ def _read(folder: Path, state: dict[str, bytes | None], writer: Writer) -> Any:
 
 
 def _or_none(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
-    """A reader that says None where it says that a file is missing or damaged."""
+    """A reader that returns None instead of an error for a missing or damaged file."""
 
     def guarded(folder: Path) -> Any:
         try:
@@ -191,7 +196,7 @@ def _write_state(folder: Path, number: int) -> None:
 
 
 def _read_state(folder: Path) -> Any:
-    with redirect_stderr(StringIO()):  # says that it is damaged
+    with redirect_stderr(StringIO()):  # warnings about damage
         state = Checkpoint(folder / ".ckpt", "fingerprint").load()
     return state and (state["step"], state["weights"].tolist())
 

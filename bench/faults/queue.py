@@ -1,4 +1,4 @@
-"""Four workers of `dvc exp run --queue` that start at once on a fresh MLflow store."""
+"""Four workers of `dvc exp run --queue` that start at the same time with a new MLflow store."""
 
 import shutil
 import subprocess
@@ -14,7 +14,6 @@ from denoiselab.models import model_store
 
 WORKERS, TIMES = 4, 20
 POLL_S = 2
-FRESH = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".ckpt", ".tracking", "__pycache__")
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
@@ -23,9 +22,9 @@ def trials(settings: Settings) -> Iterator[Trial]:
 
 
 def _queued(settings: Settings, number: int) -> Row:
-    """What the experiments leave in the store."""
+    """Run the queued experiments and check their runs in the store."""
     folder = settings.folder / f"queue{number}"
-    shutil.copytree(_toy.finished(settings.folder / "toy").folder, folder, ignore=FRESH)
+    shutil.copytree(_toy.finished(settings.folder / "toy").folder, folder, ignore=_toy.STORE)
     for command in (("add", "-A"), ("commit", "-qm", "Finish")):
         subprocess.run(["git", *command], cwd=folder, check=True)
     rng = settings.random("queue", number)
@@ -38,23 +37,23 @@ def _queued(settings: Settings, number: int) -> Row:
         _toy.dvc(folder, "queue", "stop", "--kill")
     done = status.count("Success")
     lost, left = _unreadable(folder), _toy.leftovers(folder)
-    reasons = [f"{WORKERS - done} experiments did not end well: {status}"] if done < WORKERS else []
+    reasons = [f"{WORKERS - done} experiments failed: {status}"] if done < WORKERS else []
     shutil.rmtree(folder)
-    well = WORKERS - len(lost) if done == WORKERS and not left else 0
+    good = WORKERS - len(lost) if done == WORKERS and not left else 0
     message = "; ".join([*reasons, *lost, *left])
-    return Row("four queued workers, a fresh store", "exp run", WORKERS, max(0, well), 0, len(lost), len(left), message)
+    return Row("four queued workers, new store", "exp run", WORKERS, max(0, good), 0, len(lost), len(left), message)
 
 
 def _well(folder: Path, *args: str) -> str:
-    rc, said = _toy.dvc(folder, *args)
+    rc, output = _toy.dvc(folder, *args)
     if rc:
-        raise RuntimeError(f"dvc {' '.join(args)}: exit code {rc}\n{said}")
-    return said
+        raise RuntimeError(f"dvc {' '.join(args)}: exit code {rc}\n{output}")
+    return output
 
 
 def _ended(folder: Path) -> str:
-    """The status of the queue once every experiment has ended, or when patience has."""
-    deadline = time.monotonic() + WORKERS * _toy.PATIENCE_S
+    """The status of the queue once every experiment has ended, or at the time limit."""
+    deadline = time.monotonic() + WORKERS * _toy.TIMEOUT_S
     while True:
         status = _well(folder, "queue", "status")
         if status.count("Success") + status.count("Failed") >= WORKERS or time.monotonic() > deadline:
@@ -63,17 +62,18 @@ def _ended(folder: Path) -> str:
 
 
 def _unreadable(folder: Path) -> list[str]:
-    """What is wrong with the runs: one for each experiment, whole, with weights that can be loaded."""
+    """Faults in the runs: each experiment must have a complete run with loadable weights."""
     import mlflow
 
+    _toy.mark_killed_runs(_toy.store(folder))
     client = mlflow.MlflowClient(_toy.store(folder))
     experiment = client.get_experiment_by_name("denoiselab")
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     wrong = [f"run {run.info.run_name} is left RUNNING" for run in runs if run.info.status == "RUNNING"]
-    whole = [run for run in runs if run.info.status == "FINISHED"]  # a busy store may have cut one off before
-    own = {run.data.tags["dvc.exp_name"] for run in whole if run.data.tags.get("model") == "unet"}
-    wrong += [f"{WORKERS - len(own)} experiments have no run"] if len(own) < WORKERS else []
-    return wrong + [reason for run in whole for reason in _damage(client, run, folder)]
+    finished = [run for run in runs if run.info.status == "FINISHED"]  # a busy store may have interrupted earlier runs
+    names = {run.data.tags["dvc.exp_name"] for run in finished if run.data.tags.get("model") == "unet"}
+    wrong += [f"{WORKERS - len(names)} experiments have no run"] if len(names) < WORKERS else []
+    return wrong + [reason for run in finished for reason in _damage(client, run, folder)]
 
 
 def _damage(client: Any, run: Any, folder: Path) -> list[str]:

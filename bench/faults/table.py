@@ -1,4 +1,4 @@
-"""The page of a campaign: counts by fault and stage, and what was not tried."""
+"""The page of a campaign: counts by fault and stage, failures, messages and skipped trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,21 +10,21 @@ from bench.faults._trial import Row
 SUMMED = ("count", "recovered", "wrong", "lost", "leftovers")
 HEADS = {"count": "faults", "wrong": "wrong results", "lost": "lost runs"}
 EXPLAINED = """\
-A fault counts as recovered where the next `dvc repro` ended with the bytes of an undisturbed run, or, where the fault
-lasts, where one line named it. Wrong results are outputs with other bytes and damage used without a word; lost runs are
-missing, incomplete or still RUNNING in MLflow; leftovers are temporary files left and half-written ones taken for
-whole. Outputs that hold measured times (`reports/cost*`, and figures and pages made from them) are compared without
-the times. DVC writes its own `dvc.lock` and `.dvc/tmp/rwlock` in place: killed in that moment it leaves them cut short,
-which `denoiselab doctor` tells and docs/troubleshooting.md mends."""
+A fault counts as recovered if the next `dvc repro` gives the bytes of an undisturbed run or, if the fault persists, if
+one line names it. Wrong results: outputs that differ, and damaged input used without an error. Lost runs: missing,
+incomplete or left RUNNING in MLflow. Leftovers: temporary files that remain, and partly written files accepted as
+complete. Outputs with measured times (`reports/cost*` and the figures and pages made from it) are compared without the
+times. DVC does not write its `dvc.lock` and `.dvc/tmp/rwlock` atomically: a kill at that moment truncates them.
+`denoiselab doctor` detects this; docs/troubleshooting.md gives the remedy."""
 
 
 def good(row: Row) -> bool:
-    """Whether nothing was lost."""
+    """Whether every fault was recovered and nothing was wrong, lost or left over."""
     return row.recovered == row.count and not (row.wrong or row.lost or row.leftovers)
 
 
 def page(machine: Mapping[str, str], seed: int, rows: Mapping[str, Sequence[Row]]) -> str:
-    """In markdown, from the rows of each family."""
+    """The page in Markdown, from the rows of each family."""
     every = [row for family in rows.values() for row in family]
     done = [row for row in every if row.count]
     facts = [{"machine": key, "": value} for key, value in machine.items()] + [{"machine": "seed", "": str(seed)}]
@@ -36,9 +36,9 @@ def page(machine: Mapping[str, str], seed: int, rows: Mapping[str, Sequence[Row]
             EXPLAINED + "\n",
             _show.table(facts) + "\n",
             *sections,
-            *_listed("What went wrong", [row for row in done if not good(row)]),
-            *_listed("What was said", _told(done)),
-            *_listed("Not tried here", [row for row in every if not row.count]),
+            *_listed("Failures", [row for row in done if not good(row)]),
+            *_listed("Messages", _with_messages(done)),
+            *_listed("Skipped", [row for row in every if not row.count]),
         ]
     )
 
@@ -46,11 +46,11 @@ def page(machine: Mapping[str, str], seed: int, rows: Mapping[str, Sequence[Row]
 def _verdict(rows: Sequence[Row]) -> str:
     total = _sum(rows)
     counted = ", ".join(f"{total[key]} {HEADS.get(key, key)}" for key in SUMMED)
-    return f"Over all of it: {counted}."
+    return f"In total: {counted}."
 
 
 def _counts(rows: Sequence[Row]) -> str:
-    """A line for each fault and stage, in the order of their first rows."""
+    """A table with a line for each fault and stage, in the order of their first rows."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.count:
@@ -68,8 +68,8 @@ def _sum(rows: Sequence[Row]) -> dict[str, int]:
     return {key: sum(value[key] for value in values) for key in SUMMED}
 
 
-def _told(rows: Sequence[Row]) -> list[Row]:
-    """The first of each fault and stage that said something."""
+def _with_messages(rows: Sequence[Row]) -> list[Row]:
+    """The first good row with a message of each fault and stage."""
     found: dict[tuple[str, str], Row] = {}
     for row in rows:
         if row.message and good(row):
@@ -78,5 +78,5 @@ def _told(rows: Sequence[Row]) -> list[Row]:
 
 
 def _listed(title: str, rows: Sequence[Row]) -> list[str]:
-    lines = "\n".join(f"- {row.fault}, {row.stage}: {row.message or 'nothing was said'}" for row in rows)
+    lines = "\n".join(f"- {row.fault}, {row.stage}: {row.message or 'no message'}" for row in rows)
     return [f"## {title}\n\n{lines}\n"] if rows else []

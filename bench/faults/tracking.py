@@ -1,13 +1,12 @@
-"""The tracking store refuses, stalls, answers 500, dies in mid-run or is locked: training goes on all the same.
+"""Failures of the tracking store (refuses, stalls, answers 500, dies, is locked), which must not affect training.
 
-Each trial trains the toy project's U-Net with a fresh store that fails, lets it recover, evaluates, and looks whether
-the outputs are those of an undisturbed run and MLflow has one whole run and none left RUNNING.
+Each trial trains the toy project's U-Net with a new, failing store, lets the store recover and evaluates. The outputs
+must equal those of an undisturbed run, and MLflow must have one complete run and none left RUNNING.
 """
 
 import http.client
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,14 +19,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from bench._servers import free_port
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
 
-STAGE = "evaluate@unet"  # the last one that adds to a run
-WARNED = "warning: MLflow"
+STAGE = "evaluate@unet"  # the last stage that logs to the run
+WARNING = "warning: MLflow"
 STALL_S = 60
-HOP = {"connection", "transfer-encoding", "content-length"}  # headers that a proxy makes itself
-Store = AbstractContextManager[tuple[str, str]]  # the addresses for training, and from then on
+HOP = {"connection", "transfer-encoding", "content-length"}  # headers that a proxy sets itself
+Store = AbstractContextManager[tuple[str, str]]  # store URIs during and after training
 
 
 def trials(settings: Settings) -> Iterator[Trial]:
@@ -35,7 +35,7 @@ def trials(settings: Settings) -> Iterator[Trial]:
     kinds: dict[str, Callable[[Path, random.Random], Store]] = {
         f"is locked by another process for {lock_s} s": partial(_locked, seconds=lock_s),
     }
-    if not settings.short:  # a store that does not answer is waited for
+    if not settings.short:  # these take long: stages wait for a store that does not answer
         kinds |= {
             "refuses connections": _refusing,
             "stalls": partial(_answering, status=None, seconds=STALL_S),
@@ -49,38 +49,38 @@ def trials(settings: Settings) -> Iterator[Trial]:
 
 
 def _tracked(settings: Settings, kind: str, store: Callable[[Path, random.Random], Store]) -> Row:
-    """What a training and its evaluation leave with such a store."""
+    """Train and evaluate with a failing store."""
     project = _toy.finished(settings.folder / "toy")
     root = settings.folder / "tracking" / kind.replace(" ", "-")
     root.mkdir(parents=True)
     with store(root, settings.random(kind)) as (during, afterwards):
-        said = [_run(project.folder, root, "train", during), _run(project.folder, root, "evaluate", afterwards)]
+        done = [_run(project.folder, root, "train", during), _run(project.folder, root, "evaluate", afterwards)]
         lost = _toy.lost_runs(afterwards or _toy.store(root), STAGE)
-    failed = [_toy.said(output) for rc, output in said if rc]
+    failed = [_toy.error_line(output) for rc, output in done if rc]
     wrong, left = project.wrong(), _toy.leftovers(root)
-    warned = next((line for _, output in said for line in output.splitlines() if line.startswith(WARNED)), "")
+    warning = next((line for _, output in done for line in output.splitlines() if line.startswith(WARNING)), "")
     faults = "; ".join([*failed, *wrong, *lost, *left])
-    well = not (failed or wrong or lost)
-    return Row(f"the store {kind}", "train", 1, int(well), len(wrong), len(lost), len(left), faults or warned)
+    good = not (failed or wrong or lost)
+    return Row(f"the store {kind}", "train", 1, int(good), len(wrong), len(lost), len(left), faults or warning)
 
 
 def _run(project: Path, root: Path, stage: str, address: str) -> tuple[int, str]:
-    """The exit code of a stage, and what it said; without an address its store is in `root`."""
+    """Run a stage. Returns its exit code and output. An empty `address` stands for the store in `root`."""
     settings = {"MLFLOW_TRACKING_URI": address} if address else {}
     process = _toy.start(project, sys.executable, "-m", f"pipeline.{stage}", "unet", DVC_ROOT=str(root), **settings)
-    output, _ = process.communicate(timeout=_toy.PATIENCE_S)
+    output, _ = process.communicate(timeout=_toy.TIMEOUT_S)
     return process.returncode, output
 
 
 @contextmanager
 def _refusing(root: Path, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Nobody listens at the address of the training."""
-    yield f"http://127.0.0.1:{_free_port()}", ""
+    """No server listens at the address used for training."""
+    yield f"http://127.0.0.1:{free_port()}", ""
 
 
 @contextmanager
 def _answering(root: Path, rng: random.Random, status: int | None, seconds: float) -> Iterator[tuple[str, str]]:
-    """A server that knows one answer, or, without a status, none."""
+    """A server that answers every request with `status` after `seconds`; None: closes without an answer."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         time.sleep(seconds)
@@ -93,7 +93,7 @@ def _answering(root: Path, rng: random.Random, status: int | None, seconds: floa
 
 @contextmanager
 def _locked(root: Path, rng: random.Random, seconds: float) -> Iterator[tuple[str, str]]:
-    """Another process writes to the database of a run that has begun, and takes its time."""
+    """The database is locked for `seconds` once the run has started."""
     path, over = root / "mlflow.db", threading.Event()
 
     def lock() -> None:
@@ -109,8 +109,8 @@ def _locked(root: Path, rng: random.Random, seconds: float) -> Iterator[tuple[st
 
 @contextmanager
 def _dying(root: Path, rng: random.Random, away_s: float | None) -> Iterator[tuple[str, str]]:
-    """MLflow's own server is killed once a run has begun. It comes back after seconds, or else for the evaluation."""
-    over, port = threading.Event(), _free_port()
+    """An MLflow server that is killed during the run and restarted after `away_s` seconds (None: after training)."""
+    over, port = threading.Event(), free_port()
     servers = [_server(root, port)]
 
     def kill() -> None:
@@ -130,8 +130,8 @@ def _dying(root: Path, rng: random.Random, away_s: float | None) -> Iterator[tup
 
 @contextmanager
 def _losing(root: Path, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """MLflow's own server behind a proxy: what is asked for is done, but a third of the answers become 502."""
-    port = _free_port()
+    """An MLflow server behind a proxy that executes every request but replaces a third of the answers by 502."""
+    port = free_port()
     server = _server(root, port)
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -161,7 +161,7 @@ def _losing(root: Path, rng: random.Random) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """The address of a server with that answer to every request."""
+    """Run a server that calls `answer` for every request; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -183,7 +183,7 @@ def _serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
 
 @contextmanager
 def _beside(work: Callable[[], None], over: threading.Event) -> Iterator[None]:
-    """Do that on a thread meanwhile, which ends when `over` is set."""
+    """Run `work` in a thread for the duration of the block; `over` is set at the end."""
     thread = threading.Thread(target=work)
     thread.start()
     try:
@@ -194,26 +194,26 @@ def _beside(work: Callable[[], None], over: threading.Event) -> Iterator[None]:
 
 
 def _begun(path: Path, over: threading.Event) -> None:
-    """Wait until a run of that database has a metric."""
+    """Wait until a run in the database has a metric."""
     while not over.wait(0.05):
         if path.exists():
             with closing(sqlite3.connect(path)) as database:
                 try:
                     if database.execute("SELECT count(*) FROM metrics").fetchone()[0]:
                         return
-                except sqlite3.OperationalError:  # it is being made
+                except sqlite3.OperationalError:  # the tables do not exist yet
                     continue
 
 
 def _server(root: Path, port: int) -> "subprocess.Popen[str]":
-    """MLflow's own server, from when it answers."""
+    """Start an MLflow server and wait until it answers."""
     where = ["--backend-store-uri", _toy.store(root), "--artifacts-destination", str(root / "mlartifacts")]
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     log = root / "server.log"
     with log.open("ab") as output:
         command = [sys.executable, "-m", "mlflow", "server", *where, *options]
         process = subprocess.Popen(command, stdout=output, stderr=output, text=True, start_new_session=True)
-    deadline = time.monotonic() + _toy.PATIENCE_S
+    deadline = time.monotonic() + _toy.TIMEOUT_S
     while not _answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"mlflow server: {log.read_text(encoding='utf-8')[-500:]}")
@@ -232,10 +232,4 @@ def _answers(port: int) -> bool:
 
 def _stop(process: "subprocess.Popen[str]", chosen: signal.Signals) -> None:
     _toy.stop(process.pid, chosen)
-    process.wait(_toy.PATIENCE_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    process.wait(_toy.TIMEOUT_S)

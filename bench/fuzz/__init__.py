@@ -1,4 +1,4 @@
-"""Files and words of strangers: what reads them, tried with inputs that a fuzzer makes of real ones."""
+"""Fuzzing of all code that reads untrusted files and text, by mutating real inputs."""
 
-EACH_S = 60  # an input that takes longer ends the process: a finding
-HARD_MIB = 6144  # of memory, likewise
+EACH_S = 60  # time limit per input; exceeding it is a finding and ends the process
+HARD_MIB = 6144  # memory limit, likewise

@@ -1,13 +1,13 @@
-"""Fuzz whatever reads files and words of strangers, led by the coverage of the code: atheris, which is libFuzzer.
+"""Coverage-guided fuzzing of all code that reads untrusted files and text, with atheris (libFuzzer).
 
     python -m bench.fuzz [--inputs 1000000] [--minutes M] [--out .fuzz] [--seed 0] [TARGET ...]
 
-The inputs are shared among the targets by how fast they are; the same command goes on where an interrupted one
-stopped. A finding is a folder <out>/<target>/findings/<hash> with the input and the error; what ended a process (a
-crash in C code, a minute for one input, all memory) is <out>/<target>/hard-*. How many inputs each target has had is in
-<out>/<target>/inputs.json at any time, and in the table at the end. The exit code is 1 where there is a finding.
+Faster targets get more inputs. An interrupted run resumes with the same command. Each finding is a folder
+<out>/<target>/findings/<hash> with the input and the error. Inputs that ended the process (crash in C code, more than a
+minute, out of memory) are <out>/<target>/hard-*. <out>/<target>/inputs.json holds the number of inputs so far. The exit
+code is 1 if there are findings.
 
-It needs `pip install atheris` (Linux, Python 3.11 and later). The targets are those of tests/system/test_fuzz.py.
+Needs `pip install atheris` (Linux, Python 3.11 or later). tests/system/test_fuzz.py tests the same targets.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bench._project import environment
 from bench._show import table
 from denoiselab.runtime import files
 
-# Of all inputs, by speed: a thousand a second of EXIF blocks, a few of command lines.
+# Share of the inputs per target, by speed: about a thousand EXIF blocks per second, but only a few command lines.
 SHARES = {
     "exif": 40,
     "manifest": 20,
@@ -38,13 +38,13 @@ SHARES = {
     "arguments": 0.1,
 }
 OUT = Path(".fuzz")
-RESTARTS = 20  # of a target whose process ended
+RESTARTS = 20  # of a target whose process was ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     if not find_spec("atheris"):
-        sys.exit("error: bench.fuzz needs atheris: pip install atheris (Linux, Python 3.11 and later)")
+        sys.exit("error: bench.fuzz needs atheris: pip install atheris (Linux, Python 3.11 or later)")
     names = args.targets or [*SHARES]
     whole = sum(SHARES[name] for name in names)
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
@@ -58,19 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench.fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together; 1000000")
-    parser.add_argument("--minutes", type=float, help="at most")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"{OUT}")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--inputs", type=int, default=1_000_000, help="number of inputs of all targets together (default: 1000000)"
+    )
+    parser.add_argument("--minutes", type=float, help="time limit")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"output folder (default: {OUT})")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations (default: 0)")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(SHARES))
     args = parser.parse_args(argv)
     if unknown := {*args.targets} - {*SHARES}:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SHARES)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(SHARES)}")
     return args
 
 
 def _fuzz(name: str, folder: Path, runs: int, seed: int, seconds: float | None) -> None:
-    """Try `runs` inputs; a process that ended before is started again, after another input."""
+    """Try `runs` inputs; if the process is ended by one, start it again with another seed."""
     end = None if seconds is None else time.monotonic() + seconds
     for attempt in range(RESTARTS):
         if (done := _inputs(folder)) >= runs:
@@ -84,7 +86,7 @@ def _fuzz(name: str, folder: Path, runs: int, seed: int, seconds: float | None) 
             except subprocess.TimeoutExpired:
                 break
         if code and not _hard(folder) and _inputs(folder) == done:
-            sys.exit(f"error: {name} does not start: see {folder / 'log.txt'}")
+            sys.exit(f"error: {name} cannot be started: see {folder / 'log.txt'}")
     print(f"{name}: {_inputs(folder):,} of {runs:,} inputs", flush=True)
 
 

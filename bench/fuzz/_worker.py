@@ -1,4 +1,4 @@
-"""One target under atheris (libFuzzer), in a process of its own: findings are written down, and it goes on.
+"""Fuzzes one target with atheris (libFuzzer) in its own process; records findings and continues.
 
 python -m bench.fuzz._worker TARGET FOLDER RUNS SEED
 """
@@ -17,17 +17,26 @@ import atheris
 from bench.fuzz import EACH_S, HARD_MIB
 from denoiselab.runtime import files
 
-COVERED = ("denoiselab", "PIL", "tifffile", "yaml", "zipfile", "tarfile", "csv", "json")  # packages led by coverage
-EVERY_S = 2.0  # a count is written
+COVERED = (
+    "denoiselab",
+    "PIL",
+    "tifffile",
+    "yaml",
+    "zipfile",
+    "tarfile",
+    "csv",
+    "json",
+)  # packages instrumented for coverage
+EVERY_S = 2.0  # interval between writes of the number of inputs
 
 with atheris.instrument_imports(include=[*COVERED]):
-    for _name in ("tifffile", "PIL.TiffImagePlugin", "PIL.PngImagePlugin"):  # which others import when they need them
+    for _name in ("tifffile", "PIL.TiffImagePlugin", "PIL.PngImagePlugin"):  # imported lazily by other modules
         importlib.import_module(_name)
     targets, seeds = map(importlib.import_module, ("bench.fuzz.targets", "bench.fuzz.seeds"))
 
 
 class Record:
-    """What was found, and how many inputs were tried: `inputs.json`, and a folder a finding."""
+    """Writes the number of inputs tried to `inputs.json`, and a folder for each finding."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +54,7 @@ class Record:
         self.told = time.monotonic()
 
     def add(self, data: bytes, error: BaseException) -> None:
-        """One finding for each place in the project's code that it comes from."""
+        """Record a finding, once for each type of error and line of the project's code."""
         frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
         own = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "denoiselab" in f.filename] or ["outside"]
         name = hashlib.sha256(f"{type(error).__name__} {own[-1]}".encode()).hexdigest()[:12]
@@ -53,8 +62,8 @@ class Record:
         if not place.exists():
             place.mkdir(parents=True)
             (place / "input").write_bytes(data)
-            said = "".join(traceback.format_exception(error))
-            (place / "error.txt").write_text(said, encoding="utf-8", errors="backslashreplace")
+            text = "".join(traceback.format_exception(error))
+            (place / "error.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def main(name: str, folder: Path, runs: int, seed: int) -> None:
@@ -72,11 +81,11 @@ def main(name: str, folder: Path, runs: int, seed: int) -> None:
             try:
                 with targets.emptied(place):
                     targets.check(target, data, place)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            except Exception as error:  # noqa: BLE001 - any exception is a finding
                 record.add(data, error)
             if record.inputs >= runs:
                 record.write()
-                os._exit(0)  # libFuzzer would end with an exit code of its own
+                os._exit(0)  # otherwise libFuzzer sets the exit code
 
         limits = [f"-timeout={EACH_S}", f"-rss_limit_mb={HARD_MIB}", f"-malloc_limit_mb={HARD_MIB}", "-max_len=16384"]
         options = [f"-seed={seed}", f"-dict={words}", f"-artifact_prefix={folder}/hard-", "-close_fd_mask=3"]
@@ -85,7 +94,7 @@ def main(name: str, folder: Path, runs: int, seed: int) -> None:
 
 
 def _escaped(part: bytes) -> str:
-    """As libFuzzer's dictionaries have it."""
+    """Bytes in the syntax of libFuzzer's dictionaries."""
     return "".join(rf"\x{byte:02x}" for byte in part)
 
 

@@ -1,4 +1,4 @@
-"""Small real inputs of every kind, made here; mutations of them reach further than noise does."""
+"""Small valid inputs of every kind, from which the fuzzer starts: mutations of these reach more code than noise."""
 
 import csv
 import io
@@ -24,14 +24,14 @@ from denoiselab.imaging import encoders
 
 SIDE = 24  # pixels
 NET: dict[str, Any] = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False}
-SHAPES: dict[str, tuple[Any, int]] = {  # of pictures, by suffix: depth and planes
+SHAPES: dict[str, tuple[Any, int]] = {  # dtype and channels of the test images, by suffix
     ".png": (np.uint16, 3),
     ".jpg": (np.uint8, 3),
     ".tif": (np.float32, 1),
     ".bmp": (np.uint8, 3),
     ".webp": (np.uint8, 4),
 }
-# What hostile inputs are made of, in whatever format: bounds of numbers, what nests, what climbs, what looks like code.
+# Fragments of malicious inputs in any format: extreme numbers, deep nesting, path traversal, injected code.
 FRAGMENTS = (
     *(b"\0", b"\n", b"\r", b"\x1b[31m", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\0\0\0\0\0"),
     *(b"../../", b"/etc/passwd", b"C:\\", b"-rf", b"--force", b"a" * 300, b"[" * 200, b"{'a':" * 50, b"- " * 200),
@@ -43,14 +43,14 @@ FRAGMENTS = (
 
 
 def params() -> list[bytes]:
-    """params.yaml with few models, as text and as JSON, which is YAML as well."""
+    """params.yaml with two models, as YAML and as JSON."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["models"] = {name: tree["models"][name] for name in ("noisy", "median")}
     return [yaml.safe_dump(tree).encode(), json.dumps(tree).encode(), b"&a [*a]"]
 
 
 def manifest() -> list[bytes]:
-    """manifest.csv of two images."""
+    """A manifest.csv with two images."""
     text, names = io.StringIO(), list(Row.__dataclass_fields__)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
@@ -61,7 +61,7 @@ def manifest() -> list[bytes]:
 
 
 def tables() -> list[bytes]:
-    """labels.csv of pairs, and the class names and records of CIFAR-10 and STL-10."""
+    """labels.csv of image pairs, and class names and records of CIFAR-10 and STL-10."""
     pairs = "input,target\n" + "".join(f"{n}.png,{n}.png\n" for n in range(3))
     record = bytes([1]) + bytes(3 * 32 * 32)
     names = b"airplane\ncat\ndog\n"
@@ -69,7 +69,7 @@ def tables() -> list[bytes]:
 
 
 def pictures() -> list[bytes]:
-    """One of each kind of file, with EXIF where it can have it, a palette, and headers that promise too much."""
+    """An image in each format (with EXIF if supported), one with a palette, LZW and tiled TIFFs, and a PNG bomb."""
     rng = np.random.default_rng(0)
     made = []
     for suffix, (dtype, planes) in SHAPES.items():
@@ -86,14 +86,14 @@ def pictures() -> list[bytes]:
 
 
 def suffixed() -> list[bytes]:
-    """Pictures behind a byte that stands for their suffix."""
+    """Images, each preceded by a byte that encodes its suffix."""
     suffixes = [*encoders.FORMATS]
     kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0]
     return [bytes([kind]) + data for kind, data in zip(kinds, pictures(), strict=True)]
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header says so many gray pixels, with hardly any data."""
+    """A PNG with hardly any data whose header claims width x height gray pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
     parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
@@ -101,12 +101,12 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def exif() -> list[bytes]:
-    """Bare blocks of both byte orders."""
+    """EXIF blocks in both byte orders, and a truncated one."""
     return [_exif("<"), _exif(">"), _exif("<")[:20]]
 
 
 def archives() -> list[bytes]:
-    """A zip (stored and deflated), a tar and a tar.gz of two files in a folder."""
+    """Archives of two files in a folder: zip (stored and deflated), tar (USTAR and PAX) and tar.gz."""
     members = {"top/a.txt": b"alpha" * 20, "top/b/c.bin": bytes(range(64))}
     made = []
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -134,7 +134,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def weights() -> list[bytes]:
-    """Weights as safetensors, as torch.save writes them, and in its older form, behind a byte for the suffix."""
+    """Weights as safetensors and in both torch.save formats, each preceded by a byte that encodes the suffix."""
     made = [b"\0" + serialize(tensors())]
     for zipped in (True, False):
         stream = io.BytesIO()
@@ -163,7 +163,7 @@ def card() -> dict[str, Any]:
 README = b"""---
 license: mit
 ---
-# net: a net for gray pictures
+# net: a network for gray images
 
 | test set | noise | protocol | method | PSNR (dB) | gain (dB) | SSIM |
 |:--|:--|:--|:--|--:|--:|--:|
@@ -172,12 +172,12 @@ license: mit
 
 
 def released() -> list[bytes]:
-    """A trained model's card, its README and its weights, behind a byte that says which."""
+    """A trained model's card, README and weights, each preceded by a byte that says which it is."""
     return [b"\0" + json.dumps(card()).encode(), b"\1" + README, b"\2" + serialize(tensors())]
 
 
 def words() -> list[bytes]:
-    """File names with what Markdown, HTML, terminals and people take for something else."""
+    """File names that Markdown, HTML, terminals or people could misinterpret."""
     return [
         *(b"photo.png", b"a|b.png", b"![x](http://localhost/p.png)", b"<img src=x onerror=alert(1)>", b"`a`\n# b"),
         *("‮gnp.exe".encode(), b"-rf", b"../../x", b"[a](javascript:alert(1))", b"a\x1b]0;x\7", b"\xff\xfe", b"&lt;"),
@@ -185,17 +185,17 @@ def words() -> list[bytes]:
 
 
 def arguments() -> list[bytes]:
-    """Command lines: each part between NULs is a word of targets.WORDS, by number, or a word itself."""
+    """Command lines of NUL-separated words: a single byte is an index into targets.WORDS, others are literal."""
     return [b"\0\0\1\0a.png\0out.png", b"\1\0a.png", b"\2\0a.png\0n.png\0--kind\0gaussian", b"\3\0a.png\0c.png", b"\4"]
 
 
 def uploads() -> list[bytes]:
-    """A picture behind the length of its name, the name, and the noise to add."""
+    """Uploads: a byte for the noise to add, the length of the file name, the name, and the image."""
     return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(pictures())]
 
 
 def _exif(order: str = "<") -> bytes:
-    """A block with an orientation, a maker's name behind the directory, and an EXIF directory that is empty."""
+    """An EXIF block with an orientation, a camera maker stored after the directory, and an empty EXIF directory."""
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 3)
     fields = struct.pack(f"{order}HHII", 271, 2, 6, 50)
     fields += struct.pack(f"{order}HHIHH", 274, 3, 1, 6, 0) + struct.pack(f"{order}HHII", 34665, 4, 1, 56)

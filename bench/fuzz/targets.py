@@ -1,5 +1,5 @@
-"""What strangers' bytes reach, as functions of bytes: they may refuse them with a ValueError or OSError of one line,
-and nothing else. The hypothesis tests and the fuzzer share this table."""
+"""All code that reads untrusted input, as functions of bytes. They may reject an input with a ValueError or OSError of
+one line, and must not fail in any other way. Shared by the hypothesis tests and the fuzzer."""
 
 import contextlib
 import html.parser
@@ -40,11 +40,11 @@ from denoiselab.runtime.sanitize import markdown
 from denoiselab.training import checkpoint
 
 REFUSALS = (ValueError, OSError)
-LONGEST = 4096  # characters of a refusal
-CPU_S = 20.0  # of an input, on one core
-MEMORY_MIB = 1024  # that an input may add
-PIXELS = 1 << 16  # of an uploaded picture
-UNPACKED = 1 << 20  # bytes
+LONGEST = 4096  # characters of an error message
+CPU_S = 20.0  # processor time per input on one core
+MEMORY_MIB = 1024  # additional memory per input
+PIXELS = 1 << 16  # limit for uploaded images
+UNPACKED = 1 << 20  # limit for unpacked archives, bytes
 WORDS = (
     *("denoise", "estimate", "noise", "compare", "models", "export", "--version", "--help", "--json", "--force", "-f"),
     *("--model", "-m", "gaussian", "median", "models/net", "--sigma", "25", "-1", "nan", "1e400", "--tile", "64"),
@@ -56,26 +56,26 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Target:
-    """`run` gets an input and a folder of its own, in which it may leave what it likes."""
+    """Code under test: `run` gets an input and an empty folder to work in; `seeds` returns valid inputs."""
 
     run: Callable[[bytes, Path], None]
     seeds: Callable[[], list[bytes]]
-    named: bool = False  # a refusal names the file
+    named: bool = False  # error messages must name the file
 
 
 class FindingError(AssertionError):
-    """What an input did that it may not do."""
+    """An input caused forbidden behaviour."""
 
 
 def check(target: Target, data: bytes, folder: Path) -> None:
-    """Run a target. FindingError where it raises what it may not, says it badly, or takes too much time or memory."""
+    """Run a target. FindingError for a bad error message or too much time or memory; other errors pass through."""
     started, memory = time.process_time(), _peak_mib()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             target.run(data, folder)
     except REFUSALS as error:
-        if fault := _badly_said(error, target, folder):
+        if fault := _message_fault(error, target, folder):
             raise FindingError(f"{fault}: {type(error).__name__}: {str(error)[:300]!r}") from error
     if (seconds := time.process_time() - started) > CPU_S * torch.get_num_threads():
         raise FindingError(f"took {seconds:.1f} s of processor time")
@@ -83,16 +83,16 @@ def check(target: Target, data: bytes, folder: Path) -> None:
         raise FindingError(f"took {grown:.0f} MiB of memory")
 
 
-def _badly_said(error: Exception, target: Target, folder: Path) -> str:
-    """What is wrong with the words of a refusal."""
+def _message_fault(error: Exception, target: Target, folder: Path) -> str:
+    """What is wrong with an error message; empty if nothing."""
     text = str(error)
     if not text.strip():
-        return "a refusal without words"
+        return "empty error message"
     if len(text) > LONGEST:
-        return f"a refusal of {len(text)} characters"
+        return f"error message of {len(text)} characters"
     if "\n" in text and not isinstance(error, SettingsError):
-        return "a refusal of several lines"
-    return "a refusal that does not name the file" if target.named and str(folder) not in text else ""
+        return "error message of several lines"
+    return "error message does not name the file" if target.named and str(folder) not in text else ""
 
 
 def _peak_mib() -> float:
@@ -104,17 +104,17 @@ def _params(data: bytes, folder: Path) -> None:
 
 
 def _manifest(data: bytes, folder: Path) -> None:
-    """Whatever is accepted names files below the folder, in a split that there is."""
+    """Accepted rows name files inside the folder and known splits."""
     _file(folder / "manifest.csv", data)
-    _file(folder / "dataset.json", b"{}")  # as earlier versions wrote it, which vouches for nothing
+    _file(folder / "dataset.json", b"{}")  # as written by earlier versions, without checksums
     for row in manifest.read(folder):
         for name in filter(None, (row.path, row.noisy)):
-            _expect((folder / name).resolve().is_relative_to(folder.resolve()), f"{name!r} is outside of the folder")
+            _expect((folder / name).resolve().is_relative_to(folder.resolve()), f"{name!r} is outside the folder")
         _expect(row.split in manifest.SPLITS and row.width > 0 and row.height > 0, f"{row}")
 
 
 def _tables(data: bytes, folder: Path) -> None:
-    """Label files of data sets, whose pictures are as they should be."""
+    """Label files of data sets whose images are valid."""
     kind, content = data[:1], data[1:]
     for n in range(3):
         _file(folder / "input" / f"{n}.png", b"x"), _file(folder / "target" / f"{n}.png", b"x")
@@ -141,22 +141,22 @@ def _tables(data: bytes, folder: Path) -> None:
 
 
 def _image(data: bytes, folder: Path) -> None:
-    """Pictures of the pipeline, by whatever suffix."""
+    """Images of the pipeline, with any suffix."""
     pixels = dataset_images.read(_file(folder / f"a{_suffix(data)}", data[1:]), 3)
     _expect(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, f"{pixels.dtype} {pixels.shape}")
 
 
 def _photo(data: bytes, folder: Path) -> None:
-    """Pictures of users: what was read is written again, and read as it was."""
+    """Users' photos: written to TIFF and read again, they are unchanged."""
     photos.size(data, max_pixels=PIXELS)
     photo = photos.read(data, max_pixels=PIXELS)
-    _expect(bool(np.isfinite(photo.pixels).all()) and photo.pixels.shape[2] in (1, 3), "no picture")
+    _expect(bool(np.isfinite(photo.pixels).all()) and photo.pixels.shape[2] in (1, 3), "not an image")
     again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=photo.white)
-    _expect(np.allclose(again.pixels, photo.pixels, rtol=1e-5), "another picture came back")
+    _expect(np.allclose(again.pixels, photo.pixels, rtol=1e-5), "the round trip changed the image")
 
 
 def _exif(data: bytes, folder: Path) -> None:
-    """A block of EXIF, and what a TIFF file says: none of it is ever refused."""
+    """EXIF blocks and TIFF metadata; never rejected."""
     try:
         exif.orientation(data)
         exif.upright(data)
@@ -168,21 +168,21 @@ def _exif(data: bytes, folder: Path) -> None:
 
 
 def _archive(data: bytes, folder: Path) -> None:
-    """What comes out is files and folders, no more than the limit, and nothing beside the folder."""
+    """Unpacks only files and folders, not more than the limit, and nothing outside the folder."""
     path, out = _file(folder / "archive", data), folder / "out"
     try:
         archives.unpack(path, out, limit=UNPACKED)
     except REFUSALS:
-        _expect([*folder.iterdir()] == [path], "a refused archive left something behind")
+        _expect([*folder.iterdir()] == [path], "a rejected archive left files behind")
         raise
     found = [*out.rglob("*")]
-    _expect({*folder.iterdir()} == {path, out}, "something was written beside the folder")
-    _expect(all(p.is_dir() or p.is_file() for p in found) and not any(p.is_symlink() for p in found), "odd files")
-    _expect(sum(p.stat().st_size for p in found if p.is_file()) <= UNPACKED, "more than the limit came out")
+    _expect({*folder.iterdir()} == {path, out}, "files outside the folder")
+    _expect(all(p.is_dir() or p.is_file() for p in found) and not any(p.is_symlink() for p in found), "special files")
+    _expect(sum(p.stat().st_size for p in found if p.is_file()) <= UNPACKED, "more than the limit was unpacked")
 
 
 def _weights(data: bytes, folder: Path) -> None:
-    """Weights from elsewhere, and a checkpoint, which is set aside where it is damaged."""
+    """Imported weights, and checkpoints, which are set aside if damaged."""
     suffix = ".safetensors" if data[:1] == b"\0" else ".pth"
     if suffix == ".pth":
         _file(folder / "fingerprint" / "state.pt", data[1:])
@@ -192,50 +192,49 @@ def _weights(data: bytes, folder: Path) -> None:
 
 
 def _model(data: bytes, folder: Path) -> None:
-    """A folder with a trained model: what lists models leaves it out where it is damaged, what loads it says so."""
+    """Folder of a trained model: lists of models skip it if damaged, loading it raises an error."""
     kind, place = data[:1], folder / "models" / "net"
     model_store.save(place, {"best_psnr": seeds.tensors()}, {})
     _file(place / "model.json", data[1:] if kind == b"\0" else seeds.released()[0][1:])
     _file(place / "README.md", data[1:] if kind == b"\1" else seeds.README)
     if kind == b"\2":
         _file(place / "best_psnr.safetensors", data[1:])
-    with _replaced(denoisers, "PROJECT", folder):  # the released weights would take their time
-        try:
-            for entry in denoisers.known(folder):
-                if entry.origin == "trained":
-                    listing._cells(entry, denoisers.measured(replace(entry, origin="released")))
-        except REFUSALS as error:
-            raise FindingError(f"one damaged model stops the list: {error}") from error
-        denoisers.load(str(place), folder).restore(np.zeros((16, 16, 1), np.float32), sigma_255=25)
+    try:
+        for entry in denoisers.trained(folder):
+            if entry.origin == "trained":
+                listing._cells(entry, denoisers.measured(replace(entry, origin="released")))
+    except REFUSALS as error:
+        raise FindingError(f"one damaged model stops the list: {error}") from error
+    denoisers.load(str(place), folder).restore(np.zeros((16, 16, 1), np.float32), sigma_255=25)
 
 
 def _arguments(data: bytes, folder: Path) -> None:
-    """The command line; the page and what takes seconds aside. All that is said is printable."""
+    """The command line, without `doctor`, `export` and the web server. All output is printable."""
     arguments = [WORDS[part[0] % len(WORDS)] if len(part) == 1 else _word(part) for part in data.split(b"\0")]
     if {"doctor", "export"} & {*arguments}:
         return
     for name in ("a.png", "-x.png", "line\nbreak.png"):
         _file(folder / name, seeds.pictures()[0])
     _file(folder / "b.tif", seeds.pictures()[2])
-    said, back = io.StringIO(), Path.cwd()
-    unserved = _replaced(server, "run", lambda *args, **options: None)
+    output, back = io.StringIO(), Path.cwd()
+    no_server = _replaced(server, "run", lambda *args, **options: None)
     os.chdir(folder)
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), unserved:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), no_server:
             cli.main(arguments)
     except SystemExit as end:
         text = end.code if isinstance(end.code, str) else ""
         _expect(end.code in (None, 0, 1, 2) or bool(text), f"exit code {end.code!r}")
-        said.write(text)
+        output.write(text)
     finally:
         os.chdir(back)
-    shown = said.getvalue()
+    shown = output.getvalue()
     _expect("Traceback" not in shown, shown[-500:])
     _expect(all(map(str.isprintable, shown.split("\n"))), f"unprintable: {shown[-300:]!r}")
 
 
 def _upload(data: bytes, folder: Path) -> None:
-    """A picture on the page: its name, noise to add, and what the page then says."""
+    """An upload to the web page: file name, noise to add, image, and the texts that the page shows."""
     kind, length, rest = data[:1], data[1] if len(data) > 1 else 0, data[2:]
     name = rest[:length].decode("utf-8", "replace")
     noise = {b"\0": None, b"\1": ("gaussian", 25.0), b"\2": ("salt_pepper", 0.1)}.get(kind)
@@ -248,15 +247,15 @@ def _upload(data: bytes, folder: Path) -> None:
         return
     download = outcome.results[0].download
     texts.table(outcome), texts.noise_found(outcome, noise), texts.downloads(outcome)
-    _expect(Path(download.name).name == download.name, "a file name with folders")
+    _expect(Path(download.name).name == download.name, "the file name contains folders")
     sent = FileResponse(download.file, filename=download.name).headers["content-disposition"]
-    _expect(sent.isprintable(), f"a header of {sent!r}")
+    _expect(sent.isprintable(), f"unprintable header: {sent!r}")
 
 
 def _words(data: bytes, folder: Path) -> None:
-    """A file's name in the page, in the report and in a terminal: text, whatever it looks like."""
+    """File names on the page, in the report and in a terminal: shown as plain text."""
     name = data.decode("utf-8", "surrogateescape")
-    _expect(plain(name).isprintable(), f"a terminal gets {plain(name)!r}")
+    _expect(plain(name).isprintable(), f"unprintable in a terminal: {plain(name)!r}")
     _expect_text(texts.plain(name))
     _expect_text(markdown(name))
 
@@ -290,21 +289,21 @@ class _Elements(html.parser.HTMLParser):
 
 
 def _expect_text(escaped: str) -> None:
-    """That Markdown makes nothing but text of it, in a paragraph, a table's cell and bold."""
+    """Check that Markdown renders it as plain text in a paragraph, in bold and in a table cell."""
     made, plainly = _elements(escaped or "x"), _elements("x")
-    _expect(made == plainly, f"{escaped!r} is not only text: {[e for e in made if e not in plainly]}")
+    _expect(made == plainly, f"{escaped!r} is not plain text: {[e for e in made if e not in plainly]}")
 
 
 @lru_cache(2)
 def _elements(name: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Of a page in which a name is in a paragraph, bold and in a table's cell."""
+    """HTML elements of a page with a name in a paragraph, in bold and in a table cell."""
     text = f"# Q\n\nThe {name}.\n\n**{name}**, one\n\n| a | b |\n|:--|--:|\n| {name} | 1 |\n"
     return _Elements(page(text)).found
 
 
-def _expect(holds: bool, said: str) -> None:
+def _expect(holds: bool, message: str) -> None:
     if not holds:
-        raise FindingError(said)
+        raise FindingError(message)
 
 
 def _file(path: Path, data: bytes) -> Path:
@@ -318,13 +317,13 @@ def _suffix(data: bytes) -> str:
 
 
 def _word(part: bytes) -> str:
-    """Of a command line; no way out of the folder."""
+    """A word of a command line, without slashes, so that it cannot leave the folder."""
     return part.decode("utf-8", "surrogateescape").replace("/", "")
 
 
 @contextlib.contextmanager
 def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """While it lasts, another value of a module's name."""
+    """Replace an attribute of a module for the duration of the block."""
     kept = getattr(module, name)
     setattr(module, name, value)
     try:
@@ -335,14 +334,14 @@ def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for inputs, in memory where the system offers that: a disk would take longer than what is tried."""
+    """A temporary folder, in memory if possible: a disk would be slower than the code under test."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         yield Path(folder)
 
 
 @contextlib.contextmanager
 def emptied(folder: Path) -> Iterator[Path]:
-    """The folder, empty again after each input."""
+    """Empty the folder after the block."""
     try:
         yield folder
     finally:

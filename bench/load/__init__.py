@@ -1,1 +1,1 @@
-"""Many clients at once, who ask the page and the served model for good, bad and huge pictures."""
+"""Load test: many simultaneous clients send valid, invalid and huge images to the web page and the served model."""

@@ -1,10 +1,10 @@
-"""Fifty clients at once, on this machine alone, who ask the page and the served model for good, bad and huge pictures.
+"""Load test on the loopback address: 50 clients send valid, invalid and huge images to the web page and the model.
 
     python -m bench.load [--clients 50] [--seconds 120] [--servers page model] [--note WORDS]
                          [--out reports/benchmarks/load.md]
 
-The clients are threads of this process: they speak with the page as a browser does, without drawing it, and take a
-share of the processor. Each checks that what it gets is its own. The exit code is 1 where a target is missed.
+Clients are threads of this process, so they use processor time, too. They use the protocol of a browser but do not
+render the page. Each checks that the answer belongs to its own request. The exit code is 1 if a target is missed.
 """
 
 import argparse
@@ -22,29 +22,29 @@ from denoiselab.runtime import files
 
 OUT = Path("reports/benchmarks/load.md")
 SERVERS = {"page": page.measure, "model": model.measure}
-READING = """\
-Each client sends one upload after another and looks at the answer for half a second to three seconds: most are
-pictures of 0.03 megapixels, some of a megapixel, some are no pictures, cut off, of more pixels or bytes than the server
-takes, some carry a noise level that there is not, and some visitors close the page before the answer. One client begins
-with a picture of six megapixels, behind which all others wait: both servers compute one picture at a time.
+NOTES = """\
+Each client sends one upload after another, 0.5 to 3 s after the previous answer. Most are images of 0.03 megapixels,
+some of one megapixel. Others are invalid: not an image, truncated, too many pixels or bytes, an invalid noise level.
+Some clients close the page before the answer arrives. One client starts with an image of six megapixels, and all
+others wait for it, because both servers process one image at a time.
 
-`Answered as due`: with the picture, or with why there is none; the seconds are those of these answers, from the moment
-of sending. `Told to come later`: the page's line is full (20 wait), or the model's answer took longer than its minute
-(`--timeout`). `Wrong`: anything else, such as a refused good picture, a picture of another size or content than the
-one sent, or one client's file name in what another gets (every client sends sizes, contents and names of its own), and
-no answer at all. `Crashes`: the end of the server, and each traceback in its output.
+`Correct`: the restored image, or the right error message; times are those of correct answers, from sending the
+request. `Busy`: the page's queue is full (20 images), or the model took longer than one minute (`--timeout`). `Wrong`:
+anything else, for example a valid image rejected, an image of another size or content, another client's file name, or
+no answer. (Every client sends its own sizes, contents and names.) `Crashes`: the server exited, plus the number of
+tracebacks in its output.
 
-Memory is what is resident of the server's processes, looked at ten times a second; the bound is what the idle server
-takes, a model's tile, what is computed of the largest picture sent, and an allowance for each client."""
+Memory is the resident memory of the server's processes, sampled ten times per second. Its limit is the memory of the
+idle server plus one tile of the model, the processing of the largest image sent, and an allowance per client."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("bench.load", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--clients", type=int, default=50, help="at once; 50")
-    parser.add_argument("--seconds", type=float, default=120, help="that each server is asked for; 120")
+    parser.add_argument("--clients", type=int, default=50, help="number of simultaneous clients (default: 50)")
+    parser.add_argument("--seconds", type=float, default=120, help="duration per server (default: 120)")
     parser.add_argument("--servers", nargs="+", choices=[*SERVERS], default=[*SERVERS], metavar="SERVER")
-    parser.add_argument("--note", default="", help="a sentence for the page, such as: Beside other work.")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"the page; {OUT}")
+    parser.add_argument("--note", default="", help='a sentence for the page, such as "The machine was busy."')
+    parser.add_argument("--out", type=Path, default=OUT, help=f"output file (default: {OUT})")
     args = parser.parse_args(argv)
     machine, found = _machine.describe(), []
     for server in args.servers:
@@ -60,19 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rendered(machine: dict[str, str], found: Sequence[Measured], how: str, note: str) -> str:
-    """The page, in markdown."""
+    """The page in Markdown."""
     about = [{"machine": key, "": value} for key, value in machine.items()]
     targets: list[Target] = [target for measured in found for target in measured.targets()]
     return "\n\n".join(
         [
-            "# Load on the page and on the served model",
+            "# Load test of the web page and the served model",
             f"Made by `python -m bench.load` {how}. {note}".rstrip(),
             table(about),
             "## Targets",
             "\n".join(map(str, targets)),
             "## Answers",
             table([row for measured in found for row in measured.rows()]),
-            READING + "\n",
+            NOTES + "\n",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Clients who ask a server for a while, all at once, and what became of what they asked."""
+"""Simultaneous clients of a server, and the verdicts on the answers they get."""
 
 import random
 import time
@@ -9,39 +9,39 @@ from dataclasses import dataclass, field
 
 from bench.load.uploads import HUGE
 
-DUE = "due"  # the right answer: the picture, or why there is none
-LATER = "later"  # the server has too much to do, and says so
+DUE = "due"  # the correct answer: the restored image, or the right error message
+LATER = "later"  # the server reports that it is busy
 WRONG = "wrong"
-THINK_S = (0.5, 3.0)  # between an answer and the next request
-PATIENCE_S = 300.0  # with an answer
+THINK_S = (0.5, 3.0)  # pause between an answer and the next request
+TIMEOUT_S = 300.0  # of a request
 
 
 class UnansweredError(Exception):
-    """A request: its reason is in the log, and its client begins anew."""
+    """A request failed. The reason is in the client's answers; the client starts again."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """To a request."""
+    """Verdict on the answer to a request."""
 
-    kind: str
+    kind: str  # of the upload
     seconds: float
     verdict: str
-    said: str  # where it is wrong
+    said: str  # reason for the verdict
 
 
 @dataclass
 class Client:
-    """Number `number` of those that ask a server until `end` (of time.monotonic), and what it was answered."""
+    """Client number `number`, which sends requests until `end` (on the clock time.monotonic), and its answers."""
 
     number: int
     end: float
-    weights: dict[str, int]  # how often it sends each kind of upload
+    weights: dict[str, int]  # relative frequency of each kind of upload
     answers: list[Answer] = field(default_factory=list)
     turn: int = 0
 
     def turns(self) -> Iterator[tuple[int, str]]:
-        """Number and kind of one upload after another; the very first client begins with a huge one."""
+        """Yield number and kind of each upload; the first client starts with a huge image."""
         while time.monotonic() < self.end:
             draw = random.Random(f"client {self.number}, turn {self.turn}")
             kind = draw.choices([*self.weights], [*self.weights.values()])[0]
@@ -51,8 +51,8 @@ class Client:
 
     @contextmanager
     def request(self, kind: str) -> Iterator[Callable[[str, str], None]]:
-        """Time a request; yields judge(verdict, said), whose last call counts. What is raised is a wrong answer, and
-        comes out as UnansweredError."""
+        """Time a request. Yields judge(verdict, said), whose last call counts. An exception counts as a wrong answer
+        and is re-raised as UnansweredError."""
         started, found = time.perf_counter(), (WRONG, "no verdict")
 
         def judge(verdict: str, said: str = "") -> None:
@@ -69,7 +69,7 @@ class Client:
 
 
 def at_once(number: int, seconds: float, weights: dict[str, int], live: Callable[[Client], None]) -> list[Answer]:
-    """What so many clients were answered within so many seconds, each living as `live` says, in a thread of its own."""
+    """Run `live` for `number` clients in parallel threads for so many seconds. Returns all their answers."""
     end = time.monotonic() + seconds
     clients = [Client(n, end, weights) for n in range(number)]
     with ThreadPoolExecutor(number) as threads:

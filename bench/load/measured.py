@@ -1,4 +1,4 @@
-"""What was measured of a server under load, as rows and targets."""
+"""Measurements of a server under load, as rows and targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CRASH = "Traceback (most recent call last)"
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a server: what it answered, its memory, whether it was there to the end, and its output."""
+    """Measurements of one server: answers, memory, whether it survived, and its output."""
 
     server: str
     answers: Sequence[Answer]
@@ -33,11 +33,11 @@ class Measured:
 
     @property
     def crashes(self) -> int:
-        """Its end, and errors in its output that the server did not expect."""
+        """1 if the server exited, plus the number of tracebacks in its output."""
         return int(not self.alive) + self.output.count(CRASH)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each kind of request, with seconds until the answers that were due."""
+        """One row per kind of request; times are those of correct answers."""
         return [_row(self.server, kind, self.answers) for kind in dict.fromkeys(a.kind for a in self.answers)]
 
     def targets(self) -> list[Target]:
@@ -49,8 +49,8 @@ class Measured:
 
 
 def most_bytes(idle: int, clients: int, each: int) -> int:
-    """What a server may take that takes `idle` bytes with nothing to do: a model's tile, what is computed of the
-    largest picture, and `each` bytes for each client; however many requests there are."""
+    """Memory limit of a server in bytes: `idle` memory, one tile of the model, processing of the largest image, and
+    `each` bytes per client. It does not depend on the number of requests."""
     height, width = uploads.SHAPES[uploads.HUGE]
     return idle + TILE**2 * BYTES_PER_PIXEL + height * (width + clients) * memory.BYTES_PER_PIXEL + clients * each
 
@@ -63,8 +63,8 @@ def _row(server: str, kind: str, answers: Sequence[Answer]) -> dict[str, Any]:
     return {
         "server": server,
         "request": kind,
-        "answered as due": count[DUE],
-        "told to come later": count[LATER],
+        "correct": count[DUE],
+        "busy": count[LATER],
         "wrong": count[WRONG],
         "median s": median,
         "95 % s": most,

@@ -1,4 +1,4 @@
-"""The load on the served model: programs that send pictures to `mlflow models serve`."""
+"""Load test of the served model: clients send images to `mlflow models serve`."""
 
 import base64
 import sys
@@ -10,31 +10,31 @@ import requests
 
 from bench._servers import Memory, free_port, running
 from bench.load import uploads
-from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
+from bench.load.clients import DUE, LATER, TIMEOUT_S, WRONG, Client, at_once
 from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
 from denoiselab.app import MLFLOW_SERVICE, denoisers
 from denoiselab.tracking import packaging
 
 NAME, MODEL = "model", "colour"
-LEVEL = "impossible noise level"
+LEVEL = "invalid noise level"
 WEIGHTS = uploads.WEIGHTS | {LEVEL: 12}
 SAID = uploads.SAID | {uploads.HEAVY: uploads.SAID[uploads.NOTHING], LEVEL: "sigma_255"}
 BAD = 400  # HTTP
 BUSY = (429, 503, 504)
 ALLOWED = uploads.Allowed(megapixels=50, bytes=30 * 10**6)
-EACH = 40 * 2**20  # bytes for a client: its longest request
+EACH = 40 * 2**20  # bytes per client: its longest request
 
 
 def measure(clients: int, seconds: float, folder: Path) -> Measured:
-    """Ask a server of what a promoted version of MODEL is, from `folder`."""
-    (found,) = (entry for entry in denoisers.known(folder) if entry.name == MODEL)
+    """Serve MODEL, packaged as a promoted version, from `folder`, and load-test it."""
+    (found,) = (entry for entry in denoisers.known() if entry.name == MODEL)
     packaging.pack(found.folder, folder / "packed", MLFLOW_SERVICE)
     port = free_port()
     address, log = f"http://127.0.0.1:{port}", folder / "model.log"
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder / "packed"), *options]
-    with running(command, f"{address}/ping", log, PYTHONPATH="") as process:  # its code is in the model
+    with running(command, f"{address}/ping", log, PYTHONPATH="") as process:  # the model contains its code
         with Memory(process.pid) as memory:
             answers = at_once(clients, seconds, WEIGHTS, partial(ask, address))
         bound = most_bytes(memory.before, clients, EACH)
@@ -42,7 +42,7 @@ def measure(clients: int, seconds: float, folder: Path) -> Measured:
 
 
 def ask(address: str, client: Client) -> None:
-    """Send one picture after another until it is time to stop."""
+    """Send one image after another until the time is over."""
     for turn, kind in client.turns():
         upload = uploads.make(uploads.PICTURE if kind == LEVEL else kind, client.number, turn, ALLOWED)
         row: dict[str, Any] = {"image": base64.b64encode(upload.file).decode("ascii")}
@@ -50,12 +50,12 @@ def ask(address: str, client: Client) -> None:
             row["sigma_255"] = -1.0
         with client.request(kind) as judge:
             body = {"dataframe_records": [row]}
-            answer = requests.post(f"{address}/invocations", json=body, timeout=PATIENCE_S)
+            answer = requests.post(f"{address}/invocations", json=body, timeout=TIMEOUT_S)
             judge(*verdict(answer, kind, upload))
 
 
 def verdict(answer: requests.Response, kind: str, upload: Upload) -> tuple[str, str]:
-    """Of an answer to an upload, and what is wrong with it."""
+    """Verdict on the answer to an upload, and the reason."""
     if answer.status_code in BUSY:
         return LATER, ""
     if kind in SAID:
@@ -65,4 +65,4 @@ def verdict(answer: requests.Response, kind: str, upload: Upload) -> tuple[str, 
         return WRONG, f"HTTP {answer.status_code}: {answer.text[:300]}"
     (found,) = answer.json()["predictions"]
     own = uploads.is_own(upload, base64.b64decode(found["image"]))
-    return (DUE, "") if own else (WRONG, "another picture than the one that was sent")
+    return (DUE, "") if own else (WRONG, "the image is not the one that was sent")

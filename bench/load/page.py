@@ -1,4 +1,4 @@
-"""The load on the page: visitors who open it, hand in pictures, look at what comes back, and leave."""
+"""Load test of the web page: visitors open it, upload images, check the results and leave."""
 
 import base64
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from bench._project import ROOT
 from bench._servers import Memory, free_port, running
 from bench.load import uploads
-from bench.load.clients import DUE, LATER, PATIENCE_S, WRONG, Client, at_once
+from bench.load.clients import DUE, LATER, TIMEOUT_S, WRONG, Client, at_once
 from bench.load.measured import Measured, most_bytes
 from bench.load.uploads import Upload
 from bench.load.visitor import RefusedError, Shown, Visitor, plain
@@ -19,20 +19,20 @@ NAME = "page"
 OPEN, LEAVE = "opens the page", "leaves before the answer"
 WEIGHTS = uploads.WEIGHTS | {LEAVE: 12}
 SAID = uploads.SAID
-EACH = 16 * 2**20  # bytes for a client: a file and what is shown of it, in this visit and in one that has just ended
+EACH = 16 * 2**20  # bytes per client: a file and its views, in the current visit and in one that has just ended
 TOO_HEAVY = 413  # HTTP
-TOO_MANY = "pictures are waiting already"
+TOO_MANY = "waiting already"
 ALLOWED = uploads.Allowed(Limits().megapixels, Limits().megabytes * 2**20)
 
 
 def measure(clients: int, seconds: float, folder: Path) -> Measured:
-    """Visit a page in `folder`, which has no models of its own."""
+    """Serve the page and load-test it; its log is in `folder`."""
     port = free_port()
     address, log = f"http://127.0.0.1:{port}", folder / "page.log"
     command = [sys.executable, "-m", "denoiselab.app.cli", "serve", "--port", str(port)]
     with running(command, f"{address}/_stcore/health", log, PYTHONPATH=str(ROOT / "src")) as process:
-        with Visitor(address, PATIENCE_S) as first:
-            first.open()  # the models are loaded
+        with Visitor(address, TIMEOUT_S) as first:
+            first.open()  # loads the models
         with Memory(process.pid) as memory:
             answers = at_once(clients, seconds, WEIGHTS, partial(visit, address))
         bound = most_bytes(memory.before, clients, EACH)
@@ -40,12 +40,12 @@ def measure(clients: int, seconds: float, folder: Path) -> Measured:
 
 
 def visit(address: str, client: Client) -> None:
-    """Hand in one upload after another, in one visit or several, until it is time to stop."""
+    """Send one upload after another, in one or several visits, until the time is over."""
     visitor = None
     try:
         for turn, kind in client.turns():
             if visitor is None:
-                visitor = Visitor(address, PATIENCE_S)
+                visitor = Visitor(address, TIMEOUT_S)
                 place = _arrive(visitor, client)
             if kind == LEAVE:
                 with client.request(kind) as judge:
@@ -62,7 +62,7 @@ def visit(address: str, client: Client) -> None:
 
 
 def _arrive(visitor: Visitor, client: Client) -> Shown:
-    """The page with a place for a picture of one's own."""
+    """Open the page and choose to upload an image."""
     with client.request(OPEN) as judge:
         shown = visitor.open()
         judge(*_verdict_of_sample(shown))
@@ -85,7 +85,7 @@ def _file(upload: Upload) -> tuple[str, bytes]:
 
 
 def verdict(shown: Shown, upload: Upload) -> tuple[str, str]:
-    """Of what the page shows after an upload, and what is wrong with it."""
+    """Verdict on what the page shows after an upload, and the reason."""
     if uploads.is_of_another(upload.client, bytes(shown.raw)):
         return WRONG, "the page names another client's file"
     if shown.crashes:
@@ -101,7 +101,7 @@ def verdict(shown: Shown, upload: Upload) -> tuple[str, str]:
     smaller = height * width > WHOLE
     own = [uploads.is_own(upload, _jpeg(view["whole"]), smaller=smaller) for view in shown.views]
     if len(own) < 2 or not all(own):
-        return WRONG, f"{len(shown.views)} views, which are not all of the picture that was sent"
+        return WRONG, f"{len(shown.views)} views, not all of the image that was sent"
     return DUE, ""
 
 

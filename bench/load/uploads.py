@@ -1,5 +1,5 @@
-"""What the clients of bench.load send: good, bad and huge pictures, each of its sender alone; and whether what comes
-back is theirs."""
+"""Uploads of the clients of bench.load (valid, invalid and huge images, unique to each client), and a check that an
+answer belongs to an upload."""
 
 import re
 from dataclasses import dataclass
@@ -11,19 +11,27 @@ from PIL import Image
 
 from denoiselab.metrics import image_quality
 
-PICTURE, LARGE, HUGE = "picture", "large picture", "huge picture"
-NOTHING, DAMAGED, PIXELS, HEAVY = "no picture", "damaged picture", "too many pixels", "too heavy"
+PICTURE, LARGE, HUGE = "image", "large image", "huge image"
+NOTHING, DAMAGED, PIXELS, HEAVY = "not an image", "damaged image", "too many pixels", "too many bytes"
 GOOD = (PICTURE, LARGE, HUGE)
-SHAPES = {PICTURE: (160, 200), LARGE: (900, 1200), HUGE: (2000, 3000)}  # height, width; a client adds its number
-WEIGHTS = {PICTURE: 40, LARGE: 8, NOTHING: 12, DAMAGED: 12, PIXELS: 12, HEAVY: 4}  # how often, among each other
-SAID = {NOTHING: "not an image that can be read", DAMAGED: "damaged image", PIXELS: "pixels are too many"}  # in answers
-SAME_DB = 25  # PSNR: smooth pictures lose less to a denoiser and to JPEG, those of two senders are 10 dB apart
+SHAPES = {
+    PICTURE: (160, 200),
+    LARGE: (900, 1200),
+    HUGE: (2000, 3000),
+}  # height, width; each client adds its number to the width
+WEIGHTS = {PICTURE: 40, LARGE: 8, NOTHING: 12, DAMAGED: 12, PIXELS: 12, HEAVY: 4}  # relative frequencies
+SAID = {
+    NOTHING: "not an image that can be read",
+    DAMAGED: "damaged image",
+    PIXELS: "pixels are too many",
+}  # expected in error messages
+SAME_DB = 25  # PSNR: denoising and JPEG keep these smooth images above it; images of two clients are at about 10 dB
 NAME = re.compile(rb"client-(\d+)-\d+")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file of one sender; `pixels` (H, W, 3) uint8, None where it is not to be restored."""
+    """A file sent by a client. `pixels`: (H, W, 3) uint8, None for an invalid image."""
 
     kind: str
     client: int
@@ -34,14 +42,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Allowed:
-    """By a server, at most: 10^6 pixels, and bytes."""
+    """Limits of a server, in megapixels and bytes."""
 
     megapixels: int
     bytes: int
 
 
 def make(kind: str, client: int, turn: int, allowed: Allowed) -> Upload:
-    """The same for the same arguments."""
+    """An upload of the given kind; deterministic."""
     name = f"client-{client}-{turn}.png"
     if kind in GOOD:
         pixels = _pixels(client, turn, *SHAPES[kind])
@@ -50,12 +58,12 @@ def make(kind: str, client: int, turn: int, allowed: Allowed) -> Upload:
 
 
 def is_own(upload: Upload, shown: bytes, *, smaller: bool = False) -> bool:
-    """Whether the file of a picture shows the one that was sent, restored and, where that may be, made smaller."""
+    """Whether the image file `shown` is the restored upload; `smaller`: it may be scaled down."""
     assert upload.pixels is not None
     found = cv2.imdecode(np.frombuffer(shown, np.uint8), cv2.IMREAD_COLOR)
     if found is None:
         return False
-    sent = upload.pixels[:, :, ::-1]  # as OpenCV has colours
+    sent = upload.pixels[:, :, ::-1]  # BGR, as in OpenCV
     if found.shape != sent.shape:
         if not smaller:
             return False
@@ -64,19 +72,19 @@ def is_own(upload: Upload, shown: bytes, *, smaller: bool = False) -> bool:
 
 
 def is_of_another(client: int, raw: bytes) -> bool:
-    """Whether bytes from the server name another one's file."""
+    """Whether bytes from the server contain the file name of another client."""
     return any(int(found) != client for found in NAME.findall(raw))
 
 
 def _pixels(client: int, turn: int, height: int, width: int) -> np.ndarray:
-    """Blobs of colour that no other client and turn has."""
+    """Smooth random colours, unique to the client and turn."""
     coarse = np.random.default_rng([client, turn]).integers(0, 256, (6, 6, 3), np.uint8)
     return cv2.resize(coarse, (width + client, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _bad(kind: str, client: int, turn: int, allowed: Allowed) -> bytes:
     if kind == NOTHING:
-        return f"no picture of client {client} ".encode() * 100
+        return f"not an image, client {client} ".encode() * 100
     if kind == DAMAGED:
         whole = _png(_pixels(client, turn, *SHAPES[PICTURE]))
         return whole[: len(whole) // 2]
@@ -87,7 +95,7 @@ def _bad(kind: str, client: int, turn: int, allowed: Allowed) -> bytes:
 
 
 def _bomb(megapixels: int) -> bytes:
-    """A small file of a few pixels more than so many."""
+    """A small PNG file of slightly more than so many megapixels."""
     stream = BytesIO()
     Image.new("1", (10_000, 100 * megapixels + 1)).save(stream, "PNG")
     return stream.getvalue()

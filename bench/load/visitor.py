@@ -1,5 +1,5 @@
-"""A visitor of the page without a browser, who speaks with Streamlit's server as the page's script in a browser does:
-protobuf messages over a web socket, and files over HTTP."""
+"""A visitor of the web page without a browser, using Streamlit's protocol: protobuf messages over a web socket, and
+files over HTTP."""
 
 import json
 import re
@@ -19,44 +19,44 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 COOKIE, HEADER = "_streamlit_xsrf", "X-Xsrftoken"
-OWN = "Your own"  # picture, and not one of the samples
+OWN = "Your own"  # the page's option to upload an image
 
 
 class RefusedError(Exception):
-    """The upload: the server's HTTP status, 0 where it hung up in the middle."""
+    """The server rejected an upload: its HTTP status, or 0 if it closed the connection."""
 
 
 @dataclass
 class Shown:
-    """What a run of the page's script put on the page."""
+    """Contents of the page after a run of its script."""
 
     texts: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)  # exceptions that the page did not expect
-    views: list[dict[str, Any]] = field(default_factory=list)  # of the slider, as page.views.View
-    widgets: dict[str, str] = field(default_factory=dict)  # kind of a widget -> the last one's id
-    raw: bytearray = field(default_factory=bytearray)  # all that the server sent
+    crashes: list[str] = field(default_factory=list)  # uncaught exceptions
+    views: list[dict[str, Any]] = field(default_factory=list)  # of the slider, see denoiselab.app.web.views
+    widgets: dict[str, str] = field(default_factory=dict)  # id of the last widget, by kind
+    raw: bytearray = field(default_factory=bytearray)  # all bytes that the server sent
 
 
 class Visitor:
-    """One tab of a browser. Whatever the server leaves unanswered for `patience_s` seconds is a TimeoutError; a
-    connection that breaks is a ConnectionError."""
+    """One browser tab. TimeoutError if the server does not answer within `timeout_s` seconds; ConnectionError if the
+    connection breaks."""
 
-    def __init__(self, address: str, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._address = address
         self._states: dict[str, WidgetState] = {}
         self._uploaded = ""
         self._http = requests.Session()
-        self._http.headers["Connection"] = "close"  # the server ends idle ones, which a browser would try anew
-        self._http.get(f"{address}/_stcore/health", timeout=patience_s).raise_for_status()
+        self._http.headers["Connection"] = "close"  # the server closes idle connections
+        self._http.get(f"{address}/_stcore/health", timeout=timeout_s).raise_for_status()
         self._token = str(self._http.cookies[COOKIE])
         self._socket = connect(
             f"ws://{urlsplit(address).netloc}/_stcore/stream",
             subprotocols=["streamlit"],  # type: ignore[list-item]
             additional_headers={"Cookie": f"{COOKIE}={self._token}", "Origin": address},
             max_size=None,
-            open_timeout=patience_s,
+            open_timeout=timeout_s,
         )
         self._session = ""
 
@@ -67,18 +67,18 @@ class Visitor:
         self.close()
 
     def open(self) -> Shown:
-        """The page as it first shows itself: with a sample."""
+        """Open the page, which first shows a sample."""
         return self._run()
 
     def choose_own(self, shown: Shown) -> Shown:
-        """The page with a place for a picture of one's own."""
+        """Switch to uploading an image; returns the page with the file uploader."""
         self._set(WidgetState(id=shown.widgets["radio"], string_value=OWN))
         return self._run()
 
     def upload(self, shown: Shown, name: str, file: bytes) -> None:
-        """Hand in a file instead of the one before; RefusedError where the server does not take it."""
+        """Upload a file in place of the previous one. RefusedError if the server rejects it."""
         if self._uploaded:
-            self._http.delete(self._uploaded, headers={HEADER: self._token}, timeout=self._patience_s)
+            self._http.delete(self._uploaded, headers={HEADER: self._token}, timeout=self._timeout_s)
         urls = self._place(name)
         self._uploaded = f"{self._address}{urls.delete_url}"
         try:
@@ -86,9 +86,9 @@ class Visitor:
                 f"{self._address}{urls.upload_url}",
                 files={"file": (name, file)},
                 headers={HEADER: self._token},
-                timeout=self._patience_s,
+                timeout=self._timeout_s,
             )
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):  # closed while it was sent
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):  # closed during the upload
             raise RefusedError(0) from None
         if not answer.ok:
             raise RefusedError(answer.status_code)
@@ -97,11 +97,11 @@ class Visitor:
         self._set(WidgetState(id=shown.widgets["file_uploader"], file_uploader_state_value=state))
 
     def look(self) -> Shown:
-        """The page with what it makes of the file."""
+        """Run the page with the uploaded file."""
         return self._run()
 
     def ask(self) -> None:
-        """As `look`, but without waiting for the answer."""
+        """Like `look`, without waiting for the answer."""
         message = BackMsg()
         message.rerun_script.widget_states.widgets.extend(self._states.values())
         self._send(message)
@@ -114,7 +114,7 @@ class Visitor:
         self._states[state.id] = state
 
     def _place(self, name: str) -> Any:
-        """Where to send a file: FileURLs."""
+        """Ask for the URLs of an upload (FileURLs)."""
         message = BackMsg()
         request = message.file_urls_request
         request.request_id, request.session_id = name, self._session
@@ -143,15 +143,15 @@ class Visitor:
         try:
             self._socket.send(message.SerializeToString())
         except ConnectionClosed as error:
-            raise ConnectionError(f"the page hung up: {error}") from None
+            raise ConnectionError(f"the page closed the connection: {error}") from None
 
     def _answers(self, raw: bytearray | None = None) -> Iterator[ForwardMsg]:
-        until = time.monotonic() + self._patience_s
+        until = time.monotonic() + self._timeout_s
         while True:
             try:
                 data = self._socket.recv(timeout=max(0.0, until - time.monotonic()))
             except ConnectionClosed as error:
-                raise ConnectionError(f"the page hung up: {error}") from None
+                raise ConnectionError(f"the page closed the connection: {error}") from None
             assert isinstance(data, bytes)
             if raw is not None:
                 raw += data
@@ -175,5 +175,5 @@ def _note(shown: Shown, element: Any) -> None:
 
 
 def plain(text: str) -> str:
-    """Markdown without the signs that make names of files be shown as they are (page.words.plain)."""
+    """Remove Markdown escapes, such as those of denoiselab.app.web.texts.plain."""
     return re.sub(r"\\(.)", r"\1", text)

@@ -1,8 +1,8 @@
-"""What the documentation is made with: pictures drawn from the code, lists of licences, the site's links.
+"""Generators for the documentation: pipeline diagram, licences, notebook, and MkDocs hooks.
 
-    python -m docs.make    # writes docs/pictures/ and docs/licences.md anew
+    python -m docs.make    # rewrites docs/pictures/ and docs/licences.md
 
-The working directory's own src comes first on the path, whatever is installed.
+Puts src of the working directory first on the path, so that an installed version is not used.
 """
 
 import sys

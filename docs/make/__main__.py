@@ -1,4 +1,4 @@
-"""Write the diagram of the pipeline and the list of licences anew: `python -m docs.make`, from the project's root."""
+"""Rewrite the pipeline diagram and the list of licences: `python -m docs.make`, from the project's root."""
 
 from pathlib import Path
 

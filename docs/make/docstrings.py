@@ -1,4 +1,4 @@
-"""Docstrings as the site shows them: `<name>` in their text is a text, not a tag of HTML."""
+"""Escape `<` in docstrings, so that the site does not take `<name>` for an HTML tag."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ CODE = re.compile(r"(`+[^`]*`+)")
 
 
 class Shown(griffe.Extension):
-    """An extension of Griffe, which reads the code for mkdocstrings."""
+    """Extension of Griffe, the parser of mkdocstrings."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
@@ -17,6 +17,6 @@ class Shown(griffe.Extension):
 
 
 def escaped(text: str) -> str:
-    """The text with < as an entity, but in code."""
+    """The text with < as an entity, except in code."""
     parts = CODE.split(text)
     return "".join(part if CODE.fullmatch(part) else part.replace("<", "&lt;") for part in parts)

@@ -1,4 +1,4 @@
-"""A picture of the pipeline, drawn from dvc.yaml: stages, what each reads and writes, its parameters."""
+"""Diagram of the pipeline, drawn from dvc.yaml: stages with their inputs, outputs and parameters."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +9,12 @@ import yaml
 from docs.make.svg import BLUE, FAINT, Sheet
 
 COLUMN, LEFT, TOP = 214, 24, 72
-STAGE, PARAMS, LINE = 46, 15, 14  # heights: of a stage, of a parameter, of a path
+STAGE, PARAMS, LINE = 46, 15, 14  # heights of a stage, a parameter and a path
 FILLS = {"DVC": "#fbe3b6", "Git": "#c9ebdf"}
-KEPT = {"DVC": "kept in DVC's cache", "Git": "kept in Git"}
+KEPT = {"DVC": "stored in DVC's cache", "Git": "stored in Git"}
 CODE = ("src/", "pipeline/", "${data.watch}")
-NEEDS = "${item.needs}"  # what an entry of params.yaml builds on
-ANY = "M"  # a model, in commands and paths
+NEEDS = "${item.needs}"  # the dependencies of an entry of params.yaml
+ANY = "M"  # stands for a model in commands and paths
 
 
 @dataclass
@@ -23,11 +23,11 @@ class Stage:
     command: str
     reads: list[str]
     params: list[str]
-    writes: dict[str, str] = field(default_factory=dict)  # path to where it is kept: DVC's cache or Git
+    writes: dict[str, str] = field(default_factory=dict)  # storage ("DVC" or "Git") by path
 
 
 def stages() -> list[Stage]:
-    """The stages in their order."""
+    """The stages in the order of dvc.yaml."""
     tree, params = (yaml.safe_load(Path(name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "params.yaml"))
     needs = sorted({entry["needs"] for entry in params["models"].values()})
     return [_stage(name, block, needs) for name, block in tree["stages"].items()]
@@ -57,20 +57,20 @@ def _generic(text: str) -> str:
 
 
 def reads(stage: Stage, path: str) -> bool:
-    """Whether the stage depends on an output, or on the folder that it is in."""
+    """Whether the stage depends on `path` or on a folder that contains it."""
     return any(path == dep or path.startswith(f"{dep}/") for dep in stage.reads)
 
 
 def picture() -> str:
-    """Its SVG: a column a stage, a lane for what it writes, a dot wherever a stage reads that."""
+    """The diagram as SVG: one column per stage, lanes for its outputs, and dots where later stages read them."""
     sheet, columns = Sheet(), stages()
-    sheet.text(LEFT, 26, "The pipeline, as dvc.yaml has it", size=17, bold=True)
-    note = f"{ANY}: each model of params.yaml, a stage of its own. Gray: the parameters that a stage depends on."
+    sheet.text(LEFT, 26, "The pipeline, as defined in dvc.yaml", size=17, bold=True)
+    note = f"{ANY}: one stage per model of params.yaml. Gray: parameters that a stage depends on."
     sheet.text(LEFT, 48, note, colour=FAINT)
     for n, stage in enumerate(columns):
         _column(sheet, _x(n), stage)
     y = TOP + STAGE + PARAMS * max(len(stage.params) for stage in columns) + 30.0
-    lowest: dict[int, float] = {}  # where what each stage reads begins to go up
+    lowest: dict[int, float] = {}  # lower end of each stage's input line
     for n, stage in enumerate(columns):
         for paths, kept in _lanes(stage, columns[n + 1 :]):
             readers = [m for m, other in enumerate(columns) if m > n and reads(other, paths[0])]
@@ -88,7 +88,7 @@ def picture() -> str:
     sheet.dot(x + 26, y + 19, BLUE)
     sheet.text(x + 36, y + 19, "read by the stage above the dot", size=11.5)
     return sheet.written(
-        _x(len(columns)), round(y + 40), "The pipeline's stages, from fetch to compare: what each reads and writes"
+        _x(len(columns)), round(y + 40), "The pipeline's stages from fetch to compare, with their inputs and outputs"
     )
 
 
@@ -97,7 +97,7 @@ def _x(column: int) -> float:
 
 
 def _bus(column: int) -> float:
-    """Where what a stage reads goes up to it."""
+    """x of a stage's input line."""
     return _x(column) + 8
 
 
@@ -111,7 +111,7 @@ def _column(sheet: Sheet, x: float, stage: Stage) -> None:
 
 
 def _lane(sheet: Sheet, x: float, y: float, lines: list[str], kept: str, dots: list[float]) -> float:
-    """A box of paths and a line to those who read them; its height."""
+    """Draw a box of paths and a line to the stages that read them. Returns the height of the box."""
     height, width = LINE * len(lines) + 10, COLUMN - 26
     if dots:
         sheet.line([(x + width, y + height / 2), (dots[-1], y + height / 2)], BLUE, head=False)
@@ -124,7 +124,7 @@ def _lane(sheet: Sheet, x: float, y: float, lines: list[str], kept: str, dots: l
 
 
 def _lines(paths: list[str]) -> list[str]:
-    """The paths of one folder: it alone, then the names in it."""
+    """A single path, or the folder of several paths followed by the names in it."""
     if len(paths) == 1:
         return paths
     folder = paths[0].rpartition("/")[0]
@@ -132,7 +132,7 @@ def _lines(paths: list[str]) -> list[str]:
 
 
 def _lanes(stage: Stage, later: list[Stage]) -> list[tuple[list[str], str]]:
-    """Outputs that are kept and read alike and lie in one folder, together."""
+    """Outputs of a stage, grouped by storage, readers and folder."""
     groups: dict[tuple[str, tuple[bool, ...], str], list[str]] = {}
     for path, kept in stage.writes.items():
         readers = tuple(reads(other, path) for other in later)

@@ -1,8 +1,7 @@
-"""MkDocs' hooks: links from a page to files of the repository outside docs/ work in the site, too.
+"""MkDocs hooks that make links to files outside docs/ work on the site.
 
-Pages link as a reader of the repository needs it, `../reports/report.md` say. What is linked or shown outside docs/
-becomes part of the site under its own path: pages as pages, pictures and tables as files, code and settings as pages
-that show them.
+Pages use links relative to the repository, such as `../reports/report.md`. Linked files outside docs/ are added to the
+site under their paths: pages as pages, images and tables as files, code and settings as pages that show them.
 """
 
 import posixpath
@@ -21,7 +20,7 @@ DOCS = "docs/"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what pages outside docs/ there are in the navigation, what all pages link to, and what these link to."""
+    """Add the pages outside docs/ that are in the navigation, and all files that pages link to, recursively."""
     root = Path(config.config_file_path).parent
     waiting = [f"{DOCS}{file.src_uri}" for file in files.documentation_pages()]
     waiting += [path for path in _listed(config.nav or []) if not (root / DOCS / path).exists()]
@@ -38,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with its links between files of the repository as links between pages of the site."""
+    """Rewrite links between files of the repository to links between pages of the site."""
     root, own = Path(config.config_file_path).parent, _repository_path(page.file)
     if own is None:
         return markdown
@@ -54,17 +53,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def linked_files(root: Path, path: str) -> Iterable[str]:
-    """The files, as paths in the repository, that a page of it links to or shows."""
+    """The files, as paths in the repository, that a page links to or shows."""
     text = (root / path).read_text(encoding="utf-8")
     found = (_resolved(path, match["target"]) for match in LINK.finditer(text))
     return [place for place in found if (root / place).is_file()]
 
 
 def site_path(path: str) -> str:
-    """Where a file of the repository is in the site, as MkDocs' source path."""
+    """MkDocs source path of a file of the repository."""
     if path.startswith(DOCS):
         return path.removeprefix(DOCS)
-    if path == "README.md":  # which MkDocs would take for the start page
+    if path == "README.md":  # MkDocs would use it as the start page
         return "readme.md"
     return f"{path}.md" if Path(path).suffix in CODE else path
 
@@ -82,7 +81,7 @@ def _file(root: Path, path: str, config: MkDocsConfig) -> File:
 
 
 def _repository_path(file: File) -> str | None:
-    """None for what is no file of the repository as it stands."""
+    """Path of a page in the repository; None for generated pages."""
     if file.generated_by is None:
         return f"{DOCS}{file.src_uri}"
     path = str(getattr(file, "repository_path", ""))
@@ -94,7 +93,7 @@ def _resolved(page: str, target: str) -> str:
 
 
 def _listed(nav: object) -> list[str]:
-    """The paths in the navigation."""
+    """All paths in the navigation."""
     if isinstance(nav, str):
         return [nav]
     values = nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else []

@@ -1,4 +1,4 @@
-"""docs/licences.md: what the data sets and packages are licensed under, from the code and the installed packages."""
+"""docs/licences.md: licences of the data sets and packages, from the code and the metadata of installed packages."""
 
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -9,10 +9,10 @@ from packaging.utils import canonicalize_name
 
 from denoiselab.data.readers.sources import ABOUT
 
-FILES = sorted(path.name for path in Path().glob("requirements*.txt"))[::-1]  # the pipeline's own first
-CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings on a machine with a GPU
+FILES = sorted(path.name for path in Path().glob("requirements*.txt"))[::-1]  # requirements.txt first
+CUDA = ("nvidia-", "cuda-", "triton")  # dependencies of torch on a machine with a GPU
 OSI = "License :: OSI Approved :: "
-NAMES = {  # of classifiers and long fields, as SPDX has them
+NAMES = {  # SPDX identifiers of classifiers and of texts in the field License
     "MIT License": "MIT",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
@@ -28,18 +28,18 @@ NAMES = {  # of classifiers and long fields, as SPDX has them
     "3-Clause BSD License": "BSD-3-Clause",
     "MIT License (MIT)": "MIT",
 }
-GRANTS = {"Permission is hereby granted, free of charge": "MIT", "Apache License": "Apache-2.0"}  # in a licence's text
+GRANTS = {"Permission is hereby granted, free of charge": "MIT", "Apache License": "Apache-2.0"}  # by phrase
 
 
 def page() -> str:
-    """The whole of docs/licences.md."""
+    """The text of docs/licences.md."""
     data = [f"| `{name}` | {a.title} | {a.licence} | {a.citation} |" for name, a in ABOUT.items()]
     packages = [row for row in map(row_of, sorted(closure())) if row]
     return TEXT.format(data="\n".join(data), packages="\n".join(packages))
 
 
 def row_of(name: str) -> str:
-    """The line of an installed package; empty for what torch brings for a GPU."""
+    """Table row of an installed package; empty for torch's GPU dependencies."""
     if name.startswith(CUDA):
         return ""
     found = distribution(name)
@@ -48,7 +48,7 @@ def row_of(name: str) -> str:
 
 
 def licence(found: Distribution) -> str:
-    """What a package's metadata says, in a few words. ValueError where it says nothing."""
+    """Licence of a package according to its metadata or licence file. ValueError if neither states one."""
     if expression := found.metadata.get_all("License-Expression"):
         return str(expression[0])
     classified = [c.removeprefix(OSI) for c in found.metadata.get_all("Classifier") or [] if c.startswith(OSI)]
@@ -59,12 +59,12 @@ def licence(found: Distribution) -> str:
         return NAMES.get(written, written)
     granted = [name for phrase, name in GRANTS.items() if phrase in " ".join((written or _file(found)).split())]
     if not granted:
-        raise ValueError(f"{found.metadata['Name']}: its metadata name no licence")
+        raise ValueError(f"{found.metadata['Name']}: no licence in its metadata")
     return granted[0]
 
 
 def closure(files: list[str] | None = None) -> set[str]:
-    """The names of all installed packages that the requirements bring."""
+    """Names of all installed packages that the requirements need, directly or indirectly."""
     waiting = [(name, extras) for file in files or FILES for name, extras in direct(file).items()]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -83,45 +83,44 @@ def closure(files: list[str] | None = None) -> set[str]:
 
 
 def direct(file: str) -> dict[str, frozenset[str]]:
-    """The packages that a requirements file names, with their extras."""
+    """The packages listed in a requirements file, with their extras."""
     lines = Path(file).read_text(encoding="utf-8").splitlines()
     needs = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
     return {canonicalize_name(need.name): frozenset(need.extras) for need in needs}
 
 
 def _file(found: Distribution) -> str:
-    """The text of its licence file."""
+    """Text of the licence file of a package; empty if there is none."""
     listed = [file for file in found.files or [] if re.search(r"dist-info/(licenses/)?(LICEN[SC]E|COPYING)", str(file))]
     return listed[0].read_text() if listed else ""
 
 
 TEXT = """# Licences
 
-denoiselab is under the [MIT licence](../LICENSE), and so are [the weights that come with
-it](models.md#released-weights). What it fetches and what it is built on has terms of its own. `python -m docs.make`
-writes this page, from [data/readers/sources.py](../src/denoiselab/data/readers/sources.py) and the metadata of the
-installed packages.
+denoiselab and its [released weights](models.md#released-weights) are under the [MIT licence](../LICENSE). The data sets
+it fetches and the packages it uses have their own licences. `python -m docs.make` generates this page from
+[data/readers/sources.py](../src/denoiselab/data/readers/sources.py) and the metadata of the installed packages.
 
 ## Data
 
-Nothing of this is in the repository; `fetch` prints the licence, and the report repeats it. Whether a licence of the
-data reaches weights that were trained on it is not settled law: ask before you sell them.
+The repository contains none of these data sets. `fetch` prints the licence, and the report repeats it. It is legally
+unsettled whether the licence of a data set also applies to weights trained on it: seek advice before you sell weights.
 
-| `data` | what | licence | cite |
+| `data` | data set | licence | citation |
 |:--|:--|:--|:--|
 {data}
 
-Weights that an entry names by address, such as KAIR's `dncnn_25.pth` for `recipe=published_dncnn` (MIT, as its
-repository), are fetched when it is run.
+Pre-trained weights that a model entry gives by URL, such as KAIR's `dncnn_25.pth` for `recipe=published_dncnn` (MIT,
+like its repository), are downloaded when the entry is used.
 
 ## Packages
 
-All that the requirements bring, at the versions of [constraints.txt](../constraints.txt); the last column says which
-file names a package itself. A torch built for CUDA also brings NVIDIA's libraries, under NVIDIA's terms.
-albumentations stays at 2.0.8, the last version under the MIT licence: its successor is under the AGPL. Those under
-the GPL or LGPL are used as they are, installed by you; nothing of them is in this repository.
+All direct and indirect dependencies, at the versions of [constraints.txt](../constraints.txt); the last column gives
+the file that lists a direct dependency. CUDA builds of torch also install NVIDIA's libraries, under NVIDIA's terms.
+albumentations is pinned to 2.0.8, the last version under the MIT licence; its successor is under the AGPL. Packages
+under the GPL or LGPL are used unmodified and installed by you; this repository contains none of their code.
 
-| package | licence | named in |
+| package | licence | listed in |
 |:--|:--|:--|
 {packages}
 """

@@ -1,4 +1,4 @@
-"""Run notebooks/quickstart.ipynb anew and keep what it shows: `make notebook`. It works on what is committed."""
+"""Run notebooks/quickstart.ipynb and store its outputs: `make notebook`. The notebook works in a clone of HEAD."""
 
 import os
 import sys
@@ -9,15 +9,15 @@ import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOK = Path("notebooks/quickstart.ipynb")
-PATIENCE_S = 3600  # for one cell, on a machine that does other work
+TIMEOUT_S = 3600  # per cell, on a busy machine
 
 
 def run(path: Path) -> Any:
-    """The notebook with its outputs, without times and the machine's paths. CellExecutionError where a cell fails."""
+    """Run the notebook; returns it with its outputs, without times and local paths. CellExecutionError on failure."""
     notebook = nbformat.read(path, as_version=4)
     os.environ["CI"] = "true"  # no progress bars
     client = NotebookClient(
-        notebook, timeout=PATIENCE_S, record_timing=False, resources={"metadata": {"path": path.parent}}
+        notebook, timeout=TIMEOUT_S, record_timing=False, resources={"metadata": {"path": path.parent}}
     )
     client.execute()
     notebook.metadata["language_info"] = {"name": "python"}

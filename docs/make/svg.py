@@ -1,4 +1,4 @@
-"""A sheet of SVG: the few marks that the pictures need, written as text that is the same for the same drawing."""
+"""Minimal SVG writer with deterministic output."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -12,7 +12,7 @@ Point = tuple[float, float]
 
 @dataclass
 class Sheet:
-    """Marks in the order they are drawn; y points down, lengths in pixels."""
+    """SVG elements in drawing order. Lengths in pixels; y points down."""
 
     marks: list[str] = field(default_factory=list)
     heads: set[str] = field(default_factory=set)  # colours of arrowheads
@@ -20,7 +20,7 @@ class Sheet:
     def box(
         self, x: float, y: float, width: float, height: float, fill: str, *, title: str = "", edge: str = INK
     ) -> None:
-        """A rectangle by its upper left corner; the title shows under the pointer."""
+        """A rectangle with its upper left corner at (x, y); the title is a tooltip."""
         hint = f"<title>{escape(title)}</title>" if title else ""
         place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3"'
         self.marks.append(f'<rect {place} fill="{fill}" stroke="{edge}">{hint}</rect>')
@@ -60,7 +60,7 @@ class Sheet:
         bold: bool = False,
         colour: str = INK,
     ) -> None:
-        """A line of text whose middle is at the height y."""
+        """A line of text, vertically centred at y."""
         weight = ' font-weight="bold"' if bold else ""
         self.marks.append(
             f'<text x="{x:g}" y="{y + 0.36 * size:.4g}" font-size="{size:g}" text-anchor="{anchor}" '
@@ -68,7 +68,7 @@ class Sheet:
         )
 
     def written(self, width: float, height: float, title: str) -> str:
-        """The whole file."""
+        """The text of the SVG file."""
         heads = "".join(
             f'<marker id="head{colour[1:]}" viewBox="0 0 10 10" refX="8.5" refY="5" markerWidth="7" markerHeight="7" '
             f'orient="auto" markerUnits="userSpaceOnUse"><path d="M0,1 L9,5 L0,9 z" fill="{colour}"/></marker>\n'

@@ -32,7 +32,7 @@ def test_all_suitable_models_with_the_reports_scores(pair, monkeypatch):
     monkeypatch.chdir(pair)
     said = denoiselab("compare", "noisy.png", "out.png", "--clean", "clean.png", "--json")
     rows = {row["name"]: row for row in said.json["versions"]}
-    assert [*rows] == ["input", *side_by_side.suitable(known(pair), 3)]
+    assert [*rows] == ["input", *side_by_side.suitable(known(), 3)]
     assert {"colour", "real"} <= rows.keys() and "gray" not in rows
     clean, noisy = (np.asarray(Image.open(pair / f"{name}.png")) for name in ("clean", "noisy"))
     assert rows["input"]["psnr"] == pytest.approx(image_quality.psnr(clean, noisy, data_range=255), abs=1e-4)
@@ -59,7 +59,7 @@ def test_chosen_models_without_a_clean_picture(pair):
         (["missing.png", "out.png"], "missing.png: there is no such file"),
         (["noisy.png", "clean.png"], "clean.png: is there already; --force overwrites it"),
         (["missing.png", "clean.png/out.png"], "clean.png is no folder"),
-        (["noisy.png", "out.png", "--models", "nobody"], "model 'nobody' is unknown; there: "),
+        (["noisy.png", "out.png", "--models", "nobody"], "unknown model 'nobody'; choose from: "),
         (["noisy.png", "out.png", "--clean", "small.png"], "is 40 x 30 colour, the noisy one 150 x 120 colour"),
     ],
 )

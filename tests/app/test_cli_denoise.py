@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tifffile
 from PIL import Image
 
 from denoiselab.app import batch_denoise, cli, denoisers
+from denoiselab.app.cli import _options
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
@@ -219,7 +221,7 @@ def test_two_pictures_do_not_become_one(folder, tmp_path):
     [
         (["denoise", "none.png", "out.png"], 1, "error: none.png: there is no such file, folder or pattern"),
         (["denoise", "*.png", "out"], 1, "error: *.png: no pictures there"),
-        (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: model 'best' is unknown; there: colour"),
+        (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: unknown model 'best'; choose from: colour"),
         (["denoise", "in/a.png", "out.gif"], 1, ".gif is no kind of picture that can be written"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "none of auto, cpu, cuda"),
         (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
@@ -310,6 +312,40 @@ def test_models_are_listed_with_what_was_measured(capsys):
     assert set(rows) == {"colour", "gray", "real", "gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
     assert rows["real"]["measured"] == [{"test_set": "PolyU", "noise": "real", "psnr": 38.16, "gain": 2.54}]
     assert rows["nlm"]["origin"] == "classical"
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> Path:
+    """A working directory whose experiment has a model called median: a copy of the gray network."""
+    shutil.copytree(ROOT / "models/released/gray", tmp_path / "models/median")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_models_trained_in_this_folder_are_listed_apart_by_path(trained, capsys):
+    _, out, _ = called(capsys, "models")
+    shipped, _, apart = out.partition("\nIn this folder:\n")
+    assert "models/median" not in shipped and "wavelet" in shipped
+    (line,) = [line for line in apart.splitlines() if line.startswith("models/")]
+    assert line.split()[:3] == ["models/median", "trained", "gray"]
+    names = [row["name"] for row in json.loads(called(capsys, "models", "--json")[1])]
+    assert names[-1] == "models/median" and names.count("median") == 1
+    assert _options.model_names("m") == ["median", "models/median"]
+
+
+def test_what_is_trained_in_this_folder_is_used_only_where_it_is_asked_for(trained, capsys):
+    struck, chance = clean(192).copy(), np.random.default_rng(0).random((192, 192))
+    struck[chance < 0.05], struck[chance > 0.95] = 0, 255
+    Image.fromarray(struck).save("dots.png")
+    assert "median (" in called(capsys, "denoise", "dots.png", "auto.png")[2]
+    for out, model in (("named.png", "median"), ("trained.png", "models/median")):
+        assert called(capsys, "denoise", "dots.png", out, "--model", model) == (0, "", f"{out}: {model}\n")
+    automatic, named, other = (np.asarray(Image.open(trained / f"{n}.png")) for n in ("auto", "named", "trained"))
+    assert np.array_equal(automatic, named) and not np.array_equal(named, other)
+    shutil.move(trained / "models/median", trained / "models/unet")
+    said = called(capsys, "denoise", "dots.png", "out.png", "--model", "unet")
+    assert said == (1, "", "error: model 'unet' is not shipped; for the one trained here, use models/unet")
+    assert called(capsys, "compare", "dots.png", "out.png", "--json", "--models", "median,models/unet")[0] == 0
 
 
 def test_help_needs_nothing_slow():

@@ -42,7 +42,8 @@ def test_all_is_well_outside_a_project_and_nothing_is_made(copy):
     assert sorted(copy.rglob("*")) == before
 
 
-def test_damaged_and_missing_weights_are_found(copy):
+def test_damaged_and_missing_weights_are_found(copy, monkeypatch):
+    monkeypatch.setattr(denoisers, "PROJECT", copy)
     (copy / "models/released/gray/best_psnr.safetensors").write_bytes(b"cut short")
     (copy / "models/released/real/best_psnr.safetensors").unlink()
     said = denoiselab("doctor")

@@ -29,7 +29,7 @@ def test_a_released_model_becomes_a_file_that_says_what_it_is(tmp_path):
     ("options", "message"),
     [
         (["gray", "gray.pt"], "gray.pt: the file must end in .onnx"),
-        (["nobody", "out.onnx"], "model 'nobody' is unknown; there: colour, gray, real"),
+        (["nobody", "out.onnx"], "unknown model 'nobody'; choose from: colour, gray, real"),
         (["gray", "there.onnx"], "there.onnx: is there already; --force overwrites it"),
         (["gray", "."], ".: is a folder; name a file"),
     ],

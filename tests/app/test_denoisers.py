@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from denoiselab import architectures
-from denoiselab.app import denoisers
+from denoiselab.app import denoisers, model_catalogue
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.runtime import devices, files, seeding
@@ -50,33 +50,69 @@ def workspace(root, name: str, card: dict | None = None) -> None:
     model_store.save(root / "models" / name, {"best_psnr": weights, "best_ssim": weights}, made)
 
 
-def test_released_weights_are_known_everywhere(tmp_path):
-    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+def test_shipped_denoisers_are_known_everywhere():
+    found = {entry.name: entry for entry in denoisers.known()}
     assert set(found) == {"colour", "gray", "real"} | CLASSICAL
     assert (found["gray"].channels, found["gray"].levels, found["gray"].licence) == (1, (0, 55), "MIT")
     assert found["real"].levels is None and found["real"].licence == "non-commercial research"
     assert found["colour"].parameters == json.loads((RELEASED / "colour/model.json").read_text())["parameters"]
 
 
-def test_the_workspaces_models_are_known(tmp_path):
+def test_models_of_the_workspace_are_listed_by_path(tmp_path):
     workspace(tmp_path, "mine")
     workspace(tmp_path, "classifier", {"task": "classify"})
     workspace(tmp_path, "colour")
     (tmp_path / "models" / "broken").mkdir()
     (tmp_path / "models" / "broken" / "model.json").write_text("{")
-    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
-    assert set(found) == {"colour", "gray", "real", "mine"} | CLASSICAL
-    assert (found["mine"].origin, found["mine"].levels) == ("trained", (25, 25))
-    assert found["colour"].origin == "released"
+    shutil.copytree(RELEASED / "gray", tmp_path / "models/released/own")
+    found = {entry.name: entry for entry in denoisers.trained(tmp_path)}
+    assert list(found) == ["models/colour", "models/mine", "models/released/own"]
+    assert (found["models/mine"].origin, found["models/mine"].levels) == ("trained", (25, 25))
+    own = found["models/released/own"]
+    assert (own.origin, own.licence) == ("released", "MIT")
+    assert denoisers.measured(own, tmp_path) == denoisers.measured(denoisers.load("gray").entry)
+    for name in found:
+        assert denoisers.load(name, tmp_path).entry.name == name
+
+
+def test_released_weights_of_the_package_are_not_listed_twice():
+    assert not [entry for entry in denoisers.trained(ROOT) if entry.origin == "released"]
+
+
+def test_a_name_never_means_a_model_of_the_workspace(tmp_path, monkeypatch):
+    shipped = {name: denoisers.load(name).restore(noisy(photo(3), 25)) for name in ("colour", "median")}
+    workspace(tmp_path, "colour")
+    workspace(tmp_path, "median")
+    workspace(tmp_path, "auto")
+    workspace(tmp_path / "models/released/..", "released/gray")
+    monkeypatch.chdir(tmp_path)
+    assert denoisers.load("gray").entry.parameters > 1
+    for name, expected in shipped.items():
+        assert np.array_equal(denoisers.load(name).restore(noisy(photo(3), 25)), expected)
+        assert not np.array_equal(denoisers.load(f"models/{name}").restore(noisy(photo(3), 25)), expected)
+    assert {entry.name for entry in denoisers.known()} == {"colour", "gray", "real"} | CLASSICAL
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unet", "model 'unet' is not shipped; for the one trained here, use models/unet"),
+        ("own", "model 'own' is not shipped; for the one released here, use models/released/own"),
+        ("folder", "model 'folder' is not shipped; for the one in this folder, use ./folder"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_path_to_use(name, said, tmp_path):
+    workspace(tmp_path, "unet")
+    shutil.copytree(RELEASED / "gray", tmp_path / "models/released/own")
+    shutil.copytree(RELEASED / "gray", tmp_path / "folder")
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        denoisers.load(name, tmp_path)
+    assert denoisers.load(said.rpartition(" ")[2], tmp_path).channels
 
 
 def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
-    """One of the same name further down, or the package's own of a method."""
-    monkeypatch.setattr(denoisers, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(model_catalogue, "PROJECT", tmp_path / "project")
     workspace(tmp_path, "colour")
-    workspace(tmp_path, "nlm", {"task": "classify"})
-    assert denoisers.load("colour", tmp_path).entry.origin == "trained"
-    assert denoisers.load("nlm", tmp_path).entry.origin == "classical"
     shutil.copytree(RELEASED / "colour", tmp_path / "project/models/released/colour")
     assert denoisers.load("colour", tmp_path).entry.origin == "released"
     for name in ("best_psnr.safetensors", "model.json"):
@@ -86,21 +122,45 @@ def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
             denoisers.load("colour", tmp_path)
 
 
-def test_a_model_is_had_by_name_by_folder_and_by_file(tmp_path, monkeypatch):
+def test_a_model_of_the_workspace_is_loaded_by_folder_and_by_file(tmp_path, monkeypatch):
     workspace(tmp_path, "mine")
     monkeypatch.chdir(tmp_path)
     given = noisy(photo(3), 25)
-    by_name = denoisers.load("mine").restore(given)
-    for reference in ("models/mine", str(tmp_path / "models/mine/best_ssim.safetensors")):
-        assert np.array_equal(denoisers.load(reference).restore(given), by_name)
+    expected = denoisers.load("models/mine").restore(given)
+    for reference in (
+        "./models/mine",
+        "models/mine/",
+        str(tmp_path / "models/mine"),
+        "models/mine/best_psnr.safetensors",
+        str(tmp_path / "models/mine/best_ssim.safetensors"),
+    ):
+        assert np.array_equal(denoisers.load(reference).restore(given), expected)
+    monkeypatch.chdir(tmp_path / "models/mine")
+    assert np.array_equal(denoisers.load(".").restore(given), expected)
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("./models/mine", "models/mine"),
+        ("models/mine/best_ssim.safetensors", "models/mine/best_ssim.safetensors"),
+        ("../elsewhere/models/mine", "mine"),
+    ],
+)
+def test_a_model_goes_by_its_path_in_the_workspace(reference, name, tmp_path, monkeypatch):
+    for folder in ("workspace", "elsewhere"):
+        workspace(tmp_path / folder, "mine")
+    monkeypatch.chdir(tmp_path / "workspace")
+    assert denoisers.load(reference).entry.name == name
 
 
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("nothing", "unknown; there: colour, gray, real"),
+        ("nothing", "unknown model 'nothing'; choose from: colour, gray, real"),
+        ("models/nothing", "model 'models/nothing': no such folder or weights file"),
         ("models:/denoiselab@champion", "no MLflow store"),
-        ("empty", "cannot be read"),
+        ("./empty", "cannot be read"),
     ],
 )
 def test_what_is_no_model_is_told(tmp_path, monkeypatch, reference, reason):
@@ -159,12 +219,13 @@ def photo_of(side: int) -> np.ndarray:
 
 def test_a_picture_that_is_taken_whole_needs_memory_for_all_of_it(tmp_path, monkeypatch):
     workspace(tmp_path, "net", {"architecture": WHOLE})
-    net = denoisers.load("net", tmp_path)
+    net = denoisers.load("models/net", tmp_path)
     assert net.whole_bytes(10**6) > 10**9 and denoisers.load("colour").whole_bytes(10**6) == 0
     assert 24 * 10**6 < denoisers.load("nlm").whole_bytes(10**6) < 10**8
     monkeypatch.setattr(devices, "free_bytes", lambda device: net.whole_bytes(200 * 200))
     assert net.restore(photo(3)).shape == (200, 200, 3)
-    with pytest.raises(ValueError, match=r"net takes a picture whole, and for one of 201 x 200 pixels some 0\.1 GB"):
+    said = r"^models/net takes a picture whole, and for one of 201 x 200 pixels some 0\.1 GB"
+    with pytest.raises(ValueError, match=said):
         net.restore(photo_of(200).repeat(3, 2)[:, [0, *range(200)]])
 
 
@@ -189,7 +250,7 @@ def test_the_strengths_are_what_calibration_finds(tmp_path, monkeypatch):
 
 
 def test_what_was_measured_is_read_from_the_card_and_the_comparison(tmp_path):
-    found = {entry.name: entry for entry in denoisers.known(tmp_path)}
+    found = {entry.name: entry for entry in denoisers.known()}
     gray = denoisers.measured(found["gray"], tmp_path)
     assert {one.test_set for one in gray} >= {"BSD68"}
     assert next(one.psnr for one in gray if (one.test_set, one.noise) == ("BSD68", "sigma 25")) == 28.31
@@ -198,5 +259,5 @@ def test_what_was_measured_is_read_from_the_card_and_the_comparison(tmp_path):
     (tmp_path / "reports" / "comparison.csv").write_text(
         "model,set,condition,psnr_mean,psnr_gain\nmine,set,sigma25,30.5,10.25\nother,set,sigma25,1,1\n"
     )
-    (mine,) = [entry for entry in denoisers.known(tmp_path) if entry.name == "mine"]
+    (mine,) = denoisers.trained(tmp_path)
     assert denoisers.measured(mine, tmp_path) == [denoisers.Measured("set", "sigma25", 30.5, 10.25)]

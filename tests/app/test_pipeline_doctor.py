@@ -23,7 +23,7 @@ def doctor(tree) -> subprocess.CompletedProcess:
 def test_without_git_and_without_a_commit_it_says_what_to_do(tree):
     said = doctor(tree)
     assert said.returncode == 1
-    assert "this folder is no Git repository" in said.stderr
+    assert "this folder is not a Git repository" in said.stderr
     subprocess.run(["git", "init", "-q"], cwd=tree, check=True)
     said = doctor(tree)
     assert said.returncode == 1

@@ -1,4 +1,4 @@
-"""The contract, over every architecture there is, and what each says of itself."""
+"""Interface of all architectures, and properties of each."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from denoiselab.models import model_store, tiled_inference
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import seeding
 
-# One small block for every architecture; test_every_architecture_is_here keeps it complete.
+# One small block for every architecture; test_every_architecture_is_tested keeps it complete.
 BLOCKS = {
     "cae": {"arch": "cae", "channels": 3, "widths": [8, 12], "batch_norm": True},
     "classical": {"arch": "classical", "channels": 3, "method": "tv", "strengths": [1.0]},
@@ -51,7 +51,7 @@ FIXED = ["classical", "identity"]
 LEARNED = [arch for arch in BLOCKS if arch not in FIXED]
 FROM_THE_IDENTITY = ["dncnn", "resunet"]
 ANYWHERE = ["classical", "guided_unet", "nafnet"]
-NEAR = [arch for arch in BLOCKS if arch not in ANYWHERE]  # those with a reach
+NEAR = [arch for arch in BLOCKS if arch not in ANYWHERE]  # with a finite receptive field
 NOISE_AWARE = ["drunet", "ffdnet"]
 SYSTEM_UNET = {"widths": [16, 32, 64, 128, 256], "sigmoid": True}
 PAPER_NAFNET = {"encoder": [2, 2, 4, 8], "middle": 12, "decoder": [2, 2, 2, 2]}
@@ -60,7 +60,7 @@ RESNET = {"classes": 10, "widths": [16, 32, 64, 128]}
 
 
 def made(arch: str, **changes) -> nn.Module:
-    """Freshly initialised, with a classifier where it needs one."""
+    """New model, with a classifier if it needs one."""
     torch.manual_seed(0)
     model = architectures.build((BLOCKS | CLASSIFIERS)[arch] | changes)
     if getattr(model, "adopts", False):
@@ -72,7 +72,7 @@ def built(arch: str, **changes) -> nn.Module:
     model = made(arch, **changes).eval()
     if getattr(model, "calibrated", False):
         model.set_strengths({25.0: 1.0})
-    for p in model.parameters():  # no zero weights: every layer must count
+    for p in model.parameters():  # no zero weights, so that every layer contributes
         nn.init.normal_(p, std=0.1)
     return model
 
@@ -81,13 +81,13 @@ def noisy(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=seeding.generator("models"))
 
 
-def test_every_architecture_is_here():
+def test_every_architecture_is_tested():
     assert sorted(BLOCKS | CLASSIFIERS) == architectures.known()
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (33, 8), (1, 5)])
-def test_any_size_in_the_same_size_out(arch, size):
+def test_output_has_the_size_of_the_input(arch, size):
     if arch == "classical" and min(size) < 3:
         pytest.skip("scikit-image's methods need some pixels")
     x = noisy(2, 3, *size)
@@ -99,12 +99,12 @@ def test_any_size_in_the_same_size_out(arch, size):
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_gray_works(arch):
+def test_gray_images(arch):
     assert tiled_inference.forward(built(arch, channels=1), noisy(1, 1, 20, 20), 25.0).shape == (1, 1, 20, 20)
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_images_of_a_batch_do_not_mix(arch):
+def test_images_of_a_batch_are_independent(arch):
     x = noisy(3, 3, 24, 24)
     model = built(arch)
     assert torch.allclose(
@@ -130,8 +130,8 @@ def check_gradients(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("arch", [*LEARNED, *CLASSIFIERS])
-def test_the_gradient_is_right_in_the_layout_of_training(arch):
-    """In float32 and channels last as in float64: oneDNN's was not, for a classifier's strided 1x1 convolution."""
+def test_gradients_are_correct_in_channels_last_layout(arch):
+    """float32 in channels-last layout against float64: oneDNN's was wrong for a strided 1x1 convolution."""
     gradients = []
     for dtype, layout in ((torch.float64, torch.contiguous_format), (torch.float32, torch.channels_last)):
         model = made(arch).eval() if arch in CLASSIFIERS else built(arch)
@@ -158,12 +158,12 @@ def test_it_overfits_a_handful_of_patches(arch):
 
 
 @pytest.mark.parametrize("arch", ANYWHERE)
-def test_the_others_have_no_reach(arch):
+def test_other_architectures_have_unlimited_reach(arch):
     assert built(arch).reach is None
 
 
 @pytest.mark.parametrize("arch", NEAR)
-def test_reach_bounds_what_an_output_pixel_sees(arch):
+def test_reach_bounds_the_receptive_field(arch):
     model = built(arch)
     size = 2 * model.reach + 33
     x = noisy(1, 3, size, size).requires_grad_()
@@ -174,7 +174,7 @@ def test_reach_bounds_what_an_output_pixel_sees(arch):
 
 
 @pytest.mark.parametrize(("arch", "sigma_255"), [(arch, 25.0) for arch in NEAR] + [(a, None) for a in NOISE_AWARE])
-def test_tiles_equal_the_whole_image(arch, sigma_255):
+def test_tiled_result_equals_the_whole_image(arch, sigma_255):
     image = noisy(1, 3, 333, 421)[0].permute(1, 2, 0).numpy()
     model = built(arch)
     cpu = torch.device("cpu")
@@ -185,8 +185,8 @@ def test_tiles_equal_the_whole_image(arch, sigma_255):
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_a_saved_model_loads_to_the_same_function(arch, tmp_path):
-    alone = {"guidance": "oracle"} if arch == "guided_unet" else {}  # without a classifier
+def test_saved_models_are_loaded_unchanged(arch, tmp_path):
+    alone = {"guidance": "oracle"} if arch == "guided_unet" else {}  # needs no classifier
     model = built(arch, **alone)
     weights = {name: model.state_dict() for name in ("best_psnr", "best_ssim")}
     model_store.save(tmp_path, weights, {"architecture": BLOCKS[arch] | alone, "adopted": None})
@@ -213,7 +213,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arch", "block", "count"),
     [
-        # dncnn: a public variant, another, and the paper's two depths in every form
+        # dncnn: two public variants, and the paper's two depths in every form
         ("dncnn", {"depth": 7, "features": 128, "activation": "leaky_relu", "tanh": True}, 744_963),
         ("dncnn", {"depth": 7, "features": 128, "batch_norm": True}, 745_603),
         ("dncnn", {"depth": 7, "features": 128, "batch_norm": True, "bias": "all"}, 746_243),
@@ -248,7 +248,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         ("classifier_resnet", RESNET | {"batch_norm": True}, 699_945),
         ("classifier_resnet", RESNET, 698_470),
         ("pixelshuffle_unet", {"widths": [16, 32, 64, 128, 256, 512]}, 13_361_747),
-        # as in the authors' own code
+        # as in the authors' code
         ("ffdnet", {"depth": 12, "features": 96}, 852_108),
         ("ffdnet", {"channels": 1, "depth": 15}, 485_316),
         ("drunet", {"widths": [64, 128, 256, 512], "blocks": 4}, 32_640_960),
@@ -257,7 +257,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         ("nafnet", PAPER_NAFNET | {"width": 64}, 115_982_915),  # 115.98 M
     ],
 )
-def test_parameters_are_as_many_as_published(arch, block, count):
+def test_numbers_of_parameters_are_as_published(arch, block, count):
     usual = {"channels": 3, "batch_norm": False, "features": 64}
     keys = architectures._module(arch, "test").Config.model_fields
     with torch.device("meta"):
@@ -283,7 +283,7 @@ def test_training_starts_near_the_identity(arch):
     assert (architectures.build(BLOCKS[arch]).eval()(x) - x).abs().max() < 0.3
 
 
-def test_mistakes_name_the_place_and_what_is_allowed():
+def test_invalid_blocks_are_refused_with_what_is_allowed():
     with pytest.raises(
         ValueError, match=r"models\.unet\.arch: 'vgg' is unknown; allowed: cae, classical, classifier_cnn, "
     ):
@@ -322,7 +322,7 @@ def test_dncnn_with_tanh_changes_a_pixel_by_one_at_most():
 
 
 @pytest.mark.parametrize("arch", NOISE_AWARE)
-def test_the_noise_level_is_a_number_one_an_image_or_estimated(arch):
+def test_the_noise_level_may_be_a_number_a_tensor_or_none(arch):
     model, x = built(arch), noisy(3, 3, 21, 18)
     each = model(x, torch.tensor([5.0, 25.0, 50.0]))
     assert torch.allclose(each[1:2], model(x[1:2], 25.0), atol=1e-5)
@@ -340,7 +340,7 @@ def guided(guidance: str) -> nn.Module:
     return made("guided_unet", guidance=guidance).eval()
 
 
-def test_a_guided_net_refuses_to_work_without_its_classifier():
+def test_a_guided_net_needs_its_classifier():
     model = architectures.build(BLOCKS["guided_unet"])
     with pytest.raises(ValueError, match=r"guidance 'classifier' needs a trained classifier: call adopt"):
         model(noisy(1, 3, 16, 16))
@@ -351,7 +351,7 @@ def test_a_guided_net_refuses_to_work_without_its_classifier():
 
 
 @pytest.mark.parametrize("arch", CLASSIFIERS)
-def test_an_adopted_classifier_never_moves(arch):
+def test_an_adopted_classifier_is_frozen(arch):
     model = architectures.build(BLOCKS["guided_unet"])
     model.adopt(made(arch))
     before = {name: tensor.clone() for name, tensor in model.classifier.state_dict().items()}
@@ -365,7 +365,7 @@ def test_an_adopted_classifier_never_moves(arch):
     assert not any(module.training for module in model.classifier.modules())
 
 
-def test_each_guidance_does_what_it_says():
+def test_each_kind_of_guidance():
     x, label = noisy(8, 3, 16, 16), torch.arange(8) % 5
     classifier, shuffled, zeroed, oracle = map(guided, ("classifier", "shuffled", "zeroed", "oracle"))
     assert [m.adopts for m in (classifier, shuffled, zeroed, oracle)] == [True, True, False, False]
@@ -378,7 +378,7 @@ def test_each_guidance_does_what_it_says():
     assert not torch.equal(shuffled(x), classifier(x))
 
 
-def test_shuffled_scores_depend_on_the_image_alone():
+def test_shuffled_scores_depend_on_the_image_only():
     model, x = guided("shuffled"), noisy(8, 3, 16, 16)
     scores, rolled = model.classifier(x), model._scores(x, None)
     assert torch.equal(rolled.sort().values, scores.sort().values)
@@ -442,13 +442,13 @@ def test_initialisation_can_be_chosen(arch, scheme):
             assert kept or module.bias is None or not module.bias.any(), name
 
 
-def test_an_unknown_initialisation_lists_the_known():
+def test_an_unknown_initialisation_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"'he' is unknown; allowed: none, xavier_uniform"):
         architectures.initialise(built("dncnn"), "he")
 
 
 @pytest.mark.parametrize("arch", LEARNED)
-def test_it_can_be_exported_for_any_size(arch):
+def test_export_for_any_size(arch):
     model = built(arch)
     sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     exported = torch.export.export(model, (noisy(1, 3, 40, 48),), dynamic_shapes=(sides,)).module()

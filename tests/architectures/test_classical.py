@@ -1,4 +1,4 @@
-"""The classical methods and their calibration, on a real photograph."""
+"""Classical methods and their calibration, on a real photograph."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from denoiselab.training.calibration import calibrate
 
 
 class FakeValidation:
-    """The part of Validation that calibrate() uses, over given pairs."""
+    """Stands for Validation in calibrate(), with given pairs."""
 
     def __init__(self, pairs):
         self.pairs = pairs
@@ -30,7 +30,7 @@ def pair(astronaut: np.ndarray, sigma: float):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_calibrated_it_beats_the_noisy_input(astronaut, method):
+def test_calibrated_methods_beat_the_noisy_input(astronaut, method):
     model = architectures.build(
         {"arch": "classical", "channels": 3, "method": method, "strengths": [0.5, 1.0, 2.0, 4.0]}
     )
@@ -52,7 +52,7 @@ def test_gray_keeps_its_shape(astronaut, method):
         assert model(gray).shape == gray.shape
 
 
-def test_each_level_gets_its_strength(astronaut):
+def test_strengths_are_calibrated_for_each_level(astronaut):
     model = architectures.build(
         {"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [0.3, 0.6, 0.9, 1.3, 2.0]}
     )
@@ -65,5 +65,5 @@ def test_an_unknown_level_is_estimated(astronaut):
     model = architectures.build({"arch": "classical", "channels": 3, "method": "nlm", "strengths": [0.6]})
     model.set_strengths({25.0: 0.6})
     level, clean, noisy = pair(astronaut, 25.0)
-    told, untold = tiled_inference.forward(model, noisy, level), model(noisy)
-    assert (batched.psnr(clean, told) - batched.psnr(clean, untold)).abs().item() < 0.5
+    given, estimated = tiled_inference.forward(model, noisy, level), model(noisy)
+    assert (batched.psnr(clean, given) - batched.psnr(clean, estimated)).abs().item() < 0.5

@@ -1,4 +1,4 @@
-"""Intervals and comparisons against independent sums."""
+"""Intervals and comparisons, checked by independent calculations."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def test_an_interval_is_near_the_normal_one_for_many_values():
 
 @pytest.mark.parametrize("scenes", [68, 40])
 def test_intervals_cover_the_truth_as_often_as_they_say(scenes):
-    """400 repeats; skewed differences of models on 68 images (CBSD68's number), and on 40 scenes of one to nine."""
+    """400 repeats: skewed differences on 68 images (as CBSD68), and on 40 scenes of one to nine images."""
     rng = np.random.default_rng(1)
     inside = 0
     for n in range(400):
@@ -72,11 +72,11 @@ def test_broken_outputs_are_left_out_of_means_and_differences(params):
     assert (found.interval.mean, found.images) == (1.0, 2)
 
 
-def test_nothing_has_no_mean():
+def test_no_values_have_no_mean():
     assert np.isnan(bootstrap.mean_interval(np.array([]), **SETTINGS).mean)
 
 
-def test_holms_adjusted_values_are_those_worked_by_hand():
+def test_holms_adjusted_values_are_those_calculated_by_hand():
     assert bootstrap.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert bootstrap.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
 
@@ -91,7 +91,7 @@ def test_images_of_a_scene_are_resampled_together():
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 
-def test_few_pairs_settle_nothing_and_a_seed_that_changes_places_neither(params):
+def test_few_images_and_overlapping_seeds_give_no_verdict(params):
     def rows(model: str, seed: int, shift: float, n: int) -> pd.DataFrame:
         images = [f"image{k}" for k in range(n)]
         values = np.linspace(20, 40, n) + shift + np.linspace(0, 0.01, n)
@@ -107,7 +107,7 @@ def test_few_pairs_settle_nothing_and_a_seed_that_changes_places_neither(params)
     assert paired_tests.difference(apart, "a", "b", params).verdict(0.05) == "better"
 
 
-def test_who_leads_the_second_may_still_be_level_with_the_third(params):
+def test_the_best_model_may_be_level_with_the_third_but_not_the_second(params):
     rng = np.random.default_rng(0)
     images, levels = [f"image{n}" for n in range(20)], np.linspace(20, 40, 20)
     psnr = {"unet": levels, "dncnn": levels - 0.1 + rng.normal(0, 0.01, 20), "nlm": levels - 0.5 + rng.normal(0, 3, 20)}
@@ -122,8 +122,8 @@ def test_who_leads_the_second_may_still_be_level_with_the_third(params):
     assert (answer["first"].better, answer["first"].worse, answer["classical"]) == ("unet", "nlm", None)
 
 
-def test_what_no_data_could_tell_apart_is_called_too_few(params):
-    """With 28 pairs and 8 images the smallest corrected p is 28 x 2 / 2^8."""
+def test_too_few_images_for_any_significant_pair(params):
+    """With 28 pairs and 8 images the smallest corrected p value is 28 x 2 / 2^8."""
     images = [f"image{n}" for n in range(8)]
     rows = pd.concat(
         pd.DataFrame({"model": f"m{m}", "image": images, "group": images, "draw": 0, "seed": 0, "psnr": values})
@@ -134,8 +134,8 @@ def test_what_no_data_could_tell_apart_is_called_too_few(params):
     assert paired_tests.pairs(rows, models[:2], params)[0].verdict(0.05) == "better"
 
 
-def test_a_pair_is_ordered_by_what_both_have(params):
-    """The first restores five easy images exactly, which have no PSNR, and is better on all others."""
+def test_a_pair_is_ordered_by_the_images_that_both_have(params):
+    """The first model restores five easy images exactly, which have no PSNR, and is better on all others."""
     images = [f"image{n}" for n in range(25)]
     psnr = {"a": np.r_[[np.inf] * 5, np.linspace(29.5, 31, 20)], "b": np.r_[[45.0] * 5, np.linspace(29, 30.4, 20)]}
     rows = pd.concat(

@@ -1,4 +1,4 @@
-"""Published numbers: every cell has a source, and is found only where set, protocol and noise are the same."""
+"""Published results: every value has a source, and is found only for the same test set, protocol and noise."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def test_a_value_is_found_by_set_protocol_and_noise():
 
 
 @pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None), (None, None)])
-def test_a_net_for_one_level_is_compared_at_that_level_alone(tree_of_imported, monkeypatch, sigma_255, found):
+def test_a_network_for_one_level_is_compared_at_that_level_only(tree_of_imported, monkeypatch, sigma_255, found):
     params = tree_of_imported(sigma_255)
     spec = params.noise.test["sigma25"].model_dump(mode="json")
     monkeypatch.setattr(noisy_sets, "read", lambda root, condition: SimpleNamespace(spec=spec))
@@ -40,7 +40,7 @@ def test_a_net_for_one_level_is_compared_at_that_level_alone(tree_of_imported, m
 
 @pytest.fixture
 def tree_of_imported():
-    """Parameters with imported weights that were trained on a sigma, or None where nobody says so."""
+    """Parameters with imported weights and their training sigma, or None if it is unknown."""
 
     def params(sigma_255):
         tree = composed("recipe=published_dncnn").model_dump(mode="json", exclude_unset=True)
@@ -51,7 +51,7 @@ def tree_of_imported():
     return params
 
 
-def test_where_sources_differ_the_first_counts():
+def test_the_first_of_contradictory_sources_counts():
     found = [v for v in published_results.matching("Kodak24", "awgn-unclipped", SPEC) if v.method == "CBM3D"]
     assert [value.psnr for value in found] == [31.68]
     assert {v.psnr for v in published_results.read() if (v.method, v.set, v.sigma_255) == ("CBM3D", "Kodak24", 25)} == {
@@ -60,7 +60,7 @@ def test_where_sources_differ_the_first_counts():
     }
 
 
-def test_levels_get_better_with_less_noise():
+def test_psnr_rises_with_less_noise():
     best = {(v.method, v.set, v.sigma_255): v.psnr for v in reversed(published_results.read())}
     for (method, name, sigma), psnr in best.items():
         if sigma == 25:

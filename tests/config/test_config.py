@@ -1,4 +1,4 @@
-"""params.yaml: what is refused, and in which words."""
+"""params.yaml: rejected settings and their error messages."""
 
 import pytest
 import yaml
@@ -24,10 +24,10 @@ def changed(tree: dict, place: str, value: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         ("train.stepz", 3, "train: unknown key 'stepz'; allowed: device, launcher, precision"),
-        ("train.launcher", "mpirun -n 2", "train.launcher: must be torchrun and its arguments, such as"),
+        ("train.launcher", "mpirun -n 2", "train.launcher: must be torchrun with its arguments, such as"),
         ("models.unet.launcher", "torchrun '", "models.unet.launcher: no closing quotation"),
         ("train.steps", "many", "train.steps: input should be a valid integer"),
         ("train.loss", "mae", "train.loss.mae: input should be 'mse', 'l1', 'charbonnier', 'ssim' or 'perceptual'"),
@@ -38,7 +38,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         (
             "models.unet.needs",
             "models/vgg",
-            "models.unet.needs: 'models/vgg' is no other entry of models; there: bilateral",
+            "models.unet.needs: 'models/vgg' is not another model; choose from: bilateral",
         ),
         ("models.unet.init_from", "models/dncnn", "needs must be init_from, 'models/dncnn'"),
         ("models.unet.init", "he", "models.unet.init: input should be 'none', 'xavier_uniform'"),
@@ -56,8 +56,8 @@ def changed(tree: dict, place: str, value: object) -> dict:
         ("models.unet.lr", -1, "models.unet.lr: input should be greater than 0"),
     ],
 )
-def test_a_mistake_is_named(tree, tmp_path, place, value, said):
-    assert said in refused(changed(tree, place, value), tmp_path)
+def test_a_mistake_is_named(tree, tmp_path, place, value, message):
+    assert message in refused(changed(tree, place, value), tmp_path)
 
 
 def test_a_missing_key_is_named(tree, tmp_path):
@@ -71,11 +71,11 @@ def test_two_mistakes_are_two_lines(tree, tmp_path):
 
 
 @pytest.mark.parametrize(("mistakes", "lines"), [(10, 10), (11, 11), (50, 11)])
-def test_of_many_mistakes_ten_are_named(tree, tmp_path, mistakes, lines):
+def test_at_most_ten_mistakes_are_named(tree, tmp_path, mistakes, lines):
     tree["train"] |= {f"key{n}": 0 for n in range(mistakes)}
-    said = refused(tree, tmp_path).splitlines()
-    assert len(said) == lines
-    assert mistakes == 10 or said[-1] == f"{tmp_path / 'params.yaml'}: and {mistakes - 10} more"
+    messages = refused(tree, tmp_path).splitlines()
+    assert len(messages) == lines
+    assert mistakes == 10 or messages[-1] == f"{tmp_path / 'params.yaml'}: and {mistakes - 10} more"
 
 
 def test_not_yaml_is_one_line(tmp_path):
@@ -112,12 +112,12 @@ def test_a_perceptual_classifier_must_be_needed(tree):
     assert config.Params.model_validate(tree).training("unet").perceptual.model == "models/dncnn"
 
 
-def test_an_unknown_model_lists_the_known(params):
-    with pytest.raises(ValueError, match=r"unknown model 'vgg'; in params.yaml: noisy, gaussian"):
+def test_an_unknown_model_is_refused_with_the_choices(params):
+    with pytest.raises(ValueError, match=r"unknown model 'vgg'; choose from: noisy, gaussian"):
         params.entry("vgg")
 
 
-def test_no_architecture_has_a_key_of_train():
+def test_keys_of_architectures_and_train_are_disjoint():
     from denoiselab import architectures
 
     for arch in architectures.known():

@@ -1,4 +1,4 @@
-"""Noise by name."""
+"""Named noise and noise models with a single level."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from denoiselab.runtime import seeding
 from tests.conftest import ROOT
 
 
-def test_every_file_of_conf_has_its_conditions_but_for_what_is_recorded():
+def test_every_synthetic_condition_of_conf_is_listed():
     names = noise_presets.conditions(ROOT)
     assert {name.partition("/")[0] for name in names} == {p.stem for p in (ROOT / "conf/noise").glob("*.yaml")} - {
         "real",
@@ -21,7 +21,7 @@ def test_every_file_of_conf_has_its_conditions_but_for_what_is_recorded():
     assert "blind55" not in names
 
 
-def test_they_are_those_of_the_projects_own_folder_wherever_one_is(tmp_path):
+def test_conditions_of_the_given_project_have_priority(tmp_path):
     assert noise_presets.conditions(tmp_path) == noise_presets.conditions(ROOT)
     folder = tmp_path / "conf/noise"
     folder.mkdir(parents=True)
@@ -31,7 +31,7 @@ def test_they_are_those_of_the_projects_own_folder_wherever_one_is(tmp_path):
 
 
 @pytest.mark.parametrize("kind", noise_presets.KINDS)
-def test_every_kind_changes_a_picture_more_or_less_by_its_level(kind):
+def test_the_level_of_every_kind_sets_its_strength(kind):
     clean = torch.rand((1, 3, 32, 32), generator=seeding.generator("catalogue"))
     usual, weak = noise_presets.KINDS[kind].usual, {"poisson": 3000, "jpeg": 95, "webp": 95, "poisson_gaussian": 50}
     weaker = weak.get(kind, noise_presets.KINDS[kind].usual / 10)
@@ -50,10 +50,10 @@ def test_every_kind_changes_a_picture_more_or_less_by_its_level(kind):
         assert error(weaker) < error(usual)
 
 
-def test_mistakes_say_what_there_is():
+def test_unknown_names_and_levels_are_refused():
     with pytest.raises(ValueError, match="noise 'gaussian99' is unknown; there: animals_05, blind55/sigma15, "):
         noise_presets.condition("gaussian99", ROOT)
-    with pytest.raises(ValueError, match="noise kind 'gauss' is unknown; there: gaussian, poisson, "):
+    with pytest.raises(ValueError, match="noise kind 'gauss' is unknown; choose from: gaussian, poisson, "):
         noise_presets.of_kind("gauss")
     with pytest.raises(ValueError, match="noise jpeg of 200: quality: input should be less than or equal to 100"):
         noise_presets.of_kind("jpeg", 200)
@@ -61,7 +61,7 @@ def test_mistakes_say_what_there_is():
         noise_presets.of_kind("gaussian", -1)
 
 
-def test_without_a_project_it_says_so(tmp_path, monkeypatch):
+def test_named_noise_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(noise_presets, "PROJECT", tmp_path)
-    with pytest.raises(ValueError, match="named noise is part of a clone"):
+    with pytest.raises(ValueError, match="named noise needs a clone"):
         noise_presets.conditions(tmp_path)

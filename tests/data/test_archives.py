@@ -1,4 +1,4 @@
-"""unpack: good archives, and what strangers put into bad ones."""
+"""unpack: valid archives, and hostile or damaged ones."""
 
 import bz2
 import gzip
@@ -30,7 +30,7 @@ def make_zip(path: Path, members: dict[str, bytes], mode: int = 0o100777, **chan
 
 
 def make_tar(path: Path, members: dict[str, bytes], mode: str = "w", **changes) -> Path:
-    """A tar; `changes` are attributes of every TarInfo."""
+    """A tar; `changes`: attributes of every TarInfo."""
     with tarfile.open(path, mode, format=changes.pop("format", tarfile.PAX_FORMAT)) as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -42,7 +42,7 @@ def make_tar(path: Path, members: dict[str, bytes], mode: str = "w", **changes) 
 
 
 def make_repository(path: Path) -> Path:
-    """As GitHub makes them: a pax header for all, and folders."""
+    """A tar as made by GitHub: global pax header, folders."""
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a" * 40}) as tar:
         for name in ("./", "top", "top/deep", "top/empty"):
             info = tarfile.TarInfo(name)
@@ -60,7 +60,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def refusal(archive: Path, limit: int = LIMIT) -> str:
-    """The error's text, which is one line and names the archive; nothing may be left beside it."""
+    """Message of the error: one line that names the archive. No files may be left."""
     out = archive.parent / "out"
     before = set(archive.parent.rglob("*"))
     with pytest.raises(ValueError) as error:
@@ -73,7 +73,7 @@ def refusal(archive: Path, limit: int = LIMIT) -> str:
 
 @pytest.fixture
 def unwritten(monkeypatch):
-    """Fails if a file is written: refusals come before."""
+    """Fails if a file is written before the archive is rejected."""
 
     def write(*_args: object) -> None:
         raise AssertionError("written before all was checked")
@@ -82,8 +82,8 @@ def unwritten(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["zip", "stored", "bzip2", "tar", "gz", "bz2", "xz", "gnu", "repository"])
-def test_a_good_archive_comes_out_whole(tmp_path, kind):
-    archive = tmp_path / "archive.dat"  # the name says nothing
+def test_valid_archives_are_unpacked_completely(tmp_path, kind):
+    archive = tmp_path / "archive.dat"  # the type is detected by content
     methods = {"zip": zipfile.ZIP_DEFLATED, "stored": zipfile.ZIP_STORED, "bzip2": zipfile.ZIP_BZIP2}
     if kind in methods:
         make_zip(archive, FILES | {"top/empty/": b""}, method=methods[kind])
@@ -106,14 +106,14 @@ def test_a_good_archive_comes_out_whole(tmp_path, kind):
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_long_names_and_odd_letters_come_out(tmp_path, make):
+def test_long_and_unicode_names_are_unpacked(tmp_path, make):
     members = {"a" * 120 + "/" + "b" * 120 + ".txt": b"1", "übung/猫 1.txt": b"2"}
     archives.unpack(make(tmp_path / "x", members), tmp_path / "out", limit=LIMIT)
     assert contents(tmp_path / "out") == members
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar, lambda path, _: make_repository(path)])
-def test_only_what_is_wanted_comes_out(tmp_path, make):
+def test_only_wanted_files_are_unpacked(tmp_path, make):
     seen = []
 
     def wanted(name: str) -> bool:
@@ -125,7 +125,7 @@ def test_only_what_is_wanted_comes_out(tmp_path, make):
     assert sorted(seen) == sorted(FILES)
 
 
-def test_what_is_not_wanted_is_checked(tmp_path):
+def test_unwanted_files_are_checked_too(tmp_path):
     archive = make_tar(tmp_path / "x", {"good": b"", "../bad": b""})
     with pytest.raises(ValueError, match=r"'\.\./bad'"):
         archives.unpack(archive, tmp_path / "out", limit=LIMIT, wanted=lambda name: name == "good")
@@ -138,7 +138,7 @@ def test_what_is_not_wanted_is_checked(tmp_path):
         ("/etc/passwd", "an absolute path"),
         ("C:/file", "an absolute path"),
         ("c:file", "an absolute path"),
-        ("top\\file", "an absolute path, or one of Windows"),
+        ("top\\file", "an absolute path or a Windows path"),
         ("../file", "'..' in the path"),
         ("top/../../file", "'..' in the path"),
         ("top/..", "'..' in the path"),
@@ -199,7 +199,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, unwritten, mode, reaso
 
 
 def patch_zip(archive: Path, offset: int, value: bytes, *, local: int | None = None) -> Path:
-    """Overwrites a field of the last member's entry in the directory and, at `local`, of the only local header."""
+    """Overwrite a field of the last entry in the central directory and, at `local`, of the only local header."""
     content = bytearray(archive.read_bytes())
     at = content.rindex(b"PK\1\2") + offset
     content[at : at + len(value)] = value
@@ -239,7 +239,7 @@ def test_a_name_twice_is_refused(tmp_path, unwritten, names, reason):
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_too_much_is_refused(tmp_path, unwritten, make, monkeypatch):
+def test_too_many_bytes_or_members_are_refused(tmp_path, unwritten, make, monkeypatch):
     archive = make(tmp_path / "x", FILES)
     size = sum(map(len, FILES.values()))
     assert f"more than the limit of {size - 1}" in refusal(archive, size - 1)
@@ -248,7 +248,7 @@ def test_too_much_is_refused(tmp_path, unwritten, make, monkeypatch):
 
 
 def counted(monkeypatch) -> list[int]:
-    """What is read from gzip streams, in bytes, piece by piece."""
+    """Numbers of bytes read from gzip streams."""
     pieces: list[int] = []
     read = gzip.GzipFile.read
 
@@ -276,8 +276,8 @@ PAX = b"11 size=10\n".ljust(512, b"\0")
     ("start", "reason"),
     [
         (header("bomb", BOMB), "more than the limit"),
-        (header("bomb", BOMB, tarfile.XHDTYPE), "a header of a wrong size"),
-        (header("bomb", BOMB, tarfile.GNUTYPE_LONGNAME), "a header of a wrong size"),
+        (header("bomb", BOMB, tarfile.XHDTYPE), "a header has a wrong size"),
+        (header("bomb", BOMB, tarfile.GNUTYPE_LONGNAME), "a header has a wrong size"),
         (header("all", 11, tarfile.XGLTYPE) + PAX + header("bomb", BOMB), "more data than its members declare"),
         (header("good", 0) + bytes(1024), "more data than its members declare"),
         (header("bomb", -1), "a negative size"),
@@ -311,7 +311,7 @@ def test_a_member_with_more_bytes_than_declared_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>not found</html>" * 100, bytes(10_240), gzip.compress(b"text", mtime=0)]
 )
-def test_what_is_no_archive_is_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.zip").write_bytes(content)
     assert refusal(tmp_path / "x.zip").endswith(": not a zip or tar archive")
 
@@ -320,7 +320,7 @@ def test_an_empty_zip_is_refused(tmp_path):
     assert "an empty archive" in refusal(make_zip(tmp_path / "x.zip", {}))
 
 
-def test_no_file_is_refused(tmp_path):
+def test_a_missing_archive_is_refused(tmp_path):
     assert "No such file" in refusal(tmp_path / "nothing.zip")
 
 
@@ -340,8 +340,8 @@ def test_a_tar_without_its_end_is_refused(tmp_path, cut):
     archive = make_tar(tmp_path / "x", {"a": b"x" * 512})
     archive.write_bytes(archive.read_bytes()[: 2 * 512 + cut])
     if cut < 512:
-        assert "it breaks off" in refusal(archive)
-    else:  # one empty block is end enough
+        assert "truncated, or a header is damaged" in refusal(archive)
+    else:  # one empty block is a valid end
         archives.unpack(archive, tmp_path / "out", limit=LIMIT)
 
 
@@ -354,7 +354,7 @@ def test_a_tar_with_a_damaged_header_in_the_middle_is_refused(tmp_path):
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_damage_in_the_middle_leaves_nothing(tmp_path, make):
     content = bytearray(make(tmp_path / "x", FILES).read_bytes())
-    if make is make_tar:  # without compression a tar has no checksum of its contents
+    if make is make_tar:  # uncompressed tars have no checksum
         content = bytearray(gzip.compress(content))
     content[len(content) // 2] ^= 1
     (tmp_path / "x").write_bytes(content)
@@ -392,7 +392,7 @@ def test_an_error_of_the_caller_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "link"])
-def test_what_is_there_is_not_replaced(tmp_path, what):
+def test_existing_output_is_not_replaced(tmp_path, what):
     archive, out = make_zip(tmp_path / "x", FILES), tmp_path / "out"
     if what == "folder":
         out.mkdir()
@@ -401,4 +401,4 @@ def test_what_is_there_is_not_replaced(tmp_path, what):
         out.write_text("mine")
     else:
         out.symlink_to(tmp_path / "nowhere")
-    assert "exists" in refusal(archive)
+    assert "already exists" in refusal(archive)

@@ -1,4 +1,4 @@
-"""fetch: the embedded photographs, folders, splits, leaks."""
+"""Stage fetch: embedded photographs, folders, splits, leaks."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ GUARDED = {"allow_leak": False, "drop_leaks": False}
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch) -> None:
-    """Downloads and scratch folders stay out of the project."""
+    """Keep downloads and scratch folders out of the project."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
 
 
@@ -30,7 +30,7 @@ def embedded(channels: int) -> Embedded:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_embedded_is_real_and_split_by_image(tmp_path, channels):
+def test_embedded_photographs_are_split_by_image(tmp_path, channels):
     rows = fetch(embedded(channels), tmp_path)
     assert {row.split for row in rows} == {"train", "val", "test"}
     assert len({row.sha256 for row in rows}) == len(rows)
@@ -46,13 +46,13 @@ def test_both_views_of_a_scene_are_in_one_split(tmp_path):
     assert len({row.split for row in rows if row.image.startswith("motorcycle")}) == 1
 
 
-def test_manifest_comes_back(tmp_path, photos):
+def test_manifest_round_trip(tmp_path, photos):
     rows = fetch(folder(photos), tmp_path / "raw")
     assert manifest.read(tmp_path / "raw") == rows
     assert manifest.read(tmp_path / "raw", "val") == [row for row in rows if row.split == "val"]
 
 
-def test_folder_is_split_by_its_seed_alone(tmp_path, photos):
+def test_folder_split_depends_on_the_seed_only(tmp_path, photos):
     def splits(seed: int) -> dict[str, str]:
         return {row.image: row.split for row in fetch(folder(photos, seed=seed), tmp_path / f"raw{seed}")}
 
@@ -61,7 +61,7 @@ def test_folder_is_split_by_its_seed_alone(tmp_path, photos):
     assert sorted(splits(0).values()).count("test") == 1
 
 
-def test_subfolders_are_read_and_odd_names_do_not_collide(tmp_path, photos):
+def test_subfolders_are_read_and_file_names_are_unique(tmp_path, photos):
     (photos / "deep").mkdir()
     for name in ("a b.png", "a_b.png", "ä.png"):
         pixels = np.random.default_rng(len(name)).integers(0, 256, (70, 70, 3), np.uint8)
@@ -82,7 +82,7 @@ def test_a_missing_an_empty_and_a_small_folder_are_refused(tmp_path, photos):
 def test_identical_pixels_in_two_splits_are_refused(tmp_path, photos):
     rows = fetch(folder(photos), tmp_path / "raw")
     test = next(row.image for row in rows if row.split == "test")
-    for n in range(8):  # some of them land in another split
+    for n in range(8):  # some of them in another split
         Image.open(photos / test).save(photos / f"copy{n}.png")
     with pytest.raises(ValueError, match="identical pixels") as error:
         fetch(folder(photos), tmp_path / "raw")

@@ -1,4 +1,4 @@
-"""The leak guard: the same picture in two splits, or of a benchmark in training, is found; others are not."""
+"""Leak detection: duplicates across splits and benchmark images in training are found; different images are not."""
 
 import os
 import tarfile
@@ -20,7 +20,7 @@ from denoiselab.data.readers.sources import table
 from denoiselab.imaging import dataset_images
 from tests.conftest import photograph
 
-# What some data sets do to a photograph of (H, W, 3).
+# Modified copies of a photograph (H, W, 3), as found in data sets.
 VERSIONS = {
     "lossless.bmp": lambda path, pixels: Image.fromarray(pixels).save(path),
     "quality50.jpg": lambda path, pixels: Image.fromarray(pixels).save(path, quality=50),
@@ -36,13 +36,13 @@ DIFFERENT = ("chelsea", "coffee", "brick", "grass", "gravel", "ihc", "moon", "ca
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch) -> None:
-    """Downloads and scratch folders stay out of the project."""
+    """Keep downloads and scratch folders out of the project."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
 
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
-    """Calls fetch with files of which the splits are known, and with the guard's two switches."""
+    """Calls fetch with files in given splits, and the settings allow_leak and drop_leaks."""
 
     def call(*placed: tuple[str, Path], allow: bool = False, drop: bool = False) -> list[Row]:
         found = [Source(path.name, split, "", path, source="folder") for split, path in placed]
@@ -56,25 +56,25 @@ def offered(tmp_path, monkeypatch):
 
 
 def small(name: str) -> np.ndarray:
-    """One of scikit-image's photographs at half its size, to be quick."""
+    """One of scikit-image's photographs at half size, for speed."""
     pixels = photograph(name)
     return cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
 def shipped(name: str, path: Path) -> Path:
-    """The same as path/name.png."""
+    """Save `small(name)` as path/name.png."""
     Image.fromarray(small(name)).save(path / f"{name}.png")
     return path / f"{name}.png"
 
 
 @pytest.fixture
 def others(tmp_path) -> list[tuple[str, Path]]:
-    """A photograph a split."""
+    """One photograph for each split."""
     return [(s, shipped(n, tmp_path)) for s, n in zip(manifest.SPLITS, ("chelsea", "coffee", "brick"), strict=True)]
 
 
 def on_white(name: str) -> np.ndarray:
-    """A photograph of an article as shops have them: small before plain white."""
+    """A photograph on a white background, like product photographs."""
     canvas = np.full((400, 400, 3), 255, np.uint8)
     canvas[100:300, 100:300] = cv2.resize(
         dataset_images.convert(photograph(name), 3), (200, 200), interpolation=cv2.INTER_AREA
@@ -98,22 +98,22 @@ def test_versions_of_a_photograph_in_two_splits_are_refused(tmp_path, offered, o
         assert "\n" not in message
 
 
-def test_two_versions_in_one_split_are_no_leak(tmp_path, offered, others):
+def test_duplicates_within_a_split_are_no_leak(tmp_path, offered, others):
     one = shipped("astronaut", tmp_path)
     VERSIONS["quality50.jpg"](tmp_path / "copy.jpg", small("astronaut"))
     assert len(offered(*others, ("train", one), ("train", tmp_path / "copy.jpg"))) == 5
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_versions_of_a_picture_before_white_are_found(tmp_path, offered, others, version):
-    """Rounding in the flat area is no difference."""
+def test_duplicates_on_a_white_background_are_found(tmp_path, offered, others, version):
+    """Rounding in flat areas must not count as a difference."""
     Image.fromarray(on_white("astronaut")).save(tmp_path / "astronaut.png")
     VERSIONS[version](tmp_path / version, on_white("astronaut"))
     with pytest.raises(ValueError, match="leak: "):
         offered(*others, ("train", tmp_path / "astronaut.png"), ("test", tmp_path / version))
 
 
-def test_different_photographs_are_not_taken_for_one(tmp_path, offered):
+def test_different_photographs_are_no_leak(tmp_path, offered):
     paths = [shipped(name, tmp_path) for name in ("astronaut", *DIFFERENT[:-1])]
     placed = [(manifest.SPLITS[n % 3], path) for n, path in enumerate(paths)]
     assert len(offered(*placed)) == len(paths)
@@ -121,8 +121,8 @@ def test_different_photographs_are_not_taken_for_one(tmp_path, offered):
     assert manifest.dataset(tmp_path / "raw")["dropped"] == []
 
 
-def test_different_pictures_before_white_are_not_taken_for_one():
-    """That flat areas agree says nothing."""
+def test_different_images_on_a_white_background_are_no_leak():
+    """Agreement of flat areas must not count as similarity."""
     names = [name for name in DIFFERENT if name != "retina"]
     hashes = {name: leaks.difference_hash(on_white(name)) for name in names}
     for one, two in combinations(names, 2):
@@ -141,11 +141,11 @@ def test_allowed_leaks_are_listed(tmp_path, offered, others):
     assert {r.image for r in rows} >= {"astronaut.png", "copy.jpg"}
     notes = manifest.dataset(tmp_path / "raw")
     assert len(notes["leaks"]) == 1
-    assert notes["leaks"][0].startswith("astronaut.png (train) and copy.jpg (test) are nearly the same picture (")
+    assert notes["leaks"][0].startswith("astronaut.png (train) and copy.jpg (test) are near duplicates (")
     assert notes["dropped"] == []
 
 
-def test_dropped_leaks_are_the_earlier_splits_and_listed(tmp_path, offered, others):
+def test_images_of_the_earlier_split_are_dropped_and_listed(tmp_path, offered, others):
     one = shipped("astronaut", tmp_path)
     for version in ("half.png", "quality50.jpg"):
         VERSIONS[version](tmp_path / version, small("astronaut"))
@@ -161,7 +161,7 @@ def test_dropped_leaks_are_the_earlier_splits_and_listed(tmp_path, offered, othe
     assert notes["leaks"] == []
 
 
-def test_a_split_that_is_dropped_whole_is_refused(tmp_path, offered, others):
+def test_a_split_that_becomes_empty_is_refused(tmp_path, offered, others):
     one = shipped("astronaut", tmp_path)
     Image.open(one).save(tmp_path / "copy.png")
     with pytest.raises(ValueError, match="data folder: no image in the val split"):
@@ -174,7 +174,7 @@ def test_a_split_without_images_is_refused(offered, others):
             offered(*others[:n], *others[n + 1 :])
 
 
-def test_the_hash_is_of_the_picture_not_of_its_channels():
+def test_the_hash_is_the_same_in_gray_and_colour():
     pixels = photograph("coffee")
     flipped = np.ascontiguousarray(pixels[:, ::-1])
     assert leaks.difference_hash(pixels) == leaks.difference_hash(pixels.copy())
@@ -185,8 +185,8 @@ def test_the_hash_is_of_the_picture_not_of_its_channels():
     assert leaks.find([gray, replace(colour, dhash=leaks.difference_hash(flipped))]) == []
 
 
-def test_all_leaks_are_found_however_many_images(monkeypatch):
-    """More images than are compared at a time."""
+def test_all_leaks_among_many_images_are_found(monkeypatch):
+    """With more images than are compared at once."""
     monkeypatch.setattr(leaks, "CHUNK", 3)
     hashes = [np.random.default_rng(n).bytes(32).hex() for n in range(20)]
     rows = [row(f"a{n}", "train", h, sha256=str(n)) for n, h in enumerate(hashes[:10])]
@@ -195,11 +195,11 @@ def test_all_leaks_are_found_however_many_images(monkeypatch):
     assert "(and 4 more)" in leaks.refusal(leaks.find(rows))
 
 
-# BSDS500's val
+# BSDS500's val split
 
 
 def changed(dhash: str, bits: int) -> str:
-    """The hash with so many of its bits turned."""
+    """The hash with some of its bits flipped."""
     return f"{int(dhash, 16) ^ ((1 << bits) - 1):064x}"
 
 
@@ -215,7 +215,7 @@ def changed(dhash: str, bits: int) -> str:
         ("112084.jpg", (481, 321), 60, False),
     ],
 )
-def test_a_benchmark_image_is_known_by_its_hash_or_less_of_it_with_name_and_size(image, size, bits, found):
+def test_benchmark_images_are_found_by_hash_name_and_size(image, size, bits, found):
     known = next(entry for entry in table("bsds500_val") if entry["id"] == "12084")
     mine = row(image, "train", changed(known["dhash"], bits), width=size[0], height=size[1])
     leaked = leaks.find([mine])
@@ -225,7 +225,7 @@ def test_a_benchmark_image_is_known_by_its_hash_or_less_of_it_with_name_and_size
     assert leaks.find([replace(mine, split="test")]) == []
 
 
-def test_an_unrelated_photograph_may_have_the_number_of_a_benchmark_image(tmp_path, offered, others, astronaut):
+def test_a_different_photograph_with_the_name_of_a_benchmark_image_is_no_leak(tmp_path, offered, others, astronaut):
     assert "12084" in {entry["id"] for entry in table("bsds500_val")}
     for height, width in ((64, 64), (321, 481)):
         Image.fromarray(astronaut[:height, :width]).save(tmp_path / "12084.png")
@@ -234,7 +234,7 @@ def test_an_unrelated_photograph_may_have_the_number_of_a_benchmark_image(tmp_pa
 
 @pytest.fixture(scope="module")
 def benchmark_image(tmp_path_factory) -> Path:
-    """101085.jpg of BSDS500's val."""
+    """101085.jpg of BSDS500's val split."""
     mirror = os.environ.get("DENOISELAB_MIRROR")
     archives = sorted((Path(mirror) / "bsds500").glob("*.tar.gz")) if mirror else []
     if not archives:
@@ -265,7 +265,7 @@ def test_versions_of_a_benchmark_image_are_found(tmp_path, benchmark_image, offe
     assert manifest.dataset(tmp_path / "raw")["dropped"] == [version]
 
 
-def test_flat_pictures_are_only_alike_where_they_are_identical():
+def test_flat_images_are_duplicates_only_if_identical():
     pages = {"white": np.full((60, 80), 255, np.uint8), "black": np.zeros((60, 80), np.uint8)}
     pages["down"] = np.repeat(np.linspace(0, 255, 60).astype(np.uint8)[:, None], 80, axis=1)
     rows = [row(name, "train", leaks.difference_hash(pixels)) for name, pixels in pages.items()]

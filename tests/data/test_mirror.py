@@ -1,4 +1,4 @@
-"""The benchmark's facts on the real files: pixel hashes, noisy-input PSNR, the published DnCNN. They need a mirror."""
+"""Benchmark data on the real files (needs a mirror): pixel hashes, PSNR of the noisy input, the published DnCNN."""
 
 import csv
 import hashlib
@@ -32,7 +32,7 @@ pytestmark = [
 # First 16 hex digits of the sha256 over all pixels, HWC, in sorted order.
 PIXELS = {"Set12": "bc04213b2b59e09c", "BSD68": "2e37a02ad4b84de9", "CBSD68": "198360ee843e4c00"}
 SIGMAS = (15, 25, 50)
-NOISY = {  # mean PSNR of the noisy input, classic seeding, at sigma 15, 25, 50
+NOISY = {  # mean PSNR of the noisy input with legacy seeding, at sigma 15, 25, 50
     ("Set12", "unclipped"): (24.6385, 20.2015, 14.1809),
     ("BSD68", "unclipped"): (24.6310, 20.1940, 14.1734),
     ("CBSD68", "unclipped"): (24.6188, 20.1818, 14.1612),
@@ -73,7 +73,7 @@ def test_the_benchmark_sets_are_bit_exact(shared, name):
 
 @pytest.fixture(scope="module")
 def noisy_psnr(shared):
-    """(data set, clipped8 or unclipped) -> {(image, sigma): PSNR of the noisy input}, through stored conditions."""
+    """(data set, clipped8 or unclipped) -> {(image, sigma): PSNR of the noisy input}, from stored conditions."""
 
     @cache
     def drawn(data: str, stored: str) -> dict[tuple[str, int], float]:
@@ -96,7 +96,7 @@ def noisy_psnr(shared):
 
 
 @pytest.mark.parametrize(("name", "stored"), NOISY)
-def test_the_noisy_input_has_its_golden_psnr(shared, noisy_psnr, name, stored):
+def test_the_noisy_input_has_its_reference_psnr(shared, noisy_psnr, name, stored):
     psnr = noisy_psnr("bsds500" if name == "CBSD68" else "bsd400_gray", stored)
     for sigma, golden in zip(SIGMAS, NOISY[name, stored], strict=True):
         mean = np.mean([psnr[image, sigma] for image, _ in members(shared, name)])
@@ -104,7 +104,7 @@ def test_the_noisy_input_has_its_golden_psnr(shared, noisy_psnr, name, stored):
 
 
 def small_patches(folder: Path, channels: int) -> None:
-    """One validation patch, for what needs there to be some."""
+    """A single validation patch, as some functions need one."""
     folder.mkdir(parents=True)
     np.save(folder / "val-00000.npy", np.full((1, 16, 16, channels), 128, np.uint8))
     with (folder / "index.csv").open("w", newline="") as handle:
@@ -113,7 +113,7 @@ def small_patches(folder: Path, channels: int) -> None:
         writer.writerow(["val", "val-00000", 0, "a", "", 1.0, 0, 0])
 
 
-def test_the_public_dncnn_has_its_golden_values(shared):
+def test_the_public_dncnn_has_its_reference_scores(shared):
     block = yaml.safe_load((ROOT / "conf/model/dncnn25_kair.yaml").read_text(encoding="utf-8"))
     keys = {key: block[key] for key in ("arch", "channels", "depth", "features", "batch_norm")}
     model = architectures.build(keys)
@@ -132,7 +132,7 @@ def test_the_public_dncnn_has_its_golden_values(shared):
 
 
 def test_the_classic_recipe_gives_107000_patches(shared, tmp_path):
-    """85,600 of the 400 training and validation images, 21,400 of the 100 of val."""
+    """85,600 from the 400 training and validation images, 21,400 from the 100 of the val split."""
     rows = manifest.read(shared / "bsds500")
     counts = {}
     for name, splits in (("train", ("train", "val")), ("val", ("test",))):

@@ -1,4 +1,4 @@
-"""patchify: where patches are cut, and that they are the image's pixels."""
+"""Stage patchify: positions and pixels of patches."""
 
 from dataclasses import replace
 
@@ -32,14 +32,14 @@ def params(**changes) -> Patches:
     )
 
 
-def test_the_classic_recipe_gives_214_patches_an_image(tmp_path):
+def test_the_classic_recipe_gives_214_patches_per_image(tmp_path):
     raw(tmp_path, {"train-a": (321, 481), "train-b": (481, 321), "val-a": (80, 80)})
     counts = patches.cut(tmp_path, params(scales=[1.0, 0.8, 0.7, 0.5]), 3, tmp_path / "out")
     assert counts == {"train": 2 * 214, "val": 4}
     assert len(patches.load(tmp_path / "out", "train")) == 2 * 214
 
 
-def test_patches_are_the_pixels_at_their_place_across_shards(tmp_path):
+def test_patches_have_the_pixels_of_their_positions(tmp_path):
     raw(tmp_path, {"train-a": (300, 500), "train-b": (410, 410), "train-c": (410, 310), "val-a": (90, 120)})
     patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
     loaded = patches.load(tmp_path / "out", "train")
@@ -51,7 +51,7 @@ def test_patches_are_the_pixels_at_their_place_across_shards(tmp_path):
         assert np.array_equal(loaded[n], source[train[n].y : train[n].y + 80, train[n].x : train[n].x + 80])
 
 
-def test_patches_in_several_files_are_one_array_that_stays_on_disk(tmp_path):
+def test_shards_are_one_memory_mapped_array(tmp_path):
     raw(tmp_path, {"train-a": (400, 500), "val-a": (90, 120)})
     patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
     loaded = patches.load(tmp_path / "out", "train")
@@ -72,11 +72,11 @@ def test_patches_in_several_files_are_one_array_that_stays_on_disk(tmp_path):
 
 
 def test_a_split_without_patches_is_named(tmp_path):
-    with pytest.raises(ValueError, match="there are no val patches"):
+    with pytest.raises(ValueError, match="no val patches; run `dvc repro -f patchify`"):
         patches.load(tmp_path, "val")
 
 
-def test_the_index_comes_back(tmp_path):
+def test_index_round_trip(tmp_path):
     raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120)})
     counts = patches.cut(tmp_path, params(scales=[1.0, 0.5]), 3, tmp_path / "out")
     places = {split: patches.index(tmp_path / "out", split) for split in ("train", "val")}
@@ -88,7 +88,7 @@ def test_the_index_comes_back(tmp_path):
     assert len({place.id for found in places.values() for place in found}) == sum(counts.values())
 
 
-def test_labels_are_those_of_the_places(tmp_path):
+def test_labels_agree_with_the_index(tmp_path):
     raw(tmp_path, {"train-a": (100, 100), "train-b": (60, 90), "val-a": (90, 120)})
     manifest.write(tmp_path, [replace(one, label=f"{one.image}, large") for one in manifest.read(tmp_path)])
     patches.cut(tmp_path, params(), 3, tmp_path / "out")
@@ -96,19 +96,19 @@ def test_labels_are_those_of_the_places(tmp_path):
     assert patches.labels(tmp_path / "out", "val") == ["val-a, large"] * 6
 
 
-def test_a_scale_too_small_for_a_patch_gives_none(tmp_path):
+def test_scales_smaller_than_a_patch_give_no_patches(tmp_path):
     raw(tmp_path, {"train-a": (60, 60), "val-a": (90, 120)})
     assert patches.cut(tmp_path, params(scales=[1.0, 0.5]), 3, tmp_path / "out")["train"] == 1
 
 
-def test_scales_that_leave_no_patch_are_refused(tmp_path):
+def test_scales_without_any_patch_are_refused(tmp_path):
     raw(tmp_path, {"train-a": (60, 60), "val-a": (90, 120)})
     with pytest.raises(ValueError, match=r"patches.scales: at \[0.5\] no image is as large as a patch of 40 pixels"):
         patches.cut(tmp_path, params(scales=[0.5]), 3, tmp_path / "out")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pairs_are_cut_at_the_same_places(tmp_path, channels):
+def test_pairs_are_cut_at_the_same_positions(tmp_path, channels):
     rows = []
     for n, name in enumerate(("train-a", "train-b", "val-a")):
         clean = np.random.default_rng(n).integers(0, 200, (90 + 40 * n, 130), np.uint8)
@@ -125,7 +125,7 @@ def test_pairs_are_cut_at_the_same_places(tmp_path, channels):
         assert np.array_equal(noisy[rows], clean[rows] + 7)
 
 
-def test_images_without_partners_have_no_noisy_patches(tmp_path):
+def test_data_without_pairs_have_no_noisy_patches(tmp_path):
     raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120)})
     patches.cut(tmp_path, params(), 3, tmp_path / "out")
     assert patches.load_noisy(tmp_path / "out", "train") is None

@@ -1,4 +1,4 @@
-"""The readers: small archives and folders in the true formats, through fetch."""
+"""Readers, tested through fetch with small archives and folders in the real formats."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ CLASSES = ["airplane", "bird", "cat"]
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch) -> Path:
-    """Downloads and scratch folders stay out of the project, and no mirror has files of the same name."""
+    """Keep downloads and scratch folders out of the project; no mirror."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
     monkeypatch.delenv("DENOISELAB_MIRROR", raising=False)
     return tmp_path / "root"
@@ -48,7 +48,7 @@ def own_files(name: str, path: Path, **changes) -> Data:
 
 
 def refused(data: Data, out: Path, *words: str) -> None:
-    """fetch must say each of the words in one line, and leave nothing unpacked."""
+    """fetch must fail with one line that contains all `words`, and leave nothing unpacked."""
     with pytest.raises(ValueError) as error:
         fetch(data, out)
     assert "\n" not in str(error.value)
@@ -58,7 +58,7 @@ def refused(data: Data, out: Path, *words: str) -> None:
 
 
 def noise(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
-    """A picture like no other."""
+    """A unique random image."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -97,7 +97,7 @@ def stored(out: Path, row: manifest.Row) -> np.ndarray:
 
 
 def cifar10_members() -> dict[str, bytes]:
-    """Three records a batch, one a class; the picture of record r of batch b is noise(10 * b + r)."""
+    """Three records per batch, one per class; record r of batch b is noise(10 * b + r)."""
     members = {"batches.meta.txt": "\n".join([*CLASSES, "", ""]).encode()}
     for b, stem in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
         records = b""
@@ -110,7 +110,7 @@ def cifar10_members() -> dict[str, bytes]:
 
 def test_cifar10(tmp_path, monkeypatch):
     def never(*args, **kwargs):
-        raise AssertionError("a pickle of a stranger was opened")
+        raise AssertionError("an untrusted pickle was opened")
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, never)
@@ -148,7 +148,7 @@ def test_cifar10_in_gray(tmp_path):
         ("data_batch_2.bin", lambda content: content[:-1], ("data_batch_2.bin: 9218 bytes",)),
         ("data_batch_2.bin", lambda content: b"", ("data_batch_2.bin: 0 bytes",)),
         ("data_batch_3.bin", lambda content: b"\x03" + content[1:], ("data_batch_3.bin: class 3",)),
-        ("batches.meta.txt", None, ("no batches.meta.txt in", "a.tar.gz")),
+        ("batches.meta.txt", None, ("batches.meta.txt is missing from", "a.tar.gz")),
         ("data_batch_4.bin", None, ("data_batch_4.bin is missing from", "a.tar.gz")),
         ("test_batch.bin", None, ("test_batch.bin is missing from", "a.tar.gz")),
     ],
@@ -164,7 +164,7 @@ def test_a_damaged_cifar10_is_refused(tmp_path, file, change, words):
 
 def test_the_pickled_cifar10_is_refused(tmp_path):
     archive = make_tar(tmp_path / "a.tar.gz", {"cifar-10-batches-py/data_batch_1": pickle.dumps({"data": 1})})
-    refused(from_archive("cifar10", archive), tmp_path / "raw", "no batches.meta.txt")
+    refused(from_archive("cifar10", archive), tmp_path / "raw", "batches.meta.txt is missing from")
 
 
 def test_md5_is_checked(tmp_path):
@@ -174,7 +174,7 @@ def test_md5_is_checked(tmp_path):
     fetch(data, tmp_path / "raw")
     assert manifest.dataset(tmp_path / "raw")["sources"]["cifar10"]["verified"] == "the archive"
     data = block("cifar10", cifar10={"url": str(archive), "sha256": None, "md5": "0" * 32})
-    refused(data, tmp_path / "raw", f"{archive}: its md5 is {right}, not {'0' * 32}")
+    refused(data, tmp_path / "raw", f"{archive}: md5 is {right}, expected {'0' * 32}")
 
 
 def test_sha256_is_checked(tmp_path):
@@ -184,13 +184,11 @@ def test_sha256_is_checked(tmp_path):
 
 
 def stl10_members() -> dict[str, bytes]:
-    """Train: three images a class; test: one. Image n of them all is noise(n, 96, 96) of class n % 3."""
+    """Three training images per class and one test image; image n is noise(n, 96, 96) of class n % 3."""
     members = {"class_names.txt": "\n".join([*CLASSES, ""]).encode(), "unlabeled_X.bin": b"not looked at"}
     for split, numbers in (("train", range(9)), ("test", range(9, 12))):
-        pictures = [noise(n, 96, 96) for n in numbers]
-        members[f"{split}_X.bin"] = b"".join(
-            p[:, x, c].tobytes() for p in pictures for c in range(3) for x in range(96)
-        )
+        images = [noise(n, 96, 96) for n in numbers]
+        members[f"{split}_X.bin"] = b"".join(p[:, x, c].tobytes() for p in images for c in range(3) for x in range(96))
         members[f"{split}_y.bin"] = bytes(n % 3 + 1 for n in numbers)
     return {f"stl10_binary/{name}": content for name, content in members.items()}
 
@@ -219,7 +217,7 @@ def test_stl10(tmp_path):
         ("train_y.bin", lambda content: b"\x04" + content[1:], ("train_y.bin: classes must be 1 to 3",)),
         ("test_y.bin", None, ("test_y.bin is missing",)),
         ("test_X.bin", None, ("test_X.bin is missing",)),
-        ("class_names.txt", None, ("no class_names.txt in", "a.tar.gz")),
+        ("class_names.txt", None, ("class_names.txt is missing from", "a.tar.gz")),
     ],
 )
 def test_a_damaged_stl10_is_refused(tmp_path, file, change, words):
@@ -235,7 +233,7 @@ def test_a_damaged_stl10_is_refused(tmp_path, file, change, words):
 
 
 def hair_members(count: int = 10) -> dict[str, bytes]:
-    """Input n is noise(n), its target noise(100 + n); the names of the targets sort the other way round."""
+    """Input n is noise(n), its target noise(100 + n); targets sort in reverse order."""
     members = {}
     table = "input,target\n"
     for n in range(count):
@@ -246,7 +244,7 @@ def hair_members(count: int = 10) -> dict[str, bytes]:
     return {"set/labels.csv": table.encode("utf-8-sig")} | members
 
 
-def test_hair_pairs_as_its_table_says(tmp_path):
+def test_hair_pairs_follow_its_table(tmp_path):
     out = tmp_path / "raw"
     rows = fetch(from_archive("hair", make_zip(tmp_path / "a.zip", hair_members())), out)
     assert Counter(row.split for row in rows) == {"train": 7, "val": 1, "test": 2}
@@ -272,7 +270,7 @@ def test_hair_pairs_as_its_table_says(tmp_path):
         (b"000003.png,", b"\xff", ("labels.csv cannot be read",)),
     ],
 )
-def test_a_wrong_table_of_hair_is_refused(tmp_path, old, new, words):
+def test_an_invalid_table_of_hair_is_refused(tmp_path, old, new, words):
     members = hair_members()
     assert old in members["set/labels.csv"]
     members["set/labels.csv"] = members["set/labels.csv"].replace(old, new)
@@ -286,12 +284,12 @@ def test_hair_without_a_table_or_with_few_pairs_is_refused(tmp_path):
     refused(from_archive("hair", archive), tmp_path / "raw", f"data hair: {archive}", "2 to split")
     del members["set/labels.csv"]
     archive = make_zip(tmp_path / "b.zip", members)
-    refused(from_archive("hair", archive), tmp_path / "raw", "data hair: 0 files labels.csv in", "b.zip")
+    refused(from_archive("hair", archive), tmp_path / "raw", "b.zip has 0 files labels.csv")
 
 
 @pytest.mark.parametrize("side", [None, 16])
 def test_a_pair_of_different_sizes_is_refused(tmp_path, side):
-    """Also where both would be reduced to one size."""
+    """Even if both would be reduced to the same size."""
     members = hair_members() | {"set/target/000007b.png": encoded(noise(103, 64, 64))}
     archive = make_zip(tmp_path / "a.zip", members)
     words = ("000003.png and ", "000007b.png: a pair of different sizes, 32x32 and 64x64")
@@ -326,16 +324,16 @@ def test_afhq(tmp_path, own_test):
         assert np.array_equal(stored(tmp_path / "raw", row), decoded)
 
 
-def test_what_a_mac_puts_into_a_zip_is_no_image(tmp_path):
+def test_macos_metadata_in_a_zip_is_ignored(tmp_path):
     members = afhq_members() | {"__MACOSX/afhq/train/cat/._0.jpg": b"junk", "afhq/train/cat/._1.jpg": b"junk"}
     rows = fetch(from_archive("afhq", make_zip(tmp_path / "afhq.zip", members)), tmp_path / "raw")
-    assert len(rows) == len(afhq_members()) - 1  # but for the README
+    assert len(rows) == len(afhq_members()) - 1  # without the README
 
 
 def test_a_wrong_afhq_is_refused(tmp_path):
     out = tmp_path / "raw"
     archive = make_zip(tmp_path / "flat.zip", {"cat.jpg": encoded(noise(0), "jpeg")})
-    refused(from_archive("afhq", archive), out, "data afhq: no folders train/<class> and val/<class> in", "flat.zip")
+    refused(from_archive("afhq", archive), out, "flat.zip has no folders train/<class> and val/<class>")
     members = {name: content for name, content in afhq_members().items() if "/val/" not in name}
     archive = make_zip(tmp_path / "half.zip", members)
     refused(from_archive("afhq", archive), out, "data afhq: no image in the test split")
@@ -348,7 +346,7 @@ def test_a_wrong_afhq_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "hair", "afhq"])
-def test_what_is_no_archive_is_refused(tmp_path, name):
+def test_other_files_than_archives_are_refused(tmp_path, name):
     (tmp_path / "page.html").write_text("<html>Sign in</html>")
     data = from_archive(name, tmp_path / "page.html")
     refused(data, tmp_path / "raw", "page.html: not a zip or tar archive")
@@ -376,7 +374,7 @@ def test_ffhq_as_folder_and_as_zip(tmp_path):
     assert manifest.dataset(out)["sources"]["ffhq"]["sha256"] == files.sha256(archive)
 
 
-def test_ffhq_that_is_not_there_is_explained(tmp_path):
+def test_missing_ffhq_is_refused_with_instructions(tmp_path):
     words = ("data.path: ", "nowhere does not exist", "github.com/NVlabs/ffhq-dataset", "CC BY-NC-SA 4.0")
     refused(own_files("ffhq", tmp_path / "nowhere"), tmp_path / "raw", *words)
     archive = make_zip(tmp_path / "few.zip", {"a.png": encoded(noise(0))})
@@ -386,13 +384,13 @@ def test_ffhq_that_is_not_there_is_explained(tmp_path):
 # pairs
 
 
-def test_pairs_go_by_name_where_the_order_differs(tmp_path):
+def test_pairs_are_matched_by_name_not_order(tmp_path):
     names = ["a", "a-1", "a_1", "a0", "B", "deep/a"]
     for n, name in enumerate(names):
         save(tmp_path / f"p/noisy/{name}.png", noise(n))
         save(tmp_path / f"p/clean/{name}_mean.bmp", noise(100 + n))
     listed = [sorted(p.name.partition(".")[0] for p in (tmp_path / "p" / k).glob("*.*")) for k in ("noisy", "clean")]
-    assert [name.removesuffix("_mean") for name in listed[1]] != listed[0]  # the order does differ
+    assert [name.removesuffix("_mean") for name in listed[1]] != listed[0]  # the orders differ
     out = tmp_path / "raw"
     rows = fetch(own_files("pairs", tmp_path / "p", clean_suffix="_mean"), out)
     assert {row.image for row in rows} == set(names)
@@ -403,7 +401,7 @@ def test_pairs_go_by_name_where_the_order_differs(tmp_path):
     assert manifest.dataset(out)["sources"]["pairs"]["licence"] == "yours"
 
 
-def test_pairs_in_one_folder_go_by_suffix(tmp_path):
+def test_pairs_in_one_folder_are_matched_by_suffix(tmp_path):
     for n in range(4):
         save(tmp_path / f"p/{n}_real.png", noise(n))
         save(tmp_path / f"p/{n}_mean.png", noise(100 + n))
@@ -415,7 +413,7 @@ def test_pairs_in_one_folder_go_by_suffix(tmp_path):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "raw" / row.noisy)), noise(int(row.image)))
 
 
-def test_pairs_in_one_folder_where_one_suffix_is_empty(tmp_path):
+def test_pairs_in_one_folder_with_an_empty_suffix(tmp_path):
     for n in range(4):
         save(tmp_path / "photos" / f"{n}.png", noise(n))
         save(tmp_path / "photos" / f"{n}_clean.png", noise(10 + n))
@@ -427,7 +425,7 @@ def test_pairs_in_one_folder_where_one_suffix_is_empty(tmp_path):
         assert row.noisy_sha256 == dataset_images.pixel_hash(noise(n))
 
 
-def test_wrong_pairs_are_refused(tmp_path):
+def test_invalid_pairs_are_refused(tmp_path):
     def made(name: str, one: list[str], two: list[str], **changes) -> Data:
         for kind, names in (("noisy", one), ("clean", two)):
             for n, file in enumerate(names):
@@ -442,7 +440,7 @@ def test_wrong_pairs_are_refused(tmp_path):
     refused(made("3", [*three, "a.bmp"], three), out, "a.bmp and ", "a.png: images of the same name")
     refused(made("4", three[:2], three[:2]), out, f"data.path: {tmp_path / '4'}: pairs: 2 to split")
     refused(made("5", three, []), out, "data.path: ", "clean is not a folder")
-    refused(made("6", three, three, noisy="clean"), out, "clean/a.png: noisy and clean at once")
+    refused(made("6", three, three, noisy="clean"), out, "clean/a.png: is both noisy and clean")
     data = made("7", three, three)
     save(tmp_path / "7/noisy/b.png", noise(7, 32, 40))
     refused(data, out, "noisy/b.png and ", "clean/b.png: a pair of different sizes, 40x32 and 32x32")
@@ -451,7 +449,7 @@ def test_wrong_pairs_are_refused(tmp_path):
 # folders
 
 
-def test_subfolders_are_classes_and_a_limit_takes_from_each_alike(tmp_path):
+def test_subfolders_are_classes_and_limits_are_balanced(tmp_path):
     for n in range(24):
         save(tmp_path / f"p/{('cat', 'dog', 'fox')[n % 3]}/deep/{n}.png", noise(n))
     limit = {"train": 6, "val": 2, "test": None}
@@ -460,7 +458,7 @@ def test_subfolders_are_classes_and_a_limit_takes_from_each_alike(tmp_path):
     assert all(row.label == row.image.split("/")[0] for row in rows)
     assert Counter(row.label for row in rows if row.split == "train") == {"cat": 2, "dog": 2, "fox": 2}
     assert Counter(row.split for row in rows) == {"train": 6, "val": 2, "test": 4}
-    assert set(rows) <= set(whole)  # the split is not the limit's
+    assert set(rows) <= set(whole)  # the limit does not change splits
     assert {row.path for row in rows} == {
         p.relative_to(tmp_path / "raw").as_posix() for p in (tmp_path / "raw").rglob("*.png")
     }
@@ -482,7 +480,11 @@ def test_side_reduces_and_never_enlarges(tmp_path, photos):
 
 def test_an_image_too_small_for_the_metrics_is_refused(tmp_path, photos):
     save(photos / "tiny.png", noise(0, 15, 30))
-    refused(own_files("folder", photos), tmp_path / "raw", "tiny.png: 30x15 is too small; 16 pixels a side are needed")
+    refused(
+        own_files("folder", photos),
+        tmp_path / "raw",
+        "tiny.png: 30x15 is too small; each side must have 16 pixels or more",
+    )
 
 
 def test_a_cmyk_image_is_named(tmp_path, photos):
@@ -490,7 +492,7 @@ def test_a_cmyk_image_is_named(tmp_path, photos):
     refused(own_files("folder", photos), tmp_path / "raw", "print.jpg: colour mode CMYK")
 
 
-def test_file_names_are_safe_and_differ():
+def test_file_names_are_safe_and_unique():
     ids = ["a_b", "a b", "a__b", "a/b", "_a_b", "ä", "ö", "..", "", "x" * 300 + "/1", "x" * 300 + "/2", "a.png"]
     slugs = [_slug(name) for name in ids]
     assert len(set(slugs)) == len(ids)
@@ -500,12 +502,12 @@ def test_file_names_are_safe_and_differ():
         assert all(c.isascii() and (c.isalnum() or c in "_-") for c in slug)
 
 
-# What is verified file by file: BSDS500, Set12, PolyU; and the sample of CIFAR-10
+# Verified file by file: BSDS500, Set12, PolyU; and the sample of CIFAR-10
 
 
 @pytest.fixture
 def published(monkeypatch):
-    """Calls to make a source's published checksums those of an archive made here."""
+    """Replaces a source's published checksums by those of test files."""
     known = {}
     true = sources.table
     for module in (sources, bsds500, bsd400_gray):
@@ -553,7 +555,7 @@ def test_a_changed_or_missing_file_is_named(tmp_path, published):
     published("bsds500", members)
     name = "BSDS500/data/images/test/21.jpg"
     archive = repository(tmp_path / "changed.tar.gz", members | {name: members[name] + b"\0"})
-    words = (f"data bsds500: {name} is not the published file: its sha256 differs",)
+    words = (f"data bsds500: {name} differs from the published file (sha256)",)
     refused(from_archive("bsds500", archive, val_images=2), tmp_path / "raw", *words)
     archive = repository(tmp_path / "fewer.tar.gz", {k: v for k, v in members.items() if k != name})
     words = (f"data bsds500: {name} is missing from the archive",)
@@ -621,7 +623,7 @@ def test_polyus_published_names_have_23_scenes():
     matches = [polyu.NAME.fullmatch(name) for name in names]
     assert len(names) == 100
     assert all(matches)
-    assert len({match["scene"] for match in matches}) == 23  # those by several cameras are one
+    assert len({match["scene"] for match in matches}) == 23  # scenes photographed with several cameras count once
 
 
 def test_cifar10_4k(tmp_path):
@@ -633,13 +635,13 @@ def test_cifar10_4k(tmp_path):
         assert row.label == label == CLASSES[int(n) % 3]
         assert np.array_equal(stored(tmp_path / "raw", row), noise(int(n)))
     archive = make_tar(tmp_path / "b.tar", {"val/cat/1.png": encoded(noise(0))})
-    refused(from_archive("cifar10_4k", archive), tmp_path / "raw", "data cifar10_4k: no folder train in", "b.tar")
+    refused(from_archive("cifar10_4k", archive), tmp_path / "raw", "b.tar has no folder train")
     archive = make_tar(tmp_path / "c.tar", {"train/cat/1.png": encoded(noise(0))})
     refused(from_archive("cifar10_4k", archive), tmp_path / "raw", "data cifar10_4k: ", "c.tar: images: 1 to split")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/data").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_data_set_says_its_licence_and_whom_to_cite(path):
+def test_every_data_set_has_a_licence_and_citation(path):
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     tree = tree.get("data", tree)
     archives = [key for key, value in tree.items() if isinstance(value, dict) and "url" in value]

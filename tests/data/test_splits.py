@@ -1,4 +1,4 @@
-"""Splits: by hashes of names, whatever the order and the company."""
+"""Splits by hashes of names: independent of order and of other images."""
 
 import random
 from collections import Counter
@@ -15,11 +15,11 @@ NAMES = [f"photo{n}.png" for n in range(100)]
 
 
 def made(split: str, **classes: int) -> list[Source]:
-    """Images of a split, so many of each class."""
+    """Images of a split, with the given number per class."""
     return [Source(f"{split}/{c}/{n}", split, c, Path("x")) for c, count in classes.items() for n in range(count)]
 
 
-def test_the_shares_are_kept():
+def test_splits_have_the_given_fractions():
     assert Counter(by_share(NAMES, SPLIT, 0).values()) == {"train": 70, "val": 15, "test": 15}
 
 
@@ -34,12 +34,12 @@ def test_the_seed_matters():
 
 
 def test_the_split_is_the_same_on_every_machine():
-    """Python's own hash() is not, nor are generators between versions."""
+    """Unlike Python's hash() and random generators of different versions."""
     assert [name for name, split in by_share(NAMES[:8], SPLIT, 0).items() if split == "test"] == ["photo0.png"]
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_hardly_an_image_moves_when_another_comes(seed):
+def test_adding_an_image_changes_few_splits(seed):
     before = by_share(NAMES, SPLIT, seed)
     after = by_share([*NAMES, "new.png"], SPLIT, seed)
     moved = [(before[name], after[name]) for name in NAMES if before[name] != after[name]]
@@ -50,7 +50,7 @@ def test_hardly_an_image_moves_when_another_comes(seed):
 
 @pytest.mark.parametrize("count", [3, 4, 5, 10])
 @pytest.mark.parametrize("shares", [(0.98, 0.01, 0.01), (0.01, 0.98, 0.01), (0.01, 0.01, 0.98)])
-def test_every_split_has_one_at_least(count, shares):
+def test_every_split_has_at_least_one_image(count, shares):
     split = Split(train=shares[0], val=shares[1], test=shares[2])
     places = by_share(NAMES[:count], split, 0)
     assert len(places) == count
@@ -74,7 +74,7 @@ def test_hold_out_takes_from_each_class():
     }
 
 
-def test_hold_out_does_not_depend_on_order_but_on_the_seed():
+def test_hold_out_depends_on_the_seed_not_on_order():
     found = made("train", cat=20, dog=10)
 
     def held(sources: list[Source], seed: int) -> set[str]:
@@ -83,10 +83,10 @@ def test_hold_out_does_not_depend_on_order_but_on_the_seed():
     assert held(found, 0) == held(found[::-1], 0)
     assert held(found, 0) != held(found, 1)
     cats = {name for name in held(found, 0) if "cat" in name}
-    assert cats == held(made("train", cat=20), 0)  # one class does not depend on another
+    assert cats == held(made("train", cat=20), 0)  # classes are independent
 
 
-def test_limited_takes_from_each_class_alike_in_the_old_order():
+def test_limits_are_balanced_and_keep_the_order():
     found = made("train", cat=50, dog=50, fox=2) + made("val", cat=9) + made("test", cat=9, dog=9)
     kept = limited(found, Limit(train=12, val=None, test=3), 0)
     counts = Counter((source.split, source.label) for source in kept)
@@ -98,7 +98,7 @@ def test_limited_takes_from_each_class_alike_in_the_old_order():
     assert [source.image for source in kept] == sorted((s.image for s in kept), key=order.index)
 
 
-def test_a_larger_limit_keeps_what_a_smaller_one_kept():
+def test_a_larger_limit_includes_a_smaller_one():
     found = made("train", cat=50, dog=50)
 
     def kept(count: int, sources: list[Source] = found, seed: int = 0) -> set[str]:
@@ -110,7 +110,7 @@ def test_a_larger_limit_keeps_what_a_smaller_one_kept():
     assert kept(1000) == {source.image for source in found}
 
 
-def test_ranked_depends_on_each_name_alone():
+def test_ranks_depend_on_names_only():
     order = ranked(NAMES, 0)
     assert sorted(order) == sorted(NAMES) != order
     assert ranked(NAMES[:50], 0) == [name for name in order if name in NAMES[:50]]

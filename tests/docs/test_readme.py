@@ -1,4 +1,4 @@
-"""The README's table is that of the committed report, and its links lead somewhere."""
+"""README.md: its numbers are those of the committed report, its first screen and its tree are complete, links work."""
 
 import re
 
@@ -10,13 +10,17 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def scores() -> pd.DataFrame:
+    return pd.read_csv(ROOT / "reports/comparison.csv").set_index("model")
+
+
 def test_the_table_is_the_committed_comparison():
     lines = re.findall(r"^\| (\w+) \| \**([^|*]+)\** \| \**([^|*]+)\** \| (\d+) \| (\d+) \|$", README, re.MULTILINE)
-    scores = pd.read_csv(ROOT / "reports/comparison.csv").set_index("model")
-    assert {line[0] for line in lines} == set(scores.index)
-    assert [line[0] for line in lines] == list(scores.psnr_mean.sort_values(ascending=False).index)
+    table = scores()
+    assert {line[0] for line in lines} == set(table.index)
+    assert [line[0] for line in lines] == list(table.psnr_mean.sort_values(ascending=False).index)
     for model, psnr, ssim, _, _ in lines:
-        row = scores.loc[model]
+        row = table.loc[model]
         assert psnr == f"{row.psnr_mean:.2f} [{row.psnr_low:.2f}, {row.psnr_high:.2f}]"
         assert ssim == f"{row.ssim_mean:.4f} [{row.ssim_low:.4f}, {row.ssim_high:.4f}]"
 
@@ -28,15 +32,67 @@ def test_the_times_are_the_committed_ones():
     assert times == {model: f"{float(training):.0f} | {each}" for model, training, each in rows}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_the_first_screen_has_the_result_and_what_it_does_not_show():
-    first = README[: README.index("## Denoise a photo")]
-    assert len(first.splitlines()) <= 35
-    for what in ("seed 0", "two cores", "95 % interval", "as four images and one seed can say"):
-        assert what in first
+FIRST = README[: README.index("## Denoise a photo")]
+
+
+def test_the_first_screen_says_what_it_is_and_shows_it():
+    assert len(FIRST.splitlines()) <= 35
+    sentence, picture, *_ = FIRST.split("\n\n")[1:]
+    assert sentence.startswith("denoiselab denoises photos") and sentence.count(". ") == 0 and sentence.endswith(".")
+    assert re.match(r"!\[[^]]+\]\(reports/figures/[^)]+\)$", picture)
+
+
+def test_the_first_screen_has_both_commands_and_the_table():
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", FIRST, re.MULTILINE | re.DOTALL)
+    assert "make install" in block and "denoiselab denoise photo.jpg restored.png" in block and "make repro" in block
+    assert set(re.findall(r"^\| (\w+) \| \**\d", FIRST, re.MULTILINE)) == set(scores().index)
+
+
+def test_the_first_screen_says_how_the_result_came_and_what_it_does_not_show():
+    for what in ("4 test photos", "seed 0", "two cores", "95 % interval", "Four images and one seed are too few"):
+        assert what in FIRST
+
+
+def test_the_difference_on_the_first_screen_is_the_committed_one():
+    pairs = pd.read_csv(ROOT / "reports/pairs.csv").set_index(["better", "worse"])
+    row = pairs.loc[("unet", "nlm")]
+    said = " ".join(FIRST.split())
+    assert f"{row.psnr_difference:.2f} dB above non-local means (`nlm`), the best classical method" in said
+    assert (
+        f"difference: {row.psnr_difference_low:.2f} to {row.psnr_difference_high:.2f}), on all {row.n_images} images"
+        in said
+    )
+    assert row.wins == row.n_images and row.verdict == "few"
+
+
+def test_the_tree_has_every_package():
+    tree = README[README.index("## Tree") :]
+    packages = {path.parent.name for path in (ROOT / "src/denoiselab").glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) == packages
+    for named in re.findall(r"(\w+\.py)\b", tree):
+        assert list((ROOT / "src/denoiselab").glob(f"*/{named}")), named
+
+
+def test_packages_in_the_tree_are_in_the_order_of_their_imports():
+    """A package imports only packages above it."""
+    order = re.findall(r"^  (\w+)/ ", README[README.index("## Tree") :], re.MULTILINE)
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
+    layers = [set(line.split(" | ")) for line in re.findall(r'"([^"]+)"', contract)][::-1]
+    assert [place for name in order for place, layer in enumerate(layers) if name in layer] == sorted(
+        place for place, layer in enumerate(layers) for _ in layer
+    )
+
+
+def test_the_limits_of_the_network_are_the_committed_curves():
+    """At which noise levels non-local means is better than the network that was trained for sigma 25."""
+    curves = [pd.read_csv(ROOT / f"reports/evaluate/{name}/curve.csv") for name in ("unet", "nlm")]
+    unet, nlm = (curve.groupby("sigma_255").psnr.mean() for curve in curves)
+    assert "at sigma 15 and below and at 35 and above, non-local means is better" in " ".join(README.split())
+    assert [level for level in unet.index if unet[level] > nlm[level]] == [20, 25, 30]

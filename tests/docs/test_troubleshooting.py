@@ -129,14 +129,14 @@ def lost_store() -> None:
 
 
 def unknown_model() -> None:
-    jobs.trains(compose(), "unett")
+    jobs.is_trained(compose(), "unett")
 
 
 PROVOKED: list[Callable[[], object]] = [
     no_repository,
     no_commit,
     lambda: compose("models.unet.lr=fast"),
-    lambda: jobs.plans(compose("+models.unet.dept=3"), "unet"),
+    lambda: jobs.resolve_all(compose("+models.unet.dept=3"), "unet"),
     unknown_model,
     lambda: compose("model=cnn_unet"),
     lambda: compose("noise=real"),

@@ -1,4 +1,4 @@
-"""Alarms fire on models that are broken in one way each, and are silent on sound ones. Real photographs."""
+"""Alarms fire on models that are broken in one way each, and not on sound ones. Real photos."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ NAMES = ("astronaut", "chelsea", "coffee")
 
 
 class Broken(nn.Module):
-    """A blur, and then what `change` does to its output or the noisy input."""
+    """A blur followed by `change` of its output or of the noisy input."""
 
     reach = 8
 
@@ -79,8 +79,8 @@ def crop(name: str) -> np.ndarray:
 def watched(
     model: nn.Module, sigma_255: float = 25, trained: tuple[float, float] | None = None, clip: bool = False
 ) -> dict[str, output_checks.Alarm]:
-    """The alarms of a model on three photographs with Gaussian noise."""
-    watch = output_checks.Watch(SETTINGS, trained)
+    """The alarms of a model on three photos with Gaussian noise."""
+    monitor = output_checks.Monitor(SETTINGS, trained)
     for n, name in enumerate(NAMES):
         clean = crop(name)
         noise = np.random.default_rng(n).normal(0, sigma_255 / 255, clean.shape)
@@ -88,7 +88,7 @@ def watched(
         noisy = noisy.clip(0, 1) if clip else noisy
         restored = tiled_inference.restore(model, noisy, device=torch.device("cpu"))
         psnr = image_quality.psnr(clean, evaluator._pixels(restored), data_range=255)
-        watch.look(
+        monitor.observe(
             "sigma25",
             name,
             output_checks.examine(clean, noisy, restored),
@@ -98,11 +98,11 @@ def watched(
             level=estimate_sigma_255(torch.from_numpy(noisy).permute(2, 0, 1)[None]).item(),
             clipped=clip,
         )
-    return {alarm.kind: alarm for alarm in watch.alarms()}
+    return {alarm.kind: alarm for alarm in monitor.alarms()}
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_each_fault_has_its_alarm_and_sound_models_none(name):
+def test_each_fault_raises_its_alarm_and_sound_models_none(name):
     model, kinds = BROKEN[name]
     found = watched(model)
     assert set(found) == kinds
@@ -111,7 +111,7 @@ def test_each_fault_has_its_alarm_and_sound_models_none(name):
         assert alarm.worst in NAMES and alarm.worst in alarm.text
 
 
-def test_the_numbers_are_those_measured():
+def test_alarm_texts_state_the_measured_numbers():
     assert f"{100 / 128**2:.3g} % of the values are NaN or infinite" in watched(BROKEN["nan"][0])["not_finite"].text
     assert "better when read as 0 to 255" in watched(BROKEN["bytes"][0])["range"].text
     assert "better when read as -1 to 1" in watched(BROKEN["-1 to 1"][0])["range"].text
@@ -124,15 +124,15 @@ def test_the_numbers_are_those_measured():
     assert "below 0 dB on 2 of 3 images" in fog.text
 
 
-def test_one_image_that_gets_worse_is_named():
-    watch = output_checks.Watch(SETTINGS, None)
+def test_a_single_harmed_image_is_named():
+    monitor = output_checks.Monitor(SETTINGS, None)
     for image, gain in (("good", 3.0), ("bad", -0.5), ("broken", math.nan)):
-        watch.look("c", image, {}, gain=gain, level=25, clipped=False)
-    (alarm,) = watch.alarms()
+        monitor.observe("c", image, {}, gain=gain, level=25, clipped=False)
+    (alarm,) = monitor.alarms()
     assert (alarm.kind, alarm.images, alarm.of, alarm.worst) == ("some", 1, 2, "bad")
-    assert "mean gain +1.25 dB; below 0 dB on 1 of 2 images, most on bad (-0.50 dB)" in alarm.text
-    watch.look("c", "ugly", {}, gain=-3.0, level=25, clipped=False)
-    assert [alarm.kind for alarm in watch.alarms()] == ["worse"]  # on the mean
+    assert "mean gain +1.25 dB; below 0 dB on 1 of 2 images, lowest on bad (-0.50 dB)" in alarm.text
+    monitor.observe("c", "ugly", {}, gain=-3.0, level=25, clipped=False)
+    assert [alarm.kind for alarm in monitor.alarms()] == ["worse"]  # on the mean
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_one_image_that_gets_worse_is_named():
         (50, None, False, False),
     ],
 )
-def test_noise_outside_the_levels_of_the_training_is_told(sigma_255, trained, clip, fires):
+def test_noise_outside_the_training_range_raises_an_alarm(sigma_255, trained, clip, fires):
     found = watched(Broken(lambda blurred, noisy: blurred), sigma_255, trained, clip)
     assert ("level" in found) == fires
     if fires:
@@ -167,29 +167,29 @@ def that_many(pairs: int, groups: int = 0) -> dict:
     return {("s", "c"): [one] * pairs}
 
 
-def test_wide_intervals_and_few_images_are_told_once_for_all_models(params):
+def test_wide_intervals_and_few_images_are_one_line_for_all_models(params):
     found = alarm_lines.of_table(table(5, {"a": 2.0, "b": 1.0, "c": 0.4, "d": math.nan}), that_many(0), params.evaluate)
     assert [(model, alarm.kind) for model, alarm in found] == [("", "few"), ("a", "interval"), ("b", "interval")]
-    assert "some 80 images would be needed, there are 5" in found[1][1].text  # 5 (2 / 0.5)^2
-    assert "it takes 6" in found[0][1].text  # 2 / 2^6 < 0.05 < 2 / 2^5
+    assert "needs about 80 images; there are 5" in found[1][1].text  # 5 (2 / 0.5)^2
+    assert "at least 6 images" in found[0][1].text  # 2 / 2^6 < 0.05 < 2 / 2^5
     lines = alarm_lines.lines(found)
     assert [line["sign"] for line in lines] == ["🟡", "🟡"]
-    assert lines[0]["text"].startswith("a, b: ") and lines[1]["text"].startswith("with 5 ")
+    assert lines[0]["text"].startswith("a, b: ") and lines[1]["text"].endswith("there are 5")
     assert alarm_lines.of_table(table(6, {"a": 0.5}), that_many(1, 6), params.evaluate) == []
 
 
-def test_too_few_is_what_no_pair_could_be_told_apart_with(params):
+def test_too_few_images_are_those_that_can_test_no_pair(params):
     (_, alarm), *more = alarm_lines.of_table(table(10, {"a": 0.5}), that_many(28, 10), params.evaluate)
-    assert alarm.kind == "few" and "none of 28 tests" in alarm.text and "it takes 11" in alarm.text and not more
+    assert alarm.kind == "few" and "28 tests need" in alarm.text and "at least 11 images" in alarm.text and not more
     assert alarm_lines.of_table(table(11, {"a": 0.5}), that_many(28, 11), params.evaluate) == []
     (_, alarm), (_, wide) = alarm_lines.of_table(table(60, {"a": 2.0}, groups=5), that_many(1, 5), params.evaluate)
-    assert "with 5 groups of images" in alarm.text and "it takes 6" in alarm.text
-    assert "some 80 groups of images would be needed, there are 5" in wide.text
+    assert "there are 5" in alarm.text and "at least 6 groups of images" in alarm.text
+    assert "needs about 80 groups of images; there are 5" in wide.text
     one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 28, False)
     assert one.verdict(0.05) == "few" and replace(one, groups=11).verdict(0.05) == "better"
 
 
-def test_broken_outputs_stand_before_warnings_one_line_a_kind():
+def test_broken_outputs_come_before_warnings_one_line_per_kind():
     wrong = output_checks.Alarm("worse", "c", 1, 4, "x", "bad")
     level = output_checks.Alarm("level", "c", 4, 4, "x", "trained elsewhere")
     lines = alarm_lines.lines(

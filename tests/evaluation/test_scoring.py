@@ -1,4 +1,4 @@
-"""Stages evaluate and compare on a small folder of real photographs: outputs that are no numbers, and LPIPS."""
+"""Stages evaluate and compare on a small folder of real photos: outputs that are not finite, and LPIPS."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from denoiselab.evaluation import evaluator, scoring
 from denoiselab.evaluation.score_tables import ImageScore, summarise
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store
-from denoiselab.report.test_outputs import decibels
+from denoiselab.report.samples import decibels
 from denoiselab.runtime import files, paths
 from denoiselab.training import jobs
 from tests.conftest import composed, photograph, trained
@@ -39,7 +39,7 @@ def make(root: Path, **evaluate: object) -> Params:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Params:
-    """A folder as after the stages train, with a network none of whose weights is a number."""
+    """A folder as after the train stages, with a network whose weights are all NaN."""
     (tmp_path / "photos").mkdir()
     for n in range(20):
         Image.fromarray(photograph(("astronaut", "chelsea")[n % 2])[10 * n : 10 * n + 56, 14 * n : 14 * n + 56]).save(
@@ -89,9 +89,9 @@ def test_a_cuda_device_computes_in_one_thread_while_others_read_and_measure(para
 
 
 @pytest.mark.parametrize("name", ["noisy", "gaussian"])
-def test_what_has_no_weights_is_calibrated_and_evaluated_on_the_cpu(project, monkeypatch, name):
+def test_models_without_weights_are_calibrated_and_evaluated_on_the_cpu(project, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert jobs.plan(project, name).device.type == "cpu"
+    assert jobs.resolve(project, name).device.type == "cpu"
     assert evaluator.load(project, name, 0).device.type == "cpu"
 
 
@@ -110,7 +110,7 @@ def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
     report.write(project)
     lines = paths.REPORT_MD.read_text(encoding="utf-8").splitlines()
     assert lines[2].startswith("> 🔴 **Output not finite (sigma25):** net: 100 % of the values are NaN or infinite on ")
-    assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** with ") for line in lines[3:9])
+    assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** a test needs ") for line in lines[3:9])
     page = paths.REPORT_HTML.read_text(encoding="utf-8")
     assert page.count('<blockquote class="alarm">') == 1
     cost = paths.REPORT_COST.read_text(encoding="utf-8")
@@ -121,7 +121,7 @@ def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
     assert page.count('<blockquote class="warning">') == sum(line.startswith("> 🟡") for line in lines)
 
 
-def test_lpips_is_a_column_where_it_is_wanted(project, tmp_path):
+def test_lpips_is_an_optional_column(project, tmp_path):
     params = make(tmp_path, lpips=write_weights(tmp_path))
     for name in params.models:
         scoring.evaluate(params, name)

@@ -1,4 +1,4 @@
-"""LPIPS against the formula of the paper, on random weights under the names of the published files."""
+"""LPIPS against the paper's formula, with random weights in the format of the published files."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from denoiselab.runtime import files
 from tests.conftest import photograph
 
 CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512}
-CONVOLUTIONS |= {24: 512, 26: 512, 28: 512}  # places and widths in torchvision's `features`
+CONVOLUTIONS |= {24: 512, 26: 512, 28: 512}  # index and width in torchvision's `features`
 POOLED_BEFORE = (5, 10, 17, 24)
-COMPARED = (2, 7, 14, 21, 28)  # the ReLU behind them: relu1_2, 2_2, 3_3, 4_3, 5_3
+COMPARED = (2, 7, 14, 21, 28)  # the ReLU layers after them: relu1_2, 2_2, 3_3, 4_3, 5_3
 
 
 def write_weights(folder: Path) -> dict[str, str]:
-    """Random weights under the true names, and the block of params.yaml that names the files."""
+    """Random weights with the real names, and the block of params.yaml for these files."""
     generator, net, planes = torch.Generator().manual_seed(0), {}, 3
     for n, width in CONVOLUTIONS.items():
         net[f"features.{n}.weight"] = torch.randn(width, planes, 3, 3, generator=generator) * (2 / (9 * planes)) ** 0.5
@@ -41,7 +41,7 @@ def block(tmp_path) -> dict[str, str]:
 
 
 def by_the_paper(block: dict[str, str], clean: np.ndarray, restored: np.ndarray) -> float:
-    """LPIPS of two arrays (H, W, 3) in [0, 1], step by step."""
+    """LPIPS of two arrays (H, W, 3) in [0, 1], by the paper's formula."""
     net, heads = torch.load(block["vgg16"]), torch.load(block["heads"])
     x = torch.from_numpy(np.stack([clean, restored])).float().permute(0, 3, 1, 2) * 2 - 1
     x = (x - torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1)) / torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1)
@@ -57,12 +57,12 @@ def by_the_paper(block: dict[str, str], clean: np.ndarray, restored: np.ndarray)
 
 
 def images(sigma_255: float) -> tuple[np.ndarray, np.ndarray]:
-    """A crop (48, 56, 3) in [0, 1], and the same with noise, clipped."""
+    """A crop (48, 56, 3) in [0, 1], and the same with clipped noise."""
     clean = photograph()[100:148, 150:206] / 255
     return clean, (clean + np.random.default_rng(0).normal(0, sigma_255 / 255, clean.shape)).clip(0, 1)
 
 
-def test_it_is_the_papers_formula(block):
+def test_lpips_agrees_with_the_papers_formula(block):
     metric = lpips.load(config.Lpips(**block))
     clean, noisy = images(25)
     found = metric.between(clean, noisy, data_range=1)
@@ -72,21 +72,21 @@ def test_it_is_the_papers_formula(block):
     assert metric.between(*eight_bits, data_range=255) == pytest.approx(found, rel=0.05)
 
 
-def test_the_same_image_has_0_and_more_noise_more(block):
+def test_identical_images_have_0_and_lpips_grows_with_noise(block):
     metric = lpips.load(config.Lpips(**block))
     distances = [metric.between(*images(sigma), data_range=1) for sigma in (0, 5, 15, 50)]
     assert distances[0] == 0
     assert distances == sorted(distances) and len({*distances}) == 4
 
 
-def test_a_gray_image_is_that_of_three_equal_channels(block):
+def test_gray_images_equal_three_identical_channels(block):
     metric = lpips.load(config.Lpips(**block))
     gray = [image[:, :, :1] for image in images(25)]
     three = [np.repeat(image, 3, axis=2) for image in gray]
     assert metric.between(*gray, data_range=1) == pytest.approx(metric.between(*three, data_range=1), rel=1e-5)
 
 
-def test_another_file_is_refused_by_its_name(block):
+def test_wrong_files_are_refused(block):
     with pytest.raises(ValueError, match=r"vgg\.pth: .*sha256"):
         lpips.load(config.Lpips(**(block | {"heads_sha256": "0" * 64})))
     swapped = {"vgg16": block["heads"], "sha256": block["heads_sha256"]}

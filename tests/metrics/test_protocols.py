@@ -1,4 +1,4 @@
-"""Protocols: their names, and what their hash depends on."""
+"""Protocols: names, and what the hash depends on."""
 
 import pytest
 from pydantic import TypeAdapter
@@ -35,17 +35,17 @@ def of(kind: str = "gaussian", *, legacy: bool = False, draws: int = 1, clip=Fal
         (of("poisson_gaussian", gain=1, read_noise=1, clip=True, quantise=True), "poisson-gaussian-clipped8"),
     ],
 )
-def test_a_protocol_is_named_by_its_noise_and_what_is_done_to_it(protocol, name):
+def test_names_describe_noise_clipping_and_rounding(protocol, name):
     assert protocol.name == name
 
 
-def test_the_level_is_no_part_of_it():
+def test_the_hash_does_not_depend_on_the_level():
     assert of(sigma_255=15) == of(sigma_255=50)
     assert of(sigma_255=15).sha256 == of(sigma_255=50).sha256
     assert of("poisson", photons=3).sha256 == of("poisson", photons=30).sha256
 
 
-def test_what_happens_inside_a_chain_is_part_of_it():
+def test_the_hash_depends_on_the_steps_of_a_chain():
     chains = [
         of("chain", clip=True, quantise=True, steps=[GAUSSIAN | {"clip": clip}, SALT | {"per_channel": each}])
         for clip in (True, False)
@@ -55,11 +55,11 @@ def test_what_happens_inside_a_chain_is_part_of_it():
     assert len({chain.name for chain in chains}) == 1
 
 
-def test_the_number_of_draws_is_no_part_of_it():
+def test_the_hash_does_not_depend_on_the_number_of_draws():
     assert of(draws=1).sha256 == of(draws=5).sha256
 
 
-def test_seeding_and_clipping_are_part_of_it():
+def test_the_hash_depends_on_seeding_and_clipping():
     variants = [
         of(),
         of(legacy=True),
@@ -83,6 +83,6 @@ def test_seeding_and_clipping_are_part_of_it():
         (of("real", clip=True, quantise=True), "f9b43df44429"),
     ],
 )
-def test_todays_hashes_are_those_of_stored_scores(protocol, sha256):
-    """Change these only together with what is measured: old scores then no longer compare."""
+def test_hashes_agree_with_stored_scores(protocol, sha256):
+    """A changed hash makes old scores incomparable: change it only together with the measurement."""
     assert protocol.sha256 == sha256

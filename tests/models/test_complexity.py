@@ -1,4 +1,4 @@
-"""What a model costs, against sums by hand; the Pareto front and its figure."""
+"""Model complexity against analytic values and torch's FlopCounterMode; the Pareto front and its figure."""
 
 import copy
 import subprocess
@@ -22,8 +22,8 @@ from tests.conftest import composed
 DNCNN = {"arch": "dncnn", "channels": 3, "depth": 5, "features": 8, "batch_norm": True}
 
 
-def test_multiplications_are_those_of_the_convolutions():
-    by_hand = 9 * (3 * 8 + 3 * 8 * 8 + 8 * 3)  # a pixel
+def test_macs_of_convolutions():
+    by_hand = 9 * (3 * 8 + 3 * 8 * 8 + 8 * 3)  # per pixel
     assert complexity.macs_per_megapixel(architectures.build(DNCNN), 3) == by_hand * 10**6
     pooled = {"arch": "resunet", "channels": 3, "widths": [8, 16, 24], "blocks": 1}
     assert complexity.macs_per_megapixel(architectures.build(pooled), 3) == pytest.approx(
@@ -32,7 +32,7 @@ def test_multiplications_are_those_of_the_convolutions():
 
 
 class Attention(torch.nn.Module):
-    """Every kind of product that is not a module's."""
+    """All kinds of products outside standard layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ class Attention(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.mix(self.wide(torch.nn.functional.avg_pool2d(x, 2)))
         rows = maps.permute(0, 2, 3, 1)
-        rows = rows.unflatten(2, (-1, 16))  # as long for every image
+        rows = rows.unflatten(2, (-1, 16))  # rows of constant length
         rows = torch.nn.functional.scaled_dot_product_attention(rows, rows, rows)
         rows = (rows @ rows.mT) @ rows + torch.matmul(rows, torch.ones(4, 4, device=rows.device))
         return self.up(rows.flatten(2, 3).permute(0, 3, 1, 2))
 
 
-def test_the_count_is_torchs_own():
+def test_macs_agree_with_torchs_flop_counter():
     entries = composed(
         "model=[zoo,classifier_cnn,classifier_resnet,guided_oracle,cae,pixelshuffle_unet]"
     ).models.values()
@@ -61,18 +61,18 @@ def test_the_count_is_torchs_own():
         compare(net)
 
 
-def test_products_outside_of_modules_count_as_in_torchs_own():
+def test_macs_of_other_products_agree_with_torchs_flop_counter():
     compare(Attention())
 
 
 def compare(model: torch.nn.Module) -> None:
-    """The count with that of torch's FlopCounterMode, which takes seconds to import."""
-    found = complexity.macs_per_megapixel(model, 3)
+    """Compare with FlopCounterMode, which counts a multiplication and an addition as two operations."""
+    macs = complexity.macs_per_megapixel(model, 3)
     outline = copy.deepcopy(model).to("meta")
     image, label = torch.empty(1, 3, complexity.SIDE, complexity.SIDE, device="meta"), torch.zeros(1, dtype=torch.long)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         tiled_inference.forward(outline, image, 25.0, label.to("meta"))
-    assert found == round(counter.get_total_flops() / 2 / complexity.SIDE**2 * 1e6) > 0
+    assert macs == round(counter.get_total_flops() / 2 / complexity.SIDE**2 * 1e6) > 0
 
 
 def test_counting_does_not_import_torchs_compiler():
@@ -88,7 +88,7 @@ print("torch._dynamo" in sys.modules)
 
 
 def _counted(model: torch.nn.Module, side: int = 128) -> float:
-    """Multiplications a megapixel, counted from the shapes that pass through every convolution."""
+    """MACs per megapixel, from the output shapes of all convolutions."""
     total = 0.0
 
     def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -105,7 +105,7 @@ def _counted(model: torch.nn.Module, side: int = 128) -> float:
     return total / side**2 * 1e6
 
 
-def test_the_classifier_that_guides_a_net_counts():
+def test_macs_include_the_guiding_classifier():
     classifier = architectures.build(
         {"arch": "classifier_cnn", "channels": 3, "widths": [4, 8], "batch_norm": True, "classes": 2, "side": 4}
     )
@@ -118,7 +118,7 @@ def test_the_classifier_that_guides_a_net_counts():
     assert complexity.macs_per_megapixel(oracle, 3) == complexity.macs_per_megapixel(alone, 3)
 
 
-def test_a_method_without_weights_has_no_multiplications_to_count():
+def test_methods_without_weights_have_no_macs():
     block = {"arch": "classical", "channels": 3, "method": "gaussian", "strengths": [1.0]}
     assert complexity.macs_per_megapixel(architectures.build(block), 3) is None
 
@@ -130,15 +130,15 @@ def test_size_and_memory_are_those_of_the_file_and_the_process(tmp_path):
     cpu = torch.device("cpu")
     before = complexity.of(model, tmp_path, cpu)
     values = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    assert values <= 1e6 * before["weights_mb"] < values + 4000  # names and shapes
+    assert values <= 1e6 * before["weights_mb"] < values + 4000  # plus names and shapes
     if sys.platform == "linux":
-        taken = np.ones(int(2**20 * (before["peak_mib"] + 64)), np.uint8)  # more than ever before
+        taken = np.ones(int(2**20 * (before["peak_mib"] + 64)), np.uint8)  # above the previous peak
         assert complexity.peak_mib(cpu) > before["peak_mib"] + 32
         del taken
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="where a process's memory is counted as that of those it starts")
-def test_the_memory_of_whoever_started_the_process_does_not_count():
+@pytest.mark.skipif(sys.platform != "linux", reason="only there peak memory is inherited by child processes")
+def test_peak_memory_excludes_the_parent_process():
     taken = np.ones(2**29, np.uint8)
     code = "from denoiselab.models import complexity; print(complexity.process_peak_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -146,7 +146,7 @@ def test_the_memory_of_whoever_started_the_process_does_not_count():
     del taken
 
 
-def test_the_front_is_what_nothing_is_both_cheaper_and_better_than():
+def test_pareto_front():
     costs_, qualities = [1, 2, 3, 4, 2, 5], [20, 30, 25, 31, 30, float("nan")]
     assert pareto.front(costs_, qualities) == [True, True, False, True, True, False]
     assert pareto.front([100, 100, 100, 100], [31, 28, 25, 31]) == [True, False, False, True]

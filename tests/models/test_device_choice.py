@@ -1,4 +1,4 @@
-"""Where entries compute on a machine with a GPU: what has no weights on the CPU, and no GPU is claimed for it."""
+"""Choice of device on a machine with a GPU: methods without weights use the CPU and reserve no GPU."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.conftest import composed
 
 @pytest.fixture
 def on_a_gpu(monkeypatch) -> Params:
-    """The parameters of a run on a machine with a GPU, which its settings ask for."""
+    """Parameters with train.device cuda, on a machine with a simulated GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     return composed("model=[noisy,gaussian,dncnn]", "train.device=cuda")
 
@@ -20,20 +20,20 @@ def on_a_gpu(monkeypatch) -> Params:
 ENTRIES = [("noisy", "cpu"), ("gaussian", "cpu"), ("dncnn", "cuda")]
 
 
-@pytest.mark.parametrize(("name", "there"), ENTRIES)
-def test_weights_alone_compute_on_a_gpu(on_a_gpu, name, there):
-    assert device_choice.device(on_a_gpu, name).type == there
+@pytest.mark.parametrize(("name", "device"), ENTRIES)
+def test_only_models_with_weights_use_the_gpu(on_a_gpu, name, device):
+    assert device_choice.device(on_a_gpu, name).type == device
 
 
-@pytest.mark.parametrize(("name", "there"), ENTRIES)
-def test_a_stage_claims_what_its_entry_computes_on(on_a_gpu, monkeypatch, name, there):
+@pytest.mark.parametrize(("name", "device"), ENTRIES)
+def test_stages_claim_the_device_of_their_model(on_a_gpu, monkeypatch, name, device):
     claimed = []
     monkeypatch.setattr(devices, "claim", claimed.append)
     with launcher.processes(on_a_gpu, name, "pipeline.train", several=False):
-        assert claimed == [there]
+        assert claimed == [device]
 
 
-def test_without_weights_no_gpu_is_missed(monkeypatch):
+def test_methods_without_weights_need_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = composed("model=[gaussian,dncnn]", "train.device=cuda")
     assert device_choice.device(params, "gaussian").type == "cpu"
@@ -41,7 +41,7 @@ def test_without_weights_no_gpu_is_missed(monkeypatch):
         device_choice.device(params, "dncnn")
 
 
-def test_a_mistake_in_the_entrys_block_is_named(tree):
+def test_an_invalid_block_is_refused(tree):
     tree["models"]["dncnn"]["dept"] = 3
     with pytest.raises(ValueError, match=r"models.dncnn: unknown key 'dept'"):
         device_choice.has_weights(Params.model_validate(tree), "dncnn")

@@ -1,4 +1,4 @@
-"""Foreign weights: the two public DnCNN layouts, and files that are none."""
+"""Pre-trained weights: the two public DnCNN layouts, and invalid files."""
 
 import pickle
 
@@ -15,7 +15,7 @@ NORMED = FOLDED | {"batch_norm": True}
 
 
 def kair(depth: int = 5, features: int = 8) -> nn.Sequential:
-    """KAIR's network: `model.N`, BatchNorm folded in, predicts the noise."""
+    """KAIR's layout: `model.N`, BatchNorm folded in, predicts the noise."""
     layers: list[nn.Module] = []
     for n in range(depth):
         layers.append(nn.Conv2d(1 if n == 0 else features, 1 if n == depth - 1 else features, 3, padding=1))
@@ -24,7 +24,7 @@ def kair(depth: int = 5, features: int = 8) -> nn.Sequential:
 
 
 def saoyan(depth: int = 5, features: int = 8) -> nn.Sequential:
-    """SaoYan's network: `module.dncnn.N`, with BatchNorm, no biases."""
+    """SaoYan's layout: `module.dncnn.N`, with BatchNorm, no biases."""
     layers: list[nn.Module] = [nn.Conv2d(1, features, 3, padding=1, bias=False), nn.ReLU()]
     for _ in range(depth - 2):
         layers += [nn.Conv2d(features, features, 3, padding=1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
@@ -46,7 +46,7 @@ def test_a_public_layout_gives_the_same_output(tmp_path, net, prefix, block):
         assert torch.allclose(model.eval()(noisy), noisy - net(noisy), atol=1e-6)
 
 
-def test_own_weights_come_back(tmp_path):
+def test_own_weights_round_trip(tmp_path):
     own = architectures.build(NORMED)
     save_file(own.state_dict(), tmp_path / "own.safetensors")
     model = architectures.build(NORMED)
@@ -55,23 +55,23 @@ def test_own_weights_come_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"depth": 6}, "lacks layers.10.bias"),
-        ({"depth": 4}, "has more than the model: layers.8.bias"),
-        ({"features": 16}, "has other shapes: layers.0.bias"),
+        ({"depth": 4}, "unknown: layers.8.bias"),
+        ({"features": 16}, "wrong shapes: layers.0.bias"),
         ({"batch_norm": True}, "does not fit dncnn"),
     ],
 )
-def test_weights_of_another_shape_are_refused(tmp_path, change, said):
+def test_weights_of_another_shape_are_refused(tmp_path, change, message):
     torch.save({f"model.{name}": tensor for name, tensor in kair().state_dict().items()}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         pretrained.load_weights(architectures.build(FOLDED | change), "dncnn", tmp_path / "weights.pth")
     assert len(str(error.value).splitlines()) == 1
 
 
 class Trap:
-    """Calls what it is told to when it is unpickled."""
+    """Executes code when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -89,7 +89,7 @@ def test_code_in_a_weights_file_is_not_run(tmp_path, writer):
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.pth", b"hello"), ("b.pth", b""), ("c.safetensors", b"hello")])
-def test_what_is_no_weights_file_is_named(tmp_path, name, content):
+def test_other_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name) as error:
         pretrained.load_weights(architectures.build(FOLDED), "dncnn", tmp_path / name)

@@ -1,4 +1,4 @@
-"""Large images: in tiles, in little memory."""
+"""Tiled inference: bounded memory, same result as for the whole image."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ torch.manual_seed(0)
 model, side = architectures.build(json.loads(sys.argv[1])), int(sys.argv[2])
 restore = lambda image: tiled_inference.restore(model, image, device=torch.device("cpu"), tile=256)
 image = np.random.default_rng(0).random((side, side, 3), np.float32)
-restore(image[:300, :300])  # libraries start
+restore(image[:300, :300])  # load libraries
 before = kib("VmRSS")
 restored = restore(image)
 print(json.dumps({"above": (kib("VmHWM") - before) * 1024, "image": image.nbytes}))
@@ -39,14 +39,14 @@ print(json.dumps({"above": (kib("VmHWM") - before) * 1024, "image": image.nbytes
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
-def test_a_large_image_takes_its_result_and_little_more():
-    """A level to be estimated, too: that of the whole image."""
+def test_memory_is_bounded_for_large_images():
+    """Also when the noise level is estimated from the whole image."""
     command = [sys.executable, "-c", MEASURE, json.dumps(BLOCK), "3072"]
     found = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     assert found["above"] < found["image"] + 48 * 2**20
 
 
-def test_only_tiles_are_handed_to_the_model():
+def test_the_model_receives_tiles_only():
     class Watching(torch.nn.Module):
         reach = 1
         seen: list[int] = []  # noqa: RUF012
@@ -56,7 +56,7 @@ def test_only_tiles_are_handed_to_the_model():
             return noisy
 
     image = np.random.default_rng(0).random((600, 500, 3), np.float32)
-    view = image[::-1, 7:]  # what numpy calls an image may lie in memory in any way
+    view = image[::-1, 7:]  # not contiguous
     restored = tiled_inference.restore(Watching(), view, device=CPU, tile=128)
     assert np.array_equal(restored, view)
     assert restored.dtype == np.float32
@@ -64,8 +64,8 @@ def test_only_tiles_are_handed_to_the_model():
     assert max(Watching.seen) == 3 * (128 + 2 * 64) ** 2
 
 
-def test_the_level_is_that_of_the_whole_image():
-    """Noise in one half alone: tiles by themselves would be told other levels."""
+def test_the_noise_level_is_estimated_from_the_whole_image():
+    """With noise in one half only: the levels of single tiles would differ."""
     torch.manual_seed(0)
     model = architectures.build(BLOCK)
     noise = torch.randn(300, 400, 3, generator=seeding.generator("half")).numpy()

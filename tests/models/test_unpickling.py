@@ -1,4 +1,4 @@
-"""Nothing is unpickled, and no text is run as code: by reading the project's files, or by listening while they work."""
+"""No unpickling and no execution of input as code: checked in the source and by an audit hook at run time."""
 
 import ast
 import io
@@ -26,7 +26,7 @@ NET = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": 
 
 
 def faults(text: str) -> list[str]:
-    """What of a module's text unpickles or runs what it reads, as `line: what`."""
+    """Calls in a module that unpickle or execute input, as `line: call`."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -44,7 +44,7 @@ def _called(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
     given = {key.arg: ast.unparse(key.value) for key in call.keywords}
     last = name.rpartition(".")[2]
-    of_module = last == "eval" and isinstance(call.func, ast.Attribute) and not call.args  # a net's, out of training
+    of_module = last == "eval" and isinstance(call.func, ast.Attribute) and not call.args  # nn.Module.eval
     own = of_module or name in ("re.compile", "torch.compile", "platform.system")
     if last in NAMES and not own:
         yield name
@@ -59,7 +59,7 @@ def _called(call: ast.Call) -> Iterator[str]:
 @pytest.mark.parametrize(
     "path", sorted(path for place in PLACES for path in (ROOT / place).rglob("*.py")), ids=lambda p: p.stem
 )
-def test_no_module_unpickles_or_runs_what_it_reads(path):
+def test_no_module_unpickles_or_executes_input(path):
     assert faults(path.read_text(encoding="utf-8")) == []
 
 
@@ -72,19 +72,19 @@ def test_no_module_unpickles_or_runs_what_it_reads(path):
         *("from pandas import read_pickle", "torch.jit.load(p)", "yaml.unsafe_load(t)", "frame.eval(text)"),
     ],
 )
-def test_what_unpickles_is_noticed(text):
+def test_unpickling_calls_are_found(text):
     assert faults(text)
 
 
 @pytest.mark.parametrize(
     "text", ["model.eval()", "torch.load(p, weights_only=True)", "np.load(p)", "yaml.safe_load(t)", "re.compile(x)"]
 )
-def test_what_does_not_is_let_through(text):
+def test_harmless_calls_are_accepted(text):
     assert faults(text) == []
 
 
 class Trap:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ def _hook(event: str, arguments: tuple) -> None:
 
 @pytest.fixture(scope="module")
 def listening():
-    """heard(): a context whose list gets what Python's own unpickler looked up. Such hooks cannot be taken away."""
+    """heard(): context with the list of names looked up by Python's unpickler. Audit hooks cannot be removed."""
     sys.addaudithook(_hook)
 
     @contextmanager
@@ -118,14 +118,14 @@ def listening():
     return heard
 
 
-def test_the_listener_hears_an_unpickling(listening, tmp_path):
+def test_the_audit_hook_notices_unpickling(listening, tmp_path):
     with listening() as heard:
         pickle.loads(pickle.dumps(Trap(tmp_path / "made")))
     assert heard and (tmp_path / "made").is_dir()
 
 
 def hostile(folder: Path, trap: Path) -> dict[str, Path]:
-    """Files that make the folder `trap` where they are unpickled, as what the project reads them for."""
+    """Files of all kinds that the project reads, which create the folder `trap` if they are unpickled."""
     stream = io.BytesIO()
     torch.save({"weight": Trap(trap)}, stream)
     contents = {
@@ -145,7 +145,7 @@ def hostile(folder: Path, trap: Path) -> dict[str, Path]:
 
 
 def test_hostile_files_are_refused_and_run_nothing(listening, tmp_path, monkeypatch):
-    """What reads weights, arrays, settings, cards and pictures; and the command line on all of them."""
+    """All functions that read weights, arrays, settings, cards and images, and the command line."""
     from denoiselab import config
     from denoiselab.config import yaml_files
     from denoiselab.data import patches

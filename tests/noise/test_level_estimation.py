@@ -1,4 +1,4 @@
-"""The estimated noise level."""
+"""Blind estimation of the noise level."""
 
 import numpy as np
 import pytest
@@ -12,26 +12,26 @@ LEVELS = (5.0, 25.0, 50.0)
 
 
 def smooth(sigma_255: float, channels: int = 3, height: int = 127, width: int = 160) -> torch.Tensor:
-    """(1, C, H, W): a picture without edges, and noise."""
+    """(1, C, H, W): a smooth image with noise."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 3, width), indexing="ij")
-    picture = 0.5 + 0.3 * torch.sin(x + y).expand(1, channels, height, width)
-    return picture + sigma_255 / 255 * torch.randn(picture.shape, generator=seeding.generator("smooth", sigma_255))
+    image = 0.5 + 0.3 * torch.sin(x + y).expand(1, channels, height, width)
+    return image + sigma_255 / 255 * torch.randn(image.shape, generator=seeding.generator("smooth", sigma_255))
 
 
 @pytest.mark.parametrize("sigma_255", LEVELS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_known_level_is_found(sigma_255, channels):
+def test_the_level_of_synthetic_noise_is_estimated(sigma_255, channels):
     assert estimate_sigma_255(smooth(sigma_255, channels)).item() == pytest.approx(sigma_255, rel=0.1)
 
 
-def test_each_image_has_its_own_level():
+def test_the_level_is_estimated_for_each_image():
     batch = torch.cat([smooth(level) for level in LEVELS])
     together = estimate_sigma_255(batch)
     assert together.shape == (3,)
     assert torch.equal(together, torch.cat([estimate_sigma_255(image[None]) for image in batch]))
 
 
-def test_it_is_near_scikit_images(astronaut):
+def test_estimates_are_close_to_scikit_images(astronaut):
     clean = astronaut[100:300, 150:350] / 255
     noisy = clean + 20 / 255 * np.random.default_rng(0).standard_normal(clean.shape)
     planar = torch.from_numpy(noisy).permute(2, 0, 1)[None]
@@ -40,7 +40,7 @@ def test_it_is_near_scikit_images(astronaut):
 
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 2), (2, 3), (5, 7), (64, 33), (63, 64)])
-def test_it_is_the_median_over_all_whole_blocks(size):
+def test_the_estimate_is_the_median_over_all_complete_blocks(size):
     image = torch.rand(1, 3, *size, generator=seeding.generator("blocks", size))
     medians = []
     for channel in image[0].numpy():

@@ -1,4 +1,4 @@
-"""Noise: its moments, and that it depends on names alone."""
+"""Noise models: moments, reproducibility, stored noise, and checks of settings."""
 
 import io
 import sys
@@ -29,7 +29,7 @@ SPECS: TypeAdapter = TypeAdapter(NoiseSpec)
 FREE = {"clip": False, "quantise": False}
 EIGHT_BIT = {"clip": True, "quantise": True}
 
-# One of every kind, as a test condition may be.
+# One example of every kind, valid as a test condition.
 EXAMPLES = {
     "gaussian": {"sigma_255": 25, "per_channel": True} | FREE,
     "poisson": {"photons": 30} | FREE,
@@ -47,12 +47,12 @@ EXAMPLES = {
 EXAMPLES = {kind: {"kind": kind} | fields for kind, fields in EXAMPLES.items()}
 EXAMPLES["sometimes"] = {"kind": "sometimes", "p": 0.5, "noise": EXAMPLES["gaussian"]} | FREE
 EXAMPLES["chain"] = {"kind": "chain", "steps": [EXAMPLES["real"], EXAMPLES["speckle"], EXAMPLES["jpeg"]]} | EIGHT_BIT
-STORED = [kind for kind in EXAMPLES if kind != "sometimes"]  # which is for training alone
-FIXED = {"jpeg", "webp", "downscale", "real"}  # draw nothing
+STORED = [kind for kind in EXAMPLES if kind != "sometimes"]  # for training only
+FIXED = {"jpeg", "webp", "downscale", "real"}  # not random
 
 
 def spec(kind: str, **fields) -> NoiseSpec:
-    """The kind's example, neither clipped (where it can be) nor quantised, with these fields changed."""
+    """The kind's example without quantisation and, if possible, clipping, with changed fields."""
     free = FREE | {"clip": kind in ("iso", "multiplicative")}
     return SPECS.validate_python({**EXAMPLES[kind], **free, **fields})
 
@@ -208,7 +208,7 @@ def through_pillow(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
 @pytest.mark.parametrize("quality", [10, 60, 95])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_compression_is_what_pillow_makes_of_it(astronaut, kind, quality, channels):
+def test_compression_agrees_with_pillow(astronaut, kind, quality, channels):
     image = astronaut[:151, 150:283, :channels]
     ours = pixels(draw(photo(image), kind, quality=quality, **EIGHT_BIT)).astype(int)
     theirs = through_pillow(image, kind, quality).astype(int)
@@ -240,11 +240,11 @@ def test_every_quality_of_a_range_is_used(astronaut, kind):
 
 
 def seeds(count: int) -> list[int]:
-    """What the libraries with generators of their own are given."""
+    """Seeds passed to libraries with their own generators."""
     return torch.randint(synthesis.SEEDS, (count,), generator=seeding.generator("test")).tolist()
 
 
-def test_iso_is_that_of_albumentations(astronaut):
+def test_iso_agrees_with_albumentations(astronaut):
     import albumentations
 
     clean = photo(astronaut[:63, 150:231]).expand(2, -1, -1, -1)
@@ -293,17 +293,17 @@ def test_downscale_keeps_shape_and_constants(method, factor):
         assert torch.allclose(noisy, flat(0.3, 2, 3, height, width), atol=1e-5)
 
 
-def test_downscale_removes_detail_but_not_the_picture(astronaut):
+def test_downscale_removes_fine_detail_only(astronaut):
     clean = photo(astronaut[:128, 150:278])
     area, bicubic = (draw(clean, "downscale", factor=4, method=m) for m in ("area", "bicubic"))
     assert (area - bicubic).abs().max() > 0.01
     for noisy in (area, bicubic):
         assert (noisy - clean).std() < 0.5 * clean.std()
         assert (noisy - clean).std() > 0.1 * clean.std()
-    fine = torch.arange(64).remainder(2).float().expand(1, 1, 64, 64)  # beyond what half the pixels can show
+    fine = torch.arange(64).remainder(2).float().expand(1, 1, 64, 64)  # above the Nyquist limit after downscaling
     assert (draw(fine, "downscale", method="area") - 0.5).abs().max() < 1e-5
     grain = torch.rand(1, 1, 128, 128, generator=seeding.generator("grain"))
-    for method in ("area", "bicubic"):  # both average over what they drop, so little is left of white noise
+    for method in ("area", "bicubic"):  # both are antialiased, so that little white noise remains
         assert draw(grain, "downscale", factor=4, method=method).std() < 0.35 * grain.std()
 
 
@@ -320,7 +320,7 @@ def test_sometimes_is_drawn_for_each_image():
     mean_is(hit.any(1).float(), 0.5, 0.25)
 
 
-def test_a_chain_is_one_after_another():
+def test_a_chain_applies_its_steps_in_turn():
     gaussian, pepper = EXAMPLES["gaussian"], EXAMPLES["salt_pepper"] | FREE
     clean = flat(0.5, 1, 1, 100, 100)
     first, last = (draw(clean, "chain", steps=steps) for steps in ([pepper, gaussian], [gaussian, pepper]))
@@ -348,7 +348,7 @@ def test_each_step_of_a_chain_clips_for_itself():
     steps = [EXAMPLES["gaussian"] | {"clip": True}, EXAMPLES["speckle"]]
     clean = flat(0.0, 1, 1, 50, 50)
     noisy = draw(clean, "chain", steps=steps)
-    assert (noisy == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)  # speckle leaves clipped black alone
+    assert (noisy == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)  # speckle does not change black
 
 
 def test_real_is_the_recorded_photograph(astronaut):
@@ -361,7 +361,7 @@ def test_real_is_the_recorded_photograph(astronaut):
     assert torch.equal(synthesis.add(clean, generator, always, recorded), recorded)
 
 
-def test_the_level_is_known_of_plain_gaussian_noise_alone():
+def test_only_plain_gaussian_noise_has_a_known_level():
     assert synthesis.level(spec("gaussian", sigma_255=25)) == 25
     assert synthesis.level(spec("gaussian", sigma_255=[0, 25])) is None
     assert [kind for kind in EXAMPLES if synthesis.level(example(kind)) is not None] == ["gaussian"]
@@ -372,7 +372,7 @@ def test_the_level_is_known_of_plain_gaussian_noise_alone():
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.parametrize("shape", [(2, 1, 33, 47), (3, 3, 33, 47), (1, 3, 17, 16), (1, 1, 1, 19)])
-def test_every_noise_is_a_function_of_image_and_key(kind, shape):
+def test_noise_depends_on_image_and_seed_only(kind, shape):
     if kind == "iso":
         shape = (shape[0], 3, *shape[2:])
     one = example(kind)
@@ -390,7 +390,7 @@ def test_every_noise_is_a_function_of_image_and_key(kind, shape):
     assert torch.equal(torch.get_rng_state(), state)
     if kind not in FIXED | {"sometimes"}:
         assert not torch.equal(first, other)
-        if len(clean) > 1:  # the images of a batch do not share their noise
+        if len(clean) > 1:  # images of a batch have different noise
             same = synthesis.add(
                 clean[:1].expand_as(clean), seeding.generator("one"), one, recorded[:1].expand_as(clean)
             )
@@ -402,7 +402,7 @@ def test_every_noise_is_a_function_of_image_and_key(kind, shape):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory, astronaut) -> Path:
-    """A folder of nine pairs of odd sizes."""
+    """A folder of nine pairs of various sizes."""
     folder = tmp_path_factory.mktemp("pairs")
     for name in ("noisy", "clean"):
         (folder / name).mkdir()
@@ -434,7 +434,7 @@ Stored = dict[tuple[str, str, int], np.ndarray]
 
 
 def stored(raw: Path, params: Params, out: Path) -> Stored:
-    """The noisy images and patches by (condition, image or patch, draw)."""
+    """Noisy images and patches by (condition, image or patch, draw)."""
     patches.cut(raw, params.patches, params.data.channels, out / "patches")
     noise_sampling.write(raw, out / "patches", params, out / "noisy")
     found: Stored = {}
@@ -452,7 +452,7 @@ def base(pairs, raw, tmp_path_factory) -> Stored:
 
 
 def copied(raw: Path, out: Path, rows: list[manifest.Row]) -> Path:
-    """The same images under another manifest."""
+    """The same images with another manifest."""
     out.mkdir()
     for name in ("train", "val", "test", "noisy"):
         (out / name).symlink_to(raw / name)
@@ -507,7 +507,7 @@ def test_stored_noise_does_not_depend_on_other_conditions(base, raw, pairs, tmp_
     same(some, base)
 
 
-def test_more_draws_leave_the_first_as_it_was(base, raw, pairs, tmp_path):
+def test_more_draws_do_not_change_the_first(base, raw, pairs, tmp_path):
     twice = stored(raw, parameters(pairs, protocol={"legacy_seed": False, "draws": 2}), tmp_path)
     assert base.keys() < twice.keys()
     same({key: value for key, value in twice.items() if key in base}, base)
@@ -516,13 +516,13 @@ def test_more_draws_leave_the_first_as_it_was(base, raw, pairs, tmp_path):
         assert kind in FIXED | {"sometimes"} or not np.array_equal(twice[kind, image, 0], twice[kind, image, 1])
 
 
-def test_another_seed_gives_another_field(base, raw, pairs, tmp_path):
+def test_another_seed_gives_other_noise(base, raw, pairs, tmp_path):
     other = stored(raw, parameters(pairs, seed=1), tmp_path)
     for key, value in other.items():
         assert key[0] == "sometimes" or np.array_equal(value, base[key]) == (key[0] in FIXED), key
 
 
-def test_no_two_images_or_conditions_have_the_same_field(raw, pairs, tmp_path):
+def test_images_and_conditions_have_different_noise(raw, pairs, tmp_path):
     two = {"a": EXAMPLES["gaussian"], "b": EXAMPLES["gaussian"]}
     stored(raw, parameters(pairs, noise={"name": "two", "train": two["a"], "test": two}), tmp_path)
     fields = [
@@ -539,7 +539,7 @@ def test_stored_real_noise_is_the_photograph(base, raw):
         assert np.array_equal(base["real", row.image, 0] * 255, np.asarray(Image.open(raw / row.noisy)))
 
 
-def test_changed_noise_is_noticed(raw, pairs, tmp_path):
+def test_changed_noise_files_are_detected(raw, pairs, tmp_path):
     one = {"name": "one", "train": EXAMPLES["gaussian"], "test": {"sigma25": EXAMPLES["gaussian"]}}
     stored(raw, parameters(pairs, noise=one), tmp_path)
     path = tmp_path / "noisy" / "sigma25" / "test-00000-0.npy"
@@ -554,7 +554,7 @@ def test_changed_noise_is_noticed(raw, pairs, tmp_path):
 
 @pytest.mark.parametrize("ending", [FREE, EIGHT_BIT])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_legacy_seed_is_that_of_the_published_scripts(photos, tmp_path, ending, channels):
+def test_legacy_seeding_agrees_with_published_scripts(photos, tmp_path, ending, channels):
     tree = {"path": str(photos), "watch": str(photos), "channels": channels, "name": "folder"}
     folder = yaml.safe_load((ROOT / "conf" / "data" / "folder.yaml").read_text(encoding="utf-8")) | tree
     test = {"sigma25": {"kind": "gaussian", "sigma_255": 25, "per_channel": True} | ending}
@@ -582,7 +582,7 @@ def test_the_legacy_seed_is_that_of_the_published_scripts(photos, tmp_path, endi
         assert all(np.allclose(field, fields[0], atol=1e-6) for field in fields)
 
 
-# What params.yaml may say.
+# Checks of params.yaml.
 
 
 def in_chain(*steps: dict) -> dict:
@@ -595,7 +595,7 @@ def default() -> str:
 
 
 @pytest.mark.parametrize(
-    ("part", "block", "said"),
+    ("part", "block", "message"),
     [
         ("test", EXAMPLES["real"], "noise 'x' needs noisy/clean pairs: data must be one of pairs"),
         ("train", in_chain(EXAMPLES["real"]), "noise 'x' needs noisy/clean pairs"),
@@ -610,7 +610,7 @@ def default() -> str:
         ),
         ("test", EXAMPLES["gaussian"] | {"sigma_255": 0}, "test.c.sigma_255 must be above 0"),
         ("test", EXAMPLES["uniform"] | {"width_255": 0}, "test.c.width_255 must be above 0"),
-        ("test", EXAMPLES["sometimes"], "test.c must not be noise that only some images get"),
+        ("test", EXAMPLES["sometimes"], "test.c: sometimes is not allowed in tests"),
         ("train", EXAMPLES["iso"] | {"clip": False}, "clip must be true: albumentations clips"),
         ("train", EXAMPLES["jpeg"] | {"quality": 40.5}, "noise.train.quality: input should be a valid integer"),
         (
@@ -618,7 +618,7 @@ def default() -> str:
             EXAMPLES["gaussian"] | {"sigma_255": [25, 5, 3]},
             "noise.train.sigma_255: tuple should have at most 2",
         ),
-        ("train", EXAMPLES["jpeg"] | {"clip": False}, "clip and quantise must be true: this noise is in 8-bit images"),
+        ("train", EXAMPLES["jpeg"] | {"clip": False}, "clip and quantise must be true: this is noise of 8-bit images"),
         ("train", in_chain(EXAMPLES["webp"] | {"quantise": False}), "clip and quantise must be true"),
         ("train", in_chain(EXAMPLES["gaussian"], EXAMPLES["real"]), "real must be the first step of a chain"),
         (
@@ -631,14 +631,14 @@ def default() -> str:
         ("train", EXAMPLES["iso"] | {"intensity": [0.5, 0.2]}, "the range must be [low, high]"),
     ],
 )
-def test_noise_that_makes_no_sense_is_refused(part, block, said):
+def test_invalid_noise_is_refused(part, block, message):
     tree = yaml.safe_load(default())
     tree["noise"] = {"name": "x", "train": EXAMPLES["gaussian"], "test": {"c": EXAMPLES["gaussian"]}}
     config.check(Params, tree)
     tree["noise"] |= {"train": block} if part == "train" else {"test": {"c": block}}
     with pytest.raises(ValueError) as error:
         config.check(Params, tree)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -648,7 +648,7 @@ def test_the_legacy_seed_is_for_gaussian_noise(kind):
     tree["protocol"]["legacy_seed"] = True
     config.check(Params, tree)
     tree["noise"]["test"]["other"] = EXAMPLES[kind]
-    with pytest.raises(ValueError, match=r"protocol.legacy_seed is for gaussian noise with per_channel alone"):
+    with pytest.raises(ValueError, match=r"protocol.legacy_seed requires gaussian noise with per_channel true"):
         config.check(Params, tree)
 
 
@@ -659,12 +659,12 @@ def test_the_legacy_seed_is_for_one_draw_and_independent_channels():
         config.check(Params, tree)
     tree["protocol"]["draws"] = 1
     tree["noise"]["test"]["sigma25"]["per_channel"] = False
-    with pytest.raises(ValueError, match=r"for gaussian noise with per_channel alone"):
+    with pytest.raises(ValueError, match=r"requires gaussian noise with per_channel true"):
         config.check(Params, tree)
 
 
-def test_threads_draw_what_one_does(astronaut):
-    """albumentations' transforms keep their seed in themselves."""
+def test_noise_is_the_same_in_several_threads(astronaut):
+    """albumentations' transforms hold their own random state."""
     image = astronaut[:64, :64].astype(np.float32) / 255
 
     def drawn(seed: int) -> np.ndarray:

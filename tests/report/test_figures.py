@@ -1,4 +1,4 @@
-"""Figures: everything that is drawn is inside."""
+"""Figures: nothing is drawn outside."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from denoiselab.report.figures import scores
 @pytest.mark.parametrize(
     "sets", [["CBSD68"], ["CBSD68", "BSDS500-val"], ["CBSD68", "a test set with a rather long name"]]
 )
-def test_the_legend_has_room_above_the_figure(sets, monkeypatch, tmp_path):
+def test_the_legend_fits_above_the_figure(sets, monkeypatch, tmp_path):
     kept = []
     monkeypatch.setattr(scores, "save", lambda figure, path: kept.append(figure))
     rows = [(model, name, f"sigma{level}") for model in ("unet", "nlm") for name in sets for level in (15, 25, 50)]

@@ -1,4 +1,4 @@
-"""The leaderboard: what shares a table, what is one row, what differs, and the page that a queue ends in."""
+"""The leaderboard: grouping, equal results, differing parameters, and the page after a queue of experiments."""
 
 import copy
 import hashlib
@@ -42,7 +42,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def made(tree):
-    """made(name, psnr, {dotted key: value}, data_md5, **columns): an experiment with these changes of params.yaml."""
+    """made(name, psnr, {dotted key: value}, data_md5, **columns): an experiment with these changes to params.yaml."""
 
     def make(name, psnr=PSNR, changes=None, data_md5="d0", **columns):
         params = copy.deepcopy(tree)
@@ -60,7 +60,7 @@ def made(tree):
     return make
 
 
-def test_a_result_that_several_experiments_have_is_one_row(made):
+def test_a_result_shared_by_experiments_is_one_row(made):
     changes = {"models.unet.lr": 0.01}
     (group,) = ranking.groups([made("one"), made("two", {**PSNR, "unet": [31.0, 32.0, 34.0]}, changes)])
     assert [(row.model, row.experiments) for row in group.rows] == [
@@ -72,7 +72,7 @@ def test_a_result_that_several_experiments_have_is_one_row(made):
     assert [row.differing for row in group.rows] == [{"lr": "0.01"}, {"lr": "0.002"}, {}, {}]
 
 
-def test_equal_scores_of_other_params_are_two_rows(made):
+def test_equal_scores_with_different_params_are_two_rows(made):
     (group,) = ranking.groups([made("one"), made("two", changes={"train.weight_decay": 0.5})])
     rows = [(row.model, row.experiments, row.differing) for row in group.rows]
     assert ("unet", ["one"], {"train.weight_decay": "0.0001"}) in rows
@@ -91,7 +91,7 @@ def test_equal_scores_of_other_params_are_two_rows(made):
     ],
     ids=["data hash", "protocol", "protocol hash", "level", "data name"],
 )
-def test_what_does_not_compare_shares_no_table(made, other):
+def test_results_that_are_not_comparable_have_separate_tables(made, other):
     groups = ranking.groups([made("one"), made("two", **other)])
     assert [{name for row in group.rows for name in row.experiments} for group in groups] in (
         [{"one"}, {"two"}],
@@ -110,7 +110,7 @@ def test_the_lead_is_the_paired_difference(made):
     assert (paired.wins, paired.images, group.lead.verdict) == (3, 3, "few")
 
 
-def test_a_lead_is_settled_by_enough_images_and_the_test(made):
+def test_the_verdict_needs_enough_images_and_the_test(made):
     spread = np.linspace(0, 0.1, 12)
     psnr = {"noisy": [20.0] * 12, "unet": list(30 + spread), "dncnn": list(29.9 - spread)}
     (group,) = ranking.groups([made("one", psnr)])
@@ -120,7 +120,7 @@ def test_a_lead_is_settled_by_enough_images_and_the_test(made):
 
 
 @pytest.mark.parametrize(("other", "said"), [({"draw": 1}, "draws of the noise"), ({"changes": {"seed": 1}}, "seeds")])
-def test_other_noise_makes_no_pairs(made, other, said):
+def test_different_noise_is_not_paired(made, other, said):
     ahead = {"unet": [33.0, 34.0, 35.0]}
     (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **other)])
     assert group.lead.refused == f"their {said} differ"
@@ -128,12 +128,12 @@ def test_other_noise_makes_no_pairs(made, other, said):
     assert group.lead.by == pytest.approx(34.0 - 30.5)
 
 
-def test_other_images_make_no_pairs(made):
+def test_different_images_are_not_paired(made):
     (group,) = ranking.groups([made("one", {"dncnn": [1.0, 2.0]}), made("two", {"unet": PSNR["unet"]})])
     assert group.lead.refused == "their images differ"
 
 
-def test_params_that_act_on_a_model(tree):
+def test_params_that_affect_a_model(tree):
     tree["models"]["unet"] |= {"schedule": {"final": 0.5}, "epochs": 3}
     found = settings.effective(tree, "unet")
     assert found["models.unet.lr"] == 0.002 and "train.lr" not in found
@@ -144,7 +144,7 @@ def test_params_that_act_on_a_model(tree):
     classical = settings.effective(tree, "nlm")
     assert "train.val_patches" in classical and "train.batch" not in classical and "augment.kind" not in classical
     tree["models"]["guided"] = {"arch": "guided_unet", "needs": "models/unet"}
-    assert settings.effective(tree, "guided")["models.unet.lr"] == 0.002  # what it builds on
+    assert settings.effective(tree, "guided")["models.unet.lr"] == 0.002  # the model it needs
 
 
 def test_params_that_differ():
@@ -161,13 +161,13 @@ def test_params_that_differ():
         {"noise.name": "blind55"},
         {},
     ]
-    rows[1][1]["noise.train.sigma_255"] = [0, 50]  # now the name does not tell it
+    rows[1][1]["noise.train.sigma_255"] = [0, 50]  # the name no longer implies it
     assert settings.differing(rows)[2] == {"noise.name": "blind55", "noise.train.sigma_255": "[0, 55]"}
 
 
 @pytest.fixture
 def stored(made):
-    """An experiment as files, and what dvc.lock says of them."""
+    """An experiment as files, and their entries in dvc.lock."""
     one = made("one", {"noisy": PSNR["noisy"]})
     texts = {
         "params.yaml": yaml.safe_dump(one.params),
@@ -202,23 +202,23 @@ def test_an_experiment_is_read_from_its_files(stored, made):
     assert list(found.images.protocol_sha256) == ["123456e78901"] * 3
 
 
-def test_an_experiment_without_a_comparison_of_its_own_is_refused(stored):
+def test_an_experiment_without_its_own_comparison_is_refused(stored):
     files, lock = stored
-    with pytest.raises(ValueError, match="stage compare has not run"):
+    with pytest.raises(ValueError, match="stage compare was not run"):
         read(files, {k: v for k, v in lock.items() if k != "compare"})
-    with pytest.raises(ValueError, match=r"it has no reports/comparison\.csv"):
+    with pytest.raises(ValueError, match=r"reports/comparison\.csv is missing"):
         read({k: v for k, v in files.items() if k != "reports/comparison.csv"}, lock)
-    with pytest.raises(ValueError, match=r"reports/comparison\.csv is not what dvc\.lock says"):
+    with pytest.raises(ValueError, match=r"reports/comparison\.csv differs from dvc\.lock"):
         read(files | {"reports/comparison.csv": files["reports/comparison.csv"] + b"\n"}, lock)
-    with pytest.raises(ValueError, match=r"stage evaluate@noisy has not run with these data\.channels"):
+    with pytest.raises(ValueError, match=r"stage evaluate@noisy was not run with the current data\.channels"):
         read(
             files | {"params.yaml": files["params.yaml"].replace(b"channels: 3", b"channels: 1")}, lock | {"fetch": {}}
         )
-    with pytest.raises(ValueError, match="stage evaluate@noisy has not run with these data/raw"):
+    with pytest.raises(ValueError, match="stage evaluate@noisy was not run with the current data/raw"):
         read(files, lock | {"fetch": {"outs": [{"path": "data/raw", "md5": "d1.dir"}]}})
 
 
-def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
+def test_the_page_names_the_best(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = [
         made("one", {"dncnn": PSNR["dncnn"]}),
@@ -227,25 +227,25 @@ def test_the_page_says_what_leads(made, tmp_path, monkeypatch):
         made("four", {"dncnn": [29.5, 30.0, 30.0]}, data_md5="d1"),
         made("five", {"unet": PSNR["unet"]}, protocol="awgn-clipped8"),
     ]
-    monkeypatch.setattr(sources, "gather", lambda: (found, [sources.Unfinished("six", "stage compare has not run")]))
+    monkeypatch.setattr(sources, "gather", lambda: (found, [sources.Unfinished("six", "stage compare was not run")]))
     leaderboard.write()
     page = (tmp_path / "reports/leaderboard/leaderboard.md").read_text(encoding="utf-8")
     said = [line.partition(":** ")[2] for line in page.splitlines() if line.startswith("> ")]
     assert said[0] == "**unet (five)** is the only result."
     assert said[1] == (
-        "**unet (two)** leads dncnn (one) by 0.83 dB in the mean; no paired difference, because their seeds differ. "
-        "The intervals are each mean's own: 28.20 to 34.47 and 27.45 to 33.55."
+        "**unet (two)** is best: 0.83 dB above dncnn (one) on average. A paired comparison is impossible: their seeds "
+        "differ. Intervals of the two means: 28.20 to 34.47 and 27.45 to 33.55."
     )
     assert said[2].startswith(
-        "dncnn (four) is ahead of unet (three) by 0.17 dB, with too few images for a test (95 % inter"
+        "dncnn (four) is best: 0.17 dB above unet (three) (95 % interval of the paired difference "
     )
-    assert said[2].endswith("better on 2 of 3 images).")
-    assert "(2 of 2 that do not compare)" in page
-    assert "| six | stage compare has not run |" in page
+    assert said[2].endswith("), on 2 of 3 images. Too few images for a test.")
+    assert "(2 of 2, not comparable)" in page
+    assert "| six | stage compare was not run |" in page
     assert "| 3 | seed `1`, augment.kind `a\\|b` |" in page
 
 
-def test_a_folder_without_a_repository_is_named(tmp_path, monkeypatch):
+def test_a_folder_without_a_repository_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=str(tmp_path)):
         leaderboard.write()
@@ -260,7 +260,7 @@ def finish_queue(project, tasks: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_queue_ends_in_a_page_to_read(tmp_path):
+def test_the_page_after_a_queue_of_experiments(tmp_path):
     project = make_project(tmp_path)
     base = [*TINY, "model=gaussian"]
     dvc(project, "exp", "run", "-n", "weak", *setting([*base, "models.gaussian.strengths=[0.3,0.4]"]))
@@ -286,8 +286,8 @@ def test_a_queue_ends_in_a_page_to_read(tmp_path):
     psnr = [pd.read_csv(io.StringIO(text)).psnr for text in (theirs, mine)]
     assert best.psnr_mean == pytest.approx(psnr[0].mean())
     differences = np.subtract(*psnr)
-    assert f"ahead of gaussian (workspace and 1 more) by {differences.mean():.2f} dB, with too few images" in page
-    assert f"better on {(differences > 0).sum()} of 4 images" in page
+    assert f"is best: {differences.mean():.2f} dB above gaussian (workspace and 1 more) (" in page
+    assert f"), on {(differences > 0).sum()} of 4 images. Too few images for a test." in page
     assert "| lost | Failed in the queue |" in page
     assert "| begun | stage " in page
     assert f"{best.psnr_mean:.2f} [" in (project / "reports/leaderboard/leaderboard.html").read_text(encoding="utf-8")

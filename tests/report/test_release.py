@@ -1,4 +1,4 @@
-"""Released weights: what is published is what was trained, and its card says what the pipeline measured of it."""
+"""Released weights equal the trained ones, and their model card has the measured scores."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def with_models(params: Params, **models: dict) -> Params:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> tuple[Path, Params]:
-    """A run that trained one small net."""
+    """A run that trained one small network."""
     root = tmp_path_factory.mktemp("release")
     many_photos(root / "photos")
     params = with_models(small(root / "photos", "data.drop_leaks=true"), net=NET)
@@ -36,7 +36,7 @@ def root(tmp_path_factory) -> tuple[Path, Params]:
     return root, params
 
 
-def test_release_is_the_training(root, monkeypatch):
+def test_released_weights_are_the_trained_ones(root, monkeypatch):
     folder, params = root
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
@@ -61,7 +61,7 @@ def test_release_is_the_training(root, monkeypatch):
     assert release.describe(imported, "tiny").read_text() == card
 
 
-def test_only_an_import_of_the_release_is_described(root, monkeypatch):
+def test_only_an_entry_that_imports_the_release_is_described(root, monkeypatch):
     folder, params = root
     monkeypatch.chdir(folder)
     release.publish(params, "tiny")
@@ -69,16 +69,16 @@ def test_only_an_import_of_the_release_is_described(root, monkeypatch):
         release.describe(params, "tiny")
 
 
-def test_one_net_is_published(root, monkeypatch):
+def test_exactly_one_network_is_published(root, monkeypatch):
     folder, params = root
     monkeypatch.chdir(folder)
     alone = params.model_copy(update={"models": {k: v for k, v in params.models.items() if k != "net"}})
-    with pytest.raises(ValueError, match="here are none"):
+    with pytest.raises(ValueError, match="found: none"):
         release.publish(alone, "tiny")
 
 
 @pytest.mark.parametrize("name", ["colour", "gray", "real"])
-def test_released_weights_are_what_their_entry_imports(name):
+def test_entries_import_the_released_weights(name):
     params = composed(f"recipe=released_{name}")
     entry, folder = params.models[name], ROOT / paths.released(name)
     assert entry.sha256 == files.sha256(folder / "best_psnr.safetensors")

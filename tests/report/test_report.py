@@ -1,4 +1,4 @@
-"""The report's tables against sums of their own: the CSVs are read by the csv module, nothing of ours computes."""
+"""The report's tables, recomputed from the per-image rows without the project's code."""
 
 import csv
 import math
@@ -21,7 +21,7 @@ MODELS = ("noisy", "gaussian", "median", "net")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A run with a network trained twice, two draws of the noise and pictures of ten scenes."""
+    """A run with a network trained twice, two noise draws and images of ten scenes."""
     root = tmp_path_factory.mktemp("report")
     (root / "photos").mkdir()
     for n, name in enumerate(("astronaut", "coffee", "motorcycle_left", "chelsea") * 6):
@@ -58,7 +58,7 @@ def by_image(root: Path, model: str, condition: str, score: str) -> dict[str, fl
 
 
 def bootstrapped(values: list[float]) -> tuple[float, float]:
-    """A percentile bootstrap from other random numbers."""
+    """A percentile bootstrap with other random numbers."""
     drawn = np.random.RandomState(7).choice(np.array(values), (20000, len(values)))
     return tuple(np.percentile(drawn.mean(axis=1), [2.5, 97.5]))
 

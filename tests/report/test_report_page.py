@@ -1,4 +1,4 @@
-"""report.html: what its reader can do with it, in a real browser."""
+"""report.html in a real browser."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from denoiselab.comparison import aggregate
 from denoiselab.data import noisy_sets
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
-from denoiselab.report import slider_images, test_outputs
+from denoiselab.report import samples, slider_images
 from denoiselab.report.rendering import page
 from denoiselab.runtime import paths
 from tests.browser import browse
@@ -43,11 +43,11 @@ return seen;
 """
 
 
-def slid(params, rows) -> list[dict]:
-    return slider_images.pictures([slider_images.detail(one) for one in test_outputs.kept(params, rows) if one.outputs])
+def slider(params, rows) -> list[dict]:
+    return slider_images.encode([slider_images.detail(one) for one in samples.read(params, rows) if one.outputs])
 
 
-def test_headings_have_ids_of_their_own_and_a_table_of_contents():
+def test_headings_have_unique_ids_and_a_table_of_contents():
     html = page("# Which?\n\nThis.\n\n## By noise, `x`\n\n## Same\n\n## Same\n\n### Below\n")
     assert re.findall(r'<h[123] id="([^"]+)"', html) == ["which", "by-noise-x", "same", "same-2", "below"]
     assert re.findall(r'<a href="#([^"]+)">([^<]+)', html) == [
@@ -58,7 +58,7 @@ def test_headings_have_ids_of_their_own_and_a_table_of_contents():
     assert html.index("This.") < html.index("<nav") < html.index('id="by-noise-x"')
 
 
-def test_any_markdown_makes_a_page_and_its_html_stays_text():
+def test_html_in_markdown_stays_text():
     html = page("# <b>Q</b>\n\n> 🔴 **Stop**\n\n> Go\n\n<script>alert(1)</script>\n")
     assert "<title>&lt;b&gt;Q&lt;/b&gt;</title>" in html
     assert "&lt;script&gt;alert(1)" in html
@@ -67,12 +67,12 @@ def test_any_markdown_makes_a_page_and_its_html_stays_text():
     assert 'class="slider"' not in html
 
 
-def test_pictures_cannot_end_their_script():
+def test_image_data_cannot_end_its_script():
     view = {"name": "</script><b>", "psnr": "30.00 dB", "src": "data:,"}
-    pictures = [{"name": "a&b", "width": 2, "height": 2, "views": [view, view, view]}]
-    html = page("# Q\n\n```slider\n```\n", pictures)
+    images = [{"name": "a&b", "width": 2, "height": 2, "views": [view, view, view]}]
+    html = page("# Q\n\n```slider\n```\n", images)
     stored = re.search(r'<script type="application/json">(.*?)</script>', html)
-    assert stored and json.loads(stored[1]) == pictures
+    assert stored and json.loads(stored[1]) == images
 
 
 @pytest.mark.slow
@@ -80,32 +80,32 @@ def test_without_samples_or_models_there_is_no_slider(finished, monkeypatch):
     root, params = finished
     monkeypatch.chdir(root)
     rows = aggregate.read(params)
-    assert len(slid(params, rows)) == 6
-    assert slid(params, rows[rows.model == "noisy"]) == []
+    assert len(slider(params, rows)) == 6
+    assert slider(params, rows[rows.model == "noisy"]) == []
     tree = params.model_dump(mode="json", exclude_unset=True)
     tree["evaluate"]["samples"] = 0
     unsampled = config.Params.model_validate(tree)
-    assert slid(unsampled, rows) == []
+    assert slider(unsampled, rows) == []
     monkeypatch.setattr(paths, "REPORT_HTML", root / "reports/unsampled.html")
     monkeypatch.setattr(paths, "REPORT_MD", root / "reports/unsampled.md")
     monkeypatch.setattr(paths, "FIGURES", root / "reports/other")
     report.write(unsampled)
     text = paths.REPORT_HTML.read_text(encoding="utf-8")
-    assert 'id="pictures"' in text and "compare-pictures" not in text
+    assert 'id="example-images"' in text and "compare-images" not in text
 
 
 @pytest.mark.slow
-def test_the_slider_is_in_the_page_alone(finished, written):
-    assert "Compare pictures" in written
-    assert written.index('id="compare-pictures"') < written.index('id="pictures"')
+def test_the_slider_is_in_the_html_page_only(finished, written):
+    assert "Compare images" in written
+    assert written.index('id="compare-images"') < written.index('id="example-images"')
     text = (finished[0] / paths.REPORT_MD).read_text(encoding="utf-8")
-    assert "## Pictures" in text
-    assert "slider" not in text and "Compare pictures" not in text
+    assert "## Example images" in text
+    assert "slider" not in text and "Compare images" not in text
 
 
 @pytest.mark.slow
-def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
-    """Twenty models, five conditions, three photographs; the outputs keep more noise than real ones do."""
+def test_many_large_images_are_reduced_to_the_limit(tmp_path, monkeypatch):
+    """Twenty models, five conditions, three photos; the outputs are noisier than real ones."""
     monkeypatch.chdir(tmp_path)
     tree = small(tmp_path).model_dump(mode="json", exclude_unset=True)
     tree["evaluate"]["samples"] = 3
@@ -131,19 +131,19 @@ def test_many_large_pictures_are_made_small_enough(tmp_path, monkeypatch):
                 rows.append({"model": model, "condition": condition, "image": name, "draw": 0, "psnr": 30.0})
     monkeypatch.setattr(noisy_sets, "names", lambda root: list(tests))
     monkeypatch.setattr(noisy_sets, "test", lambda raw, root, condition, channels, draw: iter(tests[condition]))
-    pictures = slid(params, pd.DataFrame(rows))
-    assert [len(picture["views"]) for picture in pictures] == [22] * 15
-    sides = {picture[key] for picture in pictures for key in ("height", "width")}
+    images = slider(params, pd.DataFrame(rows))
+    assert [len(image["views"]) for image in images] == [22] * 15
+    sides = {image[key] for image in images for key in ("height", "width")}
     assert len(sides) == 1 and 128 < min(sides) < slider_images.SIDE
-    assert len(json.dumps(pictures)) < 1.02 * slider_images.LIMIT
+    assert len(json.dumps(images)) < 1.02 * slider_images.LIMIT
     paths.FIGURES.mkdir(parents=True)
     (paths.FIGURES / "pictures.webp").write_bytes(bytes(9_700_000))
-    pictures = slid(params, pd.DataFrame(rows))
-    assert len(json.dumps(pictures)) + 9_700_000 * 4 / 3 < 15_000_000
+    images = slider(params, pd.DataFrame(rows))
+    assert len(json.dumps(images)) + 9_700_000 * 4 / 3 < 15_000_000
 
 
 @pytest.mark.slow
-def test_tables_sort_by_the_number_that_a_cell_begins_with(tmp_path):
+def test_tables_sort_by_the_number_at_the_start_of_a_cell(tmp_path):
     seen = browse(page(TABLE), SORT, tmp_path)
     names, values, notes = seen[:3], seen[3:6], seen[6:]
     assert [direction for direction, _ in values] == ["ascending", "descending", None]
@@ -171,10 +171,10 @@ def test_every_table_of_a_report_sorts(written, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_path):
+def test_the_slider_shows_two_images_and_their_scores(finished, written, tmp_path):
     script = """
     const [stage, range] = [one(".stage"), one(".stage input")];
-    stage.setPointerCapture = () => {};  // a made-up pointer cannot be captured
+    stage.setPointerCapture = () => {};  // a synthetic pointer cannot be captured
     const {x, width} = stage.getBoundingClientRect();
     const state = () => ({
       clip: getComputedStyle(one("img.left")).clipPath,
@@ -199,7 +199,7 @@ def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_p
     states.push(state());
     await choose("left", "clean");
     states.push(state());
-    await choose("picture", 1);
+    await choose("image", 1);
     states.push(state());
     await choose("left", one("select[name=right]").options[0].value);
     await choose("right", one("select[name=right]").options[0].value);
@@ -213,7 +213,7 @@ def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_p
     scores = rows[rows.condition == "sigma15"].set_index(["model", "image"]).psnr.map("{:.2f} dB".format)
     images_shown = [name.removesuffix(", sigma15") for name in found["options"][0][:2]]
     first, second = found["options"][2]
-    assert len(found["options"][0]) == 6  # three conditions, two pictures
+    assert len(found["options"][0]) == 6  # three conditions, two images
     assert found["options"][1] == ["noisy input", "clean", first, second]
     assert {first, second} == {"gaussian", "median"}
     states = found["states"]
@@ -229,7 +229,7 @@ def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_p
         [noisy[0], here[0][1]],
         ["clean: the reference", here[0][1]],
         ["clean: the reference", here[1][1]],
-        [noisy[1], here[1][0]],  # a model beside itself gives way to the noisy input
+        [noisy[1], here[1][0]],  # a model beside itself is replaced by the noisy input
     ]
     assert all(len({*state["sources"]}) == 2 for state in states)
     assert len({tuple(state["sources"]) for state in states}) == 5
@@ -238,7 +238,7 @@ def test_the_slider_shows_two_pictures_and_their_scores(finished, written, tmp_p
 
 
 @pytest.mark.slow
-def test_a_figure_opens_large_and_closes(written, tmp_path):
+def test_a_figure_enlarges_and_closes(written, tmp_path):
     script = """
     const dialog = one("dialog");
     return all(".figure").map((button) => {
@@ -273,7 +273,7 @@ def test_the_page_itself_does_not_scroll_sideways(written, tmp_path, width):
     assert len(found["links"]) > 5 and all(found["links"])
     assert found["boxes"][0] == (["table fits", "visible"] if width == 1440 else ["table", "auto"])
     if width == 1440:
-        assert found["table"] < 844  # question, answer and table on the first screen
+        assert found["table"] < 844  # title, headline and table on the first screen
 
 
 @pytest.mark.slow

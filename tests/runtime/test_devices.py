@@ -1,4 +1,4 @@
-"""Devices: each stage's process has a GPU to itself. The GPUs here are made up, the processes are not."""
+"""GPU reservation: parallel stages use different GPUs. Real processes with simulated GPUs."""
 
 import os
 import subprocess
@@ -21,12 +21,12 @@ print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the made-up nvidia-smi is a shell script")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the simulated nvidia-smi is a shell script")
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch) -> Path:
-    """A machine with three GPUs, of which nobody has claimed any."""
+    """A machine with three free GPUs."""
     script = tmp_path / "bin" / "nvidia-smi"
     script.parent.mkdir()
     script.write_text("#!/bin/sh\n" + "".join(f"echo {uuid}\n" for uuid in UUIDS))
@@ -45,9 +45,9 @@ def claiming():
     started = []
 
     def start(**environment: str) -> subprocess.Popen:
-        found = os.environ | {"PYTHONPATH": str(ROOT / "src")} | environment
+        variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | environment
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        started.append(subprocess.Popen([sys.executable, "-c", CLAIM], env=found, text=True, **pipes))
+        started.append(subprocess.Popen([sys.executable, "-c", CLAIM], env=variables, text=True, **pipes))
         return started[-1]
 
     yield start
@@ -60,43 +60,43 @@ def claimed(process: subprocess.Popen) -> str:
     return process.stdout.readline().strip()
 
 
-def test_processes_side_by_side_have_a_gpu_each_and_a_fourth_waits(machine, claiming):
+def test_parallel_processes_get_one_gpu_each_and_a_fourth_waits(machine, claiming):
     three = [claiming() for _ in UUIDS]
     gpus = [claimed(process) for process in three]
     assert sorted(gpus) == UUIDS
     fourth = claiming()
-    assert fourth.stderr.readline().startswith("waiting for a GPU: other stages have claimed GPU-aaaa1111, GPU-bbbb")
+    assert fourth.stderr.readline().startswith("waiting for a GPU: other stages use GPU-aaaa1111, GPU-bbbb")
     assert fourth.poll() is None
-    three[1].kill()  # the lock goes with the process, however that ends
+    three[1].kill()  # the lock is released when the process ends in any way
     assert claimed(fourth) == gpus[1]
 
 
-def test_the_users_choice_is_respected(machine, claiming):
+def test_cuda_visible_devices_is_respected(machine, claiming):
     first = claiming(CUDA_VISIBLE_DEVICES="2,1")
     assert claimed(first) == "2"
-    assert claimed(claiming()) == UUIDS[0]  # by number or UUID, a GPU is the same
+    assert claimed(claiming()) == UUIDS[0]  # a GPU is the same by number or UUID
     assert claimed(claiming(CUDA_VISIBLE_DEVICES="GPU-cccc,GPU-bbbb,GPU-aaaa")) == "GPU-bbbb"
 
 
-def test_a_launcher_claims_as_many_as_it_starts_or_none(machine, claiming):
+def test_a_launcher_claims_all_its_gpus_at_once(machine, claiming):
     first = claiming()
     assert claimed(first) == UUIDS[0]
     three = claiming(NUMBER="3")
-    assert "waiting for 3 GPUs: other stages have claimed GPU-aaaa1111 (in" in three.stderr.readline()
-    two = claiming(NUMBER="2")  # the waiting one holds none
+    assert "waiting for 3 GPUs: other stages use GPU-aaaa1111 (locks in" in three.stderr.readline()
+    two = claiming(NUMBER="2")  # the waiting process holds none
     assert claimed(two) == ",".join(UUIDS[1:])
     first.kill()
     two.kill()
     assert claimed(three) == ",".join(UUIDS)
 
 
-def test_more_than_there_are_is_a_mistake(machine):
-    with pytest.raises(ValueError, match="4 processes need a GPU each, but there are 3"):
+def test_more_processes_than_gpus_are_refused(machine):
+    with pytest.raises(ValueError, match="4 processes need 4 GPUs, but only 3 can be used"):
         devices.claim("auto", 4)
 
 
 @pytest.mark.parametrize("chosen", ["", "-1", "-1,0"])
-def test_who_wants_none_gets_none(machine, monkeypatch, chosen):
+def test_hidden_gpus_are_not_claimed(machine, monkeypatch, chosen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     devices.claim("auto")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
@@ -104,18 +104,18 @@ def test_who_wants_none_gets_none(machine, monkeypatch, chosen):
 
 
 @pytest.mark.parametrize("name", ["LOCAL_RANK", "TORCHELASTIC_RUN_ID"])
-def test_torchrun_shares_out_gpus_itself(machine, monkeypatch, name):
+def test_workers_of_torchrun_claim_no_gpu(machine, monkeypatch, name):
     monkeypatch.setenv(name, "0")
     devices.claim("auto")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_the_cpu_needs_no_gpu(machine):
+def test_no_gpu_is_claimed_for_the_cpu(machine):
     devices.claim("cpu")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_a_process_claims_one_gpu_once(machine, monkeypatch):
+def test_a_process_claims_only_once(machine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     devices.claim("auto")
     devices.claim("auto")
@@ -134,8 +134,8 @@ def test_without_gpus_nothing_happens(machine, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "tune"])
-def test_a_stage_claims_before_anything_looks_for_cuda(stage):
-    """Importing its modules does not: afterwards, CUDA_VISIBLE_DEVICES would be read no more."""
+def test_stages_claim_before_cuda_is_initialised(stage):
+    """Importing its modules must not initialise CUDA, which reads CUDA_VISIBLE_DEVICES only once."""
     script = f"""
 import torch
 def looked(*arguments):
@@ -158,6 +158,6 @@ except Claimed:
     assert done.stdout.strip() == "claimed", done.stderr
 
 
-def test_free_bytes_of_the_cpu_are_the_machines():
+def test_free_memory_of_the_cpu_is_the_machines():
     free = devices.free_bytes(torch.device("cpu"))
     assert 0 < free <= psutil.virtual_memory().total

@@ -1,4 +1,4 @@
-"""Two processes give what one gives, through the real stages: on one machine, after a kill, on two machines."""
+"""Several processes reproduce the results of one, in the real stages: on one machine, after a kill, on two machines."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 TWO = "torchrun --nproc-per-node=2"
-TOLERANCE = 1e-5  # of losses and scores, relative: the sums of several processes are rounded otherwise
+TOLERANCE = 1e-5  # relative, of losses and scores: sums over several processes round differently
 SIDE = 48
 TRAIN = {"device": "cpu", "steps": 12, "validate_every": 4, "val_patches": 5, "batch": 4, "crop": 24, "lr": 0.002}
 UNET = {
@@ -61,7 +61,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with params.yaml, data/ of two classes and models/classifier."""
+    """A project folder with params.yaml, data of two classes and models/classifier."""
     root = tmp_path_factory.mktemp("distributed")
     of_two_classes(root / "photos", SIDE)
     overrides = ["data=folder", f"data.path={root / 'photos'}", "noise=normal", "model=noisy", "data.drop_leaks=true"]
@@ -76,13 +76,13 @@ def project(tmp_path_factory) -> Path:
         fetch(params.data, paths.RAW)
         patches.cut(paths.RAW, params.patches, 3, paths.PATCHES)
         noise_sampling.write(paths.RAW, paths.PATCHES, params, paths.NOISY)
-        for plan in jobs.plans(params, "classifier"):
-            runner.run(plan, lambda step, row: None)
+        for job in jobs.resolve_all(params, "classifier"):
+            runner.run(job, lambda step, row: None)
     return root
 
 
 class working_in:  # noqa: N801
-    """While it lasts, `root` is the working directory and DVC's; gives its parameters."""
+    """Makes `root` the working directory and DVC's root; returns its parameters."""
 
     def __init__(self, root: Path):
         self.root, self.patch = root, pytest.MonkeyPatch()
@@ -97,7 +97,7 @@ class working_in:  # noqa: N801
 
 
 def copied(project: Path, root: Path, **train: object) -> Path:
-    """The project in a folder of its own, with other settings of the block `train`, or of a model's by its name."""
+    """A copy of the project with changed settings of the block `train`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "data").symlink_to(project / "data")
     shutil.copytree(project / "models/classifier", root / "models/classifier")
@@ -108,7 +108,7 @@ def copied(project: Path, root: Path, **train: object) -> Path:
 
 
 def start(root: Path, *words: str, prefix: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:
-    """`python -m words...` in `root`, in a process group of its own."""
+    """Start `python -m words...` in `root`, in its own process group."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_TRACKING", "OMP_", "MALLOC_"))}
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", *words],
@@ -137,13 +137,13 @@ def wait_for_checkpoint(root: Path, process: subprocess.Popen[str]) -> None:
 
 
 def alone(project: Path, entry: str) -> distributed_worker.Trained:
-    """History and best weights of a training in this one process."""
+    """History and best weights of training in this process only."""
     with working_in(project):
         return distributed_worker.trained(entry)
 
 
 def difference(a: list[dict[str, float]], b: list[dict[str, float]]) -> float:
-    """The largest relative difference of two histories."""
+    """Largest relative difference between two histories."""
     assert [[*row] for row in a] == [[*row] for row in b]
     pairs = [(row[key], other[key]) for row, other in zip(a, b, strict=True) for key in row]
     return max(abs(x - y) / max(abs(x), 1e-9) for x, y in pairs)
@@ -159,14 +159,14 @@ KINDS = [*MODELS, "plain:augmented", "plain:streamed"]
 
 @pytest.fixture(scope="module")
 def shared(project) -> dict:
-    """{entry: (history, weights)} of trainings by three processes, of which `plain:wrong` shares out wrongly."""
+    """{entry: (history, weights)} of training by three processes; `plain:wrong` shares items out incorrectly."""
     worker = [str(ROOT / "tests/distributed_worker.py"), str(project / "results.pt"), *KINDS, "plain:wrong"]
     call(project, "torch.distributed.run", "--nproc-per-node=3", *worker)
     return torch.load(project / "results.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("entry", KINDS)
-def test_three_processes_train_as_one(project, shared, entry):
+def test_three_processes_train_like_one(project, shared, entry):
     rows, weights = shared[entry]
     expected, kept = alone(project, entry)
     assert difference(expected, rows) < TOLERANCE
@@ -174,7 +174,7 @@ def test_three_processes_train_as_one(project, shared, entry):
     assert all((weights[key] - kept[key]).float().norm() <= 1e-3 * kept[key].float().norm() for key in kept)
 
 
-def test_a_wrong_share_would_be_seen(project, shared):
+def test_a_wrong_share_changes_the_result(project, shared):
     assert difference(alone(project, "plain")[0], shared["plain:wrong"][0]) > 100 * TOLERANCE
 
 
@@ -184,21 +184,21 @@ def weights(root: Path, entry: str) -> str:
 
 @pytest.fixture(scope="module")
 def two(project, tmp_path_factory) -> Path:
-    """A folder in which the stage trained `everything` in two processes."""
+    """A project in which stage train trained `everything` in two processes."""
     root = copied(project, tmp_path_factory.mktemp("two"), launcher=TWO)
     output = call(root, "pipeline.train", "everything")
     assert output.count("everything: seed 0, on 2 processes, each on CPU") == 1, output
     return root
 
 
-def test_the_stage_trains_in_two_processes_what_it_does_in_one(project, two):
+def test_stage_train_in_two_processes_agrees_with_one(project, two):
     rows, kept = alone(project, "everything")
     assert difference(rows, history(two, "everything")) < TOLERANCE
     assert files.read_json(two / paths.training_cost("everything"))["device"].startswith("2 processes, each on CPU")
     assert model_store.load(two / paths.model("everything")).state_dict().keys() == kept.keys()
 
 
-def test_the_first_process_alone_tracks(two):
+def test_only_the_first_process_tracks(two):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{two / 'mlflow.db'}")
@@ -208,19 +208,19 @@ def test_the_first_process_alone_tracks(two):
 
 
 @pytest.mark.long
-def test_a_killed_training_of_two_goes_on_to_the_same_bytes(project, two, tmp_path):
+def test_killed_training_resumes_to_the_same_bytes(project, two, tmp_path):
     root = copied(project, tmp_path, launcher=TWO)
     process = start(root, "pipeline.train", "everything")
     wait_for_checkpoint(root, process)
-    os.killpg(process.pid, signal.SIGKILL)  # torchrun alone: its processes are in groups of their own, and end with it
-    process.communicate()  # until the last of them has closed the pipe
+    os.killpg(process.pid, signal.SIGKILL)  # torchrun only: its workers have their own groups and end with it
+    process.communicate()  # until all workers have closed the pipe
     assert not (root / paths.history("everything")).exists()
     assert "resuming at step" in call(root, "pipeline.train", "everything")
     assert weights(root, "everything") == weights(two, "everything")
     assert history(root, "everything") == history(two, "everything")
 
 
-def test_the_stage_evaluates_in_two_processes_to_the_bytes_of_one(project, two, tmp_path):
+def test_stage_evaluate_in_two_processes_writes_the_bytes_of_one(project, two, tmp_path):
     one = copied(project, tmp_path)
     shutil.copytree(two / paths.model("everything"), one / paths.model("everything"))
     for root in (one, two):
@@ -232,41 +232,41 @@ def test_the_stage_evaluates_in_two_processes_to_the_bytes_of_one(project, two, 
     assert files.sha256(two / paths.samples("everything")) == files.sha256(one / paths.samples("everything"))
 
 
-def test_an_entry_without_weights_needs_no_second_process(project, tmp_path):
+def test_methods_without_weights_use_one_process(project, tmp_path):
     root = copied(project, tmp_path, launcher="torchrun --nproc-per-node=2 --rdzv-endpoint=nowhere.invalid:1")
     assert "noisy: seed 0, on CPU" in call(root, "pipeline.train", "noisy")
 
 
-def test_a_mistake_in_the_launcher_is_one_line(project, tmp_path):
+def test_an_invalid_launcher_is_reported_in_one_line(project, tmp_path):
     root = copied(project, tmp_path, launcher="torchrun --processes=2")
-    said = call(root, "pipeline.train", "plain", rc=1)
-    assert said == "error: train.launcher: 'torchrun --processes=2': unrecognized arguments: --processes=2\n"
+    output = call(root, "pipeline.train", "plain", rc=1)
+    assert output == "error: train.launcher: 'torchrun --processes=2': unrecognized arguments: --processes=2\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("torchrun --nproc-per-node=two", "Unsupported nproc_per_node value: two"),
         ("torchrun --nnodes=many", "invalid literal for int"),
-        ("torchrun train.py", "there is no such argument: train.py"),
+        ("torchrun train.py", "unknown argument: train.py"),
     ],
 )
-def test_what_torchrun_would_not_take_is_named(words, said):
+def test_arguments_that_torchrun_rejects_are_named(words, message):
     settings = composed().train.model_copy(update={"launcher": words})
-    with pytest.raises(ValueError, match=f"train.launcher: '{words}': .*{said}"):
+    with pytest.raises(ValueError, match=f"train.launcher: '{words}': .*{message}"):
         launcher.launch(settings, "pipeline.train", "plain")
 
 
-def test_there_must_be_something_for_every_process(project, monkeypatch):
+def test_every_process_needs_patches(project, monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 6)
     with working_in(project) as params:
-        plan = jobs.plan(params, "plain")
+        job = jobs.resolve(params, "plain")
         with pytest.raises(ValueError, match=r"train.val_patches: 5 patches for 6 processes"):
-            runner.train(plan, lambda step, row: None)
+            runner.train(job, lambda step, row: None)
         stock = Stock(patches.load(paths.PATCHES, "train"))
-        source = ResidentBatches(stock, 5, 24, True, 0, plan.device)
+        source = ResidentBatches(stock, 5, 24, True, 0, job.device)
         with pytest.raises(ValueError, match=r"train.batch: 5 patches for 6 processes"):
-            loop.fit(None, source, None, plan.settings, plan.noise, None, device=plan.device)
+            loop.fit(None, source, None, job.settings, job.noise, None, device=job.device)
 
 
 HOSTS = {f"denoiselab{n}-{os.getpid()}": f"10.77.0.{n}" for n in (1, 2)}
@@ -274,7 +274,7 @@ HOSTS = {f"denoiselab{n}-{os.getpid()}": f"10.77.0.{n}" for n in (1, 2)}
 
 @pytest.fixture
 def hosts() -> Iterator[list[str]]:
-    """Two network namespaces that see each other alone, as two machines would."""
+    """Two network namespaces connected only to each other, like two machines."""
 
     def ip(*words: str) -> None:
         try:
@@ -298,8 +298,8 @@ def hosts() -> Iterator[list[str]]:
 
 
 @pytest.mark.long
-def test_two_machines_work_as_one_and_go_on_after_a_kill(project, two, hosts, tmp_path):
-    """Each has a disk of its own: the checkpoint, the weights and what comes out are on the first one's."""
+def test_two_machines_work_like_one_and_resume_after_a_kill(project, two, hosts, tmp_path):
+    """Each has its own disk: checkpoint, weights and outputs are written on the first only."""
     words = "torchrun --nnodes=2 --nproc-per-node=1 --master-addr=10.77.0.1 --master-port=29577"
     roots = [copied(project, tmp_path / name, launcher=words) for name in hosts]
 
@@ -324,10 +324,10 @@ def test_two_machines_work_as_one_and_go_on_after_a_kill(project, two, hosts, tm
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     for stage in ("pipeline.train", "pipeline.evaluate"):
-        whole = begin(stage)
-        said = [process.communicate(timeout=900)[0] for process in whole]
-        assert [process.returncode for process in whole] == [0, 0], said
-        assert "resuming at step" in said[0] or stage == "pipeline.evaluate"
+        processes = begin(stage)
+        outputs = [process.communicate(timeout=900)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+        assert "resuming at step" in outputs[0] or stage == "pipeline.evaluate"
     assert weights(roots[0], "everything") == weights(two, "everything")
     assert (roots[0] / paths.evaluation("everything") / "per_image.csv").exists()
     assert {path.name for path in roots[1].iterdir()} == {"data", "models", "params.yaml"}

@@ -1,4 +1,4 @@
-"""obtain: mirrors, local files, and downloads from a server that fails in every way."""
+"""Downloads: mirrors, local files, and a server with every kind of failure."""
 
 import gzip
 import hashlib
@@ -15,11 +15,11 @@ from denoiselab.runtime import download
 
 BODY = os.urandom(300_000)
 NEWER = os.urandom(200_000)
-CUT = 100_000  # bytes after which the server breaks off
+CUT = 100_000  # bytes after which the server closes the connection
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The first part of the path names the behaviour; every request is recorded."""
+    """The first part of the path selects the behaviour; requests are recorded."""
 
     server: "Server"
 
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def ranged(self, body: bytes, etag: str, cut: int | None = None) -> None:
-        """As a server should: the rest, if the file is still the one that the client means."""
+        """Correct behaviour: the remaining bytes if If-Range matches, else the whole file."""
         start = self.start() if self.headers.get("If-Range") == etag else 0
         if start:
             where = f"bytes {start}-{len(body) - 1}/{len(body)}"
@@ -133,7 +133,7 @@ class Server(ThreadingHTTPServer):
     seen: list[Handler]
     over: threading.Event
 
-    def handle_error(self, *_args: object) -> None:  # clients that hang up
+    def handle_error(self, *_args: object) -> None:  # clients that close the connection
         pass
 
     def url(self, path: str) -> str:
@@ -165,7 +165,7 @@ def obtain(url: str, tmp_path: Path, **changes) -> Path:
 
 
 def refusal(url: str, tmp_path: Path, **changes) -> str:
-    """The error's text, which is one line and names the URL."""
+    """Message of the error: one line that names the URL."""
     with pytest.raises(ValueError) as error:
         obtain(url, tmp_path, **changes)
     text = str(error.value)
@@ -182,7 +182,7 @@ def digest(body: bytes) -> str:
 
 
 @pytest.mark.parametrize("how", ["whole", "unsized"])
-def test_a_file_comes_once_and_whole(tmp_path, server, how):
+def test_a_file_is_downloaded_once_and_completely(tmp_path, server, how):
     url = server.url(f"{how}/a%20file.zip?key=1#here")
     path = obtain(url, tmp_path, sha256=digest(BODY).upper())
     assert path == tmp_path / "cache" / "set" / "a file.zip"
@@ -192,30 +192,30 @@ def test_a_file_comes_once_and_whole(tmp_path, server, how):
     assert len(server.seen) == 1
 
 
-def test_what_is_truncated_goes_on_from_there(tmp_path, server):
-    path = obtain(server.url("truncates/file"), tmp_path, retries=1)  # progress counts the retries anew
+def test_a_truncated_download_is_resumed(tmp_path, server):
+    path = obtain(server.url("truncates/file"), tmp_path, retries=1)  # progress resets the number of retries
     assert path.read_bytes() == BODY
     assert server.ranges == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
     assert left(tmp_path) == {"file"}
 
 
-def test_what_stalls_goes_on_from_there(tmp_path, server):
+def test_a_stalled_download_is_resumed(tmp_path, server):
     start = time.monotonic()
     assert obtain(server.url("stalls/file"), tmp_path, timeout=0.3).read_bytes() == BODY
     assert time.monotonic() - start < 3
     assert server.ranges == [None, f"bytes={CUT}-"]
 
 
-def test_what_was_interrupted_yesterday_goes_on_today(tmp_path, server):
+def test_an_interrupted_download_is_resumed_in_the_next_run(tmp_path, server):
     url = server.url("truncates/file")
     assert f"{CUT} bytes are kept" in refusal(url, tmp_path, retries=0)
     assert left(tmp_path) == {"file.part", "file.part.json"}
-    server.seen *= 2  # the server has broken off twice and now sends the rest
+    server.seen *= 2  # the server has failed twice and now sends the rest
     assert obtain(url, tmp_path, retries=0, sha256=digest(BODY)).read_bytes() == BODY
     assert server.ranges[-1] == f"bytes={CUT}-"
 
 
-def test_a_part_that_is_complete_is_not_asked_for(tmp_path, server):
+def test_a_complete_part_is_not_requested_again(tmp_path, server):
     url = server.url("truncates/file")
     refusal(url, tmp_path, retries=0)
     (tmp_path / "cache" / "set" / "file.part").write_bytes(BODY)
@@ -237,52 +237,52 @@ def test_a_part_of_unknown_origin_is_not_used(tmp_path, server, note):
 
 
 @pytest.mark.parametrize("how", ["rangeless", "weak", "wrong_range", "unsatisfiable"])
-def test_what_cannot_go_on_starts_anew(tmp_path, server, how):
+def test_a_download_that_cannot_be_resumed_restarts(tmp_path, server, how):
     assert obtain(server.url(f"{how}/file"), tmp_path).read_bytes() == BODY
-    asked = {"rangeless": [f"bytes={CUT}-"], "weak": [None]}  # a weak ETag says nothing about bytes
+    asked = {"rangeless": [f"bytes={CUT}-"], "weak": [None]}  # a weak ETag does not identify bytes
     assert server.ranges == [None, *asked.get(how, [f"bytes={CUT}-", None])]
 
 
 @pytest.mark.parametrize("how", ["changes", "ignores_if_range"])
-def test_a_file_that_changed_meanwhile_starts_anew(tmp_path, server, how):
+def test_a_changed_file_is_downloaded_again(tmp_path, server, how):
     assert obtain(server.url(f"{how}/file"), tmp_path).read_bytes() == NEWER
     assert server.ranges[1] == f"bytes={CUT}-"
     assert server.seen[1].headers["If-Range"] == '"a"'
 
 
-def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(tmp_path, server):
-    assert "broke off" in refusal(server.url("truncates_always/file"), tmp_path)
-    assert len(server.seen) == 3  # getting as far as before is no progress
+def test_retries_without_progress_end(tmp_path, server):
+    assert "interrupted after" in refusal(server.url("truncates_always/file"), tmp_path)
+    assert len(server.seen) == 3  # reaching the same position again is not progress
 
 
-def test_a_busy_server_is_asked_again_after_growing_pauses(tmp_path, server, monkeypatch):
+def test_a_busy_server_is_retried_with_growing_pauses(tmp_path, server, monkeypatch):
     pauses: list[float] = []
     monkeypatch.setattr(download, "sleep", pauses.append)
     assert obtain(server.url("busy/file"), tmp_path, wait=3).read_bytes() == BODY
     assert pauses == [3, 6]
 
 
-def test_a_broken_server_is_given_up(tmp_path, server):
+def test_retries_of_a_failing_server_end(tmp_path, server):
     text = refusal(server.url("broken/file"), tmp_path)
     assert "503" in text and download.MIRROR in text
     assert len(server.seen) == 3
 
 
-def test_no_server_is_given_up(tmp_path, server):
+def test_retries_without_a_server_end(tmp_path, server):
     url = server.url("whole/file").replace(str(server.server_address[1]), "1")
     text = refusal(url, tmp_path, retries=1)
     assert "Connection refused" in text and "set/file" in text and len(text) < 300
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_a_refusal_is_not_asked_again(tmp_path, server, status):
+def test_client_errors_are_not_retried(tmp_path, server, status):
     text = refusal(server.url(f"status/{status}/file"), tmp_path)
     assert str(status) in text and download.MIRROR in text and "another url" in text
     assert len(server.seen) == 1
     assert left(tmp_path) == set()
 
 
-def test_redirects_are_followed_with_the_range(tmp_path, server):
+def test_redirects_keep_the_range(tmp_path, server):
     path = obtain(server.url("moved/file"), tmp_path)
     assert path.name == "file"
     assert path.read_bytes() == BODY
@@ -295,19 +295,19 @@ def test_redirects_to_other_schemes_and_in_circles_are_refused(tmp_path, server)
     assert left(tmp_path) == set()
 
 
-def test_encoded_bodies_stay_as_they_are(tmp_path, server):
+def test_encoded_bodies_are_not_decoded(tmp_path, server):
     path = obtain(server.url("encoded/file.gz"), tmp_path)
     assert gzip.decompress(path.read_bytes()) == BODY
     assert server.seen[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_nothing_stays_of_a_wrong_file(tmp_path, server):
+def test_a_file_with_a_wrong_hash_is_deleted(tmp_path, server):
     text = refusal(server.url("whole/file"), tmp_path, sha256=digest(NEWER))
     assert digest(BODY) in text and digest(NEWER) in text
     assert left(tmp_path) == set()
 
 
-def test_a_file_that_went_wrong_after_its_download_is_deleted(tmp_path, server):
+def test_a_downloaded_file_that_was_changed_is_deleted(tmp_path, server):
     path = obtain(server.url("whole/file"), tmp_path)
     path.write_bytes(b"other")
     assert digest(b"other") in refusal(server.url("whole/file"), tmp_path, sha256=digest(BODY))
@@ -325,7 +325,7 @@ def test_too_large_a_file_is_refused_by_its_declared_size(tmp_path, server):
     assert "limit of 299999 bytes" in refusal(server.url("declares/file"), tmp_path, limit=len(BODY) - 1)
 
 
-def test_two_at_once_download_once(tmp_path, server):
+def test_parallel_requests_download_once(tmp_path, server):
     url, paths = server.url("whole/file"), []
     threads = [threading.Thread(target=lambda: paths.append(obtain(url, tmp_path))) for _ in range(4)]
     for thread in threads:
@@ -337,7 +337,7 @@ def test_two_at_once_download_once(tmp_path, server):
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_the_mirror_comes_first(tmp_path, server, monkeypatch, relative):
+def test_the_mirror_has_priority(tmp_path, server, monkeypatch, relative):
     mirrored = tmp_path / "mirror" / "set" / "a file.zip"
     mirrored.parent.mkdir(parents=True)
     mirrored.write_bytes(BODY)
@@ -349,7 +349,7 @@ def test_the_mirror_comes_first(tmp_path, server, monkeypatch, relative):
     with pytest.raises(ValueError, match=f"mirror/set/a file.zip: sha256 is {digest(BODY)}, expected 00"):
         obtain(url, tmp_path, sha256="00")
     assert mirrored.exists()
-    assert obtain(server.url("whole/file"), tmp_path).read_bytes() == BODY  # the mirror lacks this one
+    assert obtain(server.url("whole/file"), tmp_path).read_bytes() == BODY  # not in the mirror
 
 
 def test_local_files_are_used_in_place(tmp_path, monkeypatch):
@@ -366,16 +366,16 @@ def test_local_files_are_used_in_place(tmp_path, monkeypatch):
     assert "is not a file" in refusal("my sets", tmp_path)
 
 
-def test_a_bare_name_asks_for_the_mirror(tmp_path, monkeypatch):
+def test_a_file_name_alone_needs_a_mirror(tmp_path, monkeypatch):
     monkeypatch.delenv(download.MIRROR, raising=False)
     text = refusal("file.zip", tmp_path)
-    assert "no public address" in text and f"{download.MIRROR}=" in text and "set/file.zip" in text
+    assert "no public download address" in text and f"{download.MIRROR}=" in text and "set/file.zip" in text
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("ftp://127.0.0.1/file.zip", "only http and https"),
+        ("ftp://127.0.0.1/file.zip", "ftp is not supported; use http, https, file or a path"),
         ("http://127.0.0.1/", "file name"),
         ("http://127.0.0.1/a/%2e%2e", "file name"),
         ("http://127.0.0.1/a/..%2Fb", "file name"),
@@ -384,7 +384,7 @@ def test_a_bare_name_asks_for_the_mirror(tmp_path, monkeypatch):
         ("file://elsewhere/file.zip", "another machine"),
     ],
 )
-def test_what_is_no_address_is_refused(tmp_path, monkeypatch, url, reason):
+def test_invalid_addresses_are_refused(tmp_path, monkeypatch, url, reason):
     monkeypatch.delenv(download.MIRROR, raising=False)
     assert reason in refusal(url, tmp_path)
 

@@ -1,4 +1,4 @@
-"""Per-image work on threads and on a real Dask cluster: the same bytes, flat memory, mistakes told in one line."""
+"""Parallel per-image work on threads and a real Dask cluster: same bytes, bounded memory, one-line errors."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ PLACES = ("one", "threads", "cluster")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[str]:
-    """The address of a scheduler with two worker processes, none of them in the project's folder."""
+    """Address of a scheduler with two worker processes that run outside the project's folder."""
     distributed = pytest.importorskip("distributed")
     folder = tmp_path_factory.mktemp("cluster")
     places = {"cwd": folder, "env": environment()}
@@ -80,14 +80,14 @@ def test_results_come_in_order(cluster, place):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_mistake_in_a_worker_is_raised_here(cluster, place):
+def test_an_exception_in_a_worker_is_raised_in_the_caller(cluster, place):
     results = parallel.each(settings(place, cluster), doubled, range(20))
     with pytest.raises(ValueError, match="thirteen"):
         list(results)
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_only_a_few_items_are_drawn_ahead_of_a_slow_consumer(cluster, place):
+def test_few_items_are_submitted_ahead_of_a_slow_consumer(cluster, place):
     drawn: list[int] = []
 
     def items() -> Iterator[int]:
@@ -105,8 +105,8 @@ def test_only_a_few_items_are_drawn_ahead_of_a_slow_consumer(cluster, place):
     assert len(drawn) < 50
 
 
-def test_a_worker_computes_in_one_thread_and_the_caller_in_all():
-    """In a process of its own, whose caller has not computed before."""
+def test_workers_use_one_thread_and_the_caller_all():
+    """In a new process, where torch has not computed before."""
     code = """
 import threading, cv2, torch
 from denoiselab.runtime import parallel
@@ -127,7 +127,7 @@ print(found)
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(parallel, "PATIENCE", 0.5)
+    monkeypatch.setattr(parallel, "TIMEOUT_S", 0.5)
     nobody = Settings(jobs=-1, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(
         ValueError, match=r"^parallel.scheduler: no Dask scheduler answers at tcp://127.0.0.1:9 \(.*\)$"
@@ -136,11 +136,11 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
 
 
 class TimeoutOf310(Exception):  # noqa: N818
-    """What asyncio.TimeoutError is in Python 3.10: no OSError."""
+    """Stands for asyncio.TimeoutError in Python 3.10, which is not an OSError."""
 
 
 class Silent:
-    """A client of a scheduler that never answers, or has no worker."""
+    """Client of a scheduler that never answers, or has no worker."""
 
     def __init__(self, address: str, **options: object):
         if address.endswith(":1"):
@@ -157,34 +157,34 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    ("port", "said"), [(1, "no Dask scheduler answers at"), (2, "at tcp://nobody:2 has no worker")]
+    ("port", "message"), [(1, "no Dask scheduler answers at"), (2, "at tcp://nobody:2 has no worker")]
 )
-def test_python_3_10s_timeout_is_told_in_one_line(monkeypatch, port, said):
+def test_the_timeout_of_python_3_10_is_reported_in_one_line(monkeypatch, port, message):
     monkeypatch.setattr(pytest.importorskip("distributed"), "Client", Silent)
     monkeypatch.setattr(asyncio, "TimeoutError", TimeoutOf310)
-    with pytest.raises(ValueError, match=f"^parallel.scheduler: .*{said}"):
+    with pytest.raises(ValueError, match=f"^parallel.scheduler: .*{message}"):
         list(parallel.each(Settings(jobs=-1, scheduler=f"tcp://nobody:{port}"), doubled, range(3)))
 
 
-def test_without_dask_it_is_said_what_to_install(monkeypatch):
+def test_without_dask_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match=r"^parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`"):
         list(parallel.each(Settings(jobs=-1, scheduler="tcp://127.0.0.1:9"), doubled, range(3)))
 
 
 @pytest.mark.parametrize("jobs", [0, -2])
-def test_no_job_is_refused(jobs):
+def test_invalid_numbers_of_jobs_are_refused(jobs):
     with pytest.raises(ValueError, match="jobs"):
         Settings(jobs=jobs, scheduler=None)
 
 
-def test_minus_one_is_every_core():
+def test_minus_one_uses_every_core():
     assert parallel.cores(Settings(jobs=3, scheduler=None)) == 3
     assert parallel.cores(Settings(jobs=-1, scheduler=None)) >= 1
 
 
 @pytest.mark.parametrize(("jobs", "processes", "threads"), [(8, 2, 4), (3, 2, 1), (2, 4, 1)])
-def test_the_processes_of_a_machine_share_its_jobs(monkeypatch, jobs, processes, threads):
+def test_torchrun_processes_share_the_jobs_of_a_machine(monkeypatch, jobs, processes, threads):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert parallel.cores(Settings(jobs=jobs, scheduler=None)) == threads
 
@@ -193,7 +193,7 @@ NET = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "fea
 
 
 def experiment(root: Path, workers: Settings) -> Params:
-    """Eight photographs, a classical method, and a network with the weights that it starts from."""
+    """Eight photographs, a classical method, and a network with its initial weights."""
     for n in range(8):
         crop = photograph(("astronaut", "chelsea")[n % 2])[10 * n : 10 * n + 96, 14 * n : 14 * n + 64 + 8 * n]
         (root / "photos").mkdir(exist_ok=True)
@@ -210,7 +210,7 @@ def experiment(root: Path, workers: Settings) -> Params:
 
 
 def outputs(root: Path, workers: Settings) -> dict[str, str]:
-    """sha256 of what every stage writes, by path, but for the times it took."""
+    """SHA-256 of all outputs of the stages by path, without measured times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("DVC_ROOT", str(root))
@@ -234,7 +234,7 @@ def serial(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("place", PLACES[1:])
-def test_every_stage_writes_the_same_bytes_wherever_it_is_done(cluster, serial, tmp_path, place):
+def test_every_stage_writes_the_same_bytes_on_threads_and_cluster(cluster, serial, tmp_path, place):
     assert {"data/patches/train-00000.npy", "reports/evaluate/net/per_image.csv"} <= serial.keys()
     assert sum(path.startswith("data/noisy/") for path in serial) > 8
     assert outputs(tmp_path, settings(place, cluster)) == serial

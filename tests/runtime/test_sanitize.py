@@ -1,4 +1,4 @@
-"""Names that strangers give to files and folders: text, wherever they are shown."""
+"""Hostile file and folder names are displayed as plain text everywhere."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ from tests import conftest
 from tests.conftest import photograph, run_stages, small
 
 HOSTILE = [
-    "![x](figures", # with the next, a picture in a folder of that name
+    "![x](figures", # with the next, an image in a folder of that name
     "a|b`c`",
     "<script>alert(1)<&script>",
     "[a](javascript:alert(1))",
@@ -32,7 +32,7 @@ HOSTILE = [
 
 
 class Elements(HTMLParser):
-    """The elements of a page, and its text."""
+    """Tags and text of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -47,18 +47,18 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def test_what_can_be_printed_stays_and_the_rest_is_escaped():
+def test_unprintable_characters_are_escaped():
     assert printable("Grüße_1 (x).png") == "Grüße_1 (x).png"
     assert printable("a\nb\x1b[31m\u202e\udcff\u2028") == "a\\nb\\x1b[31m\\u202e\\udcff\\u2028"
 
 
 @pytest.mark.parametrize("name", ["grace_hopper", "val/cat/pixabay_000491", "5.7 % of x, -3.95 dB (of 60)", "ä.png"])
-def test_usual_names_look_the_same_in_markdown(name):
+def test_ordinary_names_are_unchanged_in_markdown(name):
     assert markdown(name) == name
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "a\n\n# b", "a\r| b |", "*a*", "_a_", "\\*a*", "`", "https://a.b/c", "a\0"])
-def test_names_are_text_in_the_report(name):
+def test_names_are_plain_text_in_the_report(name):
     plain = Elements(page("# Q\n\n**x, y**\n\n> 🔴 **A:** x on x.\n\n| a | b |\n|:--|--:|\n| x | 1 |\n"))
     text = "# Q\n\n**{0}, y**\n\n> 🔴 **A:** x on {0}.\n\n| a | b |\n|:--|--:|\n| {0} | 1 |\n".format(markdown(name))
     made = Elements(page(text))
@@ -67,7 +67,7 @@ def test_names_are_text_in_the_report(name):
 
 
 @pytest.mark.slow
-def test_hostile_names_go_through_every_stage_and_stay_text_in_the_report(tmp_path, monkeypatch):
+def test_hostile_names_pass_all_stages_and_are_plain_text_in_the_report(tmp_path, monkeypatch):
     folder = tmp_path / "photos"
     folder.mkdir()
     for n in range(12):
@@ -82,8 +82,8 @@ def test_hostile_names_go_through_every_stage_and_stay_text_in_the_report(tmp_pa
     text = paths.REPORT_MD.read_text(encoding="utf-8")
     made = Elements(paths.REPORT_HTML.read_text(encoding="utf-8"))
     assert all(map(str.isprintable, text.split("\n")))
-    pictures = re.findall(r"(?<!\\)!\[[^]]*?\]\(([^)]*)\)", text)
-    assert pictures and all((paths.REPORT_MD.parent / name).is_file() for name in pictures)
+    images = re.findall(r"(?<!\\)!\[[^]]*?\]\(([^)]*)\)", text)
+    assert images and all((paths.REPORT_MD.parent / name).is_file() for name in images)
     assert made.tags.count("script") == 2 and "javascript:" not in re.sub(r"[^<]*<", "", made.text)
     with (paths.evaluation("median") / "per_image.csv").open(newline="", encoding="utf-8") as handle:
         tested = {row["image"] for row in csv.DictReader(handle)}
@@ -91,7 +91,7 @@ def test_hostile_names_go_through_every_stage_and_stay_text_in_the_report(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\x1b[31m", b"a\xff".decode("utf-8", "surrogateescape")])
-def test_names_that_break_lines_are_refused_by_fetch(tmp_path, monkeypatch, name):
+def test_fetch_refuses_names_with_control_characters(tmp_path, monkeypatch, name):
     folder = tmp_path / "photos"
     conftest.many_photos(folder)
     (folder / "astronaut-0.png").rename(folder / f"{name}.png")
@@ -102,7 +102,7 @@ def test_names_that_break_lines_are_refused_by_fetch(tmp_path, monkeypatch, name
     assert str(error.value).isprintable()
 
 
-def test_classes_are_text_in_figures(tmp_path):
+def test_class_names_are_plain_text_in_figures(tmp_path):
     import pandas as pd
 
     classes = ["$\\frac$", "a$b$", "\u202e<b>"]
@@ -112,7 +112,7 @@ def test_classes_are_text_in_figures(tmp_path):
 
 
 def said(capfd, *arguments: str) -> str:
-    """All that a command prints."""
+    """Everything a command prints."""
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
     out, err = capfd.readouterr()
@@ -120,12 +120,12 @@ def said(capfd, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[2Jb.png", "\u202egnp.png", "\udcff.png"])
-def test_names_cannot_write_to_the_terminal(tmp_path, monkeypatch, capfd, name):
+def test_names_cannot_inject_terminal_output(tmp_path, monkeypatch, capfd, name):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / name)
     for command in (
         ["denoise", name, "out/", "--model", "gaussian"],
-        ["denoise", name, "out/", "--model", "gaussian"],  # there already
+        ["denoise", name, "out/", "--model", "gaussian"],  # output exists
         ["estimate", name],
         ["noise", name, "noisy.png", "--kind", "gaussian"],
         ["estimate", f"{name}.missing"],
@@ -136,8 +136,8 @@ def test_names_cannot_write_to_the_terminal(tmp_path, monkeypatch, capfd, name):
         assert not any(line.startswith("error: b.png") for line in text.split("\n"))
 
 
-def test_a_picture_whose_name_begins_with_a_dash(tmp_path, monkeypatch, capfd):
-    """Behind `--`, or in a folder, no name is an option."""
+def test_names_that_begin_with_a_dash(tmp_path, monkeypatch, capfd):
+    """After `--`, and inside a folder, names are not options."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     for place in (tmp_path / "--force.png", tmp_path / "in" / "-m.png"):
@@ -147,8 +147,8 @@ def test_a_picture_whose_name_begins_with_a_dash(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "out.png").is_file() and (tmp_path / "out" / "-m.png").is_file()
 
 
-def test_markup_in_a_models_card_is_text(tmp_path, monkeypatch, capfd):
-    """Rich takes [red] for a colour, and [/x] for the end of nothing."""
+def test_markup_in_a_model_card_is_plain_text(tmp_path, monkeypatch, capfd):
+    """Rich would interpret [red] as a colour, and [/x] as a stray closing tag."""
     folder = tmp_path / "models" / "released" / "net"
     released = next(entry for entry in denoisers.known() if entry.origin == "released").folder
     folder.mkdir(parents=True)
@@ -171,11 +171,11 @@ def test_markup_in_a_models_card_is_text(tmp_path, monkeypatch, capfd):
         ("'postgresql://host/x?user=me&password=secret'", "'postgresql://host/x?user=me&password=***'"),
     ],
 )
-def test_logins_are_taken_out_of_addresses(text, shown):
+def test_logins_are_removed_from_urls(text, shown):
     assert without_login(text) == shown
 
 
-def test_pictures_of_a_page_come_from_its_folder(tmp_path, monkeypatch):
+def test_images_of_a_page_must_be_in_its_folder(tmp_path, monkeypatch):
     (tmp_path / "reports").mkdir()
     (tmp_path / "secret.png").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Files that were cut short, have a flipped bit or are of a newer version are named, with what to do; never used."""
+"""Truncated, corrupted and newer files are rejected with a remedy, never used."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ KIND = sealed_json.Kind(range(1, 4), sealed=3)
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """What the stages before train leave, of a few small pictures: (params, folder with raw, patches, noisy)."""
+    """Outputs of the stages before train for a few small images: (params, folder with raw, patches, noisy)."""
     here = tmp_path_factory.mktemp("stored")
     for n in range(6):
         dataset_images.write_png(
@@ -38,7 +38,7 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def here(stored, tmp_path):
-    """A copy of it that may be damaged."""
+    """A copy of `stored` to damage."""
     shutil.copytree(stored[1], tmp_path / "here")
     return tmp_path / "here"
 
@@ -50,7 +50,7 @@ def flip(path, bit: int) -> None:
 
 
 def use(params, folder) -> None:
-    """Read all that later stages read of what is in `folder`."""
+    """Read everything in `folder` that later stages read."""
     patches.verify(folder / "patches")
     for name in noisy_sets.names(folder / "noisy"):
         noisy_sets.read(folder / "noisy", name)
@@ -59,7 +59,7 @@ def use(params, folder) -> None:
     patches.cut(folder / "raw", params.patches, 3, folder / "again")
 
 
-def test_what_is_whole_is_used(stored, here):
+def test_intact_files_are_used(stored, here):
     use(stored[0], here)
     assert patches.verify(here / "patches") == patches.verify(here / "again")
 
@@ -79,8 +79,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_named_with_what_to_do(stored, here, name):
-    """Bits all over the file, and all lengths that it may be cut to; but a change that no pixel or value shows."""
+def test_a_damaged_file_is_named_with_a_remedy(stored, here, name):
+    """Random bit flips and truncations, except those that change no pixel or value."""
     path = next(here.glob(name))
     whole, size = path.read_bytes(), path.stat().st_size
     rng = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def cut(path, size: int) -> None:
 
 
 def harmless(path, whole: bytes) -> bool:
-    """Whether the file still says the same: white space of a JSON file, the checksum of a PNG chunk."""
+    """Whether the content is unchanged: white space in JSON, the checksum of a PNG chunk."""
     try:
         if path.suffix == ".json":
             return json.loads(path.read_bytes()) == json.loads(whole)
@@ -120,16 +120,16 @@ def test_noise_is_not_drawn_on_damaged_patches(stored, here):
         noise_sampling.write(here / "raw", here / "patches", stored[0], here / "noisy")
 
 
-def test_no_training_begins_on_damaged_patches(stored, here, monkeypatch):
+def test_training_does_not_start_on_damaged_patches(stored, here, monkeypatch):
     monkeypatch.chdir(here)
     monkeypatch.setattr(jobs.paths, "PATCHES", here / "patches")
     monkeypatch.setattr(jobs.paths, "NOISY", here / "noisy")
-    assert jobs.plans(stored[0], "dncnn")
+    assert jobs.resolve_all(stored[0], "dncnn")
     flip(here / "patches" / "train-00000.npy", 5000)
     with pytest.raises(
         ValueError, match=r"train-00000.npy: differs from what was written; run `dvc repro -f patchify`"
     ):
-        jobs.plans(stored[0], "dncnn")
+        jobs.resolve_all(stored[0], "dncnn")
 
 
 def model(folder) -> None:
@@ -153,8 +153,8 @@ def test_damaged_weights_are_not_loaded(tmp_path, name):
         path.write_bytes(whole)
 
 
-def test_a_damaged_checkpoint_is_noticed_wherever_the_bit_is(tmp_path, capsys):
-    """But where it says nothing: times and attributes of the parts, the gaps between them."""
+def test_a_flipped_bit_in_a_checkpoint_is_detected(tmp_path, capsys):
+    """Except in unused bytes of the zip container: times, attributes, gaps."""
     checkpoint, state = Checkpoint(tmp_path, "x"), {"run": {"step": 3}, "weights": torch.arange(400.0)}
     checkpoint.save(state)
     whole = checkpoint.path.read_bytes()
@@ -168,13 +168,13 @@ def test_a_damaged_checkpoint_is_noticed_wherever_the_bit_is(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == noticed > 100
 
 
-def test_a_format_is_stated_and_another_one_refused(tmp_path):
+def test_unsupported_formats_are_refused(tmp_path):
     KIND.write(tmp_path / "a.json", {"x": [1, 2.5], "y": None})
     assert KIND.read(tmp_path / "a.json", "mend it") == {"format": 3, "x": [1, 2.5], "y": None}
     for version in (4, 99, 0, -1, "3", 3.0, True, None):
         files.write_json(tmp_path / "b.json", {"format": version})
         with pytest.raises(
-            ValueError, match=r"b.json: is of format .*, this version of denoiselab reads 1 to 3; "
+            ValueError, match=r"b.json: format .* is not supported, this version of denoiselab reads 1 to 3; "
         ) as error:
             KIND.read(tmp_path / "b.json", "mend it")
         newer = version in (4, 99)
@@ -182,7 +182,7 @@ def test_a_format_is_stated_and_another_one_refused(tmp_path):
 
 
 def test_older_formats_are_read(tmp_path):
-    """Format 1 states none, and no sha256."""
+    """Format 1 has neither `format` nor `sha256`."""
     files.write_json(tmp_path / "a.json", {"x": 1})
     assert KIND.read(tmp_path / "a.json", "mend it") == {"x": 1}
     files.write_json(tmp_path / "a.json", {"format": 3, "x": 1})
@@ -196,12 +196,12 @@ def test_a_model_of_format_2_is_read(tmp_path):
     files.write_json(tmp_path / "model.json", card | {"format": 2, "weights": ["best_psnr"]})
     model_store.load(tmp_path)
     files.write_json(tmp_path / "model.json", card | {"format": 1})
-    with pytest.raises(ValueError, match=r"is of format 1, this version of denoiselab reads 2 to 3; train it anew"):
+    with pytest.raises(ValueError, match=r"format 1 is not supported, .* reads 2 to 3; train it anew"):
         metadata.read(tmp_path)
 
 
 def test_data_of_format_1_are_read(stored, here):
-    """They had neither checksums nor a format."""
+    """Format 1 had no checksums."""
     dataset = json.loads((here / "raw" / "dataset.json").read_text())
     files.write_json(
         here / "raw" / "dataset.json", {k: dataset[k] for k in dataset if k not in ("format", "sha256", "files")}
@@ -220,13 +220,13 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
     checkpoint = Checkpoint(tmp_path, "x")
     checkpoint.save({"format": 2, "run": {}})
     with pytest.raises(
-        ValueError, match=r"state.pt: is of format 2, .* update denoiselab, or delete .*x to start again"
+        ValueError, match=r"state.pt: format 2 is not supported, .* update denoiselab, or delete .*x to start again"
     ):
         checkpoint.load()
     assert checkpoint.path.exists()
 
 
-def test_every_released_model_is_of_this_format_and_whole():
+def test_released_models_are_intact_and_of_the_latest_format():
     from denoiselab.app.denoisers import PROJECT
 
     folders = [card.parent for card in (PROJECT / "models" / "released").glob("*/model.json")]
@@ -237,7 +237,7 @@ def test_every_released_model_is_of_this_format_and_whole():
         assert isinstance(model_store.load(folder), torch.nn.Module)
 
 
-def test_a_manifest_is_read_with_its_own_hash_alone(here):
+def test_a_manifest_is_not_read_without_its_hash(here):
     assert manifest.read(here / "raw")
     (here / "raw" / "dataset.json").unlink()
     with pytest.raises(ValueError, match=r"dataset.json: cannot be read: .*; run `dvc repro -f fetch`"):
@@ -245,8 +245,8 @@ def test_a_manifest_is_read_with_its_own_hash_alone(here):
 
 
 @pytest.mark.parametrize("table", ["history", *stage_outputs.EVALUATED])
-def test_a_damaged_table_is_not_reported(tmp_path, monkeypatch, table):
-    """History, scores and alarms: cut short they would still be tables, of fewer rows."""
+def test_a_damaged_table_is_not_used(tmp_path, monkeypatch, table):
+    """History, scores and alarms: truncated, they are still valid tables with fewer rows."""
     monkeypatch.chdir(tmp_path)
     rows = [{"seed": 0, "step": step, "val_psnr": 20.0 + step} for step in (1, 2)]
     files.write_csv(paths.history("unet"), list(rows[0]), rows)

@@ -1,4 +1,4 @@
-"""The benchmarks, as small as they go: that they run, and that the page says what they found. No times are asserted."""
+"""The benchmarks at their smallest size: they run, and the page shows their results. No times are asserted."""
 
 import json
 import subprocess
@@ -30,18 +30,18 @@ def test_a_benchmark_prints_a_table_and_one_json_line(name):
     assert [row for row in text if row.startswith("|")] and not text[0].startswith("|")
 
 
-def test_the_page_has_every_benchmark_and_says_which_failed(tmp_path, monkeypatch, capsys):
+def test_the_page_has_every_benchmark_and_marks_failures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suite, "KNOWN", ["noise", "absent"])
     assert suite.main(["--quick", "--out", str(tmp_path)]) == 1
     (page,), (lines,) = tmp_path.glob("*.md"), tmp_path.glob("*.jsonl")
     text = page.read_text(encoding="utf-8")
-    assert "| poisson |" in text and "Every kind of noise" in text
+    assert "| poisson |" in text and "Every kind of synthetic noise" in text
     assert "**Failed**" in text and "No module named bench.absent" in text
     found = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     assert found[0]["torch"] and found[1]["rows"] and "No module" in found[2]["failed"]
 
 
-def test_a_missed_target_is_told_at_the_top():
+def test_missed_targets_are_listed_at_the_top():
     text = suite.page(MACHINE, [suite.Result("a", 1.0, "what a compared", FOUND)])
     assert "| a | a start at most 4 s | 5 | **missed** |" in text
     assert text.index("missed") < text.index("what a compared")
@@ -50,20 +50,20 @@ def test_a_missed_target_is_told_at_the_top():
 def test_an_unknown_name_is_refused(capsys):
     with pytest.raises(SystemExit):
         suite.main(["nonsense"])
-    assert "unknown: nonsense; known: compare" in capsys.readouterr().err
+    assert "unknown: nonsense; choose from: compare" in capsys.readouterr().err
 
 
-def test_machines_have_file_names():
+def test_the_file_name_of_a_machine():
     assert suite._machine.name(MACHINE) == "some-cpu-2-cores"
     assert suite._machine.name(MACHINE | {"GPU": "NVIDIA H200"}) == "nvidia-h200"
 
 
-def test_a_target_may_be_a_floor_or_a_ceiling():
+def test_a_target_is_an_upper_or_a_lower_bound():
     assert Target("rate", 0.95, 0.9, at_least=True).met and not Target("rate", 0.85, 0.9, at_least=True).met
     assert Target("time", 3.9, 4, "s").met and "**missed**: time at most 4 s" in str(Target("time", 4.1, 4, "s"))
 
 
-def test_rows_are_shown_as_markdown_and_as_json(capsys):
+def test_rows_are_printed_as_markdown_and_as_json(capsys):
     show("a", "This against that.", [{"what": "x", "s": 1234.5, "n": 3, "of": None}], device="cpu")
     text, _, line = capsys.readouterr().out.rstrip().rpartition("\n")
     assert text.split("\n") == [
@@ -83,7 +83,7 @@ def test_rows_are_shown_as_markdown_and_as_json(capsys):
     }
 
 
-def test_quick_sizes_give_way_to_those_that_are_stated():
+def test_stated_sizes_override_quick_sizes():
     known = {"models": ([2, 10], [2]), "rounds": (5, 1), "names": (["a"], ["b"])}
     assert vars(sizes("", [], **known)) == {"quick": False, "models": [2, 10], "rounds": 5, "names": ["a"]}
     stated = sizes("", ["--quick", "--rounds", "3", "--names", "c", "d"], **known)

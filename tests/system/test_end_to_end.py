@@ -1,4 +1,4 @@
-"""The pipeline as users run it: dvc repro and dvc exp run in a Git repository of its own."""
+"""End-to-end tests: `dvc repro` and `dvc exp run` in a separate Git repository, as users run them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def test_repro_ends_in_the_report(project):
+def test_repro_writes_the_report(project):
     table = pd.read_csv(project / "reports/comparison.csv")
     assert list(table.model) == ["noisy", "gaussian", "unet"]
     columns = "model condition protocol n_images psnr_mean psnr_low psnr_high ssim_mean mse_mean parameters"
@@ -47,13 +47,13 @@ def test_a_second_repro_does_nothing(project):
     assert "Data and pipelines are up to date" in dvc(project, "repro")
 
 
-def test_metrics_and_plots_have_something_to_show(project):
+def test_dvc_shows_metrics_and_plots(project):
     shown = json.loads(dvc(project, "metrics", "show", "--json"))
     assert "reports/evaluate/unet/metrics.json" in json.dumps(shown)
     assert dvc(project, "plots", "show", "--json").count("reports/train/unet.csv")
 
 
-def test_every_model_has_a_finished_run_that_loads_at_another_size(project):
+def test_every_model_has_a_finished_run_and_loads_for_other_image_sizes(project):
     import mlflow
     import torch
 
@@ -72,7 +72,7 @@ def test_every_model_has_a_finished_run_that_loads_at_another_size(project):
         assert model(torch.rand(1, 3, 37, 91)).shape == (1, 3, 37, 91)
 
 
-def test_an_experiment_in_a_copy_trains_one_model_and_logs_to_the_one_store(project):
+def test_an_experiment_in_a_copy_trains_only_the_changed_model_and_logs_to_the_same_store(project):
     output = dvc(project, "exp", "run", "--temp", *setting([*TINY, "model=unet", "models.unet.lr=0.001"]))
     assert "Running stage 'train@unet'" in output
     assert "Running stage 'train@gaussian'" not in output
@@ -90,7 +90,7 @@ def weights(project: Path) -> str:
 
 
 def kill_at_random(project: Path, *args: str, seed: int) -> None:
-    """SIGKILL everything that the command started, at a random moment after its first checkpoint."""
+    """Send SIGKILL to the command's process group at a random time after its first checkpoint."""
     states = project / ".ckpt"
     shutil.rmtree(states, ignore_errors=True)
     process = start(project, *args)
@@ -117,8 +117,8 @@ def undisturbed(project) -> str:
 @pytest.mark.parametrize(
     ("command", "seed"), [("repro", 0), pytest.param("repro", 1, marks=pytest.mark.long), ("exp", 2)]
 )
-def test_a_killed_training_goes_on_to_the_same_bytes(project, undisturbed, command, seed):
-    """The lr makes it a new training for DVC in its cache, but for the seed of the moment nothing differs."""
+def test_a_killed_training_resumes_to_the_same_bytes(project, undisturbed, command, seed):
+    """The seed decides when the training is killed."""
     args = ["repro", "-f", "-s", "train@unet"]
     if command == "exp":
         args = ["exp", "run", "-f", "-s", "train@unet", *setting(LONGER)]
@@ -159,7 +159,7 @@ def test_the_published_dncnn_is_reproduced(tmp_path):
     ],
     ids=["bsds500", "polyu", "cifar10_4k", "afhq"],
 )
-def test_a_real_data_set_runs_through(tmp_path, overrides, sets, protocol, noisy):
+def test_an_experiment_on_a_real_data_set(tmp_path, overrides, sets, protocol, noisy):
     project = make_project(tmp_path)
     reproduce(project, *TINY, "models.unet.widths=[8,16]", "train.validate_every=20", *overrides)
     table = pd.read_csv(project / "reports/comparison.csv")
@@ -173,7 +173,7 @@ def test_a_real_data_set_runs_through(tmp_path, overrides, sets, protocol, noisy
     assert "LEAK" not in report
 
 
-def test_an_allowed_leak_is_told_in_red(tmp_path, astronaut):
+def test_an_allowed_leak_is_shown_in_red(tmp_path, astronaut):
     project, photos = make_project(tmp_path / "project"), tmp_path / "photos"
     photos.mkdir()
     for n in range(6):
@@ -196,7 +196,7 @@ def test_an_allowed_leak_is_told_in_red(tmp_path, astronaut):
         (["train.steps=many"], "train.steps: input should be a valid integer"),
     ],
 )
-def test_bad_input_stops_with_its_name(project, overrides, said):
+def test_errors_name_the_invalid_setting(project, overrides, said):
     before = weights(project)
     settings = setting([*TINY, *overrides])
     process = start(project, str(DVC), "exp", "run", "--temp", *settings)

@@ -1,4 +1,4 @@
-"""The campaign of faults: its short version whole, and that it would notice what it looks for."""
+"""Fault injection: the short campaign finds no faults, and the checks notice the faults they look for."""
 
 import errno
 import os
@@ -26,14 +26,14 @@ def settings(folder: Path) -> Settings:
 
 
 def hasty(folder: Path, number: int) -> None:
-    """Renames what was not flushed."""
+    """Renames a file that was not flushed."""
     path = folder / ".text.tmp"
     path.write_text(f"{number}\n" * 400, encoding="utf-8")
     path.replace(folder / "text")
 
 
 def careless(folder: Path, number: int) -> None:
-    """Flushes the file, but not its name."""
+    """Flushes the file, but not its folder."""
     path = folder / ".text.tmp"
     path.write_text(f"{number}\n" * 400, encoding="utf-8")
     files.flush(path)
@@ -53,18 +53,18 @@ def test_a_power_loss_leaves_the_old_file_or_the_new_one(tmp_path, trial):
 
 
 @pytest.mark.parametrize(("write", "wrong"), [(hasty, True), (careless, False)])
-def test_a_writer_that_a_power_loss_would_harm_is_noticed(tmp_path, monkeypatch, write, wrong):
+def test_unsafe_writers_are_detected(tmp_path, monkeypatch, write, wrong):
     monkeypatch.setattr(power, "WRITERS", [power.Writer("text", write, read)])
     for trial in power.trials(settings(tmp_path)):
         row = trial.run()
         assert row.lost and bool(row.wrong) == wrong, row
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_file(tmp_path):
-    left = tmp_path / f".a.csv.{files.HOST}.{2**22 + 1}.tmp"  # above the largest number of a process
+def test_the_next_write_deletes_temporary_files_of_killed_writers(tmp_path):
+    left = tmp_path / f".a.csv.{files.HOST}.{2**22 + 1}.tmp"  # above the largest process id
     own = tmp_path / f".b.csv.{files.HOST}.{os.getppid()}.tmp"
     elsewhere, old = tmp_path / ".c.csv.00000000.1.tmp", tmp_path / ".d.csv.00000000.1.tmp"
-    again = tmp_path / f".e.csv.{files.HOST}.{os.getppid()}.tmp"  # of an earlier process with that number
+    again = tmp_path / f".e.csv.{files.HOST}.{os.getppid()}.tmp"  # of an earlier process with the same id
     for path in (left, own, elsewhere, old, again):
         path.write_bytes(b"half")
     for path in (old, again):
@@ -76,7 +76,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_file(tmp_path):
 GOOD, BAD = Row("a kill", "train", 2, 2), Row("a kill", "train", 1, 0, wrong=1, message="other bytes")
 
 
-def test_an_interrupted_campaign_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_campaign_resumes(tmp_path, monkeypatch, capsys):
     tried = []
 
     def trials(settings):
@@ -95,10 +95,10 @@ def test_an_interrupted_campaign_goes_on_where_it_was(tmp_path, monkeypatch, cap
     assert campaign.main(options) == 1
     assert tried[3:] == ["second", "third"]
     page = (tmp_path / "faults.md").read_text(encoding="utf-8")
-    assert "Over all of it: 3 faults, 2 recovered, 1 wrong results" in page
+    assert "In total: 3 faults, 2 recovered, 1 wrong results" in page
     assert "| a kill | train | 3 | 2 | 1 | 0 | 0 |" in page
     assert "- a kill, train: other bytes" in page
-    assert "## Not tried here\n\n- none, disk: no root" in page
+    assert "## Skipped\n\n- none, disk: no root" in page
     assert campaign.main([*options, "--render"]) == 1 and len(tried) == 5
     assert campaign.main([*options, "--seed", "1"]) == 1 and len(tried) == 8
 
@@ -111,9 +111,7 @@ input()
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or not Path("/bin/bash").exists(), reason="Linux alone tells a process when its parent dies"
-)
+@pytest.mark.skipif(sys.platform != "linux" or not Path("/bin/bash").exists(), reason="needs Linux and bash")
 def test_a_stage_does_not_outlive_its_dvc(tmp_path):
     (tmp_path / "pipeline").mkdir()
     shutil.copyfile(pipeline.__file__, tmp_path / "pipeline/__init__.py")
@@ -134,21 +132,20 @@ SHORT_OF_ROOM = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /d
 @pytest.mark.parametrize(
     "array", [np.arange(12, dtype=np.float32).reshape(3, 4), np.zeros((2, 3, 3), np.uint8), np.zeros((0, 4))]
 )
-def test_arrays_are_written_as_numpy_does(tmp_path, array):
+def test_arrays_are_written_as_by_numpy(tmp_path, array):
     dataset_images.write_npy(tmp_path / "ours.npy", array)
     np.save(tmp_path / "theirs.npy", array)
     assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
 
 
 @SHORT_OF_ROOM
-def test_a_full_disk_is_named_by_an_array_that_does_not_fit():
+def test_writing_an_array_to_a_full_disk_names_the_error():
     with pytest.raises(OSError, match="No space left on device"):
         dataset_images.write_npy(Path("/dev/full"), np.zeros(100_000, np.float32))
 
 
 @SHORT_OF_ROOM
-def test_a_full_disk_is_named_by_a_checkpoint_that_does_not_fit(tmp_path, monkeypatch):
-    """And the last state is kept."""
+def test_writing_a_checkpoint_to_a_full_disk_names_the_error_and_keeps_the_last_one(tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path, "fingerprint")
     checkpoint.save({"step": 1})
     opened = Path.open
@@ -158,7 +155,7 @@ def test_a_full_disk_is_named_by_a_checkpoint_that_does_not_fit(tmp_path, monkey
     assert checkpoint.load() == {"step": 1}
 
 
-def test_a_stage_says_which_disk_is_full(tmp_path, monkeypatch):
+def test_a_stage_names_the_folder_whose_disk_is_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def stage() -> None:

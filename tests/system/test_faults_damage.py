@@ -1,4 +1,4 @@
-"""The family of damaged files: it damages what it says, and would notice damage that is used without a word."""
+"""Injection of damaged files: it damages files as named, and detects damaged input that is used without an error."""
 
 from pathlib import Path
 from random import Random
@@ -14,7 +14,7 @@ CONTENT = bytes(600) + bytes(range(256)) * 4
 
 @pytest.mark.parametrize("kind", damage.DAMAGES)
 @pytest.mark.parametrize("seed", range(20))
-def test_the_damage_is_what_it_is_called(kind, seed):
+def test_damage_is_as_named(kind, seed):
     changed = damage._changed(CONTENT, damage.DAMAGES[kind][0], Random(seed))
     differ = [n for n, (old, new) in enumerate(zip(CONTENT, changed, strict=False)) if old != new]
     match kind:
@@ -27,7 +27,7 @@ def test_the_damage_is_what_it_is_called(kind, seed):
             assert differ and len({n // damage.SECTOR for n in differ}) == 1 and not any(changed[n] for n in differ)
 
 
-def test_every_file_and_damage_is_tried():
+def test_every_file_gets_every_kind_of_damage():
     long = [trial.name for trial in damage.trials(Settings(0, 0, False, Path()))]
     assert len({*long}) == len(long) == len(damage.TARGETS) * (damage.BITS + damage.CUTS + damage.ZEROS)
     short = [trial.name for trial in damage.trials(Settings(0, 0, True, Path()))]
@@ -36,7 +36,7 @@ def test_every_file_and_damage_is_tried():
 
 @pytest.fixture
 def project(tmp_path):
-    """As a stage left it that was given a damaged manifest."""
+    """A project after a stage that read a damaged manifest."""
     files.write_text(tmp_path / "data" / "raw" / "manifest.csv", "damaged")
     files.write_text(tmp_path / "data" / "patches" / "index.csv", "as ever")
     outputs = _toy.outputs(tmp_path) | {"data/raw/manifest.csv": "that of the whole file"}
@@ -53,13 +53,13 @@ def project(tmp_path):
         (0, "", True),
     ],
 )
-def test_what_counts_as_noticed(project, rc, said, well):
+def test_which_outputs_count_as_a_named_error(project, rc, said, well):
     path = project.folder / "data" / "raw" / "manifest.csv"
     row = damage._judged(project, damage.TARGETS[0], "a flipped bit", path, rc, said)
     assert table.good(row) == well and row.wrong == 0
 
 
-def test_damage_that_is_used_is_a_wrong_result(project):
+def test_damage_used_without_an_error_is_a_wrong_result(project):
     files.write_text(project.folder / "data" / "patches" / "index.csv", "other patches")
     path = project.folder / "data" / "raw" / "manifest.csv"
     row = damage._judged(project, damage.TARGETS[0], "a flipped bit", path, 0, "")

@@ -1,4 +1,4 @@
-"""Inputs of strangers: the targets of bench.fuzz on mutations of real inputs, by hypothesis; what was once found."""
+"""Untrusted inputs: the targets of bench.fuzz on mutations of valid inputs (hypothesis), and earlier findings."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from bench._project import environment
 from bench.fuzz import __main__ as fuzzer
 from bench.fuzz import seeds, targets
 
-EXAMPLES = {  # a second each, or a few
+EXAMPLES = {  # a few seconds per target
     **{"exif": 400, "manifest": 300, "image": 150, "photo": 150, "archive": 150, "tables": 80},
     **{"weights": 60, "params": 60, "model": 25, "upload": 15, "words": 25, "arguments": 8},
 }
@@ -25,7 +25,7 @@ LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 
 
 def changed(data: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
-    """At places (shares of the length) so many bytes replaced by others."""
+    """Apply edits (position as a share of the length, number of bytes to remove, bytes to insert)."""
     for place, gone, new in edits:
         at = int(place * len(data))
         data = data[:at] + new + data[at + gone :]
@@ -44,12 +44,12 @@ def tried(name: str, data: bytes) -> None:
 
 
 def tree(**changes: object) -> bytes:
-    """params.yaml with other values."""
+    """params.yaml with changed values."""
     return json.dumps(json.loads(seeds.params()[1]) | changes).encode()
 
 
 def card(**changes: object) -> bytes:
-    """The input of target `model` that is a card with other values."""
+    """Input of target `model`: a card with changed values."""
     return b"\0" + json.dumps(seeds.card() | changes).encode()
 
 
@@ -59,7 +59,7 @@ def row(old: bytes, new: bytes) -> bytes:
 
 
 def unnamed() -> bytes:
-    """A zip with an empty file of no name."""
+    """A zip that contains an empty file without a name."""
     content, member = io.BytesIO(), zipfile.ZipInfo()
     member.filename = ""
     with zipfile.ZipFile(content, "w") as container:
@@ -68,7 +68,7 @@ def unnamed() -> bytes:
 
 
 def of_three_widths() -> bytes:
-    """A TIFF whose header tells three widths."""
+    """A TIFF whose header gives three widths."""
     tiff = bytearray(seeds.pictures()[2])
     at = struct.unpack_from("<I", tiff, 4)[0] + 2
     assert struct.unpack_from("<HHI", tiff, at) == (256, 4, 1)
@@ -76,12 +76,12 @@ def of_three_widths() -> bytes:
     return bytes(tiff)
 
 
-def test_every_target_is_tried_here_and_by_the_fuzzer():
+def test_hypothesis_and_the_fuzzer_cover_every_target():
     assert targets.TARGETS.keys() == EXAMPLES.keys() == fuzzer.SHARES.keys()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_what_is_refused_is_refused_in_a_line(name):
+def test_mutated_inputs_are_accepted_or_rejected_in_one_line(name):
     @settings(
         max_examples=EXAMPLES[name],
         derandomize=True,
@@ -98,7 +98,7 @@ def test_what_is_refused_is_refused_in_a_line(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_seeds_are_mostly_accepted(name):
-    """Else nothing but refusals would be tried."""
+    """Otherwise the mutations would only test rejections."""
     target, accepted = targets.TARGETS[name], 0
     for data in target.seeds():
         with targets.scratch() as folder:
@@ -114,50 +114,50 @@ FOUND = {
     "YAML nested too deep": ("params", b"[" * 5000),
     "YAML that repeats itself": ("params", f"{LAUGHS}recipe: *a8\n".encode()),
     "YAML that contains itself": ("params", b"recipe: &a [*a]"),
-    "a date that is none": ("params", b"seed: 2001-13-45"),
-    "a number that is too long": ("params", b"seed: " + b"9" * 5000),
-    "no UTF-8": ("params", b"\xff\xfe"),
-    "an integer that is none": ("params", b"a: !!int _"),
-    "a value too long to say": ("params", tree(recipe=["x" * 10_000])),
-    "more mistakes than anybody reads": ("params", tree(train={f"key{n}": 0 for n in range(100)})),
-    "a manifest that leaves its folder": ("manifest", row(b"train/im0.png", b"../im0.png")),
+    "an invalid date": ("params", b"seed: 2001-13-45"),
+    "a number of too many digits": ("params", b"seed: " + b"9" * 5000),
+    "invalid UTF-8": ("params", b"\xff\xfe"),
+    "an invalid integer": ("params", b"a: !!int _"),
+    "a value too long for a message": ("params", tree(recipe=["x" * 10_000])),
+    "too many mistakes to list": ("params", tree(train={f"key{n}": 0 for n in range(100)})),
+    "a path outside the folder of a manifest": ("manifest", row(b"train/im0.png", b"../im0.png")),
     "an absolute path in a manifest": ("manifest", row(b"train/im0.png", b"/etc/passwd")),
-    "a split that is none": ("manifest", row(b"im0,train", b"im0,other")),
-    "an image of no size": ("manifest", row(b"64,48", b"-64,0")),
-    "a row that is too short": ("manifest", row(b",64,48,folder", b"")),
+    "an unknown split": ("manifest", row(b"im0,train", b"im0,other")),
+    "an image of negative width": ("manifest", row(b"64,48", b"-64,0")),
+    "a row with missing fields": ("manifest", row(b",64,48,folder", b"")),
     "a field that is too long": ("manifest", seeds.manifest()[0] + b"x" * 200_000),
-    "a manifest that is no text": ("manifest", b"\xff"),
-    "a label that is no text": ("tables", b"\1\xff"),
+    "a binary manifest": ("manifest", b"\xff"),
+    "a binary label": ("tables", b"\1\xff"),
     "a TIFF without dimensions": ("image", b"\3II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0"),
-    "a picture of 10^18 pixels": ("image", b"\0" + seeds.bomb(10**9, 10**9)),
-    "a picture too large for the page": ("upload", b"\0\5a.png" + seeds.bomb(1 << 12, 1 << 12)),
-    "a picture of three widths": ("upload", b"\1\5a.tif" + of_three_widths()),
+    "an image of 10^18 pixels": ("image", b"\0" + seeds.bomb(10**9, 10**9)),
+    "an image too large for the page": ("upload", b"\0\5a.png" + seeds.bomb(1 << 12, 1 << 12)),
+    "an image of three widths": ("upload", b"\1\5a.tif" + of_three_widths()),
     "JSON nested too deep": ("model", b"\0" + b"[" * 100_000),
-    "a net of ten million layers": ("model", card(architecture={**seeds.NET, "depth": 10**7})),
-    "a net of all memory": ("model", card(architecture={**seeds.NET, "depth": 3, "features": 10_000})),
+    "a network of ten million layers": ("model", card(architecture={**seeds.NET, "depth": 10**7})),
+    "a network larger than memory": ("model", card(architecture={**seeds.NET, "depth": 3, "features": 10_000})),
     "a card without weights": ("model", card(weights=[])),
     "weights of another folder": ("model", card(weights=["../../x"])),
-    "a card that adopts what cannot be": ("model", card(adopted=seeds.NET)),
-    "a level that is none": ("model", card(noise={"train": {"kind": "gaussian", "sigma_255": []}})),
-    "a noise that is no word": ("model", card(noise={"train": {"kind": 1}})),
-    "a number of parameters in words": ("model", card(parameters="many")),
-    "a README that is no text": ("model", b"\1\xff"),
-    "a score that is no number": ("model", b"\1" + seeds.README.replace(b"30.1 [29", b"x [29")),
+    "a card with an impossible import": ("model", card(adopted=seeds.NET)),
+    "an empty noise level": ("model", card(noise={"train": {"kind": "gaussian", "sigma_255": []}})),
+    "a numeric kind of noise": ("model", card(noise={"train": {"kind": 1}})),
+    "a number of parameters as text": ("model", card(parameters="many")),
+    "a binary README": ("model", b"\1\xff"),
+    "a score that is not a number": ("model", b"\1" + seeds.README.replace(b"30.1 [29", b"x [29")),
     "weights of another shape": ("model", card(architecture={**seeds.NET, "depth": 3})),
-    "a zip's file without a name": ("archive", unnamed()),
+    "a file without a name in a zip": ("archive", unnamed()),
     "a name that begins with a space": ("words", b" \xbc"),
-    "a name that no terminal can show": ("arguments", b"\1\0a.p\xfang"),
-    "an option that no terminal can show": ("arguments", b"\2\0a.png\0p.png\0-\xff\xffd\0gaussian"),
+    "an unprintable name": ("arguments", b"\1\0a.p\xfang"),
+    "an unprintable option": ("arguments", b"\2\0a.png\0p.png\0-\xff\xffd\0gaussian"),
 }
 
 
 @pytest.mark.parametrize(("name", "data"), FOUND.values(), ids=FOUND.keys())
-def test_what_was_found_stays_mended(name, data):
+def test_earlier_findings_stay_fixed(name, data):
     tried(name, data)
 
 
-def test_programs_are_not_run_for_a_picture(tmp_path, monkeypatch):
-    """Pillow gives PostScript to Ghostscript, whatever the file is called."""
+def test_reading_an_image_starts_no_program(tmp_path, monkeypatch):
+    """Pillow would pass PostScript to Ghostscript, whatever the suffix."""
     from denoiselab.imaging import dataset_images
 
     started = []
@@ -168,8 +168,8 @@ def test_programs_are_not_run_for_a_picture(tmp_path, monkeypatch):
     assert not started
 
 
-def test_the_check_finds_what_is_wrong(tmp_path):
-    """Targets that crash, say nothing, say too much, or eat memory."""
+def test_the_check_detects_bad_error_messages(tmp_path):
+    """Messages that are empty, of several lines, too long, or without the file; other exceptions pass through."""
 
     def fails(run, named: bool = False) -> str:
         with pytest.raises(targets.FindingError) as found:
@@ -182,7 +182,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
 
         return run
 
-    assert "without words" in fails(raising(ValueError()))
+    assert "empty error message" in fails(raising(ValueError()))
     assert "several lines" in fails(raising(ValueError("a\nb")))
     assert "10000 characters" in fails(raising(ValueError("a" * 10_000)))
     assert "does not name the file" in fails(raising(ValueError("a")), named=True)
@@ -190,7 +190,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
         targets.check(targets.Target(raising(KeyError("a")), list), b"", tmp_path)
 
 
-def test_the_fuzzer_says_what_it_needs():
+def test_the_fuzzer_names_its_requirements():
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.modules['atheris'] = None; import bench.fuzz.__main__ as m; m.main()"],
         env=environment(),
@@ -198,4 +198,4 @@ def test_the_fuzzer_says_what_it_needs():
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("pip install atheris (Linux, Python 3.11 and later)")
+    assert done.stderr.strip().endswith("pip install atheris (Linux, Python 3.11 or later)")

@@ -1,10 +1,10 @@
-"""The packages of denoiselab import in one direction, as pyproject.toml states, lazy imports included."""
+"""The packages of denoiselab import each other in one direction only, as stated in pyproject.toml, also lazily."""
 
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 from tests.conftest import ROOT
 
 
-def test_packages_import_in_one_direction_and_in_no_circle(monkeypatch, capsys):
+def test_packages_import_in_one_direction_without_cycles(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert lint_imports(no_cache=True, no_logo=True) == EXIT_STATUS_SUCCESS, capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The load on the page and the served model, in short; and that its checks notice what they are there for."""
+"""A short load test of the page and the served model, and tests that its checks detect wrong answers."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ PATIENCE_S = 300
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", load.SERVERS)
-def test_a_few_clients_at_once_get_what_is_theirs(server, tmp_path, monkeypatch):
+def test_simultaneous_clients_get_their_own_answers(server, tmp_path, monkeypatch):
     monkeypatch.setitem(uploads.SHAPES, uploads.LARGE, (300, 400))
     monkeypatch.setitem(uploads.SHAPES, uploads.HUGE, (900, 1200))
     monkeypatch.setattr(clients, "THINK_S", (0.1, 0.5))
@@ -36,8 +36,8 @@ def test_a_few_clients_at_once_get_what_is_theirs(server, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_what_a_visitor_leaves_is_deleted_though_nobody_else_comes(tmp_path):
-    """The files that were made at once, the uploads when he does not come back."""
+def test_the_files_of_a_visitor_are_deleted_without_further_visits(tmp_path):
+    """Output files at once, uploads once the session has expired."""
     port = free_port()
     address, files = f"http://127.0.0.1:{port}", tmp_path / "files"
     files.mkdir()
@@ -72,18 +72,18 @@ def sent() -> uploads.Upload:
 
 
 def shown(of: uploads.Upload, size: str = "203 × 160", name: str = "client-3-1") -> Shown:
-    """What the page would show of an upload."""
+    """The page as it would show an upload."""
     view = {"whole": "data:image/png;base64," + base64.b64encode(of.file).decode()}
     raw = bytearray(name.encode() + json.dumps(view).encode())
     return Shown(texts=[f"The picture: {size} pixels"], views=[view, view], raw=raw)
 
 
-def test_the_page_of_the_picture_that_was_sent_is_due(sent):
+def test_the_image_that_was_sent_is_a_correct_answer(sent):
     assert page.verdict(shown(sent), sent) == (DUE, "")
 
 
 @pytest.mark.parametrize("turn", range(5))
-def test_another_ones_picture_is_noticed(sent, turn):
+def test_another_clients_image_is_detected(sent, turn):
     other = uploads.make(uploads.PICTURE, 4, turn, page.ALLOWED)
     same_size = np.ascontiguousarray(other.pixels[:, :-1])
     assert uploads.is_own(sent, sent.file) and not uploads.is_own(sent, other.file)
@@ -91,7 +91,7 @@ def test_another_ones_picture_is_noticed(sent, turn):
     assert page.verdict(shown(other), sent)[0] == WRONG
 
 
-def test_another_ones_name_or_size_and_what_did_not_work_is_noticed(sent):
+def test_another_name_or_size_and_failures_are_detected(sent):
     assert page.verdict(shown(sent, name="client-31-1"), sent) == (WRONG, "the page names another client's file")
     assert page.verdict(shown(sent, size="204 × 160"), sent)[0] == WRONG
     assert page.verdict(Shown(errors=["damaged image"]), sent)[0] == WRONG
@@ -100,14 +100,14 @@ def test_another_ones_name_or_size_and_what_did_not_work_is_noticed(sent):
 
 
 @pytest.mark.parametrize("kind", [uploads.NOTHING, uploads.DAMAGED, uploads.PIXELS])
-def test_a_bad_upload_has_to_be_refused_for_what_is_bad_about_it(kind):
+def test_an_invalid_upload_must_be_rejected_for_the_right_reason(kind):
     bad = uploads.make(kind, 3, 1, page.ALLOWED)
     assert page.verdict(Shown(errors=[f"client-3-1.png: {page.SAID[kind]}"]), bad)[0] == DUE
     assert page.verdict(Shown(errors=["client-3-1.png: another reason"]), bad)[0] == WRONG
     assert page.verdict(shown(bad), bad)[0] == WRONG
 
 
-def test_answers_of_the_model_are_judged(sent):
+def test_verdicts_on_answers_of_the_model(sent):
     def answer(status: int, file: bytes = b"", message: str = "") -> SimpleNamespace:
         body = {"predictions": [{"image": base64.b64encode(file).decode()}], "message": message}
         return SimpleNamespace(status_code=status, ok=status < 400, json=lambda: body, text=message)
@@ -121,19 +121,19 @@ def test_answers_of_the_model_are_judged(sent):
     assert model.verdict(answer(200, sent.file), model.LEVEL, sent)[0] == WRONG
 
 
-def test_the_page_of_the_benchmark_says_what_was_missed():
+def test_the_page_of_the_benchmark_lists_missed_targets():
     answers = [Answer(uploads.PICTURE, seconds, DUE, "") for seconds in (1.0, 2.0, 9.0)]
     answers.append(Answer(uploads.PICTURE, 3.0, WRONG, "no answer"))
     memory = SimpleNamespace(highest=3 * 2**20, before=2**20)
     found = Measured("page", answers, memory, 2 * 2**20, False, "fine\nTraceback (most recent call last)\n")
     assert [target.met for target in found.targets()] == [False, False, False]
-    assert found.crashes == 2  # and it is not there any more
+    assert found.crashes == 2  # the traceback, and the server has exited
     text = load.rendered({"cores": "2"}, [found], "with 3 clients", "Beside other work.")
-    assert "| page | picture | 3 | 0 | 1 | 2 | 8.3 | 9 |" in text
+    assert "| page | image | 3 | 0 | 1 | 2 | 8.3 | 9 |" in text
     assert str(Target("page: wrong answers", 1, 0)) in text and "Beside other work." in text
 
 
-def test_what_befalls_a_request_is_a_wrong_answer_and_its_client_goes_on(monkeypatch):
+def test_a_failed_request_is_a_wrong_answer_and_its_client_continues(monkeypatch):
     monkeypatch.setattr(clients, "THINK_S", (0.0, 0.0))
 
     def live(client: clients.Client) -> None:
@@ -151,7 +151,7 @@ def test_what_befalls_a_request_is_a_wrong_answer_and_its_client_goes_on(monkeyp
     assert [answer.kind for answer in answers[:4:2]] == [uploads.HUGE, uploads.PICTURE]
 
 
-def test_memory_counts_the_processes_that_a_server_starts():
+def test_memory_includes_child_processes():
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytes([1]) * 10**8; input()'])"
 
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:

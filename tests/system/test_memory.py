@@ -1,4 +1,4 @@
-"""A device without memory: smaller tiles where a picture is restored, else a line that says which number to lower."""
+"""Lack of device memory: inference falls back to smaller tiles; other errors name the setting to lower."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ ERRORS = {
 
 
 class Hungry(nn.Module):
-    """Takes pictures of so many pixels at most."""
+    """A model that runs out of memory above a number of pixels."""
 
     reach = 10
 
@@ -60,18 +60,18 @@ def test_tiles_shrink_until_they_fit(kind, capsys):
     ]
 
 
-def test_a_given_tile_shrinks_too():
+def test_a_given_tile_size_shrinks_too():
     hungry = Hungry(320 * 320, ERRORS["CUDA"])
     restore(hungry, picture(512, 512), device=CPU, tile=384)
     assert hungry.seen[0] == 448 * 448 and hungry.seen[1] == 256 * 256
 
 
-def test_where_no_tile_fits_the_picture_is_named():
+def test_if_no_tile_fits_the_error_gives_the_image_size():
     with pytest.raises(ValueError, match=rf"out of memory for a picture of 420x300 pixels, even in tiles of {GRID}"):
         restore(Hungry(10, ERRORS["CUDA"]), picture(), device=CPU)
 
 
-def test_what_takes_pictures_whole_is_named():
+def test_models_without_tiling_are_named():
     hungry = Hungry(10, ERRORS["CPU"])
     hungry.reach = None
     with pytest.raises(ValueError, match="420x300 pixels, which this model takes whole; reduce the picture"):
@@ -79,20 +79,20 @@ def test_what_takes_pictures_whole_is_named():
     assert len(hungry.seen) == 1
 
 
-def test_other_errors_are_no_shortage():
+def test_other_errors_are_not_taken_for_lack_of_memory():
     hungry = Hungry(10, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         restore(hungry, picture(), device=CPU)
     assert len(hungry.seen) == 1
 
 
-def test_a_real_allocation_that_fails_is_a_shortage():
+def test_a_failed_allocation_is_lack_of_memory():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60, dtype=torch.uint8)
     assert devices.ran_out(error.value)
 
 
-def test_denoising_a_file_goes_on_in_smaller_tiles(tmp_path, monkeypatch):
+def test_denoising_a_file_continues_in_smaller_tiles(tmp_path, monkeypatch):
     source, target = tmp_path / "a.png", tmp_path / "b.png"
     dataset_images.write_png(source, photograph()[:300, :420])
     hungry = Hungry(200 * 200, ERRORS["CUDA"])
@@ -106,14 +106,14 @@ def test_denoising_a_file_goes_on_in_smaller_tiles(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["batches", "fit"])
-def test_training_says_which_numbers_to_lower(monkeypatch, where):
-    """Whether the patches do not fit, or a step."""
+def test_training_names_the_settings_to_lower(monkeypatch, where):
+    """Whether the patches or a training step exceed the memory."""
     params = composed("model=dncnn", "models.dncnn.batch=10", "models.dncnn.crop=40", "train.val_patches=20")
     monkeypatch.setattr(jobs._Data, "read", lambda: jobs._Data([], []))
     monkeypatch.setattr(distributed, "first", lambda: False)
-    plan = jobs.plan(params, "dncnn")
-    monkeypatch.setattr(runner, "_validation", lambda plan: None)
-    monkeypatch.setattr(runner, "_stock", lambda plan: (None, None))
+    job = jobs.resolve(params, "dncnn")
+    monkeypatch.setattr(runner, "_validation", lambda job: None)
+    monkeypatch.setattr(runner, "_stock", lambda job: (None, None))
 
     def fails(*args, **settings):
         raise ERRORS["CUDA"]
@@ -123,16 +123,16 @@ def test_training_says_which_numbers_to_lower(monkeypatch, where):
     with pytest.raises(
         ValueError, match=r"out of memory; lower batch \(10\), crop \(40\), val_patches \(20\) of models.dncnn or train"
     ):
-        runner.train(plan, lambda step, values: None)
+        runner.train(job, lambda step, values: None)
 
 
-def test_building_a_net_says_so_too(monkeypatch):
+def test_building_a_model_names_them_too(monkeypatch):
     monkeypatch.setattr(jobs._Data, "read", lambda: jobs._Data([], []))
-    plan = jobs.plan(composed("model=dncnn"), "dncnn")
+    job = jobs.resolve(composed("model=dncnn"), "dncnn")
 
     def fails(*args, **settings):
         raise ERRORS["CPU"]
 
     monkeypatch.setattr(architectures, "build", fails)
     with pytest.raises(ValueError, match=r"lower batch \(\d+\), .* or the model's width"):
-        runner.train(plan, lambda step, values: None)
+        runner.train(job, lambda step, values: None)

@@ -1,4 +1,4 @@
-"""How far rounding moves results, within the bounds of docs/protocol.md: precision, threads, batch, tiles, order."""
+"""Effect of rounding on results (precision, threads, batch, tiles, order), within the bounds of docs/protocol.md."""
 
 import re
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ from tests.training.test_loop import fit, patches, settings
 
 __all__ = ["patches"]  # a fixture
 CPU = torch.device("cpu")
-ROUNDING = 1e-5  # largest difference, of the output's range, at least 1
-HALF = {torch.bfloat16: (0.02, 0.004), torch.float16: (0.003, 0.0006)}  # largest and RMS difference, of that range
-DECIBELS = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of the PSNR of released weights
+ROUNDING = 1e-5  # largest difference, relative to the output's range or 1, whichever is larger
+HALF = {torch.bfloat16: (0.02, 0.004), torch.float16: (0.003, 0.0006)}  # largest and RMS difference, same units
+DECIBELS = {torch.bfloat16: 0.05, torch.float16: 0.01}  # difference in PSNR of released weights
 SAME = 0.001  # dB
-TRAINED = 0.1  # dB, of trainings that differ in nothing but rounding
+TRAINED = 0.1  # dB, between training runs that differ only in rounding
 EVERY = [*BLOCKS, *CLASSIFIERS]
 RELEASED = [folder.parent for folder in sorted((denoisers.PROJECT / "models/released").glob("*/model.json"))]
 
 
 def image(seed: int, height: int = 64, width: int = 72) -> torch.Tensor:
-    """A piece of a photograph with noise, (1, 3, H, W) float32."""
+    """A noisy crop of a photo, (1, 3, H, W) float32."""
     clean = torch.from_numpy(photograph()[20 * seed :][:height, :width] / 255).permute(2, 0, 1)[None].float()
     return clean + torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)) * 25 / 255
 
 
 def net(arch: str) -> nn.Module:
-    """With weights of about the size that training gives them: none is 0, and values stay near those of images."""
+    """A model with non-zero random weights of realistic size, whose outputs stay in the range of images."""
     model = built(arch)
     with torch.no_grad():
         for p in model.parameters():
@@ -51,7 +51,7 @@ def outputs(model: nn.Module, noisy: torch.Tensor, labels: tuple[int, ...] = (1,
 
 
 def differences(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
-    """The largest and the RMS, of the range of what is expected."""
+    """Largest and RMS difference, relative to the range of `expected`."""
     difference = (found - expected) / max(1.0, expected.abs().max().item())
     return difference.abs().max().item(), difference.square().mean().sqrt().item()
 
@@ -93,7 +93,7 @@ def test_threads_and_batches_change_no_more_than_rounding(arch):
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_the_order_changes_nothing(arch):
+def test_the_order_of_images_changes_nothing(arch):
     model, pictures = net(arch), [image(n)[0].permute(1, 2, 0).numpy() for n in range(3)]
     restored = [tiled_inference.restore(model, one, device=CPU, sigma_255=25.0, label=0) for one in pictures]
     for one, expected in reversed([*zip(pictures, restored, strict=True)]):
@@ -101,7 +101,7 @@ def test_the_order_changes_nothing(arch):
 
 
 def psnr(model: nn.Module, channels: int, **changes) -> float:
-    """Of a restored photograph, as evaluate measures it."""
+    """PSNR of a restored photo, as in stage evaluate."""
     clean = photograph()[:160, :224, :channels]
     noise = np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
     noisy = (clean / 255).astype(np.float32) + noise * np.float32(15 / 255)
@@ -122,8 +122,8 @@ def test_scores_of_released_weights_stay(folder):
         assert abs(psnr(model, channels) - expected) <= SAME
 
 
-def test_the_batch_of_a_validation_changes_no_score(monkeypatch):
-    """A patch at a time, or all at once."""
+def test_the_validation_batch_size_changes_no_score(monkeypatch):
+    """One patch at a time, or all at once."""
     clean, noisy = torch.cat([image(n) for n in range(5)]).clamp(0, 1), torch.cat([image(n + 9) for n in range(5)])
     validate = validation.Validation.__new__(validation.Validation)
     validate.parts, validate.has_clean = [validation.Part(25.0, clean, noisy, None)], True
@@ -136,7 +136,7 @@ def test_the_batch_of_a_validation_changes_no_score(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_on_another_number_of_threads_comes_out_alike(patches, params):
+def test_training_with_other_numbers_of_threads_gives_similar_scores(patches, params):
     runs = []
     for number in (1, 2):
         with threads(number):
@@ -144,11 +144,11 @@ def test_a_training_on_another_number_of_threads_comes_out_alike(patches, params
     assert runs[0] == pytest.approx(runs[1], abs=TRAINED)
 
 
-def test_every_architecture_is_held_to_it():
+def test_every_architecture_is_tested():
     assert sorted(EVERY) == sorted(architectures.known())
 
 
-def test_the_bounds_are_those_of_the_page():
+def test_the_bounds_are_those_of_the_protocol_page():
     page = (
         (ROOT / Path("docs/protocol.md")).read_text(encoding="utf-8").partition("## Rounding")[2].partition("\n## ")[0]
     )

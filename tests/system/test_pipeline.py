@@ -25,8 +25,8 @@ NEEDED = {
     "guided_shuffled": "classifier_cnn",
     "sr_finetuned": "sr_denoiser",
 }
-EXEMPT = {"src/denoiselab/tracking", "src/denoiselab/__init__.py"}  # change no output
-# Modules that a training run uses and that cannot change a weight: files, names, messages, checksums.
+EXEMPT = {"src/denoiselab/tracking", "src/denoiselab/__init__.py"}  # do not affect outputs
+# Modules used in training that cannot affect weights: files, names, messages, checksums.
 HARMLESS = {
     "data/manifest",
     "imaging/dataset_images",
@@ -54,12 +54,12 @@ def flat(items: list) -> list[str]:
     return [next(iter(item)) if isinstance(item, dict) else item for item in items]
 
 
-def test_the_stages_are_those_of_pipeline():
+def test_every_stage_has_a_module_in_pipeline():
     assert set(TREE["stages"]) == set(STAGES)
 
 
 def dep(path: str) -> str:
-    """What dvc.yaml lists for a file: its package, or the file where not all of its package counts."""
+    """Entry of dvc.yaml for a source file: its package, or the file itself if only part of the package matters."""
     parts = path.split("/")
     return "/".join(parts[:3]) if path.startswith("src/denoiselab/") and parts[2] != "architectures" else path
 
@@ -80,13 +80,13 @@ def test_deps_are_the_imported_packages(stage):
     assert listed == needed
 
 
-def test_a_checkpoint_goes_by_the_code_that_decides_the_result():
-    """jobs.SOURCES is what the training runner imports, less what cannot change a weight."""
+def test_checkpoints_depend_on_the_code_that_affects_weights():
+    """jobs.SOURCES lists the modules that the training runner imports, except HARMLESS ones."""
     decide = {f"src/denoiselab/{name}" for name in jobs.SOURCES}
     imported = {
         path
         for path in walk(ROOT / "src/denoiselab/training/runner.py")
-        if not path.startswith(("src/denoiselab/config/", "src/denoiselab/tracking/"))  # their values are in the card
+        if not path.startswith(("src/denoiselab/config/", "src/denoiselab/tracking/"))  # the card holds their values
         and not path.endswith("/__init__.py")
     }
     harmless = {f"src/denoiselab/{name}.py" for name in HARMLESS}
@@ -142,11 +142,11 @@ def test_every_option_composes_to_valid_params(override, tmp_path):
     needs |= {"data=noisy_folder": ["data.path=/photos"], "noise=as_is": ["data=noisy_folder", "data.path=/photos"]}
     needs |= {key: ["data=polyu"] for key in ("noise=real", "noise=hair_mix")}
     group, _, option = override.partition("=")
-    if group == "settings":  # they belong to a recipe and a train option
+    if group == "settings":  # only used with a recipe and a train option
         recipe, _, train = option.rpartition("_")
         override = f"recipe={recipe}"
         needs[override] = [f"train={train}"]
-    if group == "model" and (needed := NEEDED.get(option)):  # a guided or fine-tuned model goes with what it builds on
+    if group == "model" and (needed := NEEDED.get(option)):  # guided and fine-tuned models need another model
         override = f"model=[{needed},{option}]"
     overrides = [override, *needs.get(override, [])]
     composed = tmp_path / "params.yaml"

@@ -1,4 +1,4 @@
-"""Every recipe of an original system runs through, in small, and its report says what it is compared with."""
+"""Every recipe of a published system, at small size; its report describes the original."""
 
 import os
 from pathlib import Path
@@ -25,19 +25,19 @@ FEW = ["data.limit.train=60", "data.limit.val=20", "data.limit.test=20"]
 GUIDED = ["unet_small", "unet_equal", "classifier_cnn", "classifier_resnet", "cnn_unet"]
 GUIDED += ["guided_zeroed", "guided_shuffled", "guided_oracle"]
 SHORT = ["steps=4", "validate_every=2"]
-RECIPES = {  # of the line-up the original's net alone, where the others are tested elsewhere
+RECIPES = {  # only the models of the original; the others are tested elsewhere
     "hair": [*FEW, "model=dncnn_hair", *(f"models.dncnn_hair.{budget}" for budget in SHORT)],
     "stl10": [*FEW, f"model=[{','.join(GUIDED)}]"],
     "stl10_harder": [*FEW, "model=[classifier_cnn,cnn_unet]"],
     "animals": [*FEW, "model=unet_classic", "models.unet_classic.steps=4"],
     "animals_sr": FEW,
     "faces": [*FEW, "model=pixelshuffle_unet", "models.pixelshuffle_unet.steps=4"],
-    "bsds500": [  # on all of its 100 test images, so by a net of an eighth of the width
+    "bsds500": [  # a network of an eighth of the width, as it runs on all 100 test images
         *("data.val_images=4", "model=dncnn_bsds", "models.dncnn_bsds.features=8"),
         *(f"models.dncnn_bsds.{budget}" for budget in SHORT),
     ],
 }
-EXACT = {  # trainable parameters at the original's settings
+EXACT = {  # trainable parameters with the original settings
     "hair": {"dncnn_hair": 744_963},
     "stl10": {
         "cnn": 186_688,
@@ -70,12 +70,12 @@ ORIGINAL = {  # (keys of train as the original had them)
 
 @pytest.mark.parametrize("train", ["cpu", "paper"])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_takes_another_line_up(recipe, train):
+def test_a_recipe_accepts_other_models(recipe, train):
     assert list(composed(f"recipe={recipe}", f"train={train}", "model=unet").models) == ["noisy", "unet"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_train_paper_is_the_originals(recipe):
+def test_train_paper_has_the_original_settings(recipe):
     from denoiselab import architectures
     from denoiselab.models import model_store
 
@@ -92,7 +92,7 @@ def test_train_paper_is_the_originals(recipe):
         assert (schedule.kind, schedule.gamma) == ("exponential", 0.95)
 
 
-def test_the_controls_are_as_large_as_what_they_control():
+def test_control_models_are_as_large_as_the_models_they_control():
     from denoiselab import architectures
     from denoiselab.models import model_store
 
@@ -113,10 +113,10 @@ def project(tmp_path_factory) -> Path:
 @mirrored
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not (Path(os.environ.get("DENOISELAB_MIRROR", "")) / "../samples").is_dir(), reason="no samples beside the mirror"
+    not (Path(os.environ.get("DENOISELAB_MIRROR", "")) / "../samples").is_dir(), reason="no samples next to the mirror"
 )
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_runs_through(project, recipe):
+def test_a_recipe_runs(project, recipe):
     reproduce(project, f"recipe={recipe}", *SMALL, *RECIPES[recipe])
     report = (project / "reports/report.md").read_text(encoding="utf-8")
     assert "## The original" in report
@@ -137,7 +137,7 @@ def test_a_recipe_runs_through(project, recipe):
 
 
 def _guidance(project: Path, report: str, classifiers: set[str]) -> None:
-    """Classifiers are reported, and a guided net has the very weights of its classifier inside."""
+    """Classifiers are in the report, and a guided model contains the exact weights of its classifier."""
     assert "classifier_cnn" in classifiers
     for name in classifiers:
         assert f"| {name} | cifar10_4k, " in report

@@ -1,4 +1,4 @@
-"""Data on a DVC remote: what one clone pushes over the S3 API, another pulls, and has nothing left to do."""
+"""DVC remote: another clone pulls from S3 what one clone has pushed, and is then up to date."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ OUTPUTS = ("data/raw", "data/patches", "data/noisy")
 
 @pytest.fixture
 def s3(monkeypatch) -> Iterator[str]:
-    """The address of an S3 server on loopback that holds an empty bucket `denoiselab`."""
+    """Address of a local S3 server with an empty bucket `denoiselab`."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -39,7 +39,7 @@ def digests(project: Path) -> dict[str, str]:
     return {output: files.sha256(project / output) for output in OUTPUTS}
 
 
-def test_another_clone_pulls_what_was_pushed_and_has_nothing_to_do(tmp_path, s3):
+def test_another_clone_pulls_the_outputs_and_is_up_to_date(tmp_path, s3):
     (tmp_path / "one").mkdir()
     one, two = make_project(tmp_path / "one"), tmp_path / "two"
     dvc(one, "remote", "add", "--default", "store", "s3://denoiselab/cache")

@@ -1,4 +1,4 @@
-"""Passwords in addresses: nowhere in what is printed, logged, stored or reported; and who can reach what is served."""
+"""Passwords in addresses never appear in output, logs, files or reports; servers listen only on this machine."""
 
 import os
 import re
@@ -27,7 +27,7 @@ CARD = {"architecture": {"arch": "dncnn"}, "noise": {"name": "gaussian25"}, "dat
 
 
 def written(*folders: Path) -> list[str]:
-    """The files below some folders that hold the secret, in their name or in whatever they hold."""
+    """Files in some folders that contain the secret in their name or content."""
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert found
     return [str(path) for path in found if SECRET in path.name or SECRET.encode() in path.read_bytes()]
@@ -35,7 +35,7 @@ def written(*folders: Path) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """A store that does not answer is given up at once."""
+    """Give up at once on a store that does not answer."""
     monkeypatch.setattr(tracking.worker, "ATTEMPTS", 1)
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -47,7 +47,7 @@ def quick(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql"])
-def test_a_store_that_does_not_answer_is_named_without_its_password(tmp_path, monkeypatch, capfd, quick, scheme):
+def test_the_message_about_an_unreachable_store_hides_its_password(tmp_path, monkeypatch, capfd, quick, scheme):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:{SECRET}@127.0.0.1:{free_port()}/db")
@@ -69,8 +69,8 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_run_on_a_server_leaves_its_password_nowhere(tmp_path, migrated, monkeypatch, capfd, quick):
-    """Training, evaluation and promotion with the login in the address: what the server keeps, and what is printed."""
+def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, monkeypatch, capfd, quick):
+    """Training, evaluation and promotion with the login in the address of the tracking server."""
     from pipeline import promote
 
     root, served = tmp_path / "project", tmp_path / "served"
@@ -119,8 +119,8 @@ def test_a_run_on_a_server_leaves_its_password_nowhere(tmp_path, migrated, monke
         ),
     ],
 )
-def test_params_take_no_passwords(tree, tmp_path, place, address):
-    """They are in Git, in dvc.lock, in cards and in runs; the message does not repeat them."""
+def test_params_reject_passwords(tree, tmp_path, place, address):
+    """Parameters end up in Git, dvc.lock, model cards and runs. The message does not repeat the password."""
     *parents, key = place.split(".")
     block = tree
     for parent in parents:
@@ -132,7 +132,7 @@ def test_params_take_no_passwords(tree, tmp_path, place, address):
     assert SECRET not in str(error.value)
 
 
-def test_addresses_without_passwords_are_taken(tree):
+def test_addresses_without_passwords_are_accepted(tree):
     tree["tune"]["storage"] = "postgresql://search@10.0.0.5:5432/studies"
     tree["data"] |= {"name": "cifar10", "seed": 0, "limit": {"train": None, "val": None, "test": None}, "side": None}
     tree["data"] |= {"val_share": 0.1, "cifar10": {"url": "https://host:8080/a@b.tar.gz", "sha256": "0" * 64}}
@@ -141,7 +141,7 @@ def test_addresses_without_passwords_are_taken(tree):
 
 
 @pytest.mark.parametrize("stage", ["fetch", "train"])
-def test_stages_say_no_passwords(tmp_path, stage):
+def test_stages_print_no_passwords(tmp_path, stage):
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["tune"]["storage"] = f"postgresql://me:{SECRET}@host/x"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -156,8 +156,8 @@ def test_stages_say_no_passwords(tmp_path, stage):
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_mlflow_listens_to_this_machine_alone():
-    """Whatever the project starts or advises to start, and but for what says so with a warning."""
+def test_mlflow_listens_only_on_this_machine():
+    """In all commands that the project runs or documents, except those with a warning."""
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "Makefile", ROOT / "README.md")}
     texts |= {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
     commands = [
@@ -170,7 +170,7 @@ def test_mlflow_listens_to_this_machine_alone():
     assert all("--host 127.0.0.1" in line or "--host" not in line for line in commands), commands
 
 
-def test_make_ui_listens_to_this_machine_alone_and_shows_no_password_in_the_list_of_processes(monkeypatch):
+def test_make_ui_listens_only_on_this_machine_and_keeps_the_password_off_the_command_line(monkeypatch):
     started = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:{SECRET}@localhost/mlflow")
     monkeypatch.setattr(ui.runs, "mark_killed_runs", lambda: None)

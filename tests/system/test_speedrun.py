@@ -1,4 +1,4 @@
-"""The speed-run at toy size: that it runs through, here and carried to where there is no DVC, MLflow or network."""
+"""The speed-run at toy size, here and in a folder copied to a machine without DVC, MLflow or network."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ sys.exit(alone.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_a_toy_run_stops_at_its_target_and_says_that_it_is_one(tmp_path):
+def test_a_toy_run_stops_at_its_target_and_is_marked_as_toy(tmp_path):
     speedrun.main(["--toy", "--tasks", "gray", "--seeds", "1", "--out", str(tmp_path)])
     (found,) = json.loads((tmp_path / "speedrun.json").read_text(encoding="utf-8"))
     assert found["reached"]
@@ -34,12 +34,12 @@ def test_a_toy_run_stops_at_its_target_and_says_that_it_is_one(tmp_path):
     assert found["seconds"] == found["looks"][-1]["seconds"]
     assert found["scores"]["sigma25"]["psnr"] == found["looks"][-1]["psnr"]
     page = (tmp_path / "speedrun.md").read_text(encoding="utf-8")
-    assert "**These are no figures of a GPU.**" in page and "Toy size" in page
+    assert "**Not measured on a GPU.**" in page and "Toy size" in page
     assert "| gray: toy: DnCNN 3x32 until 21 dB | 0 |" in page
 
 
 @pytest.mark.slow
-def test_carried_elsewhere_it_goes_on_after_a_sitting(tmp_path):
+def test_a_prepared_folder_runs_elsewhere_and_resumes_after_a_sitting(tmp_path):
     alone.main(["prepare", str(tmp_path / "kit"), "--toy", "--tasks", "colour10"])
     command = [
         sys.executable,
@@ -68,12 +68,12 @@ def test_carried_elsewhere_it_goes_on_after_a_sitting(tmp_path):
     assert steps == sorted(set(steps)) and steps[-1] == found["steps"]
     assert {*found["scores"]} == {"sigma15", "sigma25", "sigma50"}
     before = (tmp_path / "out" / "speedrun.json").read_bytes()
-    assert sit() == 0  # what is done is not done again
+    assert sit() == 0  # finished runs are not repeated
     assert (tmp_path / "out" / "speedrun.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", list(speedrun.TASKS))
-def test_the_tasks_of_a_gpu_are_valid_parameters(name):
+def test_the_gpu_tasks_have_valid_parameters(name):
     task = speedrun.TASKS[name]
     params = Params.model_validate(speedrun.compose(*task.overrides))
     settings = params.training(task.model)

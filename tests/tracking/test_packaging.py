@@ -14,7 +14,7 @@ import requests
 import tifffile
 from PIL import Image
 
-from denoiselab.app import denoisers
+from denoiselab.app import MLFLOW_SERVICE, denoisers
 from denoiselab.config import load
 from denoiselab.tracking import registry
 from tests import nets
@@ -37,7 +37,7 @@ def served(tmp_path_factory, migrated):
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         nets.log("short")
-        assert registry.promote(load(), "short", force=True).moved
+        assert registry.promote(load(), "short", MLFLOW_SERVICE, force=True).moved
         own = denoisers.load("models/short")
     port = free_port()
     command = documented(DOCS, "mlflow models serve", port=str(port))

@@ -90,7 +90,7 @@ def test_the_better_one_of_two_nets_becomes_the_champion(workspace, monkeypatch,
     assert "does not become the champion: -" in refused(monkeypatch, "short")
     assert champion() == "2" and len(client().search_model_versions("name='denoiselab'")) == 2
     run(monkeypatch, "long")
-    assert "is the champion already" in capsys.readouterr().out
+    assert "is already the champion" in capsys.readouterr().out
 
     tags = client().get_model_version("denoiselab", "2").tags
     assert tags["weights.sha256"] == model_store.digest(paths.model("long"))

@@ -298,7 +298,7 @@ def test_a_patch_that_becomes_too_small_is_told_in_one_line(patches, workers):
         for step in range(40):
             source(step)
 
-    with pytest.raises(ValueError, match=r"a patch became 16x16, smaller than the crop of 32 pixels") as error:
+    with pytest.raises(ValueError, match=r"a patch became 16x16, smaller than the 32-pixel crop") as error:
         several()
     assert len(str(error.value).splitlines()) == 1
 

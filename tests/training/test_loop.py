@@ -48,7 +48,7 @@ class Scores:
         return {"psnr": psnr, "ssim": -psnr}
 
     @torch.no_grad()
-    def picture(self, model):
+    def preview(self, model):
         return (model.eval()(self.noisy).clamp(0, 1) * 255).byte()
 
 
@@ -135,9 +135,9 @@ def test_a_killed_training_ends_with_the_same_bytes(patches, params, tmp_path, k
     assert same(whole.state_dict(), model.state_dict())
     assert resumed.history == run.history
     assert same(run.best["psnr"]["weights"], resumed.best["psnr"]["weights"])
-    assert {name: step for name, (step, _) in resumed.pictures.items()} == {"first": 10, "middle": 20, "last": 40}
-    for name, (_, picture) in run.pictures.items():
-        assert torch.equal(picture, resumed.pictures[name][1])
+    assert {name: step for name, (step, _) in resumed.previews.items()} == {"first": 10, "middle": 20, "last": 40}
+    for name, (_, preview) in run.previews.items():
+        assert torch.equal(preview, resumed.previews[name][1])
 
 
 def test_a_finished_training_is_not_repeated(patches, params, tmp_path):
@@ -165,7 +165,7 @@ def test_old_checkpoints_are_removed(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_it(patches, params):
-    with pytest.raises(ValueError, match="the loss or a score is not finite by step"):
+    with pytest.raises(ValueError, match="training diverged: the loss or a score is not finite at step"):
         fit(patches, settings(params, lr=1e30, grad_clip=None, warmup_steps=0))
 
 
@@ -176,10 +176,10 @@ def test_a_training_that_explodes_leaves_its_last_good_checkpoint(patches, param
     calls = iter(range(1000))
     monkeypatch.setattr(synthesis, "add", lambda *args: add(*args) * (1e30 if next(calls) == 23 else 1.0))
     checkpoint = Checkpoint(tmp_path, "x")
-    with pytest.raises(ValueError, match=r"not finite by step (25|30); .*; the checkpoint stays that of step 20"):
+    with pytest.raises(ValueError, match=r"not finite at step (25|30); .*; the checkpoint of step 20 is kept"):
         fit(patches, settings(params, grad_clip=None), checkpoint=checkpoint)
     state = checkpoint.load()
-    assert state["run"]["step"] == 20
+    assert state["state"]["step"] == 20
     assert all(tensor.isfinite().all() for tensor in tensors(state))
     monkeypatch.setattr(synthesis, "add", add)
     model, _ = fit(patches, settings(params, grad_clip=None), checkpoint=checkpoint)
@@ -195,7 +195,7 @@ def tensors(value) -> list[torch.Tensor]:
 def test_an_optimiser_that_overflows_is_not_kept(patches, params, tmp_path):
     """Squares of gradients do at 1e20, and the weights stand still: neither loss nor scores show it."""
     checkpoint = Checkpoint(tmp_path, "x")
-    with pytest.raises(ValueError, match="a weight or the optimiser is not finite by step 10; lower lr or grad_clip"):
+    with pytest.raises(ValueError, match="a weight or the optimiser's state is not finite at step 10; lower lr"):
         fit(patches, settings(params, loss={"mse": 1e25}, grad_clip=None), checkpoint=checkpoint)
     assert checkpoint.load() is None
 
@@ -314,7 +314,7 @@ def test_frozen_layers_stand_still_and_thaw_from_the_last(patches, params):
     assert moved([2.0, 1.0, 0.5], patience=None) == {"layers.5"}
     assert moved([2.0, 1.0, 3.0]) == {"layers.3", "layers.5"}
     assert moved([2.0, 1.0, 0.0, 3.0]) == {"layers.2", "layers.3", "layers.5"}
-    with pytest.raises(ValueError, match=r"freeze.layers: there is no layer 'encoder' with weights; there are: layers"):
+    with pytest.raises(ValueError, match=r"freeze.layers: no layer 'encoder' with weights; choose from: layers"):
         fit(patches, settings(params, freeze=Freeze(layers=["encoder"], patience=None)))
 
 

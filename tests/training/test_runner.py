@@ -101,9 +101,9 @@ def test_the_patches_are_read_once_for_all_seeds(here, monkeypatch):
         original = getattr(module, function)
         counted = lambda path, *rest, original=original: (read.append(path), original(path, *rest))[1]  # noqa: E731
         monkeypatch.setattr(module, function, counted)
-    found = jobs.plans(make(here).model_copy(update={"seeds": 3}), "plain")
-    assert [plan.seed - found[0].seed for plan in found] == [0, 1, 2]
-    assert len({plan.fingerprint for plan in found}) == 3
+    found = jobs.resolve_all(make(here).model_copy(update={"seeds": 3}), "plain")
+    assert [job.seed - found[0].seed for job in found] == [0, 1, 2]
+    assert len({job.fingerprint for job in found}) == 3
     assert read.count(paths.PATCHES) == 1  # the labels
     assert read.count(paths.PATCHES / "train-00000.npy") == 1
 
@@ -180,24 +180,24 @@ def test_an_initialisation_redraws_the_weights(here):
 def test_a_changed_needed_model_is_another_training(here):
     params = make(here)
     train(params, "plain")
-    first = jobs.plan(params, "tuned").fingerprint
-    assert jobs.plan(params, "tuned").fingerprint == first
+    first = jobs.resolve(params, "tuned").fingerprint
+    assert jobs.resolve(params, "tuned").fingerprint == first
     train(make(here, plain={"lr": 0.005}), "plain")
-    assert jobs.plan(params, "tuned").fingerprint != first
+    assert jobs.resolve(params, "tuned").fingerprint != first
 
 
 def test_a_noise_of_its_own_is_trained_and_validated_on(here):
     weak = {"kind": "gaussian", "sigma_255": 2, "per_channel": True, "clip": False, "quantise": False}
     params = make(here, plain={"noise": weak})
-    plan = jobs.plan(params, "plain")
-    validate = runner._validation(plan)
+    job = jobs.resolve(params, "plain")
+    validate = runner._validation(job)
     assert validate.levels == [2]
     part = validate.parts[0]
     assert 255 * (part.noisy - part.clean).std().item() == pytest.approx(2, rel=0.05)
-    again = runner._validation(plan).parts[0]
+    again = runner._validation(job).parts[0]
     assert torch.equal(part.noisy, again.noisy)
-    assert plan.card()["noise"]["train"]["sigma_255"] == 2
-    assert runner._validation(jobs.plan(make(here), "plain")).levels == [51]
+    assert job.card()["noise"]["train"]["sigma_255"] == 2
+    assert runner._validation(jobs.resolve(make(here), "plain")).levels == [51]
 
 
 def test_the_perceptual_loss_takes_the_classifier_it_needs(here):

@@ -160,8 +160,8 @@ def test_what_held_out_pixels_calibrate_is_near_the_best(noisy_folder):
 def test_self_supervision_never_sees_a_clean_pixel(noisy_folder, monkeypatch):
     """Neither of a noisy folder nor of clean images with synthetic noise."""
     _, params = noisy_folder
-    plan = jobs.plan(params, "net")
-    stock, spec = runner._stock(plan)
+    job = jobs.resolve(params, "net")
+    stock, spec = runner._stock(job)
     assert (stock.clean[0] == patches.load(paths.PATCHES, "train")[0]).all() and spec.kind == "as_is"
     clean = patches.load(paths.PATCHES, "train")
     drawn = noise_sampling.once(clean, None, SPEC, 0)
@@ -170,9 +170,9 @@ def test_self_supervision_never_sees_a_clean_pixel(noisy_folder, monkeypatch):
     assert (drawn[3] == again[np.array([1, 3])][1]).all()
     assert not (drawn[3] == noise_sampling.once(clean, None, SPEC, 1)[3]).any()
     assert (drawn[3] - clean[3]).std() == pytest.approx(25, abs=1)
-    first = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, plan.device)
+    first = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, job.device)
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0)
-    streamed = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, plan.device)
+    streamed = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, job.device)
     assert torch.equal(first(2).clean, streamed(2).clean)
     assert first(2).clean.min() < 0
 
@@ -188,7 +188,7 @@ class Scored:
     def __call__(self, model):
         return {"held_out": 0.0}
 
-    def picture(self, model):
+    def preview(self, model):
         return None
 
 

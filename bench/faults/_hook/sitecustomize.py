@@ -1,8 +1,8 @@
-"""First on the PYTHONPATH of a `dvc repro`: a stage gets a signal at one of its changes of files, always the same one.
+"""Put first on the PYTHONPATH of `dvc repro`: sends a signal to a stage at a given file operation, reproducibly.
 
-FAULT_STAGE is the stage as DVC names it, FAULT_AT the number of the change, FAULT_SIGNAL that of the signal, and
-FAULT_GROUP 1 where all that DVC started gets it, too. With FAULT_COUNT in their place, a folder, every stage that ends
-leaves a file there: its seconds, and how many changes it made.
+FAULT_STAGE: name of the stage in dvc.yaml. FAULT_AT: number of the file operation. FAULT_SIGNAL: number of the signal.
+FAULT_GROUP: 1 to signal the whole process group. Alternatively FAULT_COUNT: a folder where every stage, when it ends,
+writes a file with its seconds and its number of file operations.
 """
 
 import atexit
@@ -16,7 +16,7 @@ seen = 0
 
 
 def watch(event: str, args: tuple[object, ...]) -> None:
-    """Called by the interpreter before whatever it does to a file."""
+    """Audit hook, called by the interpreter before each file operation."""
     global seen
     if not (event in CHANGES or (event == "open" and _writes(args))) or not _own(args[0]):
         return
@@ -34,7 +34,7 @@ def _writes(args: tuple[object, ...]) -> bool:
 
 
 def _own(path: object) -> bool:
-    """Whether the file is the project's: its outputs, checkpoints and MLflow's artifacts, but not compiled modules."""
+    """Whether the file is in the project (outputs, checkpoints, MLflow artifacts), compiled modules excluded."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False
     absolute = Path(os.fsdecode(path)).absolute()

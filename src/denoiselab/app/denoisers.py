@@ -1,77 +1,55 @@
-"""What can denoise a picture: released weights, the models of an experiment in the workspace, classical methods.
-
-`known` lists them without loading any (nor torch), `load` makes one ready, `estimate` and `choose` pick one.
+"""Denoisers, ready to use: `load` makes one from a name, a path or an MLflow address; `known` and `trained` list what
+there is; `estimate` and `choose` pick one for an image.
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from denoiselab.app.model_catalogue import (
+    PROJECT,
+    STRENGTHS,
+    Entry,
+    Measured,
+    described,
+    known,
+    measured,
+    named,
+    path_name,
+    trained,
+)
 from denoiselab.app.model_choice import choose
-from denoiselab.models import metadata
-from denoiselab.models.metadata import CARD
 from denoiselab.noise.analysis import Estimate, estimate
-from denoiselab.runtime import files, paths
+from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Denoiser", "Entry", "Estimate", "Measured", "choose", "estimate", "known", "load", "measured"]
+__all__ = [
+    "PROJECT",
+    "STRENGTHS",
+    "Denoiser",
+    "Entry",
+    "Estimate",
+    "Measured",
+    "choose",
+    "estimate",
+    "known",
+    "load",
+    "measured",
+    "trained",
+]
 
-PROJECT = Path(__file__).resolve().parents[3]  # whose released weights serve in every working directory
-STRENGTHS = Path(__file__).with_name("strengths.csv")  # of the classical methods, as bench/strengths.py calibrates them
 TILE = 1024  # pixels: larger ones are hardly faster
 SMALLEST_TILE = 128
 BYTES_PER_PIXEL = 1024  # of a tile, for a net's features: those of 17 layers of 64 take 768
 # Of pictures that are taken whole; measured: up to 68 bytes (nlm in colour), and 1246 for NAFNet of width 32.
 CLASSICAL_BYTES, NET_BYTES = 80, 1280
 MLFLOW = ("models:/", "runs:/")
-NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
-NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
-TITLES = {
-    "gaussian": "Gaussian blur",
-    "median": "Median over a disc",
-    "bilateral": "Bilateral filter (Tomasi, Manduchi 1998)",
-    "nlm": "Non-local means (Buades, Coll, Morel 2005)",
-    "tv": "Total variation (Chambolle 2004)",
-    "wavelet": "Wavelet shrinkage, BayesShrink (Chang, Yu, Vetterli 2000)",
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A denoiser, as its files describe it."""
-
-    name: str
-    origin: str  # released, trained or classical
-    title: str
-    channels: int  # of the pictures that it was made for: 1 or 3
-    noise: str  # that it was trained on or is for, in words
-    levels: tuple[float, float] | None  # lowest and highest sigma_255 of its training, where that was Gaussian
-    licence: str  # of the weights; empty: not stated
-    parameters: int
-    folder: Path  # of the weights and their card
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A mean PSNR that the pipeline measured of a denoiser."""
-
-    test_set: str
-    noise: str
-    psnr: float  # dB
-    gain: float  # dB over the noisy input
-
-
-class _NoDenoiserError(UserError):
-    """Of a model that does something else."""
 
 
 class Denoiser:
@@ -160,46 +138,32 @@ def _three_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
     return pixels + np.float32(3**0.5 * sigma_255 / 255) * noise
 
 
-def known(root: Path = Path()) -> list[Entry]:
-    """What there is: released weights, then the models of the experiment in the workspace `root`, then the classical
-    methods as they come with the package.
-
-    Of two with the same name the first one counts; its folder names the other. Those that restore nothing (classifiers,
-    the noisy input) and damaged ones are left out.
-    """
-    found: dict[str, Entry] = {}
-    for folder, origin in _folders(root):
-        with suppress(ValueError):
-            found.setdefault(folder.name, _described(folder, name=folder.name, origin=origin))
-    for entry in _classical():
-        found.setdefault(entry.name, entry)
-    return list(found.values())
-
-
 def load(reference: str, root: Path = Path()) -> Denoiser:
-    """The denoiser that `reference` names: one of `known`, a folder with model.json, a weights file in such a folder,
-    or a model of MLflow (models:/name@alias, models:/name/1, runs:/id/model).
+    """Load a denoiser by its name, its path or its MLflow address.
 
-    ValueError says what there is, or what is wrong with it: another of the same name does not take its place.
+    A name is one of `known`, whatever the workspace `root` holds. A path contains a slash, is relative to `root` and
+    leads to a folder with model.json or to a weights file in one. MLflow addresses are models:/name@alias,
+    models:/name/1 and runs:/id/model. UserError where there is no such model or it is damaged; no other one takes its
+    place.
     """
-    for folder, origin in _folders(root):
-        if folder.name == reference:
-            with suppress(_NoDenoiserError):
-                return _loaded(_described(folder, name=reference, origin=origin))
-    there = {entry.name: entry for entry in known(root)}
-    if reference in there:
-        return _loaded(there[reference])
     if reference.startswith(MLFLOW):
         from denoiselab.tracking import model_download
 
         with model_download.fetched(reference) as folder:
-            return _loaded(_described(folder, name=reference, origin="trained"))
-    path = Path(reference)
-    if reference and path.is_dir():
-        return _loaded(_described(path, name=path.resolve().name, origin="trained"))
+            return _loaded(described(folder, name=reference, origin="trained"))
+    if not _is_path(reference):
+        return _loaded(named(reference, root))
+    path = root / reference
+    name = path_name(path, root)
     if path.is_file():
-        return _loaded(_described(path.parent, name=path.stem, origin="trained"), weights=path.stem)
-    raise UserError(f"model {reference!r} is unknown; there: {', '.join(there) or 'none'}, or a folder with {CARD}")
+        return _loaded(described(path.parent, name=name, origin="trained"), weights=path.stem)
+    if not path.is_dir():
+        raise UserError(f"model {reference!r}: no such folder or weights file")
+    return _loaded(described(path, name=name, origin="trained"))
+
+
+def _is_path(reference: str) -> bool:
+    return reference in (".", "..") or "/" in reference or os.sep in reference
 
 
 def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
@@ -230,110 +194,3 @@ def _tile(free: int, reach: int) -> int:
     while tile > SMALLEST_TILE and (tile + 2 * (reach + GRID)) ** 2 * BYTES_PER_PIXEL > free // 2:
         tile //= 2
     return tile
-
-
-def _folders(root: Path) -> Iterator[tuple[Path, str]]:
-    """Of released and of the workspace's models, with their origin."""
-    released = ((base / paths.released(""), "released") for base in dict.fromkeys([root.resolve(), PROJECT]))
-    for place, origin in (*released, (root / paths.model(""), "trained")):
-        for card in sorted(place.glob(f"*/{CARD}")):
-            yield card.parent, origin
-
-
-def _classical() -> Iterator[Entry]:
-    rows = [row for row in files.read_csv(STRENGTHS) if row["channels"] == "3"]
-    for method in dict.fromkeys(row["method"] for row in rows):
-        levels = [float(row["sigma_255"]) for row in rows if row["method"] == method]
-        gaussian = None if method == "median" else (min(levels), max(levels))
-        noise = _gaussian(*gaussian) if gaussian else "black and white dots"
-        yield Entry(method, "classical", TITLES[method], 3, noise, gaussian, "MIT", 0, STRENGTHS.parent)
-
-
-def _described(folder: Path, *, name: str, origin: str) -> Entry:
-    """ValueError where the folder has no model, or one that does not restore."""
-    card = metadata.read(folder)
-    facts = _facts(folder / "README.md")
-    try:
-        arch = card["architecture"]["arch"]
-        if card["task"] != "restore" or arch == "identity":
-            raise _NoDenoiserError(f"{folder}: {card['name']} is no denoiser")
-        levels = _levels(card)
-        return Entry(
-            name,
-            "classical" if arch == "classical" else origin,
-            facts.get("title") or _title(card),
-            {1: 1, 3: 3}[card["architecture"]["channels"]],
-            _noise(card, levels),
-            levels,
-            facts.get("license", ""),
-            int(card["parameters"]),
-            folder,
-        )
-    except _NoDenoiserError:
-        raise
-    except KeyError as error:
-        raise UserError(f"{folder / CARD}: lacks {error}") from None
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / CARD}: is no card of a denoiser: {error}") from None
-
-
-def _facts(readme: Path) -> dict[str, str]:
-    """Title and licence that the card of released weights states: its heading, and the YAML before that."""
-    facts: dict[str, str] = {}
-    for line in _lines(readme):
-        if line.startswith("# "):
-            return facts | {"title": line.removeprefix("# ").partition(": ")[2]}
-        key, colon, value = line.partition(": ")
-        if colon:
-            facts[key] = value
-    return facts
-
-
-def _title(card: dict[str, Any]) -> str:
-    block = card["architecture"]
-    return TITLES[block["method"]] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
-
-
-def _levels(card: dict[str, Any]) -> tuple[float, float] | None:
-    spec = card["noise"]["train"]
-    if spec["kind"] != "gaussian" or card["imported"]:
-        return None
-    level = spec["sigma_255"]
-    return (min(level), max(level)) if isinstance(level, list) else (level, level)
-
-
-def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
-    if levels:
-        return _gaussian(*levels)
-    if card["imported"]:
-        return "as its source says"
-    kind = card["noise"]["train"]["kind"]
-    return "of real cameras" if kind == "real" else kind.replace("_", " ")
-
-
-def _gaussian(low: float, high: float) -> str:
-    return f"Gaussian, sigma {low:g} of 255" if low == high else f"Gaussian, sigma {low:g} to {high:g} of 255"
-
-
-def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
-    """What the pipeline measured: of released weights, as their card says; of the experiment's, by its last compare."""
-    if entry.origin == "released":
-        return list(_of_card(entry.folder / "README.md"))
-    if entry.folder.resolve() != (root / paths.model(entry.name)).resolve() or not (root / paths.COMPARISON).is_file():
-        return []
-    rows = [row for row in files.read_csv(root / paths.COMPARISON) if row["model"] == entry.name]
-    return [Measured(r["set"], r["condition"], float(r["psnr_mean"]), float(r["psnr_gain"])) for r in rows]
-
-
-def _of_card(readme: Path) -> Iterator[Measured]:
-    """The rows of the measured part's table that are about the weights: their name is bold."""
-    for line in _lines(readme):
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 7 and cells[3].startswith("**") and NUMBER.match(cells[4]) and NUMBER.fullmatch(cells[5]):
-            noise = NOISE_OF_CARD.sub(r"sigma \1", cells[1]).partition(" (")[0]
-            yield Measured(cells[0], noise, float(cells[4].partition(" ")[0]), float(cells[5]))
-
-
-def _lines(readme: Path) -> list[str]:
-    """None where there is no such file; what is no text in it is marked."""
-    return readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []

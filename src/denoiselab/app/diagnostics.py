@@ -126,8 +126,8 @@ def _memory(root: Path) -> tuple[State, str]:
 
 def _weights(root: Path) -> tuple[State, str]:
     """The files of the released weights are those that conf/ names."""
-    base = next((b for b in (root, denoisers.PROJECT) if (b / paths.released_block("")).parent.is_dir()), None)
-    if base is None:
+    base = denoisers.PROJECT
+    if not (base / paths.released_block("")).parent.is_dir():
         return "note", "no released weights: they are part of a clone of the project"
     intact, wrong = [], []
     for path in sorted((base / paths.released_block("x").parent).glob("*.yaml")):
@@ -140,16 +140,16 @@ def _weights(root: Path) -> tuple[State, str]:
         else:
             intact.append(path.stem)
     if wrong:
-        return "problem", f"{'; '.join(wrong)}: git restore models/released"
+        return "problem", f"{'; '.join(wrong)}; run `git restore models/released` in {base}"
     return "ok", f"{', '.join(intact)}: intact"
 
 
 def _denoising(root: Path) -> tuple[State, str]:
     """Noise of sigma 25 on a shaded picture comes down."""
-    released = [entry for entry in denoisers.known(root) if entry.origin == "released" and entry.levels]
+    released = [entry for entry in denoisers.known() if entry.origin == "released" and entry.levels]
     if not released:
         return "note", "not tried: no released weights"
-    denoiser = denoisers.load(released[0].name, root)
+    denoiser = denoisers.load(released[0].name)
     ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)
     clean = np.broadcast_to(ramp[:, None, None], (64, 64, denoiser.channels))
     error = 25 / 255 * np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)

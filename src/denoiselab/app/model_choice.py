@@ -4,7 +4,7 @@ from denoiselab.noise.analysis import Estimate
 
 
 def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
-    """The denoiser (of denoisers.known) for a picture of so many channels, and why, in words."""
+    """Name of the shipped denoiser for an image with that many channels, and the reason in words."""
     name = "gray" if channels == 1 else "colour"
     if estimate.kind == "clean":
         return name, f"{estimate.reason}: needs no denoising"

@@ -1,18 +1,19 @@
-"""The models: one architecture per file, the file's name is its `arch`.
+"""Architectures: one module for each, named like its `arch` in params.yaml.
 
-Contract. A file has two public things: `Config`, a pydantic block of the architecture's own keys, and
-`build(config)`, which gives a torch.nn.Module. It takes (N, C, H, W) float, an image in [0, 1] plus
-noise, any H and W, and returns the same shape, not clipped. It has an attribute `reach`: how many pixels
-away an input pixel may be and still change an output pixel (None: anywhere), which sets the overlap
-of tiles. A module with `noise_aware = True` also takes `sigma_255`, the noise level: a number, a tensor (N,) or
-None, upon which it estimates the level of each image. One with `calibrated = True` is not trained but calibrated: see
-classical.py. `adopts` and `label_aware`: see guided_unet.py.
+Interface. Each module has `Config`, a pydantic block of the architecture's keys, and `build(config)`, which returns a
+torch.nn.Module from (N, C, H, W) float, in [0, 1] plus noise and of any H and W, to the same shape, not clipped.
+Attributes of the torch.nn.Module:
 
-One with `task = "classify"` is no denoiser: it gives logits (N, classes), and `features(x)` its maps, one a stage.
+- `reach`: radius of the receptive field in pixels (None: unlimited); sets the overlap of tiles.
+- `noise_aware = True`: forward also takes the noise level `sigma_255`: a number, a tensor (N,), or None to estimate it
+  for each image.
+- `calibrated = True`: calibrated instead of trained, see classical.py.
+- `adopts`, `label_aware`: see guided_unet.py.
+- `task = "classify"`: a classifier; forward returns logits (N, classes), `features(x)` the feature maps of each stage.
 
-A file may also have `from_foreign(tensors)`, which brings the names of public weights files to its own.
+A module may also have `from_foreign(tensors)`, which converts public weights files to its layout.
 
-What they share is in _layers.py. To add a model: one file here and one block in conf/model/.
+Shared layers are in _layers.py. To add a model: one module here and one block in conf/model/.
 """
 
 import importlib
@@ -29,38 +30,38 @@ from denoiselab.config.base import check as check_block
 from denoiselab.runtime.errors import UserError
 
 RENAMED = {"unet": "unet_classic"}
-LARGEST, LEVELS = 10_000, 100  # numbers of a block, and of a list in it: a card may come from strangers
+MAX_VALUE, MAX_LENGTH = 10_000, 100  # of numbers and lists in a block, which may come from an untrusted card
 
 __all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known"]
 
 
 def known() -> list[str]:
-    """The architectures there are."""
+    """Names of all architectures."""
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
 
 
 def build(block: dict[str, Any], where: str = "model") -> nn.Module:
-    """The module a block such as {"arch": "resunet", "channels": 3, ...} describes, freshly initialised.
+    """Build a newly initialised module from a block such as {"arch": "resunet", "channels": 3, ...}.
 
-    ValueError names an unknown architecture, key or value behind `where`, and what is allowed.
+    UserError, beginning with `where`, for an unknown architecture, key or value, with what is allowed.
     """
     module = _module(block.get("arch"), where)
     return module.build(_config(module, block, where))
 
 
 def check(block: dict[str, Any], where: str) -> None:
-    """Check a block without building its module. ValueError as `build`."""
+    """Check a block without building its module. UserError as in `build`."""
     _config(_module(block.get("arch"), where), block, where)
 
 
 def outline(block: dict[str, Any], where: str = "model") -> nn.Module:
-    """The module of a block without memory for its weights: to ask for its attributes. ValueError as `build`."""
+    """Build the module without allocating its weights (meta device), to inspect it. UserError as in `build`."""
     with torch.device("meta"), _Unfilled():
         return build(block, where)
 
 
 class _Unfilled(TorchFunctionMode):
-    """Draws no normal numbers: for those of the meta device torch would import its compiler, which takes seconds."""
+    """Skips normal initialisation: on the meta device torch would import its compiler for it, which takes seconds."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -70,7 +71,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
-    """The architecture's `from_foreign`, if it has one."""
+    """The architecture's `from_foreign`, or None."""
     return getattr(_module(arch, "model"), "from_foreign", None)
 
 
@@ -83,9 +84,9 @@ def _module(arch: Any, where: str) -> Any:
 
 
 def _config(module: Any, block: dict[str, Any], where: str) -> Any:
-    own = {k: v for k, v in block.items() if k != "arch"}
-    for key, value in own.items():
+    keys = {k: v for k, v in block.items() if k != "arch"}
+    for key, value in keys.items():
         numbers = value if isinstance(value, list) else [value]
-        if len(numbers) > LEVELS or any(isinstance(number, int) and number > LARGEST for number in numbers):
-            raise UserError(f"{where}.{key}: larger than any network: at most {LARGEST}, in lists of {LEVELS}")
-    return check_block(module.Config, own, where=f"{where}.")
+        if len(numbers) > MAX_LENGTH or any(isinstance(number, int) and number > MAX_VALUE for number in numbers):
+            raise UserError(f"{where}.{key}: too large; at most {MAX_VALUE}, in lists of at most {MAX_LENGTH}")
+    return check_block(module.Config, keys, where=f"{where}.")

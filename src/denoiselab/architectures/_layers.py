@@ -1,4 +1,4 @@
-"""What several architectures share: layers, the U, padding, reach, noise maps, initialisation."""
+"""Building blocks of the architectures: layers, U-Net body, padding, receptive field, noise maps, initialisation."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -11,7 +11,7 @@ from torch import nn
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime.errors import UserError
 
-# With small batches the running statistics at torch's default of 0.1 are too noisy to evaluate with.
+# With small batches, running statistics with torch's default of 0.1 are too noisy for evaluation.
 BATCH_NORM_MOMENTUM = 0.02
 
 SCHEMES: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
@@ -26,12 +26,12 @@ Widths = Annotated[list[PositiveInt], Field(min_length=1)]
 
 
 def initialise(model: nn.Module, scheme: str) -> None:
-    """Draw the weights of all convolutions and linear layers anew, with zero biases; frozen ones stay.
+    """Initialise the weights of all convolutions and linear layers, biases to zero; frozen layers are skipped.
 
-    "none" leaves the architecture's own initialisation. ValueError names an unknown scheme and the known ones.
+    "none" keeps the architecture's initialisation. UserError for an unknown scheme, with the known ones.
     """
     if scheme not in SCHEMES:
-        raise UserError(f"initialisation: {scheme!r} is unknown; allowed: {', '.join(SCHEMES)}")
+        raise UserError(f"init: {scheme!r} is unknown; allowed: {', '.join(SCHEMES)}")
     draw = SCHEMES[scheme]
     for layer in model.modules():
         if draw and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer.weight.requires_grad:
@@ -47,7 +47,7 @@ def zero(layer: nn.Module) -> None:
 
 
 def activated(features: int, *, batch_norm: bool, slope: float = 0.0) -> list[nn.Module]:
-    """(BatchNorm +) ReLU, leaky with a slope."""
+    """(BatchNorm +) ReLU, or leaky ReLU with a slope."""
     norm = [nn.BatchNorm2d(features, momentum=BATCH_NORM_MOMENTUM)] if batch_norm else []
     return [*norm, nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)]
 
@@ -55,19 +55,19 @@ def activated(features: int, *, batch_norm: bool, slope: float = 0.0) -> list[nn
 def convolution(
     inputs: int, outputs: int, *, batch_norm: bool, stride: int = 1, slope: float = 0.0, bias: bool | None = None
 ) -> list[nn.Module]:
-    """3x3 convolution (+ BatchNorm) + ReLU; bias None: it has one where no BatchNorm follows."""
+    """3x3 convolution (+ BatchNorm) + ReLU; bias None: only without BatchNorm."""
     conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm if bias is None else bias)
     return [conv, *activated(outputs, batch_norm=batch_norm, slope=slope)]
 
 
 def two_convolutions(inputs: int, outputs: int, *, batch_norm: bool) -> nn.Sequential:
-    """The U-Nets' block: two of `convolution`."""
+    """Block of the U-Nets: `convolution` twice."""
     first = convolution(inputs, outputs, batch_norm=batch_norm)
     return nn.Sequential(*first, *convolution(outputs, outputs, batch_norm=batch_norm))
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), at first x."""
+    """x + conv(relu(conv(x))), initialised to the identity."""
 
     def __init__(self, features: int, *, bias: bool = True):
         super().__init__()
@@ -82,17 +82,17 @@ class ResidualBlock(nn.Module):
 
 
 class U(nn.Module):
-    """The body of a U-Net. A subclass sets the parts, every list from the finest level to the coarsest."""
+    """Body of a U-Net. Subclasses set the parts, each list from the finest to the coarsest level."""
 
     down_stages: nn.ModuleList
     downs: nn.ModuleList
     bottom: nn.Module
     ups: nn.ModuleList
     up_stages: nn.ModuleList
-    concatenates = False  # joins [up, skip] instead of adding the two
+    concatenates = False  # skips are concatenated, [up, skip], instead of added
 
     def body(self, x: torch.Tensor, guide: torch.Tensor | None = None) -> torch.Tensor:
-        """A guide (N, G, h, w), of any size, goes into the first join of one that concatenates."""
+        """Encoder, bottom and decoder. A guide (N, G, h, w) of any size is concatenated at the first skip."""
         skips = []
         for stage, down in zip(self.down_stages, self.downs, strict=True):
             x = stage(x)
@@ -102,7 +102,7 @@ class U(nn.Module):
         for stage, up, skip in zip(reversed(self.up_stages), reversed(self.ups), reversed(skips), strict=True):
             x = up(x)
             if guide is not None:
-                fits = self.training and guide.shape[-2:] == skip.shape[-2:]  # torch.export knows no sizes to compare
+                fits = self.training and guide.shape[-2:] == skip.shape[-2:]  # torch.export has symbolic sizes
                 resized = guide if fits else F.interpolate(guide, skip.shape[-2:], mode="bilinear")
                 skip, guide = torch.cat((skip, resized), 1), None
             x = stage(torch.cat((x, skip), 1) if self.concatenates else x + skip)
@@ -110,39 +110,40 @@ class U(nn.Module):
 
 
 def reach(convolutions: Sequence[int], finest: int = 1) -> int:
-    """Pixels at most, from the 3x3 convolutions in a row at each level, of which the finest has cells of `finest`.
+    """Upper bound of the receptive field's radius in pixels.
 
-    Levels halve the resolution. The coarsest cells come on top, as what is strided sees whole cells.
+    `convolutions`: number of 3x3 convolutions at each level, each of half the resolution of the one before; `finest`:
+    pixels per cell at the first level. One coarsest cell is added, as strided layers see whole cells.
     """
     scales = [finest * 2**level for level in range(len(convolutions))]
     return sum(n * scale for n, scale in zip(convolutions, scales, strict=True)) + scales[-1] - 1
 
 
 def padded(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """(N, C, H, W) with its last row and column repeated until H and W are multiples."""
+    """Pad (N, C, H, W) by repeating the last row and column until H and W are multiples of `multiple`."""
     below, right = _missing(x, multiple)
     return F.pad(x, (0, right, 0, below), mode="replicate")
 
 
 def on_multiple(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """net(x), for a net that needs H and W to be multiples."""
+    """net(x) for a network that needs H and W to be multiples: pad, run, crop."""
     below, right = _missing(x, multiple)
-    return F.pad(net(padded(x, multiple)), (0, -right, 0, -below))  # a slice would tie torch.export to some sizes
+    return F.pad(net(padded(x, multiple)), (0, -right, 0, -below))  # slicing would fix sizes in torch.export
 
 
 def _missing(x: torch.Tensor, multiple: int) -> tuple[int, int]:
-    """Rows and columns; written so that torch.export sees that the padded sides are multiples."""
+    """Missing rows and columns, in a form from which torch.export infers that padded sides are multiples."""
     height, width = ((side + multiple - 1) // multiple * multiple - side for side in x.shape[-2:])
     return height, width
 
 
 def noise_level(noisy: torch.Tensor, sigma_255: float | torch.Tensor | None) -> torch.Tensor:
-    """The level in [0, 1], (N,) or (1,): what is told, in 8-bit units, or else estimated for each image."""
+    """Noise level relative to white, (N,) or (1,): `sigma_255` / 255, or estimated for each image if None."""
     if sigma_255 is None:
         sigma_255 = estimate_sigma_255(noisy)
     return torch.as_tensor(sigma_255, dtype=noisy.dtype, device=noisy.device).reshape(-1) / 255
 
 
 def with_noise_map(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """x (N, C, H, W) and a plane of the noise level behind it: (N, C + 1, H, W)."""
+    """Append the noise level as a constant channel to x (N, C, H, W): (N, C + 1, H, W)."""
     return torch.cat((x, level.reshape(-1, 1, 1, 1).expand(x.shape[0], 1, *x.shape[-2:])), 1)

@@ -1,4 +1,4 @@
-"""The U-Net that unet.py builds and guided_unet.py guides."""
+"""The U-Net of unet_classic.py and guided_unet.py."""
 
 from itertools import pairwise
 
@@ -16,11 +16,11 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features a level, from full resolution down
+    widths: Widths  # features at each level, from full resolution down
     batch_norm: bool  # after every 3x3 convolution, which then has no bias
-    sigmoid: bool = False  # of the output
-    head_bias: bool = True  # of the last, 1x1 convolution
-    normalise: bool = False  # the input is standardised by ImageNet's mean and deviation, the output brought back
+    sigmoid: bool = False  # applied to the output
+    head_bias: bool = True  # of the final 1x1 convolution
+    normalise: bool = False  # standardise the input by ImageNet's mean and deviation, and invert it at the output
 
     @model_validator(mode="after")
     def _one_range(self) -> "Config":
@@ -60,13 +60,13 @@ class UNet(U):
         return on_multiple(self.restored, noisy, self.multiple)
 
     def restored(self, noisy: torch.Tensor, guide: torch.Tensor | None = None) -> torch.Tensor:
-        """As forward, of sides that are multiples."""
+        """As forward, for sides that are multiples of `multiple`."""
         y = self.head(self.body((noisy - self.mean) / self.deviation, guide)) * self.deviation + self.mean
         return torch.sigmoid(y) if self.sigmoid else y
 
 
 def _statistics(config: Config) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation (1, C, 1, 1), ImageNet's or 0 and 1; those of one channel are the means of the three."""
+    """Mean and deviation (1, C, 1, 1): ImageNet's (averaged for one channel), or 0 and 1."""
     both = torch.tensor([IMAGENET_MEAN, IMAGENET_DEVIATION] if config.normalise else [[0.0] * 3, [1.0] * 3])
     if config.channels == 1:
         both = both.mean(1, keepdim=True)

@@ -1,6 +1,6 @@
-"""A convolutional autoencoder without skips: what does not pass the bottleneck is lost.
+"""Convolutional autoencoder without skip connections.
 
-Of a public comparison of CNN, autoencoder and U-Net on STL-10 (widths 16, 32, 64: an eighth of the resolution).
+From a public comparison of CNN, autoencoder and U-Net on STL-10 (widths 16, 32, 64: 1/8 of the resolution).
 """
 
 from itertools import pairwise
@@ -14,9 +14,9 @@ from denoiselab.config.base import Block, Channels
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features a level, from half resolution down
-    batch_norm: bool  # after every convolution but the last; only the last then has a bias
-    sigmoid: bool = True  # of the output
+    widths: Widths  # features at each level, from half resolution down
+    batch_norm: bool  # after every convolution except the last, which alone then has a bias
+    sigmoid: bool = True  # applied to the output
 
 
 class CAE(nn.Module):
@@ -37,7 +37,7 @@ class CAE(nn.Module):
         layers.append(up(widths[0], config.channels, bias=True))
         self.layers = nn.Sequential(*layers, *([nn.Sigmoid()] if config.sigmoid else []))
         self.multiple = 2 ** len(widths)
-        # strided and transposed ones reach one cell of their finer level
+        # strided and transposed convolutions reach one cell of their finer level
         self.reach = reach([2] + [4] * (len(widths) - 1) + [1])
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:

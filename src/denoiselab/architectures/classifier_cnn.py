@@ -1,6 +1,6 @@
-"""A classifier of noisy images: stages of two 3x3 convolutions and max pooling, and one linear layer over their cells.
+"""Classifier for noisy images: stages of two 3x3 convolutions and max pooling, then a linear layer.
 
-Of a public comparison on STL-10 (widths 64, 128, 256, 96x96 pixels, 12x12 cells), where its scores guide a U-Net.
+From a public comparison on STL-10 (widths 64, 128, 256, 96x96 pixels, 12x12 cells), where its scores guide a U-Net.
 """
 
 from itertools import pairwise
@@ -17,9 +17,9 @@ from denoiselab.config.base import Block, Channels
 class Config(Block):
     channels: Channels
     classes: int = Field(ge=2)
-    widths: Widths  # features a stage, each of half the resolution of the one before
+    widths: Widths  # features at each stage; each halves the resolution
     batch_norm: bool  # after every convolution, which then has no bias
-    side: int = Field(default=12, ge=1)  # cells a side that the last maps are averaged to, whatever their size
+    side: int = Field(default=12, ge=1)  # the last feature maps are pooled to side x side
 
 
 class ClassifierCNN(nn.Module):
@@ -36,7 +36,7 @@ class ClassifierCNN(nn.Module):
         self.head = nn.Linear(config.widths[-1] * config.side**2, config.classes)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The maps after each stage, of images (N, C, H, W) of any size."""
+        """Feature maps of each stage, for images (N, C, H, W) of any size."""
         maps = [padded(x, self.multiple)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
@@ -45,7 +45,7 @@ class ClassifierCNN(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes)."""
         last = self.features(x)[-1]
-        if not (self.training and last.shape[-2:] == (self.side, self.side)):  # its gradient on CUDA is not repeatable
+        if not (self.training and last.shape[-2:] == (self.side, self.side)):  # not deterministic on CUDA
             last = F.adaptive_avg_pool2d(last, self.side)
         return self.head(last.flatten(1))
 

@@ -1,8 +1,8 @@
-"""A classifier of noisy images: a small ResNet with global average pooling.
+"""Classifier for noisy images: a small ResNet with global average pooling.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, two basic blocks a stage, with what a
-public comparison on STL-10 made of it: widths 16, 32, 64, 128, a first convolution that keeps the number of channels,
-strides in both blocks of the first stage and in no other.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, with two basic blocks at each stage and
+the changes of a public comparison on STL-10: widths 16, 32, 64, 128, a first convolution that keeps the number of
+channels, strides in both blocks of the first stage only.
 """
 
 from itertools import pairwise
@@ -19,9 +19,9 @@ from denoiselab.config.base import Block, Channels
 class Config(Block):
     channels: Channels
     classes: int = Field(ge=2)
-    widths: Widths  # features a stage
-    batch_norm: bool  # the convolutions then have no bias
-    second_norm: bool = True  # BatchNorm after a block's second convolution; false: as published, only after its first
+    widths: Widths  # features at each stage
+    batch_norm: bool  # convolutions then have no bias
+    second_norm: bool = True  # BatchNorm also after the second convolution of a block; false: as published
 
 
 class BasicBlock(nn.Module):
@@ -34,8 +34,8 @@ class BasicBlock(nn.Module):
         self.second_norm = _norm(outputs, config.batch_norm and config.second_norm)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            # Thinned first, instead of a strided convolution: oneDNN's gradient of one from few channels is wrong on
-            # several threads and writes past its buffer on one (oneDNN issue 6035, torch 2.13).
+            # Subsampling before the convolution instead of a stride: oneDNN's gradient of a strided 1x1 convolution of
+            # few channels is wrong on several threads and overruns its buffer on one (oneDNN issue 6035, torch 2.13).
             projection = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.shortcut = nn.Sequential(projection, _norm(outputs, config.batch_norm))
         self.stride = stride
@@ -66,7 +66,7 @@ class ClassifierResNet(nn.Module):
         self.head = nn.Linear(config.widths[-1], config.classes)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The maps after each stage, of images (N, C, H, W) of any size."""
+        """Feature maps of each stage, for images (N, C, H, W) of any size."""
         maps = [self.stem(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

@@ -1,6 +1,6 @@
-"""A plain stack of 3x3 convolutions that predicts the clean image, without a residual.
+"""Plain stack of 3x3 convolutions that predicts the clean image directly.
 
-The baseline of a public comparison of CNN, autoencoder and U-Net on STL-10 (widths 32, 64, 128, 64, 32).
+Baseline of a public comparison of CNN, autoencoder and U-Net on STL-10 (widths 32, 64, 128, 64, 32).
 """
 
 from itertools import pairwise
@@ -14,9 +14,9 @@ from denoiselab.config.base import Block, Channels
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features of the convolutions but the last
-    batch_norm: bool  # after every convolution but the last; none of them, the last included, then has a bias
-    sigmoid: bool = True  # of the output
+    widths: Widths  # features of all convolutions except the last
+    batch_norm: bool  # after every convolution except the last; then no convolution has a bias
+    sigmoid: bool = True  # applied to the output
 
 
 class CNN(nn.Module):

@@ -1,8 +1,7 @@
-"""DnCNN: a plain stack of 3x3 convolutions that predicts the noise.
+"""DnCNN: stack of 3x3 convolutions that predicts the noise (residual learning).
 
-Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image
-Denoising. IEEE TIP 2017, section III. Paper: depth 17 (20 for the blind model), 64 features. The options of
-activation, tanh and bias are those of public variants.
+Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image Denoising. IEEE TIP
+2017, section III. Paper: depth 17 (20 for the blind model), 64 features. activation, tanh, bias: public variants.
 """
 
 from typing import Literal
@@ -19,11 +18,11 @@ LEAKY_SLOPE = 0.2
 
 class Config(Block):
     channels: Channels
-    depth: int = Field(ge=2)  # convolutions, first and last included
+    depth: int = Field(ge=2)  # number of convolutions
     features: int = Field(ge=1)
     batch_norm: bool  # between the inner convolutions and their ReLU
     activation: Literal["relu", "leaky_relu"] = "relu"  # leaky: slope 0.2
-    tanh: bool = False  # of the noise that is predicted
+    tanh: bool = False  # applied to the predicted noise
     bias: Literal["without_norm", "all", "none"] = "without_norm"  # convolutions with a bias: those without BatchNorm
 
 
@@ -46,10 +45,10 @@ class DnCNN(nn.Module):
 
 
 def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The two public layouts to ours, which numbers its layers alike.
+    """Convert two public layouts, which number their layers like ours.
 
     `model.N.weight/bias` (KAIR: BatchNorm folded into the convolutions) and `module.dncnn.N.*` (SaoYan/DnCNN-PyTorch:
-    with BatchNorm, convolutions without bias; ours has one at the first and last, which becomes 0).
+    BatchNorm, convolutions without bias; our biases of the first and last are set to 0).
     """
     renamed = {}
     for name, tensor in tensors.items():

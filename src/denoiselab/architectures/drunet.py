@@ -1,7 +1,7 @@
-"""DRUNet: a residual U-Net without any bias that is told the noise level as a map.
+"""DRUNet: bias-free residual U-Net with a noise level map as input.
 
 Zhang, Li, Zuo, Zhang, Van Gool, Timofte: Plug-and-Play Image Restoration with Deep Denoiser Prior. IEEE TPAMI 2021,
-section 3 and figure 1. What enters a level is added to what leaves it. Paper: widths 64, 128, 256, 512, 4 blocks.
+section 3 and figure 1. Additive skip connections. Paper: widths 64, 128, 256, 512, 4 blocks.
 """
 
 from functools import partial
@@ -17,9 +17,9 @@ from denoiselab.config.base import Block, Channels
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features a level, from full resolution down
-    blocks: int = Field(ge=1)  # residual blocks a level, on each side
-    noise_map: bool = True  # the noise level is one more channel of the input; false: a blind net
+    widths: Widths  # features at each level, from full resolution down
+    blocks: int = Field(ge=1)  # residual blocks per level in the encoder, and in the decoder
+    noise_map: bool = True  # the noise level is an additional input channel; false: blind
 
 
 class DRUNet(nn.Module):
@@ -45,19 +45,19 @@ class DRUNet(nn.Module):
         self.reach = reach([sides] * (len(widths) - 1) + [sides // 2]) + 2
 
     def forward(self, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The noise level of all images or of each (N,); None: estimated for each."""
+        """sigma_255: noise level, a number or (N,); None: estimated for each image."""
         level = noise_level(noisy, sigma_255) if self.noise_aware else None
         return on_multiple(partial(self._restored, level=level), noisy, self.multiple)
 
     def _restored(self, noisy: torch.Tensor, level: torch.Tensor | None) -> torch.Tensor:
         x = self.head(noisy if level is None else with_noise_map(noisy, level))
-        entries = []
+        skips = []
         for down in self.downs:
-            entries.append(x)
+            skips.append(x)
             x = down(x)
         x = x + self.bottom(x)
-        for up, entry in zip(reversed(self.ups), reversed(entries), strict=True):
-            x = entry + up(x)
+        for up, skip in zip(reversed(self.ups), reversed(skips), strict=True):
+            x = skip + up(x)
         return self.tail(x)
 
 

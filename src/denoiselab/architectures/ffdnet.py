@@ -1,7 +1,7 @@
-"""FFDNet: a stack of convolutions at half resolution that is told the noise level as a map.
+"""FFDNet: stack of convolutions at half resolution with a noise level map as input.
 
 Zhang, Zuo, Zhang: FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising. IEEE TIP 2018. It predicts
-the clean image; `residual` is ours. Paper: colour 12 convolutions of 96 features, gray 15 of 64.
+the clean image; `residual` is our addition. Paper: colour 12 convolutions of 96 features, gray 15 of 64.
 """
 
 from functools import partial
@@ -19,10 +19,10 @@ UNSHUFFLE = 2
 
 class Config(Block):
     channels: Channels
-    depth: int = Field(ge=2)  # convolutions, first and last included
+    depth: int = Field(ge=2)  # number of convolutions
     features: int = Field(ge=1)
-    batch_norm: bool  # between the inner convolutions and their ReLU; those convolutions then have no bias
-    residual: bool = False  # adds the input to what the last convolution, then zero at first, gives: learns sooner
+    batch_norm: bool  # after the inner convolutions, which then have no bias
+    residual: bool = False  # predict the residual, with the last convolution initialised to zero: trains faster
 
 
 class FFDNet(nn.Module):
@@ -41,10 +41,10 @@ class FFDNet(nn.Module):
         self.reach = UNSHUFFLE * config.depth + UNSHUFFLE - 1
 
     def forward(self, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The noise level of all images or of each (N,); None: estimated for each."""
+        """sigma_255: noise level, a number or (N,); None: estimated for each image."""
         level = noise_level(noisy, sigma_255)
-        found = on_multiple(partial(self._restored, level=level), noisy, UNSHUFFLE)
-        return noisy + found if self.residual else found
+        output = on_multiple(partial(self._restored, level=level), noisy, UNSHUFFLE)
+        return noisy + output if self.residual else output
 
     def _restored(self, noisy: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         planes = with_noise_map(F.pixel_unshuffle(noisy, UNSHUFFLE), level)

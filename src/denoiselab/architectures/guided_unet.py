@@ -1,9 +1,9 @@
-"""A U-Net told what the image shows: a frozen classifier's scores become a map at its first decoder block.
+"""U-Net guided by the image's class: scores of a frozen classifier become a feature map at the first decoder block.
 
-Scores (classes) -> Linear -> (features, side, side), concatenated with [up, skip]; of a public comparison on STL-10.
-Three controls have the same size: scores of another class order ("shuffled"), none ("zeroed"), and the true label
-("oracle"). A module with `adopts = True` needs a trained classifier, once, before it is used: adopt(classifier).
-One with `label_aware = True` takes the label (N,) int64 behind the images; None: no scores.
+Scores (classes) -> Linear -> (features, side, side), concatenated with [up, skip]; from a public comparison on STL-10.
+Three controls have the same size: scores in another class order ("shuffled"), zeros ("zeroed"), and the true label
+("oracle"). A module with `adopts = True` needs a trained classifier before use: adopt(classifier). One with
+`label_aware = True` takes the labels (N,) int64 as second argument; None: zeros.
 """
 
 from functools import partial
@@ -20,10 +20,10 @@ from denoiselab.runtime.errors import UserError
 
 
 class Config(_unet.Config):
-    widths: Annotated[list[PositiveInt], Field(min_length=2)]  # features a level, from full resolution down
+    widths: Annotated[list[PositiveInt], Field(min_length=2)]  # features at each level, from full resolution down
     classes: int = Field(ge=2)
     guide_features: int = Field(default=32, ge=1)  # of the guide map
-    guide_side: int = Field(default=12, ge=1)  # cells of the guide map, before it is resized to the skip's size
+    guide_side: int = Field(default=12, ge=1)  # side of the guide map, before resizing to the skip's size
     guidance: Literal["classifier", "shuffled", "zeroed", "oracle"]
 
 
@@ -39,7 +39,7 @@ class GuidedUNet(_unet.UNet):
         self.reach = None
 
     def adopt(self, classifier: nn.Module) -> None:
-        """Take the classifier in, frozen: its parameters and its BatchNorm statistics never move again."""
+        """Include the classifier, with frozen parameters and BatchNorm statistics. UserError if it does not fit."""
         classes = getattr(classifier, "classes", None)
         if not self.adopts or getattr(classifier, "task", None) != "classify" or classes != self.classes:
             raise UserError(
@@ -59,7 +59,7 @@ class GuidedUNet(_unet.UNet):
         return on_multiple(partial(self.restored, guide=guide), noisy, self.multiple)
 
     def _scores(self, noisy: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
-        """(N, classes)."""
+        """Guidance scores (N, classes)."""
         if self.adopts:
             if self.classifier is None:
                 raise UserError(
@@ -74,7 +74,7 @@ class GuidedUNet(_unet.UNet):
 
 
 def _rolled(scores: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-    """Each image's scores rolled along the classes by a hash of its pixels: integers, so that no rounding moves it."""
+    """Roll each image's scores along the classes by a hash of its pixels, as integers: independent of rounding."""
     offset = (noisy * 2**16).round().long().sum((1, 2, 3))
     order = torch.arange(scores.shape[1], device=scores.device) - offset[:, None]
     return scores.gather(1, order % scores.shape[1])

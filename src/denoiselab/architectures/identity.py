@@ -1,4 +1,4 @@
-"""The noisy input as it is: the row every other model is measured against."""
+"""Identity: returns the noisy input, as the baseline of every comparison."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ class Config(Block):
 
 class Identity(nn.Module):
     reach = 0
-    as_it_is = True  # scored without being clamped and rounded: the noisy input's own PSNR
+    as_it_is = True  # scored without clipping and rounding: the PSNR of the noisy input
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return noisy.clone()

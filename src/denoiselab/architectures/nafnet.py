@@ -1,4 +1,4 @@
-"""NAFNet: a U-Net of blocks without activations, their place taken by products of features.
+"""NAFNet: U-Net of blocks without nonlinear activations, which are replaced by products of features.
 
 Chen, Chu, Zhang, Sun: Simple Baselines for Image Restoration. ECCV 2022, figures 2 and 3. Paper (SIDD): width 32,
 encoder 2, 2, 4, 8, middle 12, decoder 2, 2, 2, 2.
@@ -16,20 +16,20 @@ from denoiselab.runtime.errors import UserError
 
 class Config(Block):
     channels: Channels
-    width: int = Field(ge=1)  # features at full resolution; each level down doubles them
-    encoder: list[NonNegativeInt] = Field(min_length=1)  # blocks a level, from the finest
-    middle: int = Field(ge=0)  # blocks
-    decoder: list[NonNegativeInt]  # blocks a level, from the coarsest
+    width: int = Field(ge=1)  # features at full resolution; doubled at each level
+    encoder: list[NonNegativeInt] = Field(min_length=1)  # blocks at each level, the finest first
+    middle: int = Field(ge=0)  # blocks at the bottom
+    decoder: list[NonNegativeInt]  # blocks at each level, the coarsest first
 
     @model_validator(mode="after")
     def _as_many_levels(self) -> "Config":
         if len(self.encoder) != len(self.decoder):
-            raise UserError("encoder and decoder need as many levels as each other")
+            raise UserError("encoder and decoder must have the same number of levels")
         return self
 
 
 class LayerNorm(nn.Module):
-    """Over the features at each pixel."""
+    """Layer normalisation over the features of each pixel."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -42,7 +42,7 @@ class LayerNorm(nn.Module):
 
 
 class Gate(nn.Module):
-    """The product of the two halves of the features (SimpleGate)."""
+    """Product of the two halves of the features (SimpleGate)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first, second = x.chunk(2, dim=1)
@@ -50,7 +50,7 @@ class Gate(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Features weighted by a linear function of their means over the image (SCA)."""
+    """Features scaled by a linear function of their spatial means (simplified channel attention)."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -61,7 +61,7 @@ class ChannelAttention(nn.Module):
 
 
 class NAFBlock(nn.Module):
-    """Gated depthwise convolution with attention, then a gated pointwise layer, each added with a learned scale."""
+    """Gated depthwise convolution with attention, then a gated pointwise layer; both residual, with learned scales."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -85,7 +85,7 @@ class NAFBlock(nn.Module):
 
 
 class NAFNet(U):
-    reach = None  # the attention sees the whole image
+    reach = None  # channel attention depends on the whole image
 
     def __init__(self, config: Config):
         super().__init__()

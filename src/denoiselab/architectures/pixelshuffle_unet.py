@@ -1,7 +1,7 @@
-"""A U-Net whose decoder goes up by sub-pixel convolutions, with dropout after each pooling.
+"""U-Net with sub-pixel convolutions in the decoder and dropout after each pooling.
 
-The U of Ronneberger et al. (MICCAI 2015), going up as Shi et al. do (CVPR 2016: a convolution to four times the
-features, then a pixel shuffle); of a public project on faces of 512x512 pixels (widths 16, 32, 64, 128, 256, 512).
+U-Net of Ronneberger et al. (MICCAI 2015), upsampling of Shi et al. (CVPR 2016: convolution to four times the features,
+then pixel shuffle); from a public project on faces of 512x512 pixels (widths 16, 32, 64, 128, 256, 512).
 """
 
 from itertools import pairwise
@@ -16,9 +16,9 @@ from denoiselab.config.base import Block, Channels
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features a level, from full resolution down
-    dropout: float = Field(default=0.1, ge=0, lt=1)  # share of the values after each pooling
-    sigmoid: bool = True  # of the output
+    widths: Widths  # features at each level, from full resolution down
+    dropout: float = Field(default=0.1, ge=0, lt=1)  # probability, after each pooling
+    sigmoid: bool = True  # applied to the output
 
 
 class PixelShuffleUNet(U):
@@ -35,7 +35,7 @@ class PixelShuffleUNet(U):
             nn.Sequential(nn.Conv2d(b, 4 * a, 3, padding=1), nn.PixelShuffle(2)) for a, b in pairwise(widths)
         )
         self.up_stages = nn.ModuleList(two_convolutions(2 * a, a, batch_norm=False) for a in widths[:-1])
-        if len(widths) > 1:  # the last level has one convolution
+        if len(widths) > 1:  # a single convolution at full resolution
             self.up_stages[0] = nn.Sequential(*convolution(2 * widths[0], widths[0], batch_norm=False))
         self.head = nn.Conv2d(widths[0], config.channels, 1)
         self.sigmoid = config.sigmoid

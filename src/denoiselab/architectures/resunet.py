@@ -1,9 +1,8 @@
-"""A residual U-Net without normalisation behind a 2x pixel unshuffle.
+"""Residual U-Net without normalisation, at half resolution (2x pixel unshuffle).
 
-The U of Ronneberger et al. (MICCAI 2015) with the residual blocks, strided and transposed 2x2
-convolutions and additive skips of DRUNet (Zhang et al., TPAMI 2021), working at half resolution as
-FFDNet does (Zhang et al., TIP 2018). Each block's and the net's last convolution start at zero, so that
-training starts from the identity.
+U-Net of Ronneberger et al. (MICCAI 2015) with the residual blocks, strided and transposed 2x2 convolutions and additive
+skips of DRUNet (Zhang et al., TPAMI 2021) at half resolution like FFDNet (Zhang et al., TIP 2018). The last convolution
+of each block and of the network is initialised to zero, so that training starts from the identity.
 """
 
 from itertools import pairwise
@@ -21,8 +20,8 @@ UNSHUFFLE = 2
 
 class Config(Block):
     channels: Channels
-    widths: Widths  # features a level, from half resolution down
-    blocks: int = Field(ge=1)  # residual blocks a level, on each side
+    widths: Widths  # features at each level, from half resolution down
+    blocks: int = Field(ge=1)  # residual blocks per level in the encoder, and in the decoder
 
 
 class ResUNet(U):

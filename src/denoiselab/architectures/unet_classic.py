@@ -1,7 +1,7 @@
-"""The U-Net: blocks of two 3x3 convolutions, max pooling, transposed 2x2 convolutions, concatenated skips.
+"""U-Net: blocks of two 3x3 convolutions, max pooling, transposed 2x2 convolutions, concatenated skips.
 
 Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015, figure 1,
-with padded convolutions and, as is usual now, BatchNorm. Paper: widths 64, 128, 256, 512, 1024.
+with padded convolutions and optional BatchNorm. Paper: widths 64, 128, 256, 512, 1024.
 """
 
 from torch import nn

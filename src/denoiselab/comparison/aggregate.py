@@ -1,4 +1,4 @@
-"""What the per-image rows say of each model: a row a model, test set and condition."""
+"""Aggregates per-image rows: one row per model, test set and condition."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from denoiselab.comparison import published_results
 from denoiselab.comparison.bootstrap import Interval, mean_intervals
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
-from denoiselab.evaluation.score_tables import JUDGED
+from denoiselab.evaluation.score_tables import NO_REFERENCE
 from denoiselab.models import metadata
 from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.runtime.errors import UserError
 
 TEXTS = ("model", "condition", "protocol", "protocol_sha256", "sets", "image", "label", "group", "predicted")
-SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only where it was measured
+SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only if it was measured
 
 
 def read(params: Params) -> pd.DataFrame:
-    """The per-image rows of every model of params.models that restores; an image of two sets has two rows.
+    """The per-image rows of all restoration models of params.models; an image of two test sets has two rows.
 
-    ValueError where models were not evaluated on the same images, conditions and protocols.
+    ValueError if the models were not evaluated on the same images, conditions and protocols.
     """
     rows = _rows(params, "restore", "per_image.csv")
     keys = ["condition", "protocol", "protocol_sha256", "image", "draw"]
@@ -40,13 +40,13 @@ def curves(params: Params) -> pd.DataFrame:
 
 
 def predictions(params: Params) -> pd.DataFrame:
-    """The per-image rows of every classifier, with a column `right`; none: an empty table."""
+    """The per-image rows of all classifiers, with a column `right` (1 or 0); an empty table without classifiers."""
     rows = _rows(params, "classify", "per_image.csv")
     return _by_set(rows).assign(right=lambda r: (r.predicted == r.label).astype(float)) if len(rows) else rows
 
 
 def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Accuracy of every classifier with its bootstrap interval over images, a row a model, set and condition."""
+    """Accuracy of all classifiers with bootstrap intervals over images: one row per model, test set and condition."""
     result, found = [], means(rows, ["right"], params)
     for key, group in rows.groupby(["model", "set", "condition"], sort=False):
         interval = found[(*key, "right")]
@@ -58,13 +58,13 @@ def accuracies(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 
 def of_task(params: Params, task: str) -> list[str]:
-    """The models of params.models that restore, or that classify."""
+    """The models of params.models for a task: "restore" or "classify"."""
     return [m for m in params.models if metadata.read(paths.model(m))["task"] == task]
 
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(TEXTS, str)
-    nan = {score: ["nan"] for score in (*SCORES, *JUDGED)}  # outputs that are not finite
+    nan = {score: ["nan"] for score in (*SCORES, *NO_REFERENCE)}  # outputs that are not finite
     frames = []
     for model in of_task(params, task):
         path = stage_outputs.evaluated(model, file)
@@ -82,9 +82,9 @@ def _by_set(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """reports/comparison.csv: means and bootstrap intervals over images, a row a model, set and condition.
+    """reports/comparison.csv: means and bootstrap intervals over images, one row per model, test set and condition.
 
-    `published` is the literature's PSNR for what the model's entry names, on that set, protocol and noise.
+    `published`: PSNR in the literature of the method that the model's entry names, for this set, protocol and noise.
     """
     scores = [score for score in SCORES if score in rows]
     result, found = [], means(rows, scores, params)
@@ -108,16 +108,16 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     return pd.DataFrame(result)
 
 
-def judged(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """reports/comparison.csv of images without clean ones: means and bootstrap intervals over images of JUDGED."""
-    result, found = [], means(rows, [*JUDGED], params)
+def no_reference_table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """reports/comparison.csv without clean images: means of NO_REFERENCE and bootstrap intervals over images."""
+    result, found = [], means(rows, [*NO_REFERENCE], params)
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, *_ = map(str, key)
         entry: dict[str, object] = dict(zip(keys, key, strict=True))
         entry |= {"n_images": group.image.nunique(), "n_groups": group["group"].nunique()}
         entry["n_seeds"] = group.seed.nunique()
-        for score in JUDGED:
+        for score in NO_REFERENCE:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
@@ -126,7 +126,7 @@ def judged(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 
 def _seeds(rows: pd.DataFrame) -> dict[str, object]:
-    """How many trainings a model had, and the worst and best PSNR of one of them."""
+    """Number of training runs of a model, and the mean PSNR of the worst and the best of them."""
     means = rows.groupby("seed").psnr.mean()
     return {"n_seeds": rows.seed.nunique(), "psnr_seed_low": means.min(), "psnr_seed_high": means.max()}
 
@@ -134,7 +134,7 @@ def _seeds(rows: pd.DataFrame) -> dict[str, object]:
 def _published(
     params: Params, model: str, set_name: str, condition: str, protocol: str, psnr: Any
 ) -> dict[str, object]:
-    """The literature's value for the first of the model's `published` that has one; -S: trained for one level."""
+    """The published value of the first method in the entry's `published` that has one; "-S": trained for one level."""
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
     specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)
@@ -146,7 +146,7 @@ def _published(
 
 
 def means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:
-    """The interval of each column's mean over images, by model, set, condition and column."""
+    """Mean over images with interval, by model, test set, condition and column."""
     result = {}
     for (set_name, condition), here in rows.groupby(["set", "condition"], sort=False):
         table = by_image(here, columns)
@@ -157,23 +157,23 @@ def means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[
 
 
 def groups_of(rows: pd.DataFrame, images: pd.Index) -> np.ndarray:
-    """The group of each of the images."""
+    """The group of each image."""
     return rows.drop_duplicates("image").set_index("image")["group"].reindex(images).to_numpy()
 
 
 def by_image(rows: pd.DataFrame, scores: str | list[str]) -> pd.DataFrame:
-    """Scores of each image, the mean over draws of the noise and seeds of the training, of those that are not NaN.
+    """Scores of each image: means over noise draws and training seeds, ignoring NaN.
 
-    A row an image, a column a model or, for a list, (score, model).
+    One row per image, one column per model or, for a list of scores, per (score, model).
     """
     return rows.groupby(["image", "model"])[scores].mean().unstack("model")
 
 
 def intervals(values: np.ndarray, groups: np.ndarray, params: Params) -> list[Interval]:
-    """Bootstrap intervals of the rows of (k, images), as evaluate.* says; NaN is left out. `groups`: each image's."""
+    """Bootstrap intervals of the rows of (k, images) values, ignoring NaN. `groups`: the group of each image."""
     settings, known = params.evaluate, np.isfinite(values)
     result: dict[int, Interval] = {}
-    for mask in np.unique(known, axis=0):  # all rows of the same images at once
+    for mask in np.unique(known, axis=0):  # rows with the same images together
         chosen = np.flatnonzero((known == mask).all(axis=1))
         found = mean_intervals(
             values[chosen][:, mask],

@@ -1,15 +1,15 @@
-"""Means with bootstrap intervals, and tests of paired differences; images of one group (a scene) stay together."""
+"""Bootstrap intervals of means, and tests of paired differences, by image or by group of images (scene)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-BATCH = 50  # resamples at a time: bounds the memory, and what stays in the cache is several times faster
+BATCH = 50  # resamples at a time: limits memory, and fits the cache, which is several times faster
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its interval; low and high are NaN where one value gives none."""
+    """A mean and its interval; `low` and `high` are NaN for a single value."""
 
     mean: float
     low: float
@@ -26,18 +26,18 @@ def mean_interval(
 def mean_intervals(
     values: np.ndarray, *, groups: np.ndarray | None = None, confidence: float, resamples: int, seed: int
 ) -> list[Interval]:
-    """Mean of every row of (k, n) values with its percentile bootstrap interval, all rows on the same resamples.
+    """Mean of every row of (k, n) values with its percentile bootstrap interval; all rows share the resamples.
 
-    Images are resampled, or whole groups of them (`groups`, (n,) names; Davison and Hinkley, 1997, section 3.8). With
-    few of them the interval is too narrow; the report says how many there are.
+    Resamples images, or whole groups (`groups`: (n,) names; Davison and Hinkley, 1997, section 3.8). With few images
+    or groups the intervals are too narrow.
     """
-    from scipy import stats  # takes longer to import than all else that stage compare needs
+    from scipy import stats  # slow to import
 
     means = values.mean(axis=1) if values.shape[1] else np.full(len(values), np.nan)
     sums, counts = _by_group(values, groups)
     if len(counts) < 2:
         return [Interval(float(mean), float("nan"), float("nan")) for mean in means]
-    alone = bool((counts == 1).all())  # every image is a group of its own
+    alone = bool((counts == 1).all())  # every image is its own group
     found = stats.bootstrap(
         (sums,) if alone else (sums, np.broadcast_to(counts, sums.shape)),
         np.mean if alone else _ratio,
@@ -58,9 +58,9 @@ def mean_intervals(
 
 
 def wilcoxon(differences: np.ndarray, groups: np.ndarray | None = None) -> float:
-    """Two-sided p of the signed-rank test (Wilcoxon, 1945) of (n,) paired differences, of groups by their means.
+    """Two-sided p value of the signed-rank test (Wilcoxon, 1945) of (n,) paired differences, or of their group means.
 
-    Zeros are left out, as he did; 1 where all are zero.
+    Zeros are left out, as in the original test; 1 if all are zero.
     """
     from scipy import stats
 
@@ -70,12 +70,12 @@ def wilcoxon(differences: np.ndarray, groups: np.ndarray | None = None) -> float
 
 
 def smallest_p(differences: int, tests: int = 1) -> float:
-    """The smallest p that the signed-rank test of so many differences can have, after Holm's correction for `tests`."""
+    """The smallest p value that the signed-rank test of n differences can have, Holm-corrected for `tests` tests."""
     return min(tests * 2.0 ** (1 - differences), 1.0)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """(m,) p values, adjusted for m tests (Holm, 1979)."""
+    """Adjust (m,) p values for m tests (Holm, 1979)."""
     order = np.argsort(p)
     steps = np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))

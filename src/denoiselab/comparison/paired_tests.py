@@ -1,4 +1,4 @@
-"""Paired differences between models: image by image, with interval and test, for every pair."""
+"""Paired differences between models, image by image, with interval and test."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,36 +15,36 @@ WHERE, VERDICT = ("set", "condition", "better", "worse"), ("wins", "n_images", "
 
 @dataclass(frozen=True)
 class Difference:
-    """Score of `better` minus that of `worse`, image by image."""
+    """Score of `better` minus score of `worse`, by image."""
 
     better: str
     worse: str
     interval: Interval
     wins: int  # images on which `better` is better
     images: int
-    groups: int  # of images that are not independent; as many as images where all are
-    p: float  # of the signed-rank test, after Holm's correction where it is one of many
-    tests: int  # that it was corrected for
-    seeds_overlap: bool  # of several trainings, whether some of `worse` and some of `better` change places
+    groups: int  # independent groups of images; equals `images` if all are independent
+    p: float  # of the signed-rank test, Holm-corrected for `tests` tests
+    tests: int
+    seeds_overlap: bool  # whether a training run of `worse` scores above one of `better`
 
     def verdict(self, level: float) -> str:
-        """better, level (cannot be told apart), or few (images, so that no data could tell), at `level`, say 0.05."""
+        """At significance level `level`: "better", "level" (no significant difference), or "few" (images to test)."""
         if smallest_p(self.groups, self.tests) >= level:
             return "few"
-        told = self.interval.low > 0 and self.p < level and not self.seeds_overlap
-        return "better" if told else "level"
+        significant = self.interval.low > 0 and self.p < level and not self.seeds_overlap
+        return "better" if significant else "level"
 
 
 Pairs = dict[tuple[str, str], list[Difference]]  # by set and condition
 
 
 def difference(here: pd.DataFrame, better: str, worse: str, params: Params, score: str = "psnr") -> Difference:
-    """Paired difference in a score of two models, of the rows of one set and condition; p is of this pair alone."""
+    """Paired difference of two models; `here`: the rows of one test set and condition. p is not corrected."""
     return _pairs(here, [(better, worse)], params, score)[0]
 
 
 def pairs(here: pd.DataFrame, models: list[str], params: Params, score: str = "psnr") -> list[Difference]:
-    """Paired differences in a score of all pairs of `models`, named the better first; p is after Holm's correction."""
+    """Paired differences of all pairs of `models`, with Holm-corrected p."""
     means = by_image(here, score).mean()
     ranked = sorted(models, key=lambda model: -means[model])
     found = _pairs(here, list(combinations(ranked, 2)), params, score)
@@ -53,8 +53,8 @@ def pairs(here: pd.DataFrame, models: list[str], params: Params, score: str = "p
     return [replace(one, p=float(p), tests=len(found)) for one, p in zip(found, adjusted, strict=True)]
 
 
-def every(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
-    """The pairs of all models but the noisy input, by set and condition."""
+def all_pairs(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
+    """The pairs of all models except the noisy input, by test set and condition."""
     result: Pairs = {}
     for key, here in rows.groupby(["set", "condition"], sort=False):
         scored = here[here[score].notna()]
@@ -64,7 +64,7 @@ def every(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
 
 
 def table(found: Pairs, params: Params, score: str = "psnr") -> pd.DataFrame:
-    """reports/pairs.csv: a row a pair, set and condition."""
+    """reports/pairs.csv: one row per pair, test set and condition."""
     result, name = [], f"{score}_difference"
     for (set_name, condition), here in found.items():
         for one in here:
@@ -87,12 +87,12 @@ def table(found: Pairs, params: Params, score: str = "psnr") -> pd.DataFrame:
 
 
 def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:
-    """Whether trainings of two models change places, by their means a seed; False where neither has several."""
+    """Whether the ranges of two models' mean scores by seed overlap; False if neither has several seeds."""
     return bool(max(len(one), len(other)) > 1 and one.min() <= other.max() and other.min() <= one.max())
 
 
 def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
-    """Paired differences of the pairs `names`, in their order; only images count that both models have a score of."""
+    """Paired differences of the pairs `names`, in their order, over the images that both models have a score of."""
     table = by_image(here, score)
     groups = groups_of(here, table.index)
     seeds = here.groupby(["seed", "model"])[score].mean().unstack("model")

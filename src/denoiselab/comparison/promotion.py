@@ -1,4 +1,4 @@
-"""Whether a trained model shall take another one's place: both scored on the same noisy test images, image by image."""
+"""Model promotion: whether a candidate is better than the champion on the same noisy test images."""
 
 import io
 import math
@@ -10,21 +10,20 @@ from denoiselab.comparison import aggregate, paired_tests
 from denoiselab.comparison.bootstrap import Interval
 from denoiselab.config import Params
 
-SAME = ["condition", "protocol_sha256", "image", "draw", "clean_sha256", "noisy_sha256"]  # a noisy test image
+SAME = ["condition", "protocol_sha256", "image", "draw", "clean_sha256", "noisy_sha256"]  # identify a noisy test image
 TEXTS = dict.fromkeys((*aggregate.TEXTS, "clean_sha256", "noisy_sha256"), str)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate is better than its rival, and why, as the end of a sentence."""
+    """Whether the candidate is better than its rival, and the reason, as the end of a sentence."""
 
     better: bool
     said: str
 
 
 def parse(text: str) -> pd.DataFrame:
-    """The rows of a training's test images, from the CSV that is logged in its run: per_image.csv with `psnr_noisy`
-    and the hashes of the pictures."""
+    """Read the test scores logged in a run: per_image.csv with `psnr_noisy` and the hashes of the images."""
     nan = {"psnr": ["nan"]}  # outputs that are not finite
     return pd.read_csv(
         io.StringIO(text), dtype=TEXTS, keep_default_na=False, na_values=nan, float_precision="round_trip"
@@ -32,11 +31,11 @@ def parse(text: str) -> pd.DataFrame:
 
 
 def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, rival: str, params: Params) -> Verdict:
-    """Whether the candidate's PSNR is higher than that of the champion, which the verdict calls `rival`, or than that
-    of the noisy input where there is none: the interval of the mean paired difference over images is above 0.
+    """Whether the candidate has a higher PSNR than the champion (without one: than the noisy input).
 
-    An image counts once, with its mean over conditions and draws. Never better: on other test images, or with an
-    output that is not finite.
+    That is, whether the interval of the mean paired difference over images lies above 0. Each image counts once, by
+    its mean over conditions and draws. Never better if the test images differ or an output is not finite. `rival`
+    names the champion in the verdict.
     """
     if broken := int(candidate.psnr.isna().sum()):
         return Verdict(False, f"{broken} of its {len(candidate)} outputs are not finite")
@@ -57,14 +56,14 @@ def mean(rows: pd.DataFrame, params: Params) -> Interval:
 
 
 def _other(candidate: pd.DataFrame, champion: pd.DataFrame) -> str:
-    """What tells the champion's noisy test images from the candidate's; empty where they are the same."""
+    """How the noisy test images of the two differ; empty if they are the same."""
     own, others = ({*rows[SAME].itertuples(index=False, name=None)} for rows in (candidate, champion))
     if own == others:
         return ""
-    for column, said in (("image", "images"), ("condition", "conditions"), ("protocol_sha256", "protocol")):
+    for column, name in (("image", "images"), ("condition", "conditions"), ("protocol_sha256", "protocol")):
         here, there = (sorted({*rows[column]}) for rows in (candidate, champion))
         if here != there:
-            return f"{said} {_few(here)} here, {_few(there)} there"
+            return f"{name} {_few(here)} here, {_few(there)} there"
     return f"{len(own - others)} of {len(own)} noisy test images differ"
 
 

@@ -1,4 +1,4 @@
-"""Published numbers (published.csv): a value with its source, found by set, protocol and noise level."""
+"""Published results (published.csv) with their sources, by test set, protocol and noise level."""
 
 import csv
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Published:
 
 
 def read() -> list[Published]:
-    """Every published value. Where sources contradict each other the preferred one comes first."""
+    """All published values. If sources disagree, the preferred one comes first."""
     with TABLE.open(newline="", encoding="utf-8") as handle:
         return [_value(**row) for row in csv.DictReader(handle)]
 
 
 def matching(set_name: str, protocol: str, spec: dict[str, Any]) -> list[Published]:
-    """What was published on a test set under a protocol and this very noise, a value a method."""
+    """The published values for a test set, protocol and noise spec, one per method."""
     if spec["kind"] != "gaussian":
         return []
     found: dict[str, Published] = {}

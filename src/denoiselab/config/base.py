@@ -1,4 +1,4 @@
-"""Checked, frozen blocks of params.yaml, and mistakes in them told in one line each."""
+"""Validation of params.yaml: base class of its blocks, types, and one line for each mistake."""
 
 from pathlib import Path
 from types import UnionType
@@ -12,56 +12,56 @@ from denoiselab.runtime.errors import SettingsError, UserError
 from denoiselab.runtime.sanitize import one_line, printable, without_login
 
 Channels = Literal[1, 3]
-TAGS = ("name", "kind")  # the keys that tell the members of a union apart
-NUMBERS = ("float_type", "int_type")  # errors of a number's branch of a union
-VALUES = 100_000  # of a tree, what aliases repeat counted each time
-SHOWN = 200  # characters of a wrong value
-MISTAKES = 10  # that are named
+TAGS = ("name", "kind")  # discriminators of unions
+NUMBERS = ("float_type", "int_type")  # pydantic's errors for "not a number"
+MAX_VALUES = 100_000  # in a file, with aliases expanded
+MAX_SHOWN = 200  # characters of a wrong value in a message
+MAX_MISTAKES = 10  # in a message
 
 
 def _without_login(address: str) -> str:
     if "@" in urlsplit(address).netloc:
-        raise UserError("an address with a user or password, and this file is in Git; put them into ~/.netrc")
+        raise UserError("the address contains a user or password, but this file is in Git; put them into ~/.netrc")
     return address
 
 
-Address = Annotated[str, AfterValidator(_without_login)]  # of a file: a URL or a path
+Address = Annotated[str, AfterValidator(_without_login)]  # of a file: URL or path
 B = TypeVar("B", bound=BaseModel)
 
 
 class Block(BaseModel):
-    """A block of params.yaml: unknown keys are refused, values never change."""
+    """A block of params.yaml: unknown keys are errors, objects are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def parse(path: Path) -> Any:
-    """The tree of a YAML file. ValueError names one that is none, or whose values repeat each other without end."""
+    """Content of a YAML file. UserError if it is not YAML, nested too deep, or aliases expand to too many values."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         _count(tree)
     except OSError:
         raise
     except RecursionError:
-        raise UserError(f"{path}: not read: it is nested too deep") from None
-    except Exception as error:  # noqa: BLE001 - PyYAML raises whatever it stumbles over in a number or a date
+        raise UserError(f"{path}: nested too deep") from None
+    except Exception as error:  # noqa: BLE001 - PyYAML raises various errors for bad numbers and dates
         raise UserError(f"{path}: not YAML: {one_line(error)}") from None
     return tree
 
 
 def _count(tree: Any) -> None:
-    """ValueError where aliases make more than VALUES of few lines."""
-    left, found = [tree], 0
-    while left:
-        one = left.pop()
-        found += 1
-        if found > VALUES:
-            raise UserError(f"more than {VALUES} values")
-        left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
+    """UserError if aliases expand to more than MAX_VALUES values ("billion laughs")."""
+    pending, count = [tree], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise UserError(f"more than {MAX_VALUES} values")
+        pending += [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def check(block: type[B], tree: Any, where: str = "") -> B:
-    """Validate a tree against a block. SettingsError names each wrong place behind `where`."""
+    """Validate parsed YAML against a block. SettingsError with one line, prefixed by `where`, for each mistake."""
     try:
         return block.model_validate(tree)
     except ValidationError as error:
@@ -69,7 +69,7 @@ def check(block: type[B], tree: Any, where: str = "") -> B:
 
 
 def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
-    """A line a mistake: its place, what is wrong, what is allowed."""
+    """One line for each mistake: its place, what is wrong, what is allowed."""
     lines = []
     for item in _of_the_branch_that_fits(error.errors()):
         place, parent = _place(item["loc"], block)
@@ -93,13 +93,14 @@ def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
             lines.append(
                 f"{(prefix + place).rstrip('.')}: {message[0].lower()}{message[1:]}{shown}".replace(": :", ":")
             )
-    found = [*dict.fromkeys(map(printable, lines))]
-    more = [f"{prefix.rstrip('.: ')}: and {len(found) - MISTAKES} more"] if len(found) > MISTAKES else []
-    return "\n".join(found[:MISTAKES] + more)
+    unique = [*dict.fromkeys(map(printable, lines))]
+    hidden = len(unique) - MAX_MISTAKES
+    more = [f"{prefix.rstrip('.: ')}: and {hidden} more"] if hidden > 0 else []
+    return "\n".join(unique[:MAX_MISTAKES] + more)
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _tag(context: dict[str, Any]) -> str:
@@ -107,7 +108,7 @@ def _tag(context: dict[str, Any]) -> str:
 
 
 def _of_the_branch_that_fits(errors: list[Any]) -> list[Any]:
-    """Without what the other branch of "a number or [low, high]" says."""
+    """Drop the errors of the union branch that does not apply ("number" or "[low, high]")."""
     fitting = [
         item
         for item in errors
@@ -117,7 +118,7 @@ def _of_the_branch_that_fits(errors: list[Any]) -> list[Any]:
 
 
 def _place(loc: tuple[int | str, ...], block: type[BaseModel]) -> tuple[str, type[BaseModel]]:
-    """An error's dotted place without pydantic's union tags, and the innermost block around it."""
+    """Dotted path of an error without pydantic's union tags, and the innermost block that contains it."""
     parts: list[str] = []
     annotation: Any = block
     parent = block
@@ -147,7 +148,7 @@ def _tags(member: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, through Annotated; a single type gives itself."""
+    """Members of a union (also inside Annotated); any other type is its own member."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""The data sets of params.yaml: one block a reader, told apart by `name`."""
+"""Data sets in params.yaml: one block for each reader, selected by `name`."""
 
 from typing import Annotated, Literal
 
@@ -7,34 +7,34 @@ from pydantic import Field, model_validator
 from denoiselab.config.base import Address, Block, Channels
 from denoiselab.runtime.errors import UserError
 
-PLACEHOLDER = "conf/data/"  # a path in conf/: a file that is there, so that DVC comes as far as this check
+PLACEHOLDER = "conf/data/"  # default paths point to an existing file, as DVC needs one before this check runs
 Count = Annotated[int, Field(ge=1)]
 
 
 class Archive(Block):
-    """Where a file of a data set comes from: an address, a path, or a name that DENOISELAB_MIRROR has."""
+    """Location of a data set's file: URL, path, or name of a file in DENOISELAB_MIRROR."""
 
     url: Address = Field(min_length=1)
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # of the file; null: not known, or verified inside
-    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None  # where no sha256 is published
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # null: none published, or every file is verified
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None  # if no sha256 is published
 
     @property
     def unwatched(self) -> bool:
-        """Whether it is a local file that may change without a word."""
+        """Whether it is a local file without a checksum, whose changes would go unnoticed."""
         return "://" not in self.url and self.sha256 is None and self.md5 is None
 
 
 class DataBlock(Block):
-    """What every data set has."""
+    """Keys of every data set."""
 
-    watch: str  # a file or folder: when it changes, fetch runs again
+    watch: str  # file or folder; stage fetch runs again when it changes
     channels: Channels
-    allow_leak: bool  # true: go on although splits share images; the report then says so in red
-    drop_leaks: bool  # true: leave out training and validation images that are also in a later split
+    allow_leak: bool  # true: continue if splits share images, with an alarm in the report
+    drop_leaks: bool  # true: exclude training and validation images that also occur in a later split
 
 
 class Split(Block):
-    """Shares of the images; they must add up to 1."""
+    """Fractions of the images; their sum must be 1."""
 
     train: float = Field(gt=0, lt=1)
     val: float = Field(gt=0, lt=1)
@@ -49,7 +49,7 @@ class Split(Block):
 
 
 class Limit(Block):
-    """At most so many images a split, evenly over the classes; null: all."""
+    """Maximum number of images per split, balanced over the classes; null: all."""
 
     train: Count | None
     val: Count | None
@@ -57,15 +57,15 @@ class Limit(Block):
 
 
 class Sampled(DataBlock):
-    """A data set of which a part may be taken."""
+    """A data set that can be subsampled and reduced."""
 
-    seed: int  # of the split and of the limit
+    seed: int  # for split and limit
     limit: Limit
-    side: Annotated[int, Field(ge=16)] | None  # pixels that the shorter side is reduced to; null: as it is
+    side: Annotated[int, Field(ge=16)] | None  # reduce the shorter side to so many pixels; null: no
 
 
 class OwnFiles(DataBlock):
-    """A data set at `path`."""
+    """The user's own files at `path`."""
 
     path: str
 
@@ -74,7 +74,7 @@ class OwnFiles(DataBlock):
         if self.path.startswith(PLACEHOLDER):
             raise UserError("path is missing: say where your images are, -S data.path=FOLDER")
         if self.watch != self.path:
-            raise UserError(f"watch must be path, {self.path!r}, or changes in the folder go unnoticed")
+            raise UserError(f"watch must be path, {self.path!r}, so that changes in the folder are noticed")
         return self
 
 
@@ -89,9 +89,9 @@ class Folder(OwnFiles, Sampled):
 
 class Pairs(OwnFiles, Sampled):
     name: Literal["pairs"]
-    noisy: str  # folder below path
-    clean: str  # folder below path; may be the same where the suffixes differ
-    noisy_suffix: str  # of the names, before the extension
+    noisy: str  # subfolder of path
+    clean: str  # subfolder of path; may be the same if the suffixes differ
+    noisy_suffix: str  # of file names, before the extension
     clean_suffix: str
     split: Split
 
@@ -101,7 +101,7 @@ class Bsds500(DataBlock):
     bsds500: Archive
     channels: Literal[3]
     seed: int
-    val_images: int = Field(ge=1, le=200)  # held out of the 400
+    val_images: int = Field(ge=1, le=200)  # of the 400 training images
 
 
 class Bsd400Gray(DataBlock):
@@ -121,7 +121,7 @@ class Polyu(DataBlock):
 
 
 class LabelledArchive(Sampled):
-    """Has a test split of its own; validation is held out of its training split, class by class."""
+    """Labelled data set with a test split; validation images are held out of the training split, class by class."""
 
     val_share: float = Field(gt=0, lt=1)
 
@@ -158,7 +158,7 @@ class Hair(Sampled):
     split: Split
 
 
-PAIRED = ("pairs", "polyu", "hair")  # have real noisy images
+PAIRED = ("pairs", "polyu", "hair")  # with real noisy images
 
 Data = Annotated[
     Embedded | Folder | Pairs | Bsds500 | Bsd400Gray | Polyu | Cifar10 | Stl10 | Afhq | Cifar104k | Ffhq | Hair,

@@ -1,7 +1,7 @@
-"""The noise of params.yaml: one block a kind, told apart by `kind`.
+"""Noise models in params.yaml: one block for each, selected by `kind`.
 
-Images are in [0, 1]; levels say their unit. Where a level may be [low, high], it is drawn uniformly for
-each image. `clip` (to [0, 1]) and `quantise` (to 8 bits) are what happens to the noisy image afterwards.
+Images are in [0, 1]; each level states its unit. A level given as [low, high] is drawn uniformly for each image. The
+noisy image is then clipped to [0, 1] if `clip`, and rounded to 8 bits if `quantise`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _ordered(value: Any) -> Any:
 Sigma255 = Annotated[float, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must not be 0 in a test
+STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must be above 0 in tests
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[int, Field(ge=2, le=16)]
 Quality = Annotated[int, Field(ge=1, le=100)]
@@ -31,7 +31,7 @@ Ordered = AfterValidator(_ordered)
 
 
 class Spec(Block):
-    """What every noise has."""
+    """Keys of every noise model."""
 
     LEVELS: ClassVar[tuple[str, ...]] = ()  # fields that may be a range
 
@@ -39,22 +39,22 @@ class Spec(Block):
     quantise: bool
 
     def ranges(self) -> list[str]:
-        """The levels that are drawn for each image, which makes a condition blind."""
+        """The levels given as [low, high], drawn for each image (blind denoising)."""
         return [name for name in self.LEVELS if isinstance(getattr(self, name), tuple)]
 
 
 class EightBit(Spec):
-    """Noise that comes out of 8-bit files."""
+    """Noise of 8-bit files, such as compression."""
 
     @model_validator(mode="after")
     def _eight_bit(self) -> EightBit:
         if not (self.clip and self.quantise):
-            raise UserError("clip and quantise must be true: this noise is in 8-bit images")
+            raise UserError("clip and quantise must be true: this is noise of 8-bit images")
         return self
 
 
 class Clipping(Spec):
-    """Noise that clips whatever it is told."""
+    """Noise that is always clipped."""
 
     @model_validator(mode="after")
     def _clipped(self) -> Clipping:
@@ -70,7 +70,7 @@ class Gaussian(Spec):
 
     kind: Literal["gaussian"]
     sigma_255: Annotated[Sigma255 | tuple[Sigma255, Sigma255], Ordered]
-    per_channel: bool  # false: one value a pixel for all channels
+    per_channel: bool  # false: the same noise in all channels
 
 
 class Poisson(Spec):
@@ -83,7 +83,7 @@ class Poisson(Spec):
 
 
 class PoissonGaussian(Spec):
-    """A camera's: (P(255 gain clean) + N(0, read_noise^2)) / (255 gain).
+    """Camera noise: noisy = (P(255 gain clean) + N(0, read_noise^2)) / (255 gain).
 
     `gain` is in electrons per 8-bit level, so white is 255 * gain electrons; `read_noise` in electrons.
     """
@@ -105,14 +105,14 @@ class Speckle(Spec):
 
 
 class SaltPepper(Spec):
-    """A share `amount` of the pixels, salt and pepper together, becomes 1 (a share `salt` of them) or 0."""
+    """A fraction `amount` of the pixels is replaced: a fraction `salt` of these by 1, the others by 0."""
 
     LEVELS = ("amount",)
 
     kind: Literal["salt_pepper"]
     amount: Annotated[Share | tuple[Share, Share], Ordered]
     salt: Share
-    per_channel: bool  # true: every channel's values are hit on their own; false: whole pixels
+    per_channel: bool  # true: independently in each channel; false: whole pixels
 
 
 class Uniform(Spec):
@@ -125,7 +125,7 @@ class Uniform(Spec):
 
 
 class Jpeg(EightBit):
-    """A JPEG file of that quality."""
+    """JPEG compression at this quality."""
 
     LEVELS = ("quality",)
 
@@ -134,7 +134,7 @@ class Jpeg(EightBit):
 
 
 class Webp(EightBit):
-    """A WebP file of that quality."""
+    """Lossy WebP compression at this quality."""
 
     LEVELS = ("quality",)
 
@@ -143,7 +143,7 @@ class Webp(EightBit):
 
 
 class Iso(Clipping):
-    """albumentations.ISONoise: hue shifts and luminance noise as of a high ISO setting; colour images only."""
+    """albumentations.ISONoise: hue and luminance noise of high ISO settings; colour images only."""
 
     kind: Literal["iso"]
     color_shift: Annotated[tuple[Share, Share], Ordered]
@@ -151,7 +151,7 @@ class Iso(Clipping):
 
 
 class Multiplicative(Clipping):
-    """albumentations.MultiplicativeNoise: times a factor, uniform in [low, high], for the image or parts of it."""
+    """albumentations.MultiplicativeNoise: noisy = clean U(low, high), per image, channel or pixel."""
 
     kind: Literal["multiplicative"]
     factor: Annotated[tuple[NonNegative, NonNegative], Ordered]
@@ -160,29 +160,29 @@ class Multiplicative(Clipping):
 
 
 class Downscale(Spec):
-    """Reduced by `factor` with `method`, then brought back to size (bicubic): for super-resolution."""
+    """Downscaled by `factor` with `method`, then upscaled (bicubic): for super-resolution."""
 
     LEVELS = ("factor",)
 
     kind: Literal["downscale"]
-    factor: Annotated[Factor | tuple[Factor, Factor], Ordered]  # a whole number; of a range each is as likely
+    factor: Annotated[Factor | tuple[Factor, Factor], Ordered]  # integer; all in a range are equally likely
     method: Literal["area", "bicubic"]
 
 
 class Real(EightBit):
-    """The noisy photograph of a pair: nothing is drawn."""
+    """The real noisy photograph of a noisy/clean pair; no noise is drawn."""
 
     kind: Literal["real"]
 
 
 class AsIs(Spec):
-    """The images are noisy as they are: nothing is drawn, and there are no clean ones."""
+    """The images are noisy themselves; no noise is drawn, and there are no clean images."""
 
     kind: Literal["as_is"]
 
 
 class Sometimes(Spec):
-    """With probability p `noise`, else the image as it is; drawn for each image."""
+    """Applies `noise` to each image with probability p."""
 
     kind: Literal["sometimes"]
     p: Share
@@ -190,7 +190,7 @@ class Sometimes(Spec):
 
 
 class Chain(Spec):
-    """One noise after another."""
+    """Applies several noise models in turn."""
 
     kind: Literal["chain"]
     steps: list[NoiseSpec] = Field(min_length=1)
@@ -219,37 +219,37 @@ Chain.model_rebuild()
 
 
 def parts(spec: Spec) -> list[Spec]:
-    """The noise and all that it is made of."""
+    """The noise model and all nested ones."""
     inner = spec.steps if isinstance(spec, Chain) else [spec.noise] if isinstance(spec, Sometimes) else []
     return [spec, *(part for step in inner for part in parts(step))]
 
 
 def needs_pairs(spec: Spec) -> bool:
-    """Whether the noise is (also) that of real noisy/clean pairs."""
+    """Whether it contains noise of real noisy/clean pairs."""
     return any(isinstance(part, Real) for part in parts(spec))
 
 
 def lacks_clean(spec: Spec) -> bool:
-    """Whether the noise is (also) that of images without clean ones."""
+    """Whether it is for images without clean counterparts."""
     return any(isinstance(part, AsIs) for part in parts(spec))
 
 
 class Noise(Block):
     name: str
-    train: NoiseSpec  # drawn anew at every step
+    train: NoiseSpec  # drawn at every training step
     test: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], NoiseSpec] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _test_is_fixed(self) -> Noise:
         for condition, spec in self.test.items():
             if isinstance(spec, Sometimes):
-                raise UserError(f"test.{condition} must not be noise that only some images get")
+                raise UserError(f"test.{condition}: sometimes is not allowed in tests, it leaves some images clean")
             for part in parts(spec):
                 for name in part.ranges():
                     raise UserError(f"test.{condition}.{name} must be one level, not a range")
                 for name in STRENGTHS & set(type(part).model_fields):
                     if getattr(part, name) == 0:
-                        raise UserError(f"test.{condition}.{name} must be above 0: a clean test image has no PSNR")
+                        raise UserError(f"test.{condition}.{name} must be above 0: a clean image has infinite PSNR")
         return self
 
     @model_validator(mode="after")
@@ -257,19 +257,19 @@ class Noise(Block):
         for spec in (self.train, *self.test.values()):
             for chain in (part for part in parts(spec) if isinstance(part, Chain)):
                 if any(needs_pairs(step) for step in chain.steps[1:]):
-                    raise UserError("real must be the first step of a chain: it replaces what came before")
+                    raise UserError("real must be the first step of a chain: it replaces the image")
         return self
 
     @model_validator(mode="after")
     def _as_is_stands_alone(self) -> Noise:
         specs = [self.train, *self.test.values()]
         if any(map(lacks_clean, specs)) and not (len(specs) == 2 and all(isinstance(s, AsIs) for s in specs)):
-            raise UserError("as_is must be all there is, in train and one test condition: there is nothing to add to")
+            raise UserError("as_is must be the only noise, in train and in a single test condition")
         return self
 
     @property
     def has_clean(self) -> bool:
-        """Whether there are clean images: not where the noise is as_is."""
+        """Whether there are clean images: false for as_is."""
         return not lacks_clean(self.train)
 
     @property

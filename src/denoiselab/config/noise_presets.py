@@ -1,4 +1,4 @@
-"""Noise by name: the test conditions of conf/noise/, and kinds of noise with one level."""
+"""Named noise: the test conditions in conf/noise/, and noise models with a single level."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,57 +28,57 @@ from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]
 FOLDER = Path("conf/noise")
-READ_NOISE = 3.0  # electrons, of a camera
+READ_NOISE = 3.0  # of a camera, in electrons
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of noise that one number sets."""
+    """A noise model with one free parameter, its level."""
 
     spec: type[Spec]
-    level: str  # what the number is, with its unit
-    usual: float
-    keys: Callable[[float], dict[str, Any]]  # those of the spec
+    level: str  # meaning and unit of the level
+    usual: float  # default level
+    keys: Callable[[float], dict[str, Any]]  # keys of the spec at a level
     clip: bool = False
     quantise: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "gaussian": Kind(Gaussian, "standard deviation, of 255", 25, lambda n: {"sigma_255": n, "per_channel": True}),
-    "poisson": Kind(Poisson, "photons at white: the fewer, the noisier", 30, lambda n: {"photons": n}),
+    "gaussian": Kind(Gaussian, "sigma in 8-bit units", 25, lambda n: {"sigma_255": n, "per_channel": True}),
+    "poisson": Kind(Poisson, "photons at white; fewer: more noise", 30, lambda n: {"photons": n}),
     "poisson_gaussian": Kind(
         PoissonGaussian,
-        "a camera's electrons per 8-bit level: the fewer, the noisier",
+        "camera gain, electrons per 8-bit level; fewer: more noise",
         0.5,
         lambda n: {"gain": n, "read_noise": READ_NOISE},
     ),
-    "speckle": Kind(Speckle, "standard deviation, as a share of the value", 0.2, lambda n: {"sigma": n}),
+    "speckle": Kind(Speckle, "sigma relative to the pixel value", 0.2, lambda n: {"sigma": n}),
     "salt_pepper": Kind(
         SaltPepper,
-        "share of the pixels that become black or white",
+        "fraction of the pixels that become black or white",
         0.1,
         lambda n: {"amount": n, "salt": 0.5, "per_channel": False},
     ),
-    "uniform": Kind(Uniform, "greatest error, of 255", 40, lambda n: {"width_255": n}),
+    "uniform": Kind(Uniform, "largest error in 8-bit units", 40, lambda n: {"width_255": n}),
     "jpeg": Kind(Jpeg, "quality, 1 to 100", 20, lambda n: {"quality": n}, clip=True, quantise=True),
     "webp": Kind(Webp, "quality, 1 to 100", 20, lambda n: {"quality": n}, clip=True, quantise=True),
     "iso": Kind(
         Iso,
-        "strength, 0.1 to 0.5 as a rule; colour pictures only",
+        "intensity, usually 0.1 to 0.5; colour images only",
         0.3,
         lambda n: {"intensity": (n, n), "color_shift": (0.05, 0.05)},
         clip=True,
     ),
     "multiplicative": Kind(
         Multiplicative,
-        "every value is multiplied by up to 1 more or less this",
+        "largest relative change of a value",
         0.2,
         lambda n: {"factor": (1 - n, 1 + n), "per_channel": True, "per_pixel": True},
         clip=True,
     ),
     "downscale": Kind(
         Downscale,
-        "2 to 16: reduced by this factor and enlarged again",
+        "downscaling factor, 2 to 16, followed by upscaling",
         2,
         lambda n: {"factor": n, "method": "bicubic"},
         clip=True,
@@ -87,9 +87,9 @@ KINDS: dict[str, Kind] = {
 
 
 def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
-    """A kind of KINDS at a level, None: its usual one. ValueError names an unknown kind, or what the level may be."""
+    """A kind of KINDS at a level; None: its usual one. UserError for an unknown kind or a level out of range."""
     if kind not in KINDS:
-        raise UserError(f"noise kind {kind!r} is unknown; there: {', '.join(KINDS)}")
+        raise UserError(f"noise kind {kind!r} is unknown; choose from: {', '.join(KINDS)}")
     chosen = KINDS[kind]
     number = chosen.usual if level is None else level
     block = {"kind": kind, "clip": chosen.clip, "quantise": chosen.quantise, **chosen.keys(number)}
@@ -97,14 +97,14 @@ def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
 
 
 def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
-    """The test conditions of conf/noise/ that can be drawn, so none that images bring along, by name: that of the file,
-    or FILE/CONDITION where it has several. Those of the project in `root`, else of the one that this package is in.
+    """Synthetic test conditions in conf/noise/ by name: that of the file, or FILE/CONDITION if it has several.
 
-    ValueError names a file that is damaged, or says that there is no project.
+    Searches the project in `root`, else the one that contains this package. UserError for an invalid file, or without
+    a project.
     """
     folder = next((base / FOLDER for base in (root, PROJECT) if (base / FOLDER).is_dir()), None)
     if folder is None:
-        raise UserError(f"{FOLDER}: not found; named noise is part of a clone of the project, --kind needs none")
+        raise UserError(f"{FOLDER}: not found; named noise needs a clone of the project, --kind does not")
     named: dict[str, NoiseSpec] = {}
     for path in sorted(folder.glob("*.yaml")):
         tests = _read(path).test
@@ -115,11 +115,11 @@ def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
 
 
 def condition(name: str, root: Path = Path()) -> NoiseSpec:
-    """One of `conditions`. ValueError says what there is."""
-    there = conditions(root)
-    if name not in there:
-        raise UserError(f"noise {name!r} is unknown; there: {', '.join(there)}")
-    return there[name]
+    """One of `conditions`. UserError listing them if the name is unknown."""
+    named = conditions(root)
+    if name not in named:
+        raise UserError(f"noise {name!r} is unknown; there: {', '.join(named)}")
+    return named[name]
 
 
 def _read(path: Path) -> Noise:

@@ -1,4 +1,4 @@
-"""Files of conf/model/ that the project writes itself: a search's winner, released weights."""
+"""Generated files in conf/model/: results of a hyper-parameter search, released weights."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,24 @@ from denoiselab.runtime.errors import UserError
 
 
 def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
-    """Write the entry `name` of params.models to a file of conf/model/, with a line of comment above it."""
+    """Write the entry `name` of params.models to a file in conf/model/, below a comment line."""
     head = f"# @package models.{name}\n# {comment}\n"
     files.write_text(path, head + yaml.dump(block, Dumper=_Indented, sort_keys=False))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The block in such a file. ValueError names one that is damaged."""
+    """Block in such a file. UserError if it is missing or invalid."""
     try:
         block = parse(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(block, dict):
-        raise UserError(f"{path}: no block of a model")
+        raise UserError(f"{path}: not a block of a model")
     return block
 
 
 class _Indented(yaml.SafeDumper):
-    """Lists indented below their key, as everywhere in conf/."""
+    """Indents lists below their key, as in the rest of conf/."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)

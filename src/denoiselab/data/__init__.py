@@ -1,5 +1,5 @@
-"""Data sets: a reader lists a set's images by split, `fetch` decodes, checks and stores them.
+"""Data sets: readers list the images of each split, `fetch` decodes, checks and stores them, `patches` cuts them.
 
-To add a data set: a module here with `images(data, sources) -> list[Source]`, named as its `name` in params.yaml, its
-block in config/data.py, its licence and citation in sources.py and a file in conf/data/.
+To add a data set: a module `readers/<name>.py` with `images(data, sources) -> list[Source]`, its block in
+config/data.py, its licence and citation in readers/sources.py, and conf/data/<name>.yaml.
 """

@@ -1,4 +1,4 @@
-"""Decode every image of a data set into data/raw/, once, and refuse what would spoil an experiment."""
+"""Stage fetch: decode all images of a data set into data/raw/, with checks for damaged, duplicate and leaked images."""
 
 import hashlib
 import importlib
@@ -19,37 +19,37 @@ from denoiselab.data.readers.splits import limited
 from denoiselab.imaging import dataset_images
 from denoiselab.runtime.errors import UserError
 
-SMALLEST = 16  # pixels; the window of the SSIM has 11
+MIN_SIDE = 16  # pixels; SSIM needs 11
 
 
 def fetch(data: Data, out: Path) -> list[Row]:
-    """Decode every image of a data set into `out` as 8-bit PNG, with its manifest.csv and dataset.json.
+    """Decode all images of a data set into `out` as 8-bit PNG, with manifest.csv and dataset.json.
 
-    ValueError names the file and the reason: an image that cannot be read, a pair of different sizes, a split without
-    images, images that two splits share.
+    UserError names the file and the reason: unreadable or too small image, pair of different sizes, duplicate name,
+    empty split, image in two splits.
     """
     side = data.side if isinstance(data, Sampled) else None
     with Sources() as sources:
-        found = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
+        images = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
         if isinstance(data, Sampled):
-            found = limited(found, data.limit, data.seed)
-        _refuse_names(found)
-        _refuse_doubles(found)
+            images = limited(images, data.limit, data.seed)
+        _check_names(images)
+        _check_duplicates(images)
         shutil.rmtree(out, ignore_errors=True)
-        rows = [_store(source, data.channels, side, out) for source in found]
-    shared = leaks.find(rows)
-    dropped = leaks.droppable(shared) if data.drop_leaks else set()
+        rows = [_store(source, data.channels, side, out) for source in images]
+    found = leaks.find(rows)
+    dropped = leaks.droppable(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
         for name in filter(None, (row.path, row.noisy)):
             (out / name).unlink()
     rows = [row for row in rows if row.image not in dropped]
-    left = [leak for leak in shared if not dropped & {leak.image, leak.other}]
-    if left and not data.allow_leak:
-        raise UserError(leaks.refusal(left))
+    remaining = [leak for leak in found if not dropped & {leak.image, leak.other}]
+    if remaining and not data.allow_leak:
+        raise UserError(leaks.refusal(remaining))
     for split in SPLITS:
         if not any(row.split == split for row in rows):
             raise UserError(f"data {data.name}: no image in the {split} split")
-    notes = {"sources": sources.used, "leaks": [leak.text for leak in left], "dropped": sorted(dropped)}
+    notes = {"sources": sources.used, "leaks": [leak.text for leak in remaining], "dropped": sorted(dropped)}
     write(out, rows, notes)
     return rows
 
@@ -58,8 +58,8 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
     original = _pixels(source.file, source, channels)
     pixels = _reduced(original, side)
     height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST:
-        raise UserError(f"{source.file}: {width}x{height} is too small; {SMALLEST} pixels a side are needed")
+    if min(height, width) < MIN_SIDE:
+        raise UserError(f"{source.file}: {width}x{height} is too small; each side must have {MIN_SIDE} pixels or more")
     relative = f"{source.split}/{_slug(source.image)}.png"
     dataset_images.write_png(out / relative, pixels)
     noisy_path = noisy_sha256 = ""
@@ -101,7 +101,7 @@ def _pixels(file: Path, source: Source, channels: int) -> np.ndarray:
 
 
 def _reduced(pixels: np.ndarray, side: int | None) -> np.ndarray:
-    """The shorter side reduced to `side` pixels, where it is longer."""
+    """Downscale so that the shorter side has `side` pixels; never upscale."""
     if side and side < min(pixels.shape[:2]):
         scale = side / min(pixels.shape[:2])
         size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
@@ -110,19 +110,19 @@ def _reduced(pixels: np.ndarray, side: int | None) -> np.ndarray:
 
 
 def _slug(image: str) -> str:
-    """A file name for an image id: readable, and unique even where two ids differ in odd characters alone."""
+    """File name for an image id: readable, and unique even if ids differ in special characters only."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "_", image).strip("_")
     return plain if plain and plain == image else f"{plain[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
 
 
-def _refuse_names(sources: list[Source]) -> None:
-    """Control characters, and what is no Unicode, would break the lines of tables."""
+def _check_names(sources: list[Source]) -> None:
+    """Reject names with control characters or invalid Unicode, which would break CSV and Markdown tables."""
     for source in sources:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in source.image + source.label + source.group):
             raise UserError(f"{str(source.file)!r}: a name with a control character, or that is not UTF-8; rename it")
 
 
-def _refuse_doubles(sources: list[Source]) -> None:
+def _check_duplicates(sources: list[Source]) -> None:
     for image, count in Counter(source.image for source in sources).items():
         if count > 1:
             files = [str(source.file) for source in sources if source.image == image]

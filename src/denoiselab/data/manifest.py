@@ -1,4 +1,4 @@
-"""data/raw/manifest.csv and dataset.json: what was fetched, a row an image, and where it came from."""
+"""Manifest of the fetched images: data/raw/manifest.csv (one row per image) and dataset.json (sources, leaks)."""
 
 import re
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +12,7 @@ from denoiselab.runtime import files, sealed_json
 from denoiselab.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
-KIND = sealed_json.Kind(range(1, 3), sealed=2)  # of dataset.json, which speaks for the manifest, too
+KIND = sealed_json.Kind(range(1, 3), sealed=2)  # dataset.json, with the hash of the manifest
 MANIFEST = "manifest.csv"
 REMEDY = "run `dvc repro -f fetch`"
 SIDE = re.compile(r"[1-9][0-9]{0,8}")  # pixels
@@ -20,37 +20,37 @@ SIDE = re.compile(r"[1-9][0-9]{0,8}")  # pixels
 
 @dataclass(frozen=True)
 class Source:
-    """An image as its data set offers it."""
+    """An image of a data set, before decoding."""
 
     image: str  # id, unique in the data set
     split: str  # train, val or test
     label: str  # class, or empty
-    file: Path  # read, or named where `pixels` are given
-    group: str = ""  # images of one group (a scene) are not independent; none: the image is one of its own
-    sets: tuple[str, ...] = ()  # the named test sets it belongs to; none: a test image is in that of its source's name
-    noisy: Path | None = None  # the real noisy photograph of `file`
+    file: Path  # image file, or the container of `pixels`
+    group: str = ""  # images of one group (scene) are not independent; empty: a group of its own
+    sets: tuple[str, ...] = ()  # named test sets; empty: test images belong to the set named like their source
+    noisy: Path | None = None  # real noisy photograph that belongs to `file`
     crop: tuple[int, int, int, int] | None = None  # top, left, height, width
-    pixels: np.ndarray | None = None  # (H, W, C) uint8, from a file that holds many images
+    pixels: np.ndarray | None = None  # (H, W, C) uint8, from a file with many images
     source: str = ""  # key in dataset.json
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image as it was stored."""
+    """A stored image."""
 
     image: str
     split: str
     label: str
-    group: str  # images of one group resemble each other: a scene, or else the image itself
+    group: str  # scene (its images are not independent), or the image itself
     sets: str  # separated by spaces
     path: str  # relative to the manifest
     noisy: str  # relative path of the real noisy photograph, or empty
-    sha256: str  # of the decoded pixels, see images.pixel_hash
+    sha256: str  # of the decoded pixels, see dataset_images.pixel_hash
     noisy_sha256: str
     dhash: str  # 64 hex digits, see leaks.difference_hash
     width: int
     height: int
-    source: str  # key of dataset.json's sources: address, licence, citation
+    source: str  # key of `sources` in dataset.json: address, licence, citation
 
 
 def write(folder: Path, rows: list[Row], dataset: dict[str, Any] | None = None) -> None:
@@ -60,7 +60,7 @@ def write(folder: Path, rows: list[Row], dataset: dict[str, Any] | None = None) 
 
 
 def read(folder: Path, split: str | None = None) -> list[Row]:
-    """The rows of `folder`/manifest.csv, of one split or all. ValueError where it is not what was written."""
+    """Rows of `folder`/manifest.csv, of one split or all. UserError if it is missing, damaged or changed."""
     path = folder / MANIFEST
     sealed_json.verify(path, dataset(folder).get("files", {}).get(MANIFEST), REMEDY)
     try:
@@ -71,22 +71,22 @@ def read(folder: Path, split: str | None = None) -> list[Row]:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    """dataset.json: sources with address, licence and citation, leaks, what was left out. ValueError where it is not
-    what was written, or of another format."""
+    """dataset.json: sources with address, licence and citation; leaks; excluded images. UserError if it is missing,
+    damaged, changed or of an unsupported format."""
     return KIND.read(folder / "dataset.json", REMEDY)
 
 
 def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.ndarray:
-    """An image of `folder`, or its noisy photograph: uint8 (H, W), or (H, W, 3). ValueError where it is not what was
-    fetched."""
+    """An image of `folder`, or its real noisy photograph: uint8 (H, W) or (H, W, 3). UserError if missing, damaged or
+    changed."""
     path, sha256 = (row.noisy, row.noisy_sha256) if noisy else (row.path, row.sha256)
     try:
-        found = dataset_images.read(folder / path, channels)
+        decoded = dataset_images.read(folder / path, channels)
     except ValueError as error:
         raise UserError(f"{error}; {REMEDY}") from None
-    if sha256 and dataset_images.pixel_hash(found) != sha256:
+    if sha256 and dataset_images.pixel_hash(decoded) != sha256:
         raise UserError(f"{folder / path}: differs from what was fetched; {REMEDY}")
-    return found
+    return decoded
 
 
 class _RowError(Exception):
@@ -94,15 +94,15 @@ class _RowError(Exception):
 
 
 def _row(*, width: str, height: str, **texts: str) -> Row:
-    """TypeError or _RowError where it is none, or names a file that is outside of the manifest's folder."""
+    """TypeError or _RowError for an invalid row, such as a path outside the manifest's folder."""
     if None in (width, height, *texts.values()):
-        raise _RowError("a row is too short")
+        raise _RowError("a row has too few columns")
     if not (SIDE.fullmatch(width) and SIDE.fullmatch(height)):
-        raise _RowError(f"{width[:20]!r} x {height[:20]!r} is no size")
+        raise _RowError(f"{width[:20]!r} x {height[:20]!r} is not a size")
     row = Row(**texts, width=int(width), height=int(height))
     if row.split not in SPLITS:
-        raise _RowError(f"{row.split!r} is no split")
+        raise _RowError(f"{row.split!r} is not a split")
     for name in (row.path, row.noisy):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.isprintable():
-            raise _RowError(f"{name!r} is no file below its folder")
+            raise _RowError(f"{name!r} is not a file below its folder")
     return row

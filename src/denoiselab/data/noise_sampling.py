@@ -1,7 +1,7 @@
-"""Draws the noise of validation and test, once for all models, keyed by seed, image, condition and draw.
+"""Fixed noise for validation and test, drawn once for all models, seeded by (seed, image, condition, draw).
 
-`write` stores that of every test condition, see denoiselab.data.noisy_sets. Training noise is drawn anew at every
-step, by training.loop.fit, but for self-supervised trainings: `once` draws theirs.
+`write` (stage add-noise) stores it for every test condition, see denoiselab.data.noisy_sets. Training noise is drawn at
+every step by training.loop.fit, except in self-supervised training, where `once` draws it once for each patch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,15 +24,14 @@ from denoiselab.noise import synthesis
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import files, parallel, seeding
 
-BLOCK = 256  # patches that are drawn at once
+BLOCK = 256  # patches drawn at once
 
 
 def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
     """Draw and store the noise of every test condition.
 
-    ValueError where `real` noise finds no pair, or images and patches are not what was written.
-
-    Of images without clean ones the PSNR is None, and the level is estimated.
+    Without clean images the PSNR is None and the noise level is estimated. UserError for `real` noise without pairs, or
+    if images or patches are damaged or changed.
     """
     rows = manifest.read(raw, "test")
     patches.verify(patch_folder, "val")
@@ -63,7 +62,10 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
 def validation(
     patch_folder: Path, chosen: np.ndarray, spec: NoiseSpec, seed: int
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Level (stated, else the RMS), clean and noisy as conditions.validation, for noise that is no stored condition."""
+    """Noise level (of the spec, else the RMS), clean and noisy validation patches, for noise that is not stored.
+
+    Otherwise as noisy_sets.validation.
+    """
     clean, places = patches.load(patch_folder, "val")[chosen], patches.index(patch_folder, "val")
     keys = [seeding.generator(seed, places[n].id, spec.model_dump_json()) for n in chosen]
     noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])
@@ -76,10 +78,10 @@ def validation(
 
 
 def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int) -> patches.Stack:
-    """The training patches with noise that every patch gets once, as a noisy photograph has it: (N, H, W, C).
+    """Noisy training patches (N, H, W, C) with the same noise at every access, for self-supervised training.
 
-    Those of real photographs as they are; patches that overlap get noise of their own. ValueError where `real` noise
-    finds no pair.
+    Real noisy patches are returned unchanged; overlapping patches get independent noise. UserError for `real` noise
+    without pairs.
     """
     if isinstance(spec, AsIs):
         return clean
@@ -89,7 +91,7 @@ def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, 
 
 
 class Drawn(patches.Stack):
-    """Noisy patches, (N, H, W, C) float32 in 8-bit units, drawn whenever they are asked for: always the same."""
+    """Noisy patches (N, H, W, C), float32 in 8-bit units, generated on access, reproducibly."""
 
     def __init__(self, clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int):
         self.clean, self.recorded, self.spec, self.seed = clean, recorded, spec, seed
@@ -114,9 +116,9 @@ class Drawn(patches.Stack):
 
 
 def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
-    """(sigma_255, image) for every level of evaluate.curve: crops of test images under the training's kind of noise.
+    """(sigma_255, image) for every level of evaluate.curve: central crops of test images with the training noise model.
 
-    Nothing where that is not Gaussian. Drawn here, from (seed, image id, level): the same pixels for every model.
+    Empty if that is not Gaussian. The noise depends on (seed, image id, level) only: the same pixels for every model.
     """
     settings, spec = params.evaluate.curve, params.noise.train
     if not isinstance(spec, Gaussian):
@@ -126,14 +128,14 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
     for row in (rows[n] for n in chosen):
         clean = dataset_images.middle(noisy_sets.read_image(raw, row, params.data.channels), settings.crop)
         for level in settings.levels:
-            one = spec.model_copy(update={"sigma_255": level})
-            noisy = _draw(clean, one, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
+            at_level = spec.model_copy(update={"sigma_255": level})
+            noisy = _draw(clean, at_level, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
             sets, psnr = tuple(row.sets.split()), image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
             yield level, TestImage(row.image, row.label, row.group, sets, 0, clean, noisy, psnr)
 
 
 def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, path: Path) -> float:
-    """Store the noisy validation patches; returns the RMS of the noise in 8-bit units, or of its estimates."""
+    """Store the noisy validation patches; returns the RMS noise level in 8-bit units (estimated if as_is)."""
     clean, recorded = patches.load(folder, "val"), patches.load_noisy(folder, "val")
     total = 0.0
     partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
@@ -149,7 +151,7 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
 def _draw_val(
     seed: int, condition: str, spec: NoiseSpec, patch: tuple[patches.Place, np.ndarray, np.ndarray | None]
 ) -> tuple[np.ndarray, float]:
-    """A noisy validation patch, and its mean squared error, estimated where there is no clean one."""
+    """A noisy validation patch and its mean squared error, estimated if there is no clean image."""
     place, clean, recorded = patch
     noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
     if isinstance(spec, AsIs):
@@ -176,7 +178,7 @@ def _write_test(
 
 
 def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
-    """(H, W, C) uint8 to noisy (H, W, C) float32."""
+    """Noisy (H, W, C) float32 image from clean (H, W, C) uint8."""
     noisy = synthesis.add(_unit(clean), generator, spec, None if recorded is None else _unit(recorded))
     return interleaved(noisy)
 
@@ -186,7 +188,7 @@ def _unit(pixels: np.ndarray) -> torch.Tensor:
 
 
 def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:
-    """Classic seeding: numpy's global generator at 0 before each image, float64 normal numbers of the image's shape."""
+    """Legacy seeding: numpy.random.seed(0) before each image, float64 standard normal noise of the image's shape."""
     assert isinstance(spec, Gaussian) and isinstance(spec.sigma_255, float), "checked by Params"
     normal: np.ndarray = np.random.RandomState(0).standard_normal(clean.shape)
     noisy = (clean / 255.0).astype(np.float32) + spec.sigma_255 / 255 * normal

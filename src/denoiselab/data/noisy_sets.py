@@ -1,8 +1,8 @@
-"""Stored noise: the noisy validation patches and test images of every test condition.
+"""Stored noisy validation patches and test images of every test condition.
 
-data/noisy/<condition>/val.npy is (N, H, W, C) float32 beside the N validation patches, test-<n>-<draw>.npy is
-(H, W, C) float32 beside the n-th test image; index.json names the condition, its spec, protocol and level, each
-file's sha256 and each test image's PSNR. denoiselab.data.noise_sampling drew it once: every model sees the same pixels.
+In data/noisy/<condition>/: val.npy, (N, H, W, C) float32, for the N validation patches; test-<n>-<draw>.npy, (H, W, C)
+float32, for the n-th test image; index.json with the condition, its spec, protocol and noise level, the SHA-256 of each
+file and the PSNR of each test image. Written once by denoiselab.data.noise_sampling: all models see the same pixels.
 """
 
 from collections.abc import Container, Iterator
@@ -17,15 +17,15 @@ from denoiselab.metrics import protocols
 from denoiselab.runtime import sealed_json
 
 INDEX = "index.json"
-KIND = sealed_json.Kind(range(1, 3), sealed=2)  # of it
+KIND = sealed_json.Kind(range(1, 3), sealed=2)  # of index.json
 REMEDY = "run `dvc repro -f add-noise`"
 
 
 @dataclass(frozen=True)
 class TestImage:
-    """A test image under one condition: clean (H, W, C) uint8, noisy (H, W, C) float32.
+    """A test image in one condition: clean (H, W, C) uint8, noisy (H, W, C) float32.
 
-    Where there are no clean images, `clean` is the noisy one as well.
+    Without clean images, `clean` is the noisy image itself.
     """
 
     image: str
@@ -35,12 +35,12 @@ class TestImage:
     draw: int
     clean: np.ndarray
     noisy: np.ndarray
-    psnr_noisy: float  # of the noisy image as it is, neither clamped nor rounded, in dB; NaN without a clean one
+    psnr_noisy: float  # in dB, of the noisy image without clipping or rounding; NaN without clean images
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a test image and one draw of a condition's noise are."""
+    """Location of a test image and of one noise draw."""
 
     row: manifest.Row
     draw: int
@@ -50,7 +50,7 @@ class Stored:
     psnr_noisy: float
 
     def read(self, channels: int) -> TestImage:
-        """ValueError where the image or its noise is not what was written."""
+        """Load it. UserError if a file is missing, damaged or changed."""
         noisy = np.load(sealed_json.verify(self.noisy, self.sha256, REMEDY))
         clean, row = read_image(self.raw, self.row, channels), self.row
         sets = tuple(row.sets.split())
@@ -59,27 +59,27 @@ class Stored:
 
 @dataclass(frozen=True)
 class Condition:
-    """What index.json says of a condition."""
+    """A test condition, from index.json."""
 
     name: str
     protocol: protocols.Protocol
     spec: dict[str, Any]
-    sigma_255: float  # the level that noise-aware methods are told
-    measured: bool  # whether that is the noise's RMS on the validation patches, for want of a stated one
+    sigma_255: float  # noise level passed to noise-aware methods
+    measured: bool  # whether it is the RMS on the validation patches, as the spec states no level
 
     @property
     def has_clean(self) -> bool:
-        """Whether there are clean images to judge by."""
+        """Whether there are clean reference images."""
         return bool(self.spec["kind"] != "as_is")
 
 
 def write(folder: Path, index: dict[str, Any]) -> None:
-    """Write what there is to know of the condition in `folder`: what `read`, `stored` and `verify` go by."""
+    """Write index.json of the condition in `folder`."""
     KIND.write(folder / INDEX, index)
 
 
 def verify(root: Path) -> list[str]:
-    """The sha256 of the noisy validation patches of every condition. ValueError where they are not what was written."""
+    """SHA-256 of the noisy validation patches of every condition. UserError if they are damaged or changed."""
     digests = []
     for name in names(root):
         digests.append(_index(root / name)["val"]["sha256"])
@@ -93,23 +93,20 @@ def names(root: Path) -> list[str]:
 
 
 def read(root: Path, condition: str) -> Condition:
-    """A stored condition. ValueError where its index is not what was written, or of another format."""
+    """A stored condition. UserError if its index is damaged, changed or of an unsupported format."""
     index = _index(root / condition)
     protocol = protocols.Protocol(index["protocol"]["name"], index["protocol"]["conventions"])
     return Condition(condition, protocol, index["spec"], index["sigma_255"], index["measured"])
 
 
 def spread(patch_folder: Path, limit: int | None) -> np.ndarray:
-    """Numbers of at most `limit` of the validation patches, evenly spread."""
+    """Indices of at most `limit` validation patches, evenly spread; None: all."""
     total = len(patches.load(patch_folder, "val"))
     return np.linspace(0, total - 1, total if limit is None else min(limit, total)).round().astype(int)
 
 
 def validation(root: Path, patch_folder: Path, condition: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Clean (N, H, W, C) uint8 and noisy float32 of the validation patches with the numbers `chosen`.
-
-    Whether these are what was written is for `verify` to say.
-    """
+    """Clean uint8 and noisy float32 validation patches (N, H, W, C) with the indices `chosen`, not verified."""
     clean, noisy = patches.load(patch_folder, "val"), np.load(root / condition / "val.npy", mmap_mode="r")
     return clean[chosen], noisy[chosen]
 
@@ -123,17 +120,17 @@ def test(
     draw: int | None = None,
     chosen: Container[str] | None = None,
 ) -> Iterator[TestImage]:
-    """The test images of a condition, one at a time, of one draw of the noise or all, the `chosen` images or all.
+    """Yield the test images of a condition: of one noise draw or all, of the `chosen` images or all.
 
-    ValueError where a stored file is not what was written.
+    UserError if a stored file is damaged or changed.
     """
-    for one in stored(raw, root, condition):
-        if draw in (None, one.draw) and (chosen is None or one.row.image in chosen):
-            yield one.read(channels)
+    for entry in stored(raw, root, condition):
+        if draw in (None, entry.draw) and (chosen is None or entry.row.image in chosen):
+            yield entry.read(channels)
 
 
 def stored(raw: Path, root: Path, condition: str) -> list[Stored]:
-    """The places of all test images of a condition, absolute."""
+    """Locations (absolute paths) of all test images of a condition."""
     rows, folder = {row.image: row for row in manifest.read(raw, "test")}, (root / condition).absolute()
     return [
         Stored(row, e["draw"], raw.absolute(), folder / e["file"], e["sha256"], _number(e["psnr_noisy"]))
@@ -151,6 +148,6 @@ def _number(value: float | None) -> float:
 
 
 def read_image(raw: Path, row: manifest.Row, channels: int, *, noisy: bool = False) -> np.ndarray:
-    """An image, or its noisy photograph, (H, W, C) uint8, C 1 too. ValueError where it is not what was fetched."""
+    """An image, or its real noisy photograph, (H, W, C) uint8, also with C = 1. UserError if damaged or changed."""
     pixels = manifest.pixels(raw, row, channels, noisy=noisy)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

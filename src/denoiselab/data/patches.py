@@ -1,6 +1,6 @@
-"""Cut training and validation images into patches: uint8 arrays (N, H, W, C) in shards, with an index.
+"""Training and validation patches: uint8 arrays (N, H, W, C) in .npy shards, with an index.
 
-Where the data are real pairs, noisy-<shard>.npy holds the noisy photographs' patches beside <shard>.npy.
+For real noisy/clean pairs, noisy-<shard>.npy holds the noisy patches that belong to <shard>.npy.
 """
 
 import csv
@@ -24,14 +24,14 @@ from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.parallel import SERIAL, Parallel
 
 INDEX = "index.csv"
-RECORD = "patches.json"  # the sha256 of all other files
-KIND = sealed_json.Kind(range(2, 3), sealed=2)  # of it; patches of format 1 have none
+RECORD = "patches.json"  # SHA-256 of all other files
+KIND = sealed_json.Kind(range(2, 3), sealed=2)  # of patches.json, which format 1 lacks
 REMEDY = "run `dvc repro -f patchify`"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a patch was cut."""
+    """Where a patch was cut from, and where it is stored."""
 
     split: str
     shard: str
@@ -39,29 +39,29 @@ class Place:
     image: str
     label: str
     scale: float
-    y: int  # of the upper left corner, in the scaled image
+    y: int  # of the top left corner, in the scaled image
     x: int
 
     @property
     def id(self) -> str:
-        """Names the patch whatever shard it is in: keys its stored noise."""
+        """Id of the patch, independent of shards; seeds its noise."""
         return f"{self.image}@{self.scale:g}+{self.y}+{self.x}"
 
 
 def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel = SERIAL) -> dict[str, int]:
-    """Cut the train and val images of `raw` into `out`, with index.csv; returns the number of patches by split.
+    """Cut the training and validation images of `raw` into `out`, with index.csv; returns the patch count by split.
 
-    Memory stays flat: each worker has one image at a time, and they are written in order as they come. ValueError names
-    an image that is smaller than a patch, or is not what was fetched.
+    Memory use is bounded: one image per worker, written in order. UserError names an image that is smaller than a
+    patch, damaged or changed.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = {split: manifest.read(raw, split) for split in ("train", "val")}
-    _refuse_small(rows["train"], params.size, "patches.size")
-    _refuse_small(rows["val"], params.val_size, "patches.val_size")
+    _check_sizes(rows["train"], params.size, "patches.size")
+    _check_sizes(rows["val"], params.val_size, "patches.val_size")
     with files.replacing(out / INDEX) as path, path.open("w", newline="", encoding="utf-8") as handle:
         index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
         index.writeheader()
-        raw, paired = raw.absolute(), {split: all(row.noisy for row in own) for split, own in rows.items()}
+        raw, paired = raw.absolute(), {split: all(row.noisy for row in images) for split, images in rows.items()}
         cutting = Cutting(raw, channels, paired["train"], params.size, params.stride, params.scales)
         train = _cut_split(rows["train"], cutting, params.shard_mib, out, index, workers)
         cutting = Cutting(raw, channels, paired["val"], params.val_size, params.val_size, [1.0])
@@ -71,9 +71,9 @@ def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel 
 
 
 def verify(folder: Path, split: str = "") -> str:
-    """Look whether the patches of a split, or all, are what was cut; returns a digest of all.
+    """Verify the SHA-256 of the patches of one split, or of all; returns a digest of all patches.
 
-    ValueError names a file that is missing, damaged or of another format. Patches of format 1 have nothing to go by.
+    UserError names a file that is missing, damaged or of an unsupported format. Format 1 has no hashes to verify.
     """
     if not (folder / RECORD).exists():
         return files.sha256(folder)
@@ -85,26 +85,26 @@ def verify(folder: Path, split: str = "") -> str:
 
 
 def index(folder: Path, split: str) -> list[Place]:
-    """The places of one split's patches, in order."""
+    """Index entries of a split's patches, in order."""
     return [_place(**row) for row in files.read_csv(folder / INDEX) if row["split"] == split]
 
 
 def labels(folder: Path, split: str) -> list[str]:
-    """The class of every patch of `load`, empty where the data have none."""
+    """Class of every patch of `load`; empty strings for unlabelled data."""
     columns = files.read_columns(folder / INDEX, "split", "label")
-    return [label for own, label in columns if own == split]
+    return [label for patch_split, label in columns if patch_split == split]
 
 
 class Stack:
-    """Memory-mapped shards as one array (N, H, W, C) uint8: nothing is read but the rows that are asked for.
+    """Memory-mapped shards as one array (N, H, W, C) uint8, read on access.
 
-    Pickled as the names of its files, so that a process that is handed one maps them itself.
+    Pickled as file names, so that worker processes map the files themselves.
     """
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = list(paths)
         self.shards: list[np.ndarray] = [_mapped(path) for path in self.paths]
-        *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # number of each shard's first row
+        *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # index of each shard's first row
         self.shape: tuple[int, ...] = (rows, *self.shards[0].shape[1:])
 
     @property
@@ -112,7 +112,7 @@ class Stack:
         return sum(shard.nbytes for shard in self.shards)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """All patches, some at a time: the number of the first, and a copy of them (n, H, W, C)."""
+        """Yield all patches in blocks: index of the first, and a copy (n, H, W, C)."""
         return ((start, np.array(shard)) for start, shard in zip(self.starts, self.shards, strict=True))
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class Stack:
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, rows: int | np.integer[Any] | np.ndarray) -> np.ndarray:
-        """One patch (H, W, C), a view of its file; or the patches numbered in an array (n,), a copy (n, H, W, C)."""
+        """For an index: the patch (H, W, C), a view of its file; for an array (n,) of indices: a copy (n, H, W, C)."""
         if isinstance(rows, np.ndarray):
             return np.stack([self[row] for row in rows.tolist()])
         if not 0 <= rows < len(self):
@@ -142,20 +142,20 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def load(folder: Path, split: str) -> Stack:
-    """All patches of a split. ValueError where there are none, or a shard is not even of its size."""
+    """All patches of a split. UserError if there are none or a shard cannot be read."""
     shards = sorted(folder.glob(f"{split}-*.npy"))
     if not shards:
-        raise UserError(f"{folder}: there are no {split} patches")
+        raise UserError(f"{folder}: no {split} patches; {REMEDY}")
     return Stack(shards)
 
 
 def load_noisy(folder: Path, split: str) -> Stack | None:
-    """The noisy photographs' patches beside those of `load`; None where the data are no pairs."""
+    """Real noisy patches that belong to those of `load`; None for data without pairs."""
     shards = sorted(folder.glob(f"noisy-{split}-*.npy"))
     return Stack(shards) if shards else None
 
 
-def _refuse_small(rows: list[manifest.Row], size: int, key: str) -> None:
+def _check_sizes(rows: list[manifest.Row], size: int, key: str) -> None:
     for row in rows:
         if min(row.width, row.height) < size:
             raise UserError(f"{row.image}: {row.width}x{row.height} is smaller than a patch ({key}: {size})")
@@ -167,17 +167,17 @@ class Cutting:
 
     raw: Path
     channels: int
-    paired: bool  # whether every image has its noisy photograph
+    paired: bool  # whether every image has a real noisy photograph
     size: int  # pixels
     stride: int  # pixels
     scales: list[float]
 
     def __call__(self, row: manifest.Row) -> list[list[np.ndarray]]:
-        """The windows at each scale, of the image and, in pairs, of its noisy photograph."""
+        """Patches at each scale, of the image and, for pairs, of its noisy photograph."""
         return [self._windows(row, noisy) for noisy in ((False, True) if self.paired else (False,))]
 
     def count(self, row: manifest.Row) -> int:
-        """Number of the patches of an image."""
+        """Number of patches of an image."""
         return sum(_count(*_scaled(row, scale), self.size, self.stride) for scale in self.scales)
 
     def _windows(self, row: manifest.Row, noisy: bool) -> list[np.ndarray]:
@@ -204,16 +204,16 @@ def _cut_split(
     names = [rows[0].split, f"noisy-{rows[0].split}"] if cutting.paired else [rows[0].split]
     with ExitStack() as stack:
         shards = [stack.enter_context(Shards(out, name, shape, capacity, total)) for name in names]
-        for row, pictures in zip(rows, parallel.each(workers, cutting, rows), strict=True):
+        for row, images in zip(rows, parallel.each(workers, cutting, rows), strict=True):
             for n, scale in enumerate(cutting.scales):
-                index.writerows(_places(row, scale, pictures[0][n].shape[:2], cutting.stride, shards[0]))
-                for own, windows in zip(shards, pictures, strict=True):
-                    own.write(windows[n].reshape(-1, *shape))
+                index.writerows(_places(row, scale, images[0][n].shape[:2], cutting.stride, shards[0]))
+                for shard, windows in zip(shards, images, strict=True):
+                    shard.write(windows[n].reshape(-1, *shape))
     return total
 
 
 class Shards:
-    """Writes `total` arrays of one shape into <name>-00000.npy, -00001.npy ... of at most `capacity` each."""
+    """Writes `total` arrays of one shape to <name>-00000.npy, -00001.npy, ... with at most `capacity` arrays each."""
 
     def __init__(self, out: Path, name: str, shape: tuple[int, ...], capacity: int, total: int):
         self.out, self.name, self.shape, self.capacity, self.total = out, name, shape, capacity, total
@@ -228,7 +228,7 @@ class Shards:
             self._file.close()
 
     def place(self, number: int) -> tuple[str, int]:
-        """Shard and row of the number-th array."""
+        """Shard and row of the array with index `number`."""
         shard, row = divmod(number, self.capacity)
         return f"{self.name}-{shard:05d}", row
 
@@ -254,7 +254,7 @@ class Shards:
 
 
 def _windows(pixels: Image.Image, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
-    """(rows, columns, size, size, C) view of all patches of an image at that size."""
+    """All patches of an image resized to `size_wh`: a view (rows, columns, size, size, C)."""
     scaled = np.asarray(pixels if pixels.size == size_wh else pixels.resize(size_wh, Image.Resampling.BICUBIC))
     scaled = scaled.reshape(*scaled.shape[:2], -1)
     if min(scaled.shape[:2]) < size:
@@ -278,7 +278,7 @@ def _scaled(row: manifest.Row, scale: float) -> tuple[int, int]:
 
 
 def _count(width: int, height: int, size: int, stride: int) -> int:
-    """Number of the patches that fit."""
+    """Number of patches in an image."""
     return max(0, (width - size) // stride + 1) * max(0, (height - size) // stride + 1)
 
 

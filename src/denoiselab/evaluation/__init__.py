@@ -1,1 +1,1 @@
-"""Evaluation of trained models on the test images, and the statistics of the comparison."""
+"""Evaluation of trained models on the test images: scores, example outputs and alarms."""

@@ -1,4 +1,4 @@
-"""A trained model under evaluation: what it makes of a test image, and how good that is."""
+"""Runs a trained model on test images and scores its outputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.evaluation import output_checks
 from denoiselab.evaluation.score_tables import (
-    JUDGED,
+    NO_REFERENCE,
     HeldOutScore,
     ImageScore,
     LevelScore,
@@ -33,35 +33,37 @@ from denoiselab.runtime.errors import UserError
 
 Test = tuple[noisy_sets.Condition, noisy_sets.Stored]
 Output = tuple[noisy_sets.Condition, noisy_sets.TestImage, np.ndarray]
-Point = tuple[float, noisy_sets.TestImage]  # of the curve: sigma_255, and the crop at that level
+Point = tuple[float, noisy_sets.TestImage]  # of the curve: sigma_255, crop with noise of that level
 
 
 @dataclass(frozen=True)
 class Result:
-    """The score of one output, and what else is kept of it."""
+    """Score of one output, with its pixels and the input of the alarms."""
 
     score: ImageScore | HeldOutScore | Prediction
     condition: noisy_sets.Condition
-    pixels: np.ndarray | None = None  # (H, W, C) uint8, of the noise's first draw
-    gain: float = float("nan")  # dB over the noisy input (without clean images: its neighbours' mean); NaN: not finite
-    seen: dict[str, Any] | None = None  # for the alarms; None where there is nothing to be alarmed about
+    pixels: np.ndarray | None = None  # (H, W, C) uint8, for the first noise draw only
+    gain: float = float(
+        "nan"
+    )  # dB above the noisy input (without clean images: the mean of neighbours); NaN: not finite
+    observed: dict[str, Any] | None = None  # arguments of output_checks.Monitor.observe; None: not monitored
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under evaluation, in four steps for each test image: `read`, `compute`, `predict`, `measure`, and two for
-    each point of the curve: `compute_level`, `measure_level`.
+    """A model under evaluation; can be sent to another process.
 
-    It may be sent to another process.
+    Steps for each test image: `read`, `compute`, `predict`, `measure`; for each point of the curve: `compute_level`,
+    `measure_level`.
     """
 
     params: Params
     name: str
-    number: int  # of the training: 0 for the first seed
+    number: int  # of the training run; 0 is the first seed
     model: nn.Module
     card: dict[str, Any]
     device: torch.device
-    trained: tuple[float, float] | None  # lowest and highest sigma of 255, where known
+    trained: tuple[float, float] | None  # lowest and highest sigma (of 255), if known
     perceptual: lpips.Lpips | None
 
     @property
@@ -72,8 +74,8 @@ class Subject:
     def classifies(self) -> bool:
         return bool(self.card["task"] == "classify")
 
-    def judged(self, tests: Sequence[Test]) -> tuple[Row, Callable[..., dict[str, Any]]]:
-        """The kind of its rows on these tests, and what sums them up."""
+    def row_type(self, tests: Sequence[Test]) -> tuple[Row, Callable[..., dict[str, Any]]]:
+        """The type of its rows on these tests, and the function that summarises them."""
         if self.classifies:
             return Prediction, summarise_predictions
         if not all(condition.has_clean for condition, _ in tests):
@@ -82,7 +84,7 @@ class Subject:
 
     @property
     def as_it_is(self) -> bool:
-        """Whether the output is the noisy input, which is neither clamped nor rounded before it is measured."""
+        """Whether the model returns the noisy input, which is scored without clamping and rounding."""
         return getattr(self.model, "as_it_is", False)
 
     def read(self, test: Test) -> tuple[noisy_sets.Condition, noisy_sets.TestImage]:
@@ -90,23 +92,23 @@ class Subject:
         return condition, stored.read(self.params.data.channels)
 
     def compute(self, given: tuple[noisy_sets.Condition, noisy_sets.TestImage]) -> Output:
-        """With the restored image (H, W, C) float32, or the scores of the classes (classes,)."""
+        """Add the restored image (H, W, C) float32, or the class scores (classes,)."""
         condition, test = given
         output = self.classify if self.classifies else self.restore
         return condition, test, output(test, condition.sigma_255)
 
     def predict(self, output: Output) -> Output:
-        """Without clean images: with what it makes of the image less its held-out pixels, too, (2, H, W, C)."""
+        """Without clean images: adds the output for the masked image (blind-spot prediction): (2, H, W, C)."""
         condition, test, restored = output
         if self.classifies or condition.has_clean:
             return output
-        shown = replace(test, noisy=no_reference.without(test.noisy))
-        return condition, test, np.stack([restored, self.restore(shown, condition.sigma_255)])
+        masked = replace(test, noisy=no_reference.without(test.noisy))
+        return condition, test, np.stack([restored, self.restore(masked, condition.sigma_255)])
 
     def measure(self, output: Output) -> Result:
         if self.classifies:
-            return _predicted(self, *output)
-        return (_scored if output[0].has_clean else _judged)(self, *output)
+            return _classified(self, *output)
+        return (_scored if output[0].has_clean else _scored_without_reference)(self, *output)
 
     def restore(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
         """The restored image (H, W, C) float32."""
@@ -118,13 +120,15 @@ class Subject:
 
     @torch.inference_mode()
     def classify(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
-        """The scores of the classes (classes,)."""
+        """The class scores (classes,)."""
         planar = tensors.planar(test.noisy).to(self.device)
-        with devices.enough_memory(self.device, "a classifier takes a picture whole: train.device: cpu may have more"):
+        with devices.enough_memory(
+            self.device, "a classifier cannot run in tiles; train.device: cpu may have more memory"
+        ):
             return tiled_inference.forward(self.model, planar, level)[0].cpu().numpy()
 
     def compute_level(self, point: Point) -> tuple[float, noisy_sets.TestImage, np.ndarray]:
-        """A point of the curve with its restored image (H, W, C) float32."""
+        """Add the restored image (H, W, C) float32 to a point of the curve."""
         level, test = point
         return level, test, self.restore(test, level)
 
@@ -136,9 +140,9 @@ class Subject:
 
 
 def load(params: Params, name: str, number: int) -> Subject:
-    """The training with that number of models/<name>/.
+    """Load training run `number` of models/<name>/.
 
-    Of several processes the first one reads it: other machines need not have it.
+    With several processes only the first one reads it; other machines need no copy.
     """
     device = device_choice.device(params, name)
     devices.prepare(device)
@@ -153,7 +157,7 @@ def _loaded(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[float, float] | None:
-    """The lowest and highest sigma of 255 that a net was trained on, if that is known and was Gaussian noise."""
+    """Lowest and highest training sigma (of 255) of a network; None if unknown or not Gaussian."""
     spec, unknown = card["noise"]["train"], card["imported"] and not params.entry(name).noise
     if spec["kind"] != "gaussian" or unknown or not card["parameters"]:
         return None
@@ -164,60 +168,62 @@ def _trained_levels(params: Params, name: str, card: dict[str, Any]) -> tuple[fl
 def _scored(
     subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, restored: np.ndarray
 ) -> Result:
-    """Of a model that restores."""
+    """Result of a restoration model with a clean reference."""
     restored = np.ascontiguousarray(restored)
     pixels = _pixels(restored)
     measured = _measured(test, restored, pixels, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
     kind = LpipsScore if subject.perceptual else ImageScore
-    score = kind(**(_tested(subject, condition, test) | measured))
+    score = kind(**(_row_key(subject, condition, test) | measured))
     gain = score.psnr - test.psnr_noisy
-    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, gain)
-    return Result(score, condition, pixels if not (subject.number or test.draw) else None, gain, seen)
+    observed = None if subject.as_it_is else _observed(subject, condition, test, restored, gain)
+    return Result(score, condition, pixels if not (subject.number or test.draw) else None, gain, observed)
 
 
-def _judged(
+def _scored_without_reference(
     subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, outputs: np.ndarray
 ) -> Result:
-    """Of a model that restores images without clean ones: `outputs` as Subject.predict has them."""
+    """Result of a restoration model without clean reference; `outputs` from Subject.predict."""
     restored, predicted = outputs
-    measured, gain = dict.fromkeys(JUDGED, float("nan")), float("nan")
+    measured, gain = dict.fromkeys(NO_REFERENCE, float("nan")), float("nan")
     if np.isfinite(outputs).all():
         measured = no_reference.measures(test.noisy, restored, predicted)
         gain = measured["held_out"] - no_reference.decibels(test.noisy, no_reference.without(test.noisy))
-    score = HeldOutScore(**(_tested(subject, condition, test) | measured))
-    seen = None if subject.as_it_is else _seen(subject, condition, test, restored, float("nan"))
-    return Result(score, condition, _pixels(restored) if not subject.number else None, gain, seen)
+    score = HeldOutScore(**(_row_key(subject, condition, test) | measured))
+    observed = None if subject.as_it_is else _observed(subject, condition, test, restored, float("nan"))
+    return Result(score, condition, _pixels(restored) if not subject.number else None, gain, observed)
 
 
-def _seen(
+def _observed(
     subject: Subject,
     condition: noisy_sets.Condition,
     test: noisy_sets.TestImage,
     restored: np.ndarray,
     gain: float,
 ) -> dict[str, Any]:
-    """What alarms.Watch.look takes."""
+    """Arguments of output_checks.Monitor.observe."""
     planar = tensors.planar(test.noisy)
     return {
         "findings": output_checks.examine(test.clean, test.noisy, restored),
-        "gain": gain if test.psnr_noisy < image_quality.HIGHEST_PSNR else float("nan"),  # nothing to be gained
+        "gain": gain
+        if test.psnr_noisy < image_quality.HIGHEST_PSNR
+        else float("nan"),  # input identical to the clean image
         "level": estimate_sigma_255(planar).item() if subject.trained else float("nan"),
         "clipped": condition.spec["clip"],
     }
 
 
-def _predicted(
+def _classified(
     subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage, scores: np.ndarray
 ) -> Result:
-    """What a classifier takes a test image for."""
+    """Result of a classifier."""
     if test.label not in subject.classes:
-        raise UserError(f"{test.image}: its class {test.label!r} is none of {', '.join(subject.classes)}")
+        raise UserError(f"{test.image}: class {test.label!r} is unknown; choose from: {', '.join(subject.classes)}")
     predicted = subject.classes[int(scores.argmax())]
-    return Result(Prediction(**_tested(subject, condition, test), predicted=predicted), condition)
+    return Result(Prediction(**_row_key(subject, condition, test), predicted=predicted), condition)
 
 
 def _pixels(restored: np.ndarray) -> np.ndarray:
-    """As a picture (H, W, C) uint8; black where values are NaN."""
+    """As (H, W, C) uint8; NaN becomes black."""
     return image_quality.to_uint8(np.nan_to_num(restored))
 
 
@@ -229,8 +235,10 @@ def _measured(
     as_it_is: bool = False,
     perceptual: lpips.Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR, SSIM, MSE and, where it is given, LPIPS of the output's 8 bits (`pixels`, if they are at hand), or of the
-    noisy input as it is; NaN for outputs that are not finite."""
+    """PSNR, SSIM, MSE and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input as it is.
+
+    `pixels`: the rounded output, if available. All scores are NaN if the output is not finite.
+    """
     scores: dict[str, Callable[..., float]] = {
         "psnr": image_quality.capped_psnr,
         "ssim": image_quality.ssim,
@@ -247,8 +255,8 @@ def _measured(
     return {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
 
 
-def _tested(subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage) -> dict[str, Any]:
-    """What a row of per_image.csv is about."""
+def _row_key(subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage) -> dict[str, Any]:
+    """The columns of score_tables.RowKey."""
     return {
         "model": subject.name,
         "condition": condition.name,

@@ -1,4 +1,4 @@
-"""Outputs that are kept as pictures: the first ones, and a model's best, median and worst under each condition."""
+"""Outputs stored as images: samples, and each model's best, median and worst output under each condition."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,18 +19,18 @@ WRITERS = 2  # threads
 
 @dataclass(frozen=True)
 class Case:
-    """An output by what it gained over the noisy input."""
+    """One of a model's best, median and worst outputs, by gain over the noisy input."""
 
     kind: str  # of KINDS
     image: str
-    gain: float | None  # dB; None where the output was not finite
-    harmed: bool  # whether the noisy input was better, or the output not finite
+    gain: float | None  # dB; None if the output is not finite
+    harmed: bool  # worse than the noisy input, or not finite
 
 
 class Keeper:
-    """Keeps outputs until the gains of all are known: of each condition the first `samples` and the three cases.
+    """Stores the first `samples` outputs of each condition and, once all gains are known, the three cases.
 
-    Files are written by `writers`, while their caller goes on.
+    `writers` write the files in the background.
     """
 
     def __init__(self, waiting: Path, out: Path, samples: int, writers: Executor):
@@ -39,7 +39,7 @@ class Keeper:
         self._written: list[Future[None]] = []
 
     def add(self, condition: str, image: str, gain: float, pixels: np.ndarray) -> None:
-        """An output (H, W, C) uint8 and its PSNR less that of the noisy input, dB; NaN counts as the worst."""
+        """Add an output (H, W, C) uint8 and its gain over the noisy input in dB; NaN ranks last."""
         own = self._gains.setdefault(condition, [])
         if len(own) < self._samples:
             self._submit(dataset_images.write_png, self._out / condition / f"{len(own):02d}.png", pixels)
@@ -47,7 +47,7 @@ class Keeper:
         own.append((gain, image))
 
     def write(self) -> None:
-        """<condition>/best.png, median.png, worst.png and cases.json."""
+        """Write <condition>/best.png, median.png, worst.png and cases.json."""
         self._wait()
         for condition, gains in self._gains.items():
             order = sorted(range(len(gains)), key=lambda n: (np.isnan(gains[n][0]), -gains[n][0]))
@@ -65,7 +65,7 @@ class Keeper:
         self._written.append(self._writers.submit(write, path, pixels))
 
     def _wait(self) -> None:
-        """Until all is written; an error in writing is raised here."""
+        """Wait for all files; raises their errors."""
         for written in self._written:
             written.result()
         self._written.clear()
@@ -76,7 +76,7 @@ class Keeper:
 
 @contextmanager
 def keeping(out: Path, samples: int) -> Iterator[Keeper]:
-    """A Keeper that has written to the new folder `out` in the end."""
+    """A Keeper that writes to the new folder `out` on exit."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as waiting, ThreadPoolExecutor(WRITERS) as writers:
         keeper = Keeper(Path(waiting), out, samples, writers)
@@ -85,6 +85,6 @@ def keeping(out: Path, samples: int) -> Iterator[Keeper]:
 
 
 def read(folder: Path, condition: str) -> list[Case]:
-    """The cases in what a Keeper wrote; none for a classifier."""
+    """Read the cases that a Keeper wrote; none for a classifier."""
     path = folder / condition / INDEX
     return [Case(**case) for case in files.read_json(path)] if path.exists() else []

@@ -1,4 +1,4 @@
-"""per_image.csv, curve.csv and metrics.json: the scores of a model, a row an image and condition, and their means."""
+"""per_image.csv, curve.csv and metrics.json: scores by image and condition, and their means."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from denoiselab.runtime import files
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What a row of per_image.csv is about."""
+class RowKey:
+    """Columns that identify a row of per_image.csv."""
 
     model: str
     condition: str
@@ -21,15 +21,17 @@ class Tested:
     sets: str  # test sets of the image, separated by spaces
     image: str
     label: str
-    group: str  # images of one group (a scene) are not independent
+    group: str  # images of one group (scene) are not independent
     draw: int  # of the noise
-    seed: int  # of the training
+    seed: int  # of the training run
 
 
 @dataclass(frozen=True)
-class ImageScore(Tested):
-    """A restored image. `psnr` is in dB, at most metrics.HIGHEST_PSNR, `mse` a share of the squared range; all
-    are NaN where the output was not finite."""
+class ImageScore(RowKey):
+    """Scores of a restored image, NaN if the output is not finite.
+
+    `psnr` in dB, at most image_quality.HIGHEST_PSNR; `mse` relative to the squared range.
+    """
 
     psnr: float
     ssim: float
@@ -38,27 +40,29 @@ class ImageScore(Tested):
 
 @dataclass(frozen=True)
 class LpipsScore(ImageScore):
-    """With the perceptual distance."""
+    """ImageScore with the perceptual distance."""
 
     lpips: float
 
 
 @dataclass(frozen=True)
-class HeldOutScore(Tested):
-    """A restored image without a clean one, see denoiselab.metrics.no_reference; NaN where the output was not finite,
-    or what is correlated is all the same."""
+class HeldOutScore(RowKey):
+    """No-reference scores of a restored image, see denoiselab.metrics.no_reference.
 
-    held_out: float  # dB; how well pixels are predicted that the model was not shown, measured on the noisy ones
-    sigma_255: float  # estimated noise of the image ...
+    NaN if the output is not finite, or constant where a correlation is needed.
+    """
+
+    held_out: float  # dB; accuracy of blind-spot prediction, against the noisy pixels
+    sigma_255: float  # estimated noise level of the noisy image ...
     sigma_255_left: float  # ... and of the output
-    noise_correlation: float  # of neighbouring pixels; the rest is for independent ones
-    residual_correlation: float  # of neighbouring pixels of what was taken away: 0 where it is noise of that kind alone
-    structure: float  # correlation of what was taken away with the details that are left: 0 where it is noise alone
+    noise_correlation: float  # of neighbouring pixels; the other scores assume about 0
+    residual_correlation: float  # of neighbouring pixels of the residual (noisy - restored): 0 for independent noise
+    structure: float  # correlation of the residual with details of the output: 0 if only noise was removed
 
 
 @dataclass(frozen=True)
-class Prediction(Tested):
-    """A classified image."""
+class Prediction(RowKey):
+    """Predicted class of an image."""
 
     predicted: str
 
@@ -74,24 +78,24 @@ class LevelScore:
     ssim: float
 
 
-MEASURED = ("psnr", "ssim", "mse", "lpips")
-JUDGED = tuple(f.name for f in fields(HeldOutScore))[len(fields(Tested)) :]
+FULL_REFERENCE = ("psnr", "ssim", "mse", "lpips")
+NO_REFERENCE = tuple(f.name for f in fields(HeldOutScore))[len(fields(RowKey)) :]
 Row = type[ImageScore] | type[LpipsScore] | type[HeldOutScore] | type[Prediction] | type[LevelScore]
 
 
 def write(path: Path, rows: Sequence[Any], kind: Row) -> None:
-    """Write rows of a kind; without any the file has its header alone."""
+    """Write rows of a kind; without rows, only the header."""
     files.write_csv(path, [f.name for f in fields(kind)], map(asdict, rows))
 
 
 def summarise(scores: Sequence[ImageScore], parameters: int) -> dict[str, Any]:
-    """Means by condition and, where there are several test sets, by set/condition.
+    """Means by condition and, with several test sets, by set/condition.
 
-    Outputs that are not finite are left out of the means and counted.
+    Outputs that are not finite are counted and left out of the means.
     """
     result: dict[str, Any] = {"parameters": parameters}
     for key, rows in _groups(scores).items():
-        scores_of = {name: [getattr(row, name) for row in rows] for name in MEASURED if hasattr(rows[0], name)}
+        scores_of = {name: [getattr(row, name) for row in rows] for name in FULL_REFERENCE if hasattr(rows[0], name)}
         finite = {name: [value for value in values if not math.isnan(value)] for name, values in scores_of.items()}
         result[key] = {
             **{name: fmean(values) if values else None for name, values in finite.items()},
@@ -103,10 +107,10 @@ def summarise(scores: Sequence[ImageScore], parameters: int) -> dict[str, Any]:
 
 
 def summarise_held_out(scores: Sequence[HeldOutScore], parameters: int) -> dict[str, Any]:
-    """Means by condition of images without clean ones, of what is a number."""
+    """Means of the no-reference scores by condition, ignoring NaN."""
     result: dict[str, Any] = {"parameters": parameters}
     for key, rows in _groups(scores).items():
-        finite = {name: [v for row in rows if not math.isnan(v := getattr(row, name))] for name in JUDGED}
+        finite = {name: [v for row in rows if not math.isnan(v := getattr(row, name))] for name in NO_REFERENCE}
         means = {name: fmean(values) if values else None for name, values in finite.items()}
         result[key] = means | {
             "images": len({row.image for row in rows}),
@@ -116,7 +120,7 @@ def summarise_held_out(scores: Sequence[HeldOutScore], parameters: int) -> dict[
 
 
 def summarise_predictions(rows: list[Prediction], parameters: int) -> dict[str, Any]:
-    """Accuracy by condition and, where there are several test sets, by set/condition."""
+    """Accuracy by condition and, with several test sets, by set/condition."""
     result: dict[str, Any] = {"parameters": parameters}
     for key, group in _groups(rows).items():
         accuracy = fmean(row.predicted == row.label for row in group)

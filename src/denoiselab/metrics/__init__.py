@@ -1,4 +1,4 @@
-"""Image quality metrics, and the protocols that they are computed by."""
+"""Image quality metrics and the evaluation protocols that define how scores are computed."""
 
 from denoiselab.metrics.image_quality import mse, psnr, ssim, to_uint8
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of tensors (N, C, H, W) on any device, one value an image; `image_quality` has the reference."""
+"""PSNR and SSIM of tensors (N, C, H, W) on any device, for training; reference implementation: `image_quality`."""
 
 import torch
 import torch.nn.functional as F
@@ -7,13 +7,13 @@ from denoiselab.metrics import image_quality
 
 
 def psnr(clean: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """PSNR in dB of each image, (N,), data range 1."""
+    """PSNR in dB of each image, (N,); data range 1."""
     error = (clean - restored).double().square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error)
 
 
 def ssim(clean: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """SSIM of each image, (N,), data range 1, as metrics.ssim."""
+    """SSIM of each image, (N,); data range 1, definition of image_quality.ssim."""
     offsets = torch.arange(
         -image_quality.SSIM_RADIUS, image_quality.SSIM_RADIUS + 1, dtype=clean.dtype, device=clean.device
     )
@@ -24,7 +24,7 @@ def ssim(clean: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
         flat = x.flatten(0, 1).unsqueeze(1)
         return F.conv2d(F.conv2d(flat, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1)).view(*x.shape[:2], -1)
 
-    a, b = clean - 0.5, restored - 0.5  # less cancellation below; the means get it back
+    a, b = clean - 0.5, restored - 0.5  # reduces cancellation; added back to the means below
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b

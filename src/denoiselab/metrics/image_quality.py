@@ -1,6 +1,6 @@
-"""PSNR, SSIM and MSE, by the conventions of the published denoising tables.
+"""PSNR, SSIM and MSE of arrays (H, W) or (H, W, C), with the conventions of published denoising results.
 
-Of arrays (H, W) or (H, W, C); denoiselab.metrics.batched has those of tensors.
+For tensors see denoiselab.metrics.batched.
 """
 
 import cv2
@@ -9,19 +9,19 @@ import numpy as np
 from denoiselab.runtime.errors import UserError
 
 SSIM_SIGMA = 1.5
-SSIM_RADIUS = 5  # of the 11x11 window
+SSIM_RADIUS = 5  # the window has 11x11 pixels
 SSIM_K1, SSIM_K2 = 0.01, 0.03
-STRIP = 2**16  # values that SSIM filters at once: its maps stay in the cache
+STRIP = 2**16  # values filtered at once by SSIM, so that its maps fit in the cache
 WINDOW = np.exp(-(np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) ** 2) / (2 * SSIM_SIGMA**2))
 WINDOW /= WINDOW.sum()
-HIGHEST_PSNR = 100.0  # dB; what identical images count with, so that means and differences are numbers
+HIGHEST_PSNR = 100.0  # dB; used for identical images, to keep means and differences finite
 
 
 def mse(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
-    """Mean squared error over all pixels and channels, as a share of data_range squared."""
+    """Mean squared error over all pixels and channels, relative to data_range squared."""
     _same_shape(clean, restored)
     if clean.dtype == restored.dtype == np.uint8:
-        squares = round(cv2.norm(clean, restored, cv2.NORM_L2SQR))  # a whole number, but for the root taken on the way
+        squares = round(cv2.norm(clean, restored, cv2.NORM_L2SQR))  # OpenCV squares a square root
         return squares / (clean.size * data_range**2)
     difference = np.subtract(clean, restored, dtype=np.float64)
     difference /= data_range
@@ -29,7 +29,7 @@ def mse(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
 
 
 def psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
-    """Peak signal-to-noise ratio in dB, no border crop; inf for identical images."""
+    """Peak signal-to-noise ratio in dB over all pixels, without border crop; inf for identical images."""
     error = mse(clean, restored, data_range=data_range)
     return float("inf") if error == 0 else float(-10 * np.log10(error))
 
@@ -40,21 +40,22 @@ def capped_psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -
 
 
 def ssim(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
-    """Structural similarity: 11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, valid region, mean over channels.
+    """Structural similarity (Wang et al., IEEE TIP 2004), in float64.
 
-    Wang et al., IEEE TIP 2004, in float64. ValueError for images smaller than the window.
+    11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, valid region, mean over channels. UserError for images smaller
+    than the window.
     """
     _same_shape(clean, restored)
     inside = clean[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
     if not inside.size:
-        raise UserError(f"{clean.shape[1]}x{clean.shape[0]} is smaller than the window of the SSIM")
+        raise UserError(f"{clean.shape[1]}x{clean.shape[0]} is smaller than the window of SSIM, {WINDOW.size} pixels")
     rows = max(2 * SSIM_RADIUS, STRIP // inside[0].size)
     strips = [slice(top, min(top + rows, len(inside)) + 2 * SSIM_RADIUS) for top in range(0, len(inside), rows)]
     return sum(_ssim_sum(clean[strip], restored[strip], data_range) for strip in strips) / inside.size
 
 
 def _ssim_sum(clean: np.ndarray, restored: np.ndarray, data_range: float) -> float:
-    """Sum of the SSIM's map (equation 13)."""
+    """Sum of the SSIM map (equation 13)."""
     x, y = clean.astype(np.float64), restored.astype(np.float64)
     c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
     mean_x, mean_y = _local_mean(x), _local_mean(y)
@@ -65,13 +66,13 @@ def _ssim_sum(clean: np.ndarray, restored: np.ndarray, data_range: float) -> flo
 
 
 def _local_mean(values: np.ndarray) -> np.ndarray:
-    """Means under the window, wherever that lies inside."""
+    """Window-weighted local means over the valid region."""
     means = cv2.sepFilter2D(values, cv2.CV_64F, WINDOW, WINDOW)
     return means[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Float image in [0, 1] to uint8: clamped, times 255, rounded. ValueError for values that are not finite."""
+    """Convert a float image in [0, 1] to uint8: clip, times 255, round. UserError for values that are not finite."""
     if not np.isfinite(image).all():
         raise UserError("the image has values that are not finite")
     scaled = np.clip(image, 0, 1) * 255
@@ -80,4 +81,4 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 def _same_shape(clean: np.ndarray, restored: np.ndarray) -> None:
     if clean.shape != restored.shape:
-        raise UserError(f"images of different shapes: {clean.shape} and {restored.shape}")
+        raise UserError(f"images have different shapes: {clean.shape} and {restored.shape}")

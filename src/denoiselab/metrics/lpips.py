@@ -1,4 +1,4 @@
-"""LPIPS v0.1 on VGG16 (Zhang et al., CVPR 2018): how different two images look. 0 for the same image."""
+"""LPIPS v0.1 on VGG16 (Zhang et al., CVPR 2018), a perceptual distance; 0 for identical images."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from denoiselab.models import pretrained, vgg
 from denoiselab.runtime import paths
 from denoiselab.runtime.errors import UserError
 
-EPSILON = 1e-10  # of the normalisation, as published
+EPSILON = 1e-10  # in the normalisation, as published
 
 
 class Lpips(nn.Module):
-    """(clean, restored) -> (N,): both (N, 1 or 3, H, W) in [0, 1], at least 16x16.
+    """(clean, restored) -> distances (N,); images (N, 1 or 3, H, W) in [0, 1], at least 16x16.
 
-    Squared differences of features of unit length, weighted by the heads, averaged over space, summed over five layers.
-    LPIPS scales [-1, 1] by its own shift and scale; on [0, 1] these are ImageNet's mean and deviation, as VGG16's.
+    Squared differences of unit-normalised features, weighted by the heads, averaged over space, summed over five
+    layers. LPIPS's shift and scale of [-1, 1] equal ImageNet's mean and deviation on [0, 1], which VGG16 applies.
     """
 
     def __init__(self, net: vgg.Vgg16, heads: list[torch.Tensor]):
@@ -38,7 +38,7 @@ class Lpips(nn.Module):
         return torch.stack(distances).sum(0)
 
     def between(self, clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
-        """The distance of two arrays (H, W, C), clamped to [0, data_range]."""
+        """Distance of two arrays (H, W, C), clipped to [0, data_range]."""
         device = self.get_buffer("head0").device
         pair = ((x / data_range).clip(0, 1).astype(np.float32) for x in (clean, restored))
         return self(*(planar(x).to(device) for x in pair)).item()
@@ -49,7 +49,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def load(settings: Settings) -> Lpips:
-    """The metric from torchvision's VGG16 file and LPIPS's file of heads. ValueError where a file is another one."""
+    """The metric, from torchvision's VGG16 weights and LPIPS's heads. UserError for a wrong file."""
     from denoiselab.runtime.download import obtain
 
     folder, root = paths.downloads(), paths.shared_root()
@@ -59,7 +59,7 @@ def load(settings: Settings) -> Lpips:
 
 
 def read_heads(path: Path) -> list[torch.Tensor]:
-    """Weights (C,) of the five layers. ValueError where it is no file of LPIPS's heads for VGG16."""
+    """Weights (C,) of the five layers. UserError if the file does not hold LPIPS's heads for VGG16."""
     tensors = pretrained.read(path)
     heads = []
     for n, width in enumerate((64, 128, 256, 512, 512)):

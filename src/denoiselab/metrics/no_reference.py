@@ -1,12 +1,11 @@
-"""Judging without clean images: how well a model predicts noisy pixels that it was not shown.
+"""No-reference evaluation by blind-spot prediction (Batson, Royer: Noise2Self: Blind Denoising by Self-Supervision,
+ICML 2019), and correlation measures of noise and residual.
 
-Of every 4x4 pixels one is replaced by the mean of its four neighbours before the model sees the image, and its
-prediction there is compared with what was replaced. Where noise is independent from pixel to pixel and its mean is the
-clean pixel, the expected squared error is that against the clean pixel plus the variance of the noise, the same for
-all models: who predicts better is nearer to the clean image (Batson, Royer: Noise2Self: Blind Denoising by
-Self-Supervision, ICML 2019).
+One pixel of every 4x4 is replaced by the mean of its four neighbours; the model's prediction there is compared with the
+noisy value. For noise that is independent between pixels and has mean 0, the expected squared error is that against the
+clean pixel plus the noise variance, which is the same for all models: the better prediction is closer to the clean
+image.
 
-Also what else can be told without clean images: how noise and what was taken away are correlated.
 Images are float32 in [0, 1] plus noise: arrays (H, W, C), or tensors (N, C, H, W) for `hide` and `decibels_of`.
 """
 
@@ -19,28 +18,28 @@ import torch.nn.functional as F
 from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.noise.level_estimation import estimate_sigma_255
 
-GRID = 4  # pixels: one of a square of this side is held out
-PLACES = (..., slice(1, None, GRID), slice(1, None, GRID))
-FLAT = 16  # pixels, side of the squares of which the flattest tell how noise is correlated
-FLATTEST = 0.1  # share of the squares
-AROUND = 7  # pixels: details are what differs from the mean of all that are no farther, across or down
-LEAST = 1e-10  # mean squared error that counts 100 dB
+GRID = 4  # one pixel is held out of every GRID x GRID
+PLACES = (..., slice(1, None, GRID), slice(1, None, GRID))  # index of the held-out pixels
+BLOCK = 16  # side in pixels of the blocks from which the noise correlation is estimated
+FLATTEST = 0.1  # fraction of the blocks used
+RADIUS = 7  # of the mean filter in pixels; detail is the difference from the local mean
+MIN_MSE = 1e-10  # corresponds to 100 dB
 
 
 def hide(noisy: torch.Tensor) -> torch.Tensor:
-    """Images (N, C, H, W), the held-out pixels of which are the mean of their four neighbours, in every channel."""
+    """Replace the held-out pixels of images (N, C, H, W) by the mean of their four neighbours, in every channel."""
     padded = F.pad(noisy, (1, 1, 1, 1), mode="reflect")
     up, down = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
     left, right = padded[..., 1:-1, :-2], padded[..., 1:-1, 2:]
-    shown = noisy.clone()
-    shown[PLACES] = (up[PLACES] + down[PLACES] + left[PLACES] + right[PLACES]) / 4
-    return shown
+    masked = noisy.clone()
+    masked[PLACES] = (up[PLACES] + down[PLACES] + left[PLACES] + right[PLACES]) / 4
+    return masked
 
 
 def decibels_of(noisy: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """-10 log10 of the mean squared error at the held-out pixels, (N,), of what a model makes of `hide(noisy)`."""
+    """-10 log10 of the MSE at the held-out pixels, (N,), in dB; `predicted`: the output for `hide(noisy)`."""
     error = (noisy[PLACES].double() - predicted[PLACES].double()).square().mean(dim=(1, 2, 3))
-    return -10 * error.clamp(min=LEAST).log10()
+    return -10 * error.clamp(min=MIN_MSE).log10()
 
 
 def without(noisy: np.ndarray) -> np.ndarray:
@@ -54,7 +53,7 @@ def decibels(noisy: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def measures(noisy: np.ndarray, restored: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """The numbers of a scores.HeldOutScore: of an image, what a model makes of it, and what of it `without` pixels."""
+    """Values of a scores.HeldOutScore; `restored`: output for the image, `predicted`: output for `without(noisy)`."""
     image, output = planar(noisy), planar(restored)
     return {
         "held_out": decibels(noisy, predicted),
@@ -67,44 +66,43 @@ def measures(noisy: np.ndarray, restored: np.ndarray, predicted: np.ndarray) -> 
 
 
 def noise_correlation(noisy: torch.Tensor) -> float:
-    """How the noise of an image (1, C, H, W) resembles that of the next pixel, across and down: about 0 where pixels
-    are independent, 1 where they are the same.
+    """Correlation between the noise of neighbouring pixels of an image (1, C, H, W): about 0 for independent noise.
 
-    Told by the flattest tenth of all squares of 16 pixels, freed of their slope; too high where these still have
-    texture. NaN where every square is of one colour, or none fits in.
+    Estimated from the flattest tenth of all 16x16 blocks, after subtracting a plane; too high if these have texture.
+    NaN if all blocks are constant or the image is smaller than a block.
     """
-    if min(noisy.shape[-2:]) < FLAT:
+    if min(noisy.shape[-2:]) < BLOCK:
         return math.nan
-    squares = noisy.double().unfold(2, FLAT, FLAT).unfold(3, FLAT, FLAT).reshape(-1, FLAT, FLAT)
-    along = torch.linspace(-1, 1, FLAT, dtype=squares.dtype).expand(FLAT, FLAT)
-    for plane in (torch.ones_like(along), along, along.T):
-        squares = squares - (squares * plane).mean(dim=(1, 2), keepdim=True) / plane.square().mean() * plane
-    energy = squares.square().mean(dim=(1, 2))
-    varied = squares[energy > LEAST][energy[energy > LEAST].argsort()]
+    blocks = noisy.double().unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).reshape(-1, BLOCK, BLOCK)
+    ramp = torch.linspace(-1, 1, BLOCK, dtype=blocks.dtype).expand(BLOCK, BLOCK)
+    for plane in (torch.ones_like(ramp), ramp, ramp.T):
+        blocks = blocks - (blocks * plane).mean(dim=(1, 2), keepdim=True) / plane.square().mean() * plane
+    energy = blocks.square().mean(dim=(1, 2))
+    varied = blocks[energy > MIN_MSE][energy[energy > MIN_MSE].argsort()]
     return neighbour_correlation(varied[: math.ceil(FLATTEST * len(varied))])
 
 
 def neighbour_correlation(values: torch.Tensor) -> float:
-    """Mean product of neighbouring values (..., H, W), across and down, by their mean square; NaN where all are 0."""
+    """Mean product of neighbours (across and down) in (..., H, W), divided by the mean square; NaN if all are 0."""
     across = (values[..., 1:] * values[..., :-1]).mean()
     down = (values[..., 1:, :] * values[..., :-1, :]).mean()
     return ((across + down) / 2 / values.square().mean()).item()
 
 
 def structure(noisy: torch.Tensor, restored: torch.Tensor) -> float:
-    """Correlation of what was taken away, noisy - restored, with the details of what is left, both (1, C, H, W).
+    """Correlation of the residual, noisy - restored, with the detail of the restored image, both (1, C, H, W).
 
-    About 0 where noise alone was taken, above where the picture's edges went with it. NaN where either has none, or the
-    image is too small to have any.
+    About 0 if only noise was removed; higher if image structure was removed too. NaN if residual or detail is constant,
+    or the image is too small.
     """
-    if min(restored.shape[-2:]) <= AROUND:
+    if min(restored.shape[-2:]) <= RADIUS:
         return math.nan
-    kept = restored.double()
-    blurred = F.avg_pool2d(F.pad(kept, (AROUND,) * 4, mode="reflect"), 2 * AROUND + 1, stride=1)
-    return (_centred(noisy.double() - kept) * _centred(kept - blurred)).sum().item()
+    image = restored.double()
+    blurred = F.avg_pool2d(F.pad(image, (RADIUS,) * 4, mode="reflect"), 2 * RADIUS + 1, stride=1)
+    return (_normalised(noisy.double() - image) * _normalised(image - blurred)).sum().item()
 
 
-def _centred(values: torch.Tensor) -> torch.Tensor:
-    """Less their mean, and of length 1."""
+def _normalised(values: torch.Tensor) -> torch.Tensor:
+    """Subtract the mean, scale to norm 1."""
     values = values - values.mean()
     return values / values.square().sum().sqrt()

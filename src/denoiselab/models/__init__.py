@@ -1,1 +1,1 @@
-"""Stored models: weights, metadata, tiled inference, complexity."""
+"""Trained models on disk: weights and metadata, pre-trained weights, tiled inference, complexity."""

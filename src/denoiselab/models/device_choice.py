@@ -1,4 +1,4 @@
-"""Where an entry of params.models computes: as the block `train` says, but without weights on the CPU alone."""
+"""Device of a model in params.yaml: `train.device`, but always the CPU for methods without weights."""
 
 import torch
 
@@ -9,20 +9,20 @@ from denoiselab.runtime import devices
 
 
 def has_weights(params: Params, name: str) -> bool:
-    """Whether an entry is a net, to be trained or imported. ValueError where its block is wrong."""
+    """Whether the model has weights (trained or imported). UserError if its block is invalid."""
     architecture = params.entry(name).architecture()
     architectures.check(architecture, where=f"models.{name}")
     return model_store.parameters(architectures.outline(architecture)) > 0
 
 
 def wanted(params: Params, name: str) -> str:
-    """auto, cpu or cuda: what devices.claim takes, before anything looks for CUDA.
+    """auto, cpu or cuda, for devices.claim, without initialising CUDA.
 
-    What has no weights gains nothing from a GPU, but from the CPU's cores, an image on each.
+    Methods without weights run on the CPU, one image per core.
     """
     return params.training(name).device if has_weights(params, name) else "cpu"
 
 
 def device(params: Params, name: str) -> torch.device:
-    """ValueError where CUDA is asked for and missing."""
+    """Device of the model. UserError if cuda is set but not available."""
     return devices.choose(wanted(params, name))

@@ -1,5 +1,5 @@
-"""A trained model on disk: models/<name>/ with best_<score>.safetensors for every score (PSNR and SSIM, or a
-classifier's accuracy) and model.json."""
+"""Trained models on disk: models/<name>/ with model.json and best_<score>.safetensors for each score (psnr and ssim;
+accuracy for classifiers)."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,10 +23,10 @@ __all__ = ["digest", "load", "parameters", "read_card", "save"]
 
 
 def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[str, Any]) -> None:
-    """Write the sets of weights, the first of which is the default, and the card.
+    """Write the weights by name, the default first, and the card (model.json).
 
-    The card holds `architecture` as models.build() takes it, `adopted` (that of a model it has inside, or None), and
-    how it was trained.
+    The card holds `architecture` (block for architectures.build), `adopted` (that of the classifier inside, or None)
+    and the settings of the training.
     """
     for name, tensors in weights.items():
         with files.replacing(folder / f"{name}.safetensors") as temporary:
@@ -35,34 +35,32 @@ def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[s
 
 
 def digest(folder: Path) -> str:
-    """sha256 of a trained model's own files, without those of its trainings from other seeds."""
-    own = sorted(path for path in folder.iterdir() if path.is_file())
-    return hashlib.sha256("".join(f"{path.name}\0{files.sha256(path)}\n" for path in own).encode()).hexdigest()
+    """SHA-256 of a trained model's files, without those of other seeds."""
+    own_files = sorted(path for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256("".join(f"{path.name}\0{files.sha256(path)}\n" for path in own_files).encode()).hexdigest()
 
 
 def load(folder: Path, weights: str | None = None) -> nn.Module:
-    """The trained module in eval mode, on the CPU: `weights` such as best_ssim; None: those of the best PSNR, or
-    accuracy. ValueError names a file that is missing, damaged or does not fit."""
+    """Load a trained model in eval mode, on the CPU. `weights`, such as best_ssim; None: those of the best PSNR or
+    accuracy. UserError names a file that is missing, damaged or does not fit."""
     card = read_card(folder)
     try:
         return _loaded(folder, card, weights)
     except (AttributeError, LookupError, TypeError) as error:
-        raise UserError(f"{folder / metadata.CARD}: is no card of a model: {error!r}") from None
+        raise UserError(f"{folder / metadata.CARD}: not the card of a model: {error!r}") from None
 
 
 def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Module:
-    """As `load`; AttributeError, LookupError or TypeError where the card is none."""
+    """As `load`; AttributeError, LookupError or TypeError for an invalid card."""
     if weights is not None and weights not in card["weights"]:
-        raise UserError(f"weights: {weights!r} is unknown; {folder} has: {', '.join(card['weights'])}")
+        raise UserError(f"weights: {weights!r} is unknown; choose from: {', '.join(card['weights'])} ({folder})")
     path = metadata.weights(folder, card, weights)
     try:
         tensors = load_file(path)
         _check_shapes(_assembled(card, architectures.outline, folder), tensors)
         model = _assembled(card, architectures.build, folder)
         for name, buffer in list(model.named_buffers()):
-            if (
-                name in tensors and buffer.shape != tensors[name].shape
-            ):  # a calibration has as many levels as it was given
+            if name in tensors and buffer.shape != tensors[name].shape:  # number of levels of a calibration
                 model.register_buffer(name, torch.empty_like(tensors[name]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -71,7 +69,7 @@ def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Modul
 
 
 def _assembled(card: dict[str, Any], make: Callable[..., nn.Module], folder: Path) -> nn.Module:
-    """What a card describes, by models.build or models.outline."""
+    """The module described by a card, made by architectures.build or architectures.outline."""
     model = make(card["architecture"], where=str(folder))
     if card["adopted"]:
         model.adopt(make(card["adopted"], where=str(folder)))  # type: ignore[operator]
@@ -79,12 +77,12 @@ def _assembled(card: dict[str, Any], make: Callable[..., nn.Module], folder: Pat
 
 
 def _check_shapes(outline: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """RuntimeError where they are not a module's, before a card can ask for more memory than its weights have."""
+    """RuntimeError if the shapes do not fit, before an untrusted card allocates more memory than its weights need."""
     wrong = [n for n, p in outline.named_parameters() if n not in tensors or tensors[n].shape != p.shape]
     if wrong:
-        raise RuntimeError(f"they are not those of {metadata.CARD}: {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}")
+        raise RuntimeError(f"does not match {metadata.CARD}: {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}")
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trainable parameters; those of an adopted, frozen model do not count."""
+    """Number of trainable parameters, without those of an adopted (frozen) classifier."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Restore images of any size with a model, in overlapping tiles where they are large: those alone go to the device."""
+"""Inference for images of any size: large ones are restored in overlapping tiles, with bounded device memory."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import devices
 from denoiselab.runtime.errors import UserError
 
-GRID = 64  # pixels: tile corners and overlaps are multiples, so that strided nets see the whole image's grid
+GRID = 64  # pixels; tile corners and overlaps are multiples, to keep the alignment of strided networks
 
 
 def forward(
@@ -23,9 +23,9 @@ def forward(
     sigma_255: float | torch.Tensor | None = None,
     labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """A batch (N, C, H, W) through the model, told the noise level (one, or (N,)) or the labels (N,) if it takes them.
+    """Run a model on a batch (N, C, H, W), with the noise level (a number or (N,)) or labels (N,) if it takes them.
 
-    None: the model estimates the level itself, or does without the label.
+    None: the model estimates the noise level, or works without labels.
     """
     if getattr(model, "noise_aware", False):
         return model(noisy, sigma_255)
@@ -42,11 +42,11 @@ def restore(
     label: int | None = None,
     tile: int | None = None,
 ) -> np.ndarray:
-    """Restored image (H, W, C) float32, not clipped, of a noisy one of that shape.
+    """Restore a noisy image (H, W, C) in [0, 1]; returns (H, W, C) float32, not clipped.
 
-    Images with a side above `tile` pixels are cut into tiles that overlap by the model's reach, so that the
-    result equals that of the whole image to rounding; beside the result, they take the memory of a tile. Where that
-    runs out, tiles of half the side are tried. ValueError where even the smallest take more than there is.
+    Images with a side above `tile` pixels are processed in tiles that overlap by the model's receptive field (`reach`):
+    the result equals that of the whole image up to rounding, with the memory of a tile. If memory runs out, the tile
+    size is halved. UserError if even the smallest tiles do not fit.
     """
     model.eval()
     while True:
@@ -55,11 +55,11 @@ def restore(
         except (MemoryError, RuntimeError) as error:
             if not devices.ran_out(error):
                 raise
-        tile = _smaller(model, noisy, device, tile)  # here, where what the error's frames held is free again
+        tile = _smaller_tile(model, noisy, device, tile)  # outside the handler: the error's frames are freed
 
 
-def _smaller(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: int | None) -> int:
-    """Half the side of the tiles that took too much. ValueError where there are no smaller ones."""
+def _smaller_tile(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: int | None) -> int:
+    """Half the tile size, with a warning. UserError if it cannot be reduced."""
     height, width = noisy.shape[:2]
     largest, place = min(tile or max(height, width), max(height, width)), devices.describe(device)
     if getattr(model, "reach", None) is None or largest <= GRID:
@@ -73,7 +73,7 @@ def _smaller(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: in
 
 @lru_cache
 def _warn(text: str) -> None:
-    """Once."""
+    """Print each warning once."""
     print(text, file=sys.stderr)
 
 
@@ -88,22 +88,22 @@ def _restored(
     reach = getattr(model, "reach", None)
     whole = tile is None or reach is None or max(noisy.shape[:2]) <= tile
     if not whole and sigma_255 is None and getattr(model, "noise_aware", False):
-        sigma_255 = estimate_sigma_255(planar(noisy))  # of the whole image, not of each tile
+        sigma_255 = estimate_sigma_255(planar(noisy))  # of the whole image, not per tile
     labels = None if label is None else torch.tensor([label], device=device)
 
-    def restored(part: np.ndarray) -> np.ndarray:
+    def run(part: np.ndarray) -> np.ndarray:
         output = forward(model, planar(part).to(device), sigma_255, labels)
         return output[0].permute(1, 2, 0).float().cpu().numpy()
 
-    return restored(noisy) if whole else _tiled(restored, noisy, tile, reach)  # type: ignore[arg-type]
+    return run(noisy) if whole else _tiled(run, noisy, tile, reach)  # type: ignore[arg-type]
 
 
-def _tiled(restored: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int) -> np.ndarray:
+def _tiled(run: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int) -> np.ndarray:
     halo = -(-reach // GRID) * GRID
     step = max(GRID, tile // GRID * GRID)
     result = np.empty(noisy.shape, np.float32)
     for y, x in product(range(0, noisy.shape[0], step), range(0, noisy.shape[1], step)):
         top, left = max(0, y - halo), max(0, x - halo)
-        part = restored(noisy[top : y + step + halo, left : x + step + halo])
+        part = run(noisy[top : y + step + halo, left : x + step + halo])
         result[y : y + step, x : x + step] = part[y - top :, x - left :][:step, :step]
     return result

@@ -1,4 +1,4 @@
-"""The convolutions of VGG16 (Simonyan and Zisserman, ICLR 2015) as a feature net, with torchvision's names."""
+"""VGG16 convolutional features (Simonyan and Zisserman, ICLR 2015), with torchvision's weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ ALL_TAPS = (*TAPS, 22, 29)  # and relu4_3, relu5_3
 
 
 class Vgg16(nn.Module):
-    """features(images): `taps`, by default relu1_2, relu2_2 and relu3_3, of (N, 1 or 3, H, W) images in [0, 1]."""
+    """features(images) for images (N, 1 or 3, H, W) in [0, 1]: outputs of `taps` (relu1_2, relu2_2, relu3_3)."""
 
     def __init__(self, plan: Sequence[int | str] = LAYERS, taps: Sequence[int] = TAPS) -> None:
         super().__init__()
@@ -48,16 +48,15 @@ class Vgg16(nn.Module):
 
 
 def load_weights(path: Path, net: Vgg16 | None = None) -> Vgg16:
-    """`net`, by default the first layers, with the weights of torchvision's vgg16 file. ValueError where it is another
-    file."""
+    """Load torchvision's vgg16 weights into `net` (default: layers up to relu3_3). UserError for any other file."""
     net = net or Vgg16()
     tensors = pretrained.read(path)
-    wanted = {name: "features." + name.removeprefix("layers.") for name in net.state_dict()}
-    missing = sorted(set(wanted.values()) - tensors.keys())
+    names = {name: "features." + name.removeprefix("layers.") for name in net.state_dict()}
+    missing = sorted(set(names.values()) - tensors.keys())
     if missing:
         raise UserError(f"{path}: not torchvision's VGG16: lacks {missing[0]}")
     try:
-        net.load_state_dict({own: tensors[theirs] for own, theirs in wanted.items()})
+        net.load_state_dict({name: tensors[original] for name, original in names.items()})
     except RuntimeError as error:
         raise UserError(f"{path}: not torchvision's VGG16: {one_line(error)}") from None
     return net

@@ -1,1 +1,1 @@
-"""Noise models, and the estimation of noise from an image."""
+"""Noise models, and noise estimation from a single image."""

@@ -6,22 +6,22 @@ from denoiselab.config.noise import NoiseSpec
 
 
 def in_words(spec: dict[str, Any]) -> str:
-    """A noise spec in words."""
-    own = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
+    """Full description of a noise spec: kind, levels, clipping."""
+    keys = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
-        return " then ".join(in_words(step) for step in own["steps"])
+        return " then ".join(in_words(step) for step in keys["steps"])
     if spec["kind"] == "as_is":
         return "the images' own noise"
     if spec["kind"] == "sometimes":
-        return f"with probability {own['p']:g} {in_words(own['noise'])}"
-    values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in own.items()]
+        return f"with probability {keys['p']:g} {in_words(keys['noise'])}"
+    values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in keys.items()]
     ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
     values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
     return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
 
 
 def in_short(spec: NoiseSpec) -> str:
-    """A noise in a word or two: its kind and level."""
+    """Short description: kind and level."""
     level = getattr(spec, "sigma_255", None)
     return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
 

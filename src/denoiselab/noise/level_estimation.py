@@ -1,4 +1,4 @@
-"""The noise level of an image, told from the image itself."""
+"""Blind estimation of the noise level of an image."""
 
 import torch
 
@@ -6,11 +6,11 @@ QUARTILE = 0.6745  # the median absolute value of a standard normal variable
 
 
 def estimate_sigma_255(noisy: torch.Tensor) -> torch.Tensor:
-    """Standard deviation (N,) of white Gaussian noise in images (N, C, H, W) of [0, 1], in 8-bit units.
+    """Standard deviation (N,), in 8-bit units, of white Gaussian noise in images (N, C, H, W) in [0, 1].
 
-    Median absolute value of the finest diagonal Haar wavelet coefficients over 0.6745, mean of the channels
-    (Donoho, Johnstone: Ideal Spatial Adaptation by Wavelet Shrinkage. Biometrika 1994). Too low where noise was
-    clipped. Images without a 2x2 block have no coefficients: 0.
+    Median absolute value of the finest diagonal Haar wavelet coefficients divided by 0.6745, averaged over the channels
+    (Donoho, Johnstone: Ideal Spatial Adaptation by Wavelet Shrinkage. Biometrika 1994). Too low for clipped noise; 0
+    for images smaller than 2x2.
     """
     height, width = noisy.shape[-2:]
     if height < 2 or width < 2:
@@ -20,6 +20,6 @@ def estimate_sigma_255(noisy: torch.Tensor) -> torch.Tensor:
 
 
 def _diagonal(channel: torch.Tensor) -> torch.Tensor:
-    """Of each whole 2x2 block of (N, H, W), so a quarter of its size; one channel at a time, large images fit."""
+    """Diagonal Haar coefficients of a channel (N, H, W), one for each complete 2x2 block."""
     rows = channel[:, :-1:2] - channel[:, 1::2]
     return (rows[..., :-1:2] - rows[..., 1::2]).div_(2)

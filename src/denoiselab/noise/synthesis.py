@@ -1,7 +1,7 @@
 """Noise models: pure functions (clean, generator, spec) -> noisy on any device.
 
-Images are (N, C, H, W) float in [0, 1]; `noisy` has their shape and is neither clipped nor quantised unless the spec
-says so. The formulas and units stand at the specs, denoiselab.config.noise.
+Images are (N, C, H, W) float in [0, 1]; the noisy images have the same shape. Clipping and rounding to 8 bits are done
+by `add`, according to the spec. Formulas and units: see denoiselab.config.noise.
 """
 
 import math
@@ -33,11 +33,11 @@ from denoiselab.config.noise import (
 )
 from denoiselab.runtime.errors import UserError
 
-SEEDS = 2**31  # number of seeds that libraries with generators of their own are given
+SEEDS = 2**31  # range of the seeds passed to libraries with their own generators
 
 
 def gaussian(clean: torch.Tensor, generator: torch.Generator, spec: Gaussian) -> torch.Tensor:
-    """clean + N(0, s^2), s = sigma_255 / 255."""
+    """clean + N(0, s^2) with s = sigma_255 / 255."""
     shape = clean.shape if spec.per_channel else (len(clean), 1, *clean.shape[2:])
     normal = torch.randn(shape, generator=generator, device=clean.device, dtype=clean.dtype)
     return torch.addcmul(clean, normal, _level(spec.sigma_255, clean, generator) / 255)
@@ -50,7 +50,7 @@ def poisson(clean: torch.Tensor, generator: torch.Generator, spec: Poisson) -> t
 
 
 def poisson_gaussian(clean: torch.Tensor, generator: torch.Generator, spec: PoissonGaussian) -> torch.Tensor:
-    """(P(white clean) + N(0, read_noise^2)) / white, white = 255 gain electrons (Foi et al., IEEE TIP 2008)."""
+    """(P(white clean) + N(0, read_noise^2)) / white with white = 255 gain electrons (Foi et al., IEEE TIP 2008)."""
     white = 255 * _level(spec.gain, clean, generator)
     read = _level(spec.read_noise, clean, generator)
     electrons = torch.poisson(clean.clamp(min=0) * white, generator=generator)
@@ -72,28 +72,28 @@ def salt_pepper(clean: torch.Tensor, generator: torch.Generator, spec: SaltPeppe
 
 
 def uniform(clean: torch.Tensor, generator: torch.Generator, spec: Uniform) -> torch.Tensor:
-    """clean + U(-w, w), w = width_255 / 255."""
+    """clean + U(-w, w) with w = width_255 / 255."""
     chance = torch.rand(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
     return clean + _level(spec.width_255, clean, generator) / 255 * (2 * chance - 1)
 
 
 def compressed(clean: torch.Tensor, generator: torch.Generator, spec: Jpeg | Webp) -> torch.Tensor:
-    """Through OpenCV's JPEG (4:2:0) or lossy WebP encoder."""
+    """JPEG (4:2:0) or lossy WebP compression by OpenCV, image by image on the CPU."""
     extension, key = (".jpg", cv2.IMWRITE_JPEG_QUALITY) if spec.kind == "jpeg" else (".webp", cv2.IMWRITE_WEBP_QUALITY)
     low, high = spec.quality if isinstance(spec.quality, tuple) else (spec.quality, spec.quality)
 
-    def through(image: np.ndarray, seed: int) -> np.ndarray:
+    def compress(image: np.ndarray, seed: int) -> np.ndarray:
         pixels = np.round(image.clip(0, 1) * 255).astype(np.uint8)
-        code = cv2.imencode(extension, pixels[:, :, ::-1], [key, low + seed % (high - low + 1)])[1]
+        encoded = cv2.imencode(extension, pixels[:, :, ::-1], [key, low + seed % (high - low + 1)])[1]
         flag = cv2.IMREAD_COLOR if image.shape[2] == 3 else cv2.IMREAD_GRAYSCALE
-        decoded = np.asarray(cv2.imdecode(code, flag)).reshape(image.shape)
+        decoded = np.asarray(cv2.imdecode(encoded, flag)).reshape(image.shape)
         return decoded[:, :, ::-1].astype(np.float32) / 255
 
-    return _each(clean, generator, through)
+    return _each(clean, generator, compress)
 
 
 def iso(clean: torch.Tensor, generator: torch.Generator, spec: Iso) -> torch.Tensor:
-    """albumentations.ISONoise, which clips to [0, 1]. ValueError for gray images."""
+    """albumentations.ISONoise, which clips to [0, 1]. UserError for gray images."""
     from denoiselab.imaging import albumentations_adapter
 
     if clean.shape[1] != 3:
@@ -112,16 +112,16 @@ def multiplicative(clean: torch.Tensor, generator: torch.Generator, spec: Multip
 
 
 def downscale(clean: torch.Tensor, generator: torch.Generator, spec: Downscale) -> torch.Tensor:
-    """Down by factor with area or antialiased bicubic interpolation, up with bicubic."""
+    """Downscale by area or antialiased bicubic interpolation, upscale by bicubic interpolation."""
     if not isinstance(spec.factor, tuple):
-        return _through(clean, spec.factor, spec)
+        return _rescaled(clean, spec.factor, spec)
     low, high = spec.factor
     factors = torch.randint(low, high + 1, (len(clean),), generator=generator, device=clean.device).tolist()
-    return torch.cat([_through(image[None], factor, spec) for image, factor in zip(clean, factors, strict=True)])
+    return torch.cat([_rescaled(image[None], factor, spec) for image, factor in zip(clean, factors, strict=True)])
 
 
-def _through(clean: torch.Tensor, factor: int, spec: Downscale) -> torch.Tensor:
-    """Images down by `factor` and up again."""
+def _rescaled(clean: torch.Tensor, factor: int, spec: Downscale) -> torch.Tensor:
+    """Downscale by `factor`, upscale to the original size."""
     height, width = clean.shape[-2:]
     size = [math.ceil(height / factor), math.ceil(width / factor)]
     if spec.method == "area":
@@ -149,13 +149,14 @@ NOISES: dict[str, Callable[[torch.Tensor, torch.Generator, Any], torch.Tensor]] 
 def add(
     clean: torch.Tensor, generator: torch.Generator, spec: NoiseSpec, recorded: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Noisy version of `clean`, clipped and quantised if the spec says so.
+    """Add noise to `clean`, then clip and quantise if the spec says so.
 
-    `recorded` is the noisy image of a real pair, for specs with `real`. With `as_is` the image is the noisy one itself.
+    `recorded`: real noisy images, required for `real`, which returns them. `as_is` returns `clean`. UserError for
+    `real` without `recorded`.
     """
     if isinstance(spec, Real):
         if recorded is None:
-            raise UserError("noise real: an image without a noisy photograph")
+            raise UserError("noise real: an image has no noisy counterpart; use data with pairs")
         noisy = recorded
     elif isinstance(spec, AsIs):
         noisy = clean
@@ -174,12 +175,12 @@ def add(
 
 
 def level(spec: NoiseSpec) -> float | None:
-    """The noise level in 8-bit units where the spec says it, None where it has to be measured."""
+    """Noise level of Gaussian noise in 8-bit units; None if it must be measured."""
     return spec.sigma_255 if isinstance(spec, Gaussian) and not isinstance(spec.sigma_255, tuple) else None
 
 
 def _level(value: float | tuple[float, float], images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A level for each image, (N, 1, 1, 1): the same, or uniform in a range."""
+    """Noise level: a constant (), or uniform in a range for each image (N, 1, 1, 1)."""
     if not isinstance(value, tuple):
         return torch.full((), value, device=images.device, dtype=images.dtype)
     low, high = value
@@ -194,7 +195,7 @@ def _randn_like(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 def _each(
     images: torch.Tensor, generator: torch.Generator, function: Callable[[np.ndarray, int], np.ndarray]
 ) -> torch.Tensor:
-    """A function of an (H, W, C) float32 array in [0, 1] and a seed, image by image on the CPU."""
+    """Apply a function of an (H, W, C) float32 array in [0, 1] and a seed to each image, on the CPU."""
     seeds = torch.randint(SEEDS, (len(images),), generator=generator, device=images.device).tolist()
     arrays = images.detach().clamp(0, 1).permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
     results = [function(array, seed) for array, seed in zip(arrays, seeds, strict=True)]

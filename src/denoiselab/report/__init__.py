@@ -1,5 +1,5 @@
-"""The report: what compare makes of evaluate's files. report.md, figures and comparison.csv are the same bytes for
-the same numbers; measured times are in cost.md, cost.png and report.html alone."""
+"""The report on evaluated models. The same scores give byte-identical report.md, figures and comparison.csv; measured
+times are only in cost.md, cost.png and report.html."""
 
 import platform
 import shutil
@@ -13,39 +13,42 @@ from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.report import alarm_lines, facts
 from denoiselab.report.rendering import page, render
+from denoiselab.report.title import title
 from denoiselab.runtime import files, git, paths
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
 
 
 def write(params: Params) -> None:
-    """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from what evaluate left."""
+    """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from the outputs of evaluate."""
     rows = aggregate.read(params)
 
     from denoiselab.report import (
         cost,
         figure_set,
         no_reference,
-        slider_images,  # Matplotlib, too: not before the files fit
+        slider_images,  # they import Matplotlib: only once the input files are known to be valid
     )
 
     if not params.noise.has_clean:
         return no_reference.write(params, rows, PACKAGES)
-    with ThreadPoolExecutor() as pool:  # the bootstrap lets go of the interpreter
-        found = pool.submit(paired_tests.every, rows, params)
+    with ThreadPoolExecutor() as pool:  # the bootstrap releases the GIL
+        found = pool.submit(paired_tests.all_pairs, rows, params)
         table, pairs = aggregate.table(rows, params), found.result()
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
     files.write_text(paths.PAIRS, paired_tests.table(pairs, params).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs = facts.cost(params)
     figures, details = figure_set.draw(params, rows, table, pairs)
+    conditions = [noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY)]
     context = {
+        "title": title([one.spec for one in conditions], facts.set_sizes(table)),
         "params": params,
         "classifiers": figure_set.classifiers(params),
         "original": _original(params),
         "difference": partial(facts.difference, params, rows),
         "results": [facts.result(params, *key, rows, table, pairs[key]) for key in facts.keys(table)],
-        "conditions": [noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY)],
+        "conditions": conditions,
         "data": facts.data(),
         "commit": git.commit(),
         "figures": figures,
@@ -61,12 +64,12 @@ def write(params: Params) -> None:
     }
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False, "slider": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
-    pictures = slider_images.pictures(details)
-    text = render("report.md.j2", context | {"timed": True, "slider": bool(pictures)})
-    files.write_text(paths.REPORT_HTML, page(text, pictures))
+    images = slider_images.encode(details)
+    text = render("report.md.j2", context | {"timed": True, "slider": bool(images)})
+    files.write_text(paths.REPORT_HTML, page(text, images))
 
 
 def _original(params: Params) -> str | None:
-    """The template of a recipe's original system: what it reached, what differs, which of its claims held."""
+    """The template that compares a recipe with the original system, if there is one."""
     template = f"originals/{params.recipe}.md.j2"
     return template if (resources.files("denoiselab.report") / "templates" / template).is_file() else None

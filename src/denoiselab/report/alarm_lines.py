@@ -1,4 +1,4 @@
-"""The report's alarms: those that evaluate raised, and those of tables that too few images carry."""
+"""The report's alarms: those raised by evaluate, and those about too few test images."""
 
 import math
 from itertools import count
@@ -12,44 +12,44 @@ from denoiselab.config import Evaluate, Params
 from denoiselab.evaluation.output_checks import HEADLINES, Alarm
 from denoiselab.runtime import files, stage_outputs
 
-NAMES = {"psnr": "PSNR", "held_out": "held-out prediction"}
-Raised = tuple[str, Alarm]  # the model, or "" for all, and what is to be said of it
+SCORE_NAMES = {"psnr": "PSNR", "held_out": "score of held-out pixels"}
+ModelAlarm = tuple[str, Alarm]  # model ("": all), alarm
 
 
-def of_outputs(params: Params) -> list[Raised]:
-    """What evaluate raised."""
+def of_outputs(params: Params) -> list[ModelAlarm]:
+    """The alarms that evaluate raised."""
     stored = {name: files.read_json(stage_outputs.evaluated(name, "alarms.json")) for name in params.models}
     return [(name, Alarm(**alarm)) for name, found in stored.items() for alarm in found]
 
 
-def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate, score: str = "psnr") -> list[Raised]:
-    """Of comparison.csv's rows: intervals too wide, and too few images (or groups) for any test of the pairs."""
-    found: list[Raised] = []
+def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate, score: str = "psnr") -> list[ModelAlarm]:
+    """Alarms about wide intervals in comparison.csv, and about too few images (or groups) to test the pairs."""
+    found: list[ModelAlarm] = []
     limit, level = settings.alarms.max_halfwidth_db, 1 - settings.confidence
     for (set_name, condition), rows in table.groupby(["set", "condition"], sort=False):
         place, images, n = f"{set_name}, {condition}", int(rows.n_images.iloc[0]), int(rows.n_groups.iloc[0])
         unit = "images" if n == images else "groups of images"
         tests = max(len(pairs[set_name, condition]), 1)
-        both = max((one.groups for one in pairs[set_name, condition]), default=n)  # that two models have a score of
+        both = max((one.groups for one in pairs[set_name, condition]), default=n)  # with scores of two models
         if smallest_p(both, tests) >= level:
             needed = next(k for k in count(both) if smallest_p(k, tests) < level)
-            test = f"none of {tests} tests" if tests > 1 else "no test"
-            text = f"with {both} {unit} {test} can be significant at {100 * level:g} %; it takes {needed}"
+            test = f"{tests} tests need" if tests > 1 else "a test needs"
+            text = f"{test} at least {needed} {unit} to be significant at {100 * level:g} %; there are {both}"
             found.append(("", Alarm("few", place, images, images, "", text)))
         halves = ((rows[f"{score}_high"] - rows[f"{score}_low"]) / 2).set_axis(rows.model)
         wide = halves[halves > limit]
         if len(wide):
             widest = float(wide.max())
             text = (
-                f"the mean {NAMES[score]} is known to ±{widest:.2f} dB at worst ({wide.idxmax()}), not to ±{limit:g} "
-                f"dB: some {math.ceil(n * (widest / limit) ** 2)} {unit} would be needed, there are {n}"
+                f"mean {SCORE_NAMES[score]} uncertain by up to ±{widest:.2f} dB ({wide.idxmax()}); the target is "
+                f"±{limit:g} dB, which needs about {math.ceil(n * (widest / limit) ** 2)} {unit}; there are {n}"
             )
             found += [(str(model), Alarm("interval", place, images, images, "", text)) for model in wide.index]
     return found
 
 
-def lines(found: list[Raised]) -> list[dict[str, Any]]:
-    """The report's lines, one a kind and condition whatever the number of models: `sign`, `headline` and `text`."""
+def lines(found: list[ModelAlarm]) -> list[dict[str, Any]]:
+    """One line per kind and condition, all models together: `sign`, `headline` and `text`."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for model, alarm in sorted(found, key=lambda item: list(HEADLINES).index(item[1].kind)):
         groups.setdefault((alarm.kind, alarm.condition), {}).setdefault(alarm.text, []).append(model)

@@ -1,4 +1,4 @@
-"""What quality costs: the Pareto front of every table, and its figure."""
+"""Quality against cost: the Pareto front of every table, and its figure."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from denoiselab.runtime import paths
 def fronts(
     params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score: str = "psnr"
 ) -> list[dict[str, Any]]:
-    """Draw cost.png and return, by set and condition, the models by time with `front`: whether no other one is both
-    faster and better. The noisy input is left out where there is anything else."""
+    """Draw cost.png and return the models by set and condition, fastest first, with `front`: whether no other model is
+    both faster and better. The noisy input is left out unless it is the only model."""
     rows = _rows(params, table, cost, score)
     cost_figure.tradeoffs(rows, paths.COST_FIGURE, score)
     result = []

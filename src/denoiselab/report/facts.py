@@ -1,4 +1,4 @@
-"""What the report says in words and tables: results, data, settings, cost."""
+"""Data of the report's text and tables: results, data set, settings, cost."""
 
 from typing import Any
 
@@ -18,11 +18,15 @@ def keys(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(table.set, table.condition, strict=True)))
 
 
+def set_sizes(table: pd.DataFrame) -> dict[str, int]:
+    """Number of images by test set."""
+    return {str(name): int(own.n_images.iloc[0]) for name, own in table.groupby("set", sort=False)}
+
+
 def result(
     params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame, pairs: list[Difference]
 ) -> dict[str, Any]:
-    """One test set under one condition, so one protocol: its rows, best first, what the paired differences say, and
-    what was published."""
+    """One test set under one condition (so one protocol): rows, best first, answer and published results."""
     stored = noisy_sets.read(paths.NOISY, condition)
     here = rows[(rows.set == set_name) & (rows.condition == condition)]
     own = table[(table.set == set_name) & (table.condition == condition)]
@@ -46,13 +50,17 @@ def result(
 def answer(
     params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[Difference], score: str = "psnr"
 ) -> dict[str, Any] | None:
-    """Who leads; which models cannot be told apart from it; by how much over the first of them, else the second; how
-    the best network does against the best classical method. None where one model alone was run."""
+    """The paired differences behind the headline; None if only one model was run.
+
+    `first`: best model minus the first of `level`, else minus the second best; `level`: models that the best one is not
+    significantly better than; `harm`: whether the noisy input is better than every model; `classical`: best network
+    against best classical method, unless that is `first`.
+    """
     if len(ranked) < 2:
         return None
     models = [m for m in ranked if params.models[m].arch != "identity"]
     found = {frozenset((one.better, one.worse)): one for one in pairs}
-    if len(models) < 2:  # one method, against the noisy input
+    if len(models) < 2:  # one model and the noisy input
         return {
             "first": paired_tests.difference(here, ranked[0], ranked[1], params, score),
             "level": [],
@@ -60,10 +68,10 @@ def answer(
             "classical": None,
         }
     leading = {m: found[frozenset((models[0], m))] for m in models[1:]}
-    verdict = 1 - params.evaluate.confidence
-    found_out = {m: one.verdict(verdict) if one.better == models[0] else "level" for m, one in leading.items()}
-    level = [m for m, said in found_out.items() if said == "level"]
-    few = [m for m, said in found_out.items() if said == "few"]
+    alpha = 1 - params.evaluate.confidence
+    verdicts = {m: one.verdict(alpha) if one.better == models[0] else "level" for m, one in leading.items()}
+    level = [m for m, verdict in verdicts.items() if verdict == "level"]
+    few = [m for m, verdict in verdicts.items() if verdict == "few"]
     first = leading[(level or few or models[1:])[0]]
     classical = [m for m in models if params.models[m].arch == "classical"]
     learned = [m for m in models if params.models[m].arch != "classical"]
@@ -71,13 +79,13 @@ def answer(
     return {
         "first": first,
         "level": level,
-        "harm": models[0] != ranked[0],  # the noisy input is better than all of them
+        "harm": models[0] != ranked[0],
         "classical": between if between is not first else None,
     }
 
 
 def data() -> dict[str, Any]:
-    """Images by split, the hash of them all, where they come from, and leaks."""
+    """Images by split, number of classes, hash, sources and leaks of the data set."""
     rows = manifest.read(paths.RAW)
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
     labels = {row.label for row in rows} - {""}
@@ -89,7 +97,7 @@ def data() -> dict[str, Any]:
 
 
 def settings(params: Params) -> list[tuple[str, str]]:
-    """How each model was trained, in a line each."""
+    """(model, how it was trained) of every model, one line each."""
     lines = []
     for name, entry in params.models.items():
         own = {k: v for k, v in entry.architecture().items() if k not in ("arch", "channels", "strengths")}
@@ -106,7 +114,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
                 f"{'cross-entropy' if card['task'] == 'classify' else losses}, {card['steps']} steps, best at {kept}"
             )
             text += "; self-supervised" if train.target == "self" and card["task"] == "restore" else ""
-            text += f"; weights at first those of {entry.init_from}" if entry.init_from else ""
+            text += f"; initialised from {entry.init_from}" if entry.init_from else ""
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
         elif entry.arch == "classical":
             text += "; " + _strengths(pd.read_csv(stage_outputs.history(name)))
@@ -116,13 +124,13 @@ def settings(params: Params) -> list[tuple[str, str]]:
 
 
 def self_supervised(params: Params) -> list[str]:
-    """The models that were trained or calibrated, and chosen, without clean images."""
+    """The models trained (or calibrated) and selected without clean images."""
     return [name for name in aggregate.of_task(params, "restore") if params.training(name).target == "self"]
 
 
 def _strengths(trials: pd.DataFrame) -> str:
-    """The strength that calibration chose at each noise level."""
-    score = next(column for column in trials if column.startswith("val_"))  # that it chose by
+    """The calibrated strength at each noise level."""
+    score = next(column for column in trials if column.startswith("val_"))  # the selection criterion
     best = trials.loc[trials.dropna().groupby("sigma_255")[score].idxmax()]
     return ", ".join(f"strength {row.strength:g} at sigma {row.sigma_255:g}" for row in best.itertuples())
 
@@ -139,7 +147,7 @@ def cost(params: Params) -> list[dict[str, Any]]:
 def difference(
     params: Params, rows: pd.DataFrame, better: str, worse: str, score: str = "psnr", condition: str | None = None
 ) -> Difference | None:
-    """Paired difference of two models on the first set, for the templates; None where one of them was not run."""
+    """Paired difference of two models on the first test set, for the templates; None if one of them was not run."""
     here = rows[(rows.set == rows.set.iloc[0]) & (rows.condition == (condition or rows.condition.iloc[0]))]
     if not {better, worse} <= {*here.model}:
         return None

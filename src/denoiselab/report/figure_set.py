@@ -1,4 +1,4 @@
-"""Draws every figure of the report; paths are relative to the report."""
+"""Draws all figures of the report."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,33 +17,32 @@ from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.models import metadata
 from denoiselab.noise.describe import in_short
-from denoiselab.report import slider_images
+from denoiselab.report import samples, slider_images
 from denoiselab.report.figures import matrix
-from denoiselab.report.figures import pictures as picture_figures
+from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
-from denoiselab.report.test_outputs import Kept, decibels, kept
 from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.runtime.sanitize import printable
 
-CASES = 10  # figures of single outputs, all conditions together
+CASES = 10  # figures of best, median and worst outputs, all conditions together
 
 
 def draw(
     params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs
 ) -> tuple[dict[str, Any], list[slider_images.Detail]]:
-    """Draw every figure, whose paths are relative to the report; and the details of the kept pictures."""
-    with ThreadPoolExecutor() as pool:  # pictures, while Matplotlib draws the plots
-        pictures = pool.submit(_pictures, params, rows)
+    """Draw all figures; returns their paths relative to the report, and the details for the slider."""
+    with ThreadPoolExecutor() as pool:  # in parallel with Matplotlib, which needs the main thread
+        images = pool.submit(_samples, params, rows)
         cases = pool.submit(lambda: list(_cases(params, table)))
         plots = _plots(params, table, pairs)
-        grids, details = pictures.result()
+        grids, details = images.result()
         return plots | {"grids": grids, "cases": cases.result()}, details
 
 
-def _pictures(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
+def _samples(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
     grids, details = [], []
-    for one in kept(params, rows):
+    for one in samples.read(params, rows):
         grids.append(_grid(one))
         details += [slider_images.detail(one)] if one.outputs else []
     return grids, details
@@ -73,7 +72,7 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
 
 
 def trainings(params: Params) -> dict[str, Any]:
-    """How training went: the figure of all histories, None without any, and the pictures of each."""
+    """Figures of the training histories (None without any) and of each network's validation patches."""
     trained = _trained(params)
     if trained:
         score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
@@ -84,29 +83,29 @@ def trainings(params: Params) -> dict[str, Any]:
 
 
 def _trained(params: Params) -> dict[str, pd.DataFrame]:
-    """The histories of the networks."""
+    """The training histories of the networks."""
     histories = {name: pd.read_csv(stage_outputs.history(name)) for name in params.models}
     return {name: history for name, history in histories.items() if "loss" in history}
 
 
-def _grid(one: Kept) -> dict[str, str]:
-    """A kept picture, clean, noisy, and restored by every model, worst first."""
+def _grid(one: samples.Sample) -> dict[str, str]:
+    """A sample: clean, noisy, and restored by every model, worst first."""
     shown = [one.noisy, *reversed(one.outputs)]
-    panels = [Panel(f"{output.model}\n{decibels(output.psnr)}", output.pixels) for output in shown]
+    panels = [Panel(f"{output.model}\n{samples.decibels(output.psnr)}", output.pixels) for output in shown]
     path = paths.FIGURES / f"pictures-{one.condition}-{one.number:02d}.webp"
-    picture_figures.grid(one.test.clean, [Panel("clean", one.test.clean), *panels], path)
+    image_figures.grid(one.test.clean, [Panel("clean", one.test.clean), *panels], path)
     return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
 
 
 def _cases(params: Params, table: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """The best, median and worst output of the best models under each condition, at most CASES pictures in all."""
+    """Best, median and worst output of the best models under each condition, at most CASES figures in all."""
     stored = noisy_sets.names(paths.NOISY)
     restoring = table[[params.models[m].arch != "identity" for m in table.model]]
     for condition in (noisy_sets.read(paths.NOISY, name) for name in stored):
         psnr = restoring[restoring.condition == condition.name].groupby("model").psnr_mean.mean()
         for model in psnr.sort_values(ascending=False).index[: max(1, CASES // len(stored))]:
             path = paths.FIGURES / f"cases-{condition.name}-{model}.webp"
-            picture_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
+            image_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
             yield {"model": str(model), "condition": condition.name, "path": _relative(path)}
 
 
@@ -117,8 +116,8 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
     examples = []
     for case in found:
         test = tests[case.image]
-        gain = "no number" if case.gain is None else f"{case.gain:+.2f} dB"
-        harm = ", WORSE THAN ITS INPUT" if case.harmed else ""
+        gain = "not finite" if case.gain is None else f"{case.gain:+.2f} dB"
+        harm = ", WORSE THAN THE INPUT" if case.harmed else ""
         restored = dataset_images.read(paths.samples(model) / condition / f"{case.kind}.png", channels)
         title = f"{case.kind}: {gain}{harm} ({printable(case.image)})"
         noisy = image_quality.to_uint8(test.noisy)
@@ -127,13 +126,13 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
 
 
 def _trained_here(params: Params, name: str) -> bool:
-    """Whether a model was trained on this run's noise: a network that was not imported."""
+    """Whether a model is a network trained in this experiment, not imported."""
     entry = params.models[name]
     return entry.arch not in ("identity", "classical") and not entry.weights
 
 
 def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The lowest and highest sigma of Gaussian noise that each network was trained on."""
+    """Lowest and highest sigma (of 255) of the Gaussian noise that each network was trained on."""
     found = {}
     for name in dict.fromkeys(levels.model):
         spec = params.training_noise(name)
@@ -150,7 +149,7 @@ def _matrix(params: Params, set_name: str, condition: str, pairs: list[Differenc
 
 
 def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
-    """Training noise against test noise, by set, where there is more than one test noise."""
+    """Training noise against test noise, by test set, if there are several test noises."""
     networks = [m for m in dict.fromkeys(table.model) if _trained_here(params, m)]
     found = []
     for set_name, own in table[table.model.isin(networks)].groupby("set", sort=False):
@@ -165,17 +164,17 @@ def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _progress(params: Params, name: str) -> dict[str, str]:
-    """What a trained model made of some validation patches as training went on."""
+    """Validation patches restored by a network during training."""
     steps = files.read_json(paths.progress(name) / "steps.json")
     titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items())]
     titles += ["clean"] if params.noise.has_clean else []
     path = paths.FIGURES / f"progress-{name}.webp"
-    picture_figures.progress(dataset_images.read(paths.progress(name) / "patches.png", 3), titles, path)
+    image_figures.progress(dataset_images.read(paths.progress(name) / "patches.png", 3), titles, path)
     return {"model": name, "path": _relative(path)}
 
 
 def classifiers(params: Params) -> list[dict[str, Any]]:
-    """Accuracy and confusion matrix of every classifier, set and condition."""
+    """Accuracy and confusion matrix of every classifier, test set and condition."""
     rows = aggregate.predictions(params)
     if rows.empty:
         return []

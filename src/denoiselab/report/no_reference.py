@@ -1,4 +1,4 @@
-"""The report on images without clean ones: the same files, by what can be judged."""
+"""The report on images without clean references: the same files with no-reference scores."""
 
 import math
 import platform
@@ -19,7 +19,7 @@ from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.report import alarm_lines, cost, facts, figure_set
 from denoiselab.report.figures import matrix
-from denoiselab.report.figures import pictures as picture_figures
+from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
 from denoiselab.report.rendering import page, render
@@ -27,12 +27,12 @@ from denoiselab.runtime import files, git, paths
 from denoiselab.runtime.sanitize import printable
 
 SCORE = "held_out"
-CORRELATED = 0.25  # of neighbouring pixels' noise, from which on it is said; texture alone is below at sigma 10
+CORRELATED = 0.25  # alarm above this noise correlation of neighbouring pixels; texture alone stays below at sigma 10
 
 
 def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None:
-    """As report.write, of the per-image rows of images without clean ones."""
-    table, pairs = aggregate.judged(rows, params), paired_tests.every(rows, params, SCORE)
+    """As report.write, from the per-image rows of images without clean references."""
+    table, pairs = aggregate.no_reference_table(rows, params), paired_tests.all_pairs(rows, params, SCORE)
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
     files.write_text(paths.PAIRS, paired_tests.table(pairs, params, SCORE).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
@@ -40,8 +40,8 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found)
     score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
-    told = any(one.verdict(1 - params.evaluate.confidence) != "few" for one in found)
-    if told:
+    testable = any(one.verdict(1 - params.evaluate.confidence) != "few" for one in found)
+    if testable:
         matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
     alarms = (
         alarm_lines.of_outputs(params)
@@ -54,7 +54,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "condition": noisy_sets.read(paths.NOISY, key[1]),
         "result": result,
         "best": {SCORE: ranked[f"{SCORE}_mean"].max()},
-        "matrix": "figures/pairs.png" if told else None,
+        "matrix": "figures/pairs.png" if testable else None,
         "means": "figures/held-out.png",
         "figures": figure_set.trainings(params)
         | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
@@ -73,14 +73,14 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
 
 
 def _noisy(params: Params) -> str:
-    """The entry that gives back its input."""
+    """The entry that returns its input."""
     return next((name for name, entry in params.models.items() if entry.arch == "identity"), "")
 
 
 def _result(
     params: Params, ranked: pd.DataFrame, rows: pd.DataFrame, pairs: list[paired_tests.Difference]
 ) -> dict[str, Any]:
-    """The table, best first, who leads, and what is known of the noise."""
+    """The table, best first, the answer, and estimates of the noise."""
     scored = ranked[ranked[f"{SCORE}_mean"].notna()]
     restoring = [str(model) for model in scored.model if model != _noisy(params)]
     own = rows.drop_duplicates("image")
@@ -98,20 +98,20 @@ def _result(
     }
 
 
-def _correlated(result: dict[str, Any]) -> list[alarm_lines.Raised]:
-    """Whether the noise seems to be correlated, which all of this is not for."""
+def _correlated(result: dict[str, Any]) -> list[alarm_lines.ModelAlarm]:
+    """An alarm if the noise seems correlated, which no-reference scores cannot handle."""
     found = result["noise_correlation"]
     if not found > CORRELATED:
         return []
     text = (
-        f"in the flattest places the noise of neighbouring pixels has a correlation of {found:.2f} (median), not about "
-        f"0: noise that neighbours share is neither removed nor judged, or the images have texture everywhere"
+        f"in the flattest areas the noise of neighbouring pixels has a correlation of {found:.2f} (median) instead of "
+        f"about 0; correlated noise is neither removed nor scored here (texture in the whole image looks the same)"
     )
     return [("", Alarm("correlated", result["set"], result["images"], result["images"], "", text))]
 
 
 def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """The kept pictures, noisy and restored by every model, worst first."""
+    """The samples, noisy and restored by every model, worst first."""
     scores = rows.drop_duplicates(["model", "image"]).set_index(["model", "image"])[SCORE]
     models = [str(model) for model in ranked.model if model != _noisy(params)]
     channels = params.data.channels
@@ -123,12 +123,12 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
         panels = [Panel("noisy\n", image_quality.to_uint8(test.noisy))]
         panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
         path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
-        picture_figures.grid(pixels[models[0]] if models else test.clean, panels, path)
+        image_figures.grid(pixels[models[0]] if models else test.clean, panels, path)
         yield {"image": test.image, "path": f"figures/{path.name}"}
 
 
 def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """The best, median and worst output of the best models, and what they took away."""
+    """Best, median and worst output of the best models, with residuals."""
     (name,) = noisy_sets.names(paths.NOISY)
     condition, channels = noisy_sets.read(paths.NOISY, name), params.data.channels
     for model in [str(m) for m in ranked.model if m != _noisy(params)][: figure_set.CASES]:
@@ -136,11 +136,11 @@ def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
         chosen = {case.image for case in found}
         tests = {t.image: t for t in noisy_sets.test(paths.RAW, paths.NOISY, name, channels, chosen=chosen)}
         for case in found:
-            gain = "no number" if case.gain is None else f"{case.gain:+.3f} dB"
+            gain = "not finite" if case.gain is None else f"{case.gain:+.3f} dB"
             restored = dataset_images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
             noisy = tests[case.image].clean
             title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
         path = paths.FIGURES / f"cases-{name}-{model}.webp"
-        picture_figures.residuals(examples, condition.sigma_255, path)
+        image_figures.residuals(examples, condition.sigma_255, path)
         yield {"model": model, "path": f"figures/{path.name}"}

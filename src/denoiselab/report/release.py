@@ -1,7 +1,7 @@
-"""Released weights: models/released/<name>/ in Git, made of a training of the experiment in the workspace.
+"""Released weights: models/released/<name>/ in Git, taken from the experiment in the workspace.
 
-`publish` puts the weights, model.json and a block of conf/ there; `describe` writes what the pipeline measured of them
-into the card, README.md, whose other parts are written by hand.
+`publish` writes the weights, model.json and a block of conf/; `describe` writes the measured part of the model card,
+README.md. The rest of the card is written by hand.
 """
 
 from pathlib import Path
@@ -23,14 +23,16 @@ BEGIN, END = "<!-- measured: `python -m pipeline.release --card` -->\n", "<!-- /
 
 
 def publish(params: Params, name: str) -> Path:
-    """Publish the one net that the experiment trained as `name`; returns its folder.
+    """Publish the network that the experiment trained as `name`; returns its folder.
 
-    ValueError where it trained none or several.
+    ValueError unless it trained exactly one.
     """
     found = {m: model_store.read_card(paths.model(m)) for m in params.models}
     trained = [m for m, card in found.items() if card["parameters"] and not card["imported"]]
     if len(trained) != 1:
-        raise UserError(f"one trained net is published at a time; here are {', '.join(trained) or 'none'}")
+        raise UserError(
+            f"an experiment must have exactly one trained network to publish; found: {', '.join(trained) or 'none'}"
+        )
     source, folder = paths.model(trained[0]), paths.released(name)
     card = found[trained[0]]
     card |= {"name": name, "recipe": params.recipe, "best": {"psnr": card["best"]["psnr"]}}
@@ -41,16 +43,18 @@ def publish(params: Params, name: str) -> Path:
 
 
 def describe(params: Params, name: str) -> Path:
-    """Write the measured part of the card of models/released/<name>, an entry of the experiment that was evaluated;
-    returns the card. ValueError where the entry is no import of it, or the card has no place for it."""
+    """Write the measured part of the card of models/released/<name>, which the experiment must have evaluated.
+
+    Returns the card. ValueError if the entry does not import these weights, or the card lacks the markers.
+    """
     folder = paths.released(name)
     card, release = folder / "README.md", model_store.read_card(folder)
     if name not in params.models or params.models[name].sha256 != files.sha256(folder / f"{KEPT}.safetensors"):
-        raise UserError(f"models.{name}: does not import {folder}; run `dvc exp run -S recipe=released_{name}` before")
+        raise UserError(f"models.{name}: does not import {folder}; run `dvc exp run -S recipe=released_{name}` first")
     head, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{card}: lacks the lines {BEGIN.strip()} and {END.strip()}, between which results go")
+        raise UserError(f"{card}: lacks the lines {BEGIN.strip()} and {END.strip()} around the results")
     files.write_text(card, f"{head}{BEGIN}{_measured(params, name, release)}{END}{tail}")
     return card
 
@@ -71,11 +75,11 @@ def _measured(params: Params, name: str, release: dict[str, Any]) -> str:
 
 
 def _write_block(name: str, card: dict[str, Any]) -> None:
-    """conf/model/released/<name>.yaml: the entry that imports the published weights."""
+    """Write conf/model/released/<name>.yaml, the entry that imports the published weights."""
     file = paths.released(name) / f"{KEPT}.safetensors"
     block = {"arch": card["architecture"]["arch"], "needs": str(paths.PATCHES), **card["architecture"]}
     block |= {"weights": str(file), "sha256": files.sha256(file)}
-    if card["noise"]["train"]["kind"] != "real":  # which is no entry's own
+    if card["noise"]["train"]["kind"] != "real":  # not a noise that an entry can set
         block["noise"] = card["noise"]["train"]
     comment = f"Released weights, see {paths.released(name) / 'README.md'}. Not trained here."
     yaml_files.write(paths.released_block(name), name, comment, block)

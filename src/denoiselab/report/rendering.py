@@ -1,4 +1,4 @@
-"""Templates into text: Markdown, and the same Markdown as one HTML file."""
+"""Renders templates to Markdown, and Markdown to one self-contained HTML file."""
 
 import base64
 import math
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from denoiselab.noise.describe import in_words
 from denoiselab.runtime import paths, sanitize
 
-UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, LPIPS; of 255, correlations
+UNITS = {  # decimals and factor of a score in tables (PSNR in dB, MSE times 1000, noise levels of 255)
     "psnr": (2, 1),
     "ssim": (4, 1),
     "mse": (3, 1000),
@@ -27,7 +27,7 @@ UNITS = {  # digits and factor of a score in tables: dB, SSIM, MSE times 1000, L
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """A template of templates/ as text."""
+    """A template of templates/, rendered."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("denoiselab.report"),
         autoescape=jinja2.select_autoescape(["html", "html.j2"]),
@@ -37,31 +37,31 @@ def render(template: str, context: dict[str, Any]) -> str:
     )
     environment.filters["cell"] = _cell
     environment.filters["spec"] = in_words
-    environment.filters["plain"] = sanitize.markdown  # for names of files and whatever else strangers wrote
+    environment.filters["plain"] = sanitize.markdown  # for file names and other untrusted text
     environment.tests["nan"] = math.isnan
     return environment.get_template(template).render(context)
 
 
 def page(text: str, slider: list[dict[str, Any]] | None = None) -> str:
-    """Markdown as one HTML file that needs no network: figures become data URIs, headings a table of contents.
+    """Markdown as one self-contained HTML file: figures become data URIs, headings a table of contents.
 
-    A block fenced as `slider` becomes the slider over the pictures of report.slider.
+    A block fenced as `slider` becomes the comparison slider of these images (slider_images.encode).
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
-    sections = _identify(tokens)
+    sections = _add_ids(tokens)
     for token in tokens:
         _inline_figures(token)
         if token.type == "fence" and token.info == "slider":
-            token.type, token.content = "html_block", render("slider.html.j2", {"pictures": slider})
+            token.type, token.content = "html_block", render("slider.html.j2", {"images": slider})
     first = next((n for n, token in enumerate(tokens) if token.tag == "h2"), len(tokens))
     lead, body = (_html(markdown, part) for part in (tokens[:first], tokens[first:]))
     title = text.partition("\n")[0].removeprefix("# ")
-    return render("page.html.j2", {"title": title, "sections": sections, "lead": lead, "body": body})
+    return render("report_page.html.j2", {"title": title, "sections": sections, "lead": lead, "body": body})
 
 
-def _identify(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Give every heading an id; returns (id, text) of those of level two."""
+def _add_ids(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Give every heading a unique id; returns (id, text) of those of level two."""
     sections: dict[str, str] = {}
     seen: set[str] = set()
     for opening, inline in pairwise(tokens):
@@ -82,7 +82,7 @@ def _inline_figures(token: Token) -> None:
 
 
 def _html(markdown: MarkdownIt, tokens: list[Token]) -> Markup:
-    """Tables in boxes that scroll, blockquotes with a sign as alarms and warnings."""
+    """HTML with tables in scroll boxes, and alarms and warnings marked by class."""
     html = str(markdown.renderer.render(tokens, markdown.options, {}))
     html = html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
     for sign, kind in {"🔴": "alarm", "🟡": "warning"}.items():
@@ -97,7 +97,7 @@ def _data_uri(path: str) -> str:
 
 
 def _cell(row: dict[str, Any], score: str) -> str:
-    """A mean with its interval (one image has none), in the units of the tables."""
+    """A mean with its interval (none for a single image), in the units of the tables."""
     digits, scale = UNITS[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
     return mean if low == "nan" else f"{mean} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""What a search found: the winner as a block of conf/model/, history and importance as a page with two plots."""
+"""Results of a hyper-parameter search: the best trial as a block of conf/model/, and a page with plots."""
 
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ def write(params: Params, model: str, studies: dict[str, optuna.Study]) -> Path:
 
 
 def _write_winner(params: Params, model: str, values: dict[str, Any], studies: dict[str, optuna.Study]) -> None:
-    """The entry as it was, with the values found; its budget is the entry's own."""
+    """The entry with the values found; its training budget is unchanged."""
     block = params.entry(model).model_dump(exclude_unset=True, mode="json") | values
     block["channels"] = "${data.channels}"
     trials = " + ".join(str(len(study.get_trials(deepcopy=False, states=FINISHED))) for study in studies.values())
-    comment = f"{model} as `make tune` found it: {trials} trials on validation patches of "
+    comment = f"{model}, tuned by `make tune`: {trials} trials on validation patches of "
     comment += f"{params.data.name} under {params.noise.name}; see reports/tune/{model}.md."
     yaml_files.write(paths.tuned(model), f"{model}_tuned", comment, block)
 
@@ -39,9 +39,9 @@ def _head(params: Params, model: str, values: dict[str, Any]) -> list[str]:
     found = ", ".join(f"{key} {value}" for key, value in values.items())
     return [
         f"# Search: {model}\n",
-        f"On the validation patches of `{params.data.name}` under `{params.noise.name}`, seed {params.seed}; the test "
-        "images were not looked at. A trial that was behind the median of the others at a validation was pruned.\n",
-        f"Found: {found}. Use it: `dvc exp run -S model={model}_tuned`.\n",
+        f"Validated on patches of `{params.data.name}` with noise `{params.noise.name}`, seed {params.seed}; test "
+        "images were not used. Trials below the median of the others at a validation were pruned.\n",
+        f"Best: {found}. To use it: `dvc exp run -S model={model}_tuned`.\n",
     ]
 
 
@@ -53,13 +53,13 @@ def _phase(params: Params, model: str, name: str, study: optuna.Study, folder: P
     score = "accuracy" if task == "classify" else "PSNR (dB)"
     search_figures.history(history, score, folder / f"{model}-{name}-history.png")
     lines = [f"## Phase `{name}`\n", f"{len(trials)} trials of {params.tune.phases[name].steps} steps, "]
-    lines[-1] += f"{len(complete)} to the end; best validation {score} {study.best_value:.3f}.\n"
+    lines[-1] += f"{len(complete)} completed; best validation {score} {study.best_value:.3f}.\n"
     lines.append(f"![Validation {score} by trial]({model}-{name}-history.png)\n")
     if len(complete) > 2 and len(study.best_params) > 1:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         search_figures.importance(shares, folder / f"{model}-{name}-importance.png")
-        lines.append(f"![Share of the variance that each parameter explains]({model}-{name}-importance.png)\n")
+        lines.append(f"![Share of the variance explained by each parameter]({model}-{name}-importance.png)\n")
     keys = list(params.tune.phases[name].space)
     lines.append(f"| trial | {' | '.join(keys)} | {score} |\n|--:|{'--:|' * len(keys)}--:|")
     ranked = sorted(enumerate(trials, 1), key=lambda item: -_score(item[1]))

@@ -1,4 +1,4 @@
-"""The pictures of the report's slider: a detail of every kept test image, clean, noisy and restored by each model."""
+"""Images of the report's comparison slider: a detail of every sample, clean, noisy and restored by each model."""
 
 import base64
 import io
@@ -10,42 +10,43 @@ import numpy as np
 from PIL import Image
 
 from denoiselab.report.figures.pictures import busiest
-from denoiselab.report.test_outputs import Kept, decibels
+from denoiselab.report.samples import Sample, decibels
 from denoiselab.runtime import paths
 
-SIDE, SMALLEST = 320, 64  # pixels, side of the detail
-LIMIT = 4_000_000  # characters, all details together
-PAGE = 14_500_000  # characters, the details and the figures that were drawn
+SIDE, SMALLEST = 320, 64  # side of a detail in pixels
+LIMIT = 4_000_000  # characters of all details
+PAGE = 14_500_000  # characters of all details and figures
 QUALITY = 80  # of WebP
 
-Detail = tuple[
-    str, list[tuple[str, str, np.ndarray]]
-]  # title, views: name, score, (H, W, C) uint8; the clean one second
+View = tuple[str, str, np.ndarray]  # name, PSNR as text, (H, W, C) uint8
+Detail = tuple[str, list[View]]  # title, views; the second view is the clean image
 
 
-def pictures(details: list[Detail]) -> list[dict[str, Any]]:
-    """A dict a detail: name, height and width in pixels, and views (name, psnr, src): the noisy input, the clean image,
-    then the models, best first.
+def encode(details: list[Detail]) -> list[dict[str, Any]]:
+    """Encode details as data URIs, as large as LIMIT and PAGE allow.
 
-    The details are as large as LIMIT and PAGE allow.
+    One dict per detail: name, height and width in pixels, and views (name, psnr, src): the noisy input, the clean
+    image, then the models, best first.
     """
     figures = sum(path.stat().st_size for path in paths.FIGURES.glob("*")) * 4 // 3
     limit, side = max(0, min(LIMIT, PAGE - figures)), SIDE
     while True:
         result, size = [], 0
-        for picture in _encoded(details, side):
-            result.append(picture)
-            size += sum(len(view["src"]) for view in picture["views"])
+        for image in _encoded(details, side):
+            result.append(image)
+            size += sum(len(view["src"]) for view in image["views"])
             if size > limit and side > SMALLEST:
                 break
         else:
             return result
         expected = size * len(details) / len(result)
-        side = max(SMALLEST, int(0.95 * side * (limit / expected) ** 0.5))  # less, as smaller windows are busier
+        side = max(
+            SMALLEST, int(0.95 * side * (limit / expected) ** 0.5)
+        )  # 5 % less, because smaller windows compress worse
 
 
-def detail(one: Kept) -> Detail:
-    """Of a kept picture the views at their largest."""
+def detail(one: Sample) -> Detail:
+    """The views of a sample at the largest size."""
     y, x = busiest(one.test.clean, SIDE)
     window = np.s_[y : y + SIDE, x : x + SIDE]
     views = [("noisy input", decibels(one.noisy.psnr), one.noisy.pixels[window].copy())]
@@ -54,7 +55,7 @@ def detail(one: Kept) -> Detail:
 
 
 def _encoded(details: list[Detail], side: int) -> Iterator[dict[str, Any]]:
-    """The busiest `side` by `side` pixels of every detail."""
+    """The window of `side` by `side` pixels with the most structure, of every detail."""
     with ThreadPoolExecutor() as pool:
         for title, views in details:
             y, x = busiest(views[1][2], side)

@@ -1,1 +1,1 @@
-"""What every package uses: files, paths, seeds, devices, processes."""
+"""Basics for every other package: files, paths, seeds, devices, processes, downloads, errors."""

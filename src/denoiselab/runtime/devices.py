@@ -1,4 +1,4 @@
-"""Which device computes, and how it is set up to give the same bytes again."""
+"""Device selection (CPU or CUDA), exclusive use of GPUs, deterministic settings, memory checks."""
 
 import os
 import platform
@@ -19,39 +19,38 @@ from torch import nn
 from denoiselab.runtime.errors import UserError
 
 CLAIM_POLL_S = 1.0
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # torch, its libraries
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # in error messages
 
 
-_claimed: list[FileLock] = []  # held until the process ends
+_claimed: list[FileLock] = []  # held until this process ends
 
 
 def claim(wanted: str, number: int = 1) -> None:
-    """Take `number` free GPUs of this machine for this process and hide the others; wait where too many are taken.
+    """Reserve `number` GPUs for this process and hide the others (CUDA_VISIBLE_DEVICES); wait until enough are free.
 
-    So that stages that run side by side do not share one. To be called before torch looks for CUDA. GPUs that the user
-    left in CUDA_VISIBLE_DEVICES count alone. Nothing happens where `wanted` is cpu, where the process has claimed one,
-    where there is no GPU, or under torchrun, for whose processes the one that started it has claimed them.
-    ValueError where there are fewer.
+    Keeps parallel stages on different GPUs. Call it before torch initialises CUDA. Only the GPUs in the user's
+    CUDA_VISIBLE_DEVICES are considered. Does nothing if `wanted` is cpu, the process has GPUs already, the machine has
+    none, or under torchrun, whose launcher has reserved them. UserError if the machine has fewer than `number`.
     """
     if wanted == "cpu" or _claimed or {"LOCAL_RANK", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         return
-    locks = {gpu: FileLock(_claims() / f"{name}.lock") for gpu, name in _gpus().items()}
+    locks = {gpu: FileLock(_lock_folder() / f"{name}.lock") for gpu, name in _gpus().items()}
     if 0 < len(locks) < number:
-        raise UserError(f"{number} processes need a GPU each, but there are {len(locks)}")
-    told = False
+        raise UserError(f"train.launcher: {number} processes need {number} GPUs, but only {len(locks)} can be used")
+    announced = False
     while locks:
         taken = list(islice((gpu for gpu, lock in locks.items() if _acquired(lock)), number))
         if len(taken) == number:
             _claimed.extend(locks[gpu] for gpu in taken)
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
             return
-        for gpu in taken:  # who waits holds none, or two would wait for each other
+        for gpu in taken:  # hold none while waiting: two waiting processes would deadlock
             locks[gpu].release()
-        if not told:
-            wanted = "a GPU" if number == 1 else f"{number} GPUs"
+        if not announced:
+            gpus = "a GPU" if number == 1 else f"{number} GPUs"
             others = ", ".join(gpu for gpu in locks if gpu not in taken)
-            print(f"waiting for {wanted}: other stages have claimed {others} (in {_claims()})", file=sys.stderr)
-            told = True
+            print(f"waiting for {gpus}: other stages use {others} (locks in {_lock_folder()})", file=sys.stderr)
+            announced = True
         time.sleep(CLAIM_POLL_S)
 
 
@@ -62,14 +61,14 @@ def _acquired(lock: FileLock) -> bool:
     return False
 
 
-def _claims() -> Path:
+def _lock_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "denoiselab" / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _gpus() -> dict[str, str]:
-    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: {name there: UUID, else the same}."""
+    """Usable GPUs: {name in CUDA_VISIBLE_DEVICES: UUID, or the name itself if it is not a whole GPU}."""
     if not shutil.which("nvidia-smi"):
         return {}
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -78,33 +77,30 @@ def _gpus() -> dict[str, str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not uuids or chosen is None:
         return {uuid: uuid for uuid in uuids}
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers then mean what nvidia-smi shows
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbering of nvidia-smi
     names = [name.strip() for name in chosen.split(",")]
     return {name: _uuid(name, uuids) for name in takewhile(lambda name: name not in ("", "-1"), names)}
 
 
 def _uuid(name: str, uuids: list[str]) -> str:
-    """Of a GPU that is named by its number or the beginning of its UUID; another name, of a part of a GPU, stays."""
+    """UUID of the GPU with this number or UUID prefix; other names (MIG instances) are returned unchanged."""
     if name.isdigit():
         return uuids[int(name)] if int(name) < len(uuids) else name
     return next((uuid for uuid in uuids if uuid.startswith(name)), name.replace("/", "-"))
 
 
 def choose(wanted: str, where: str = "train.device") -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    ValueError where CUDA is asked for, `where` the message says, and missing.
-    """
+    """auto: CUDA if available, else the CPU. UserError, beginning with `where`, if cuda is not available."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def prepare(device: torch.device) -> None:
-    """On CUDA: deterministic algorithms only, no TF32. What is used here on the CPU is deterministic as it is."""
+    """On CUDA: deterministic algorithms only, no TF32. The CPU operations used here are deterministic anyway."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # else kernels are chosen by the clock
+        os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # otherwise kernels are selected by timing
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -113,27 +109,27 @@ def prepare(device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had: of the GPU on CUDA, else of the machine without swapping."""
+    """Free memory: of the GPU on CUDA, else of the machine (without swapping)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that the device or the machine has no memory left."""
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or (isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY))
+    """Whether an error means that the device or the machine ran out of memory."""
+    typed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return typed or (isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY))
 
 
 def release(device: torch.device) -> None:
-    """Give memory back that torch keeps for later."""
+    """Release the memory in torch's CUDA cache."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 @contextmanager
 def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
-    """ValueError with `advice` where memory runs out inside."""
+    """UserError with `advice` if memory runs out inside the block."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -143,21 +139,19 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """`model` through torch.compile for inputs of one shape; `model` itself stays what it was and shares its weights.
+    """`model` through torch.compile for fixed input shapes; `model` itself is unchanged and shares its weights.
 
-    ValueError where there is no C++ compiler, which torch.compile needs.
+    UserError without the C++ compiler that torch.compile needs.
     """
     compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     if not shutil.which(compiler):
-        raise UserError(
-            f"train.compile: true needs a C++ compiler, but there is no {compiler}; install it or say false"
-        )
-    torch._dynamo.reset()  # else a search's trials after the eighth would not be compiled
+        raise UserError(f"train.compile: needs a C++ compiler; install {compiler}, or set false")
+    torch._dynamo.reset()  # otherwise torch stops compiling after eight models (trials of a search)
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 
 def describe(device: torch.device) -> str:
-    """The device in words."""
+    """Name of the GPU, or processor architecture and number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"

@@ -1,7 +1,6 @@
-"""Several processes that train and evaluate as one: what each takes, and how it is put together again.
+"""Data-parallel training and evaluation in several processes started by torchrun (see pipeline.launcher).
 
-torchrun starts them (see pipeline.launcher). Of whatever is shared out, rank r of w takes items r, r + w, r + 2w, ...
-In a process that is alone all of this does nothing.
+Rank r of w processes works on items r, r + w, r + 2w, ... In a single process these functions do nothing.
 """
 
 import os
@@ -21,7 +20,7 @@ from torch import nn
 from denoiselab.runtime import processes
 from denoiselab.runtime.errors import UserError
 
-# Rank 0 may have to wait for another training's lock. A process that dies is noticed by torchrun, which ends them all.
+# Long, as rank 0 may wait for another training run's lock. If a process dies, torchrun ends all.
 TIMEOUT = timedelta(days=7)
 
 T = TypeVar("T")
@@ -30,27 +29,27 @@ Shared = TypeVar("Shared", torch.Tensor, list[Any])
 
 @contextmanager
 def joined(device: torch.device | None) -> Iterator[None]:
-    """While it lasts, work with the other processes that torchrun has started, each on a GPU of its own or on the CPU.
+    """Process group of all processes started by torchrun, one GPU each or on the CPU; `device` None: no group.
 
-    None: alone all the same. ValueError where there are more processes on a machine than GPUs.
+    UserError if a machine has more processes than GPUs.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        processes.end_with_parent(signal.SIGKILL)  # torchrun's are in sessions of their own, and would live on
+        processes.end_with_parent(signal.SIGKILL)  # torchrun's workers have sessions of their own and would survive
     if device is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     dist.init_process_group(timeout=TIMEOUT, **_on(device))
     yield
-    dist.destroy_process_group()  # after an error it would wait for the others
+    dist.destroy_process_group()  # not after an error: it would wait for the others
 
 
 def _on(device: torch.device) -> dict[str, Any]:
     """Backend and device of this process."""
     if device.type != "cuda":
         return {"backend": "gloo"}
-    local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if local >= there:
-        raise UserError(f"train.launcher: more processes on this machine than its {there} GPUs")
+    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local >= gpus:
+        raise UserError(f"train.launcher: more processes on this machine than GPUs ({gpus})")
     torch.cuda.set_device(local)
     return {"backend": "nccl", "device_id": torch.device("cuda", local)}
 
@@ -66,29 +65,29 @@ def rank() -> int:
 
 
 def first() -> bool:
-    """Whether this is the process that reads checkpoints, writes files, tracks and talks."""
+    """Whether this is rank 0: it alone reads checkpoints, writes files, tracks and prints."""
     return rank() == 0
 
 
 def share(whole: Shared) -> Shared:
-    """This process's share of (N, ...), or of a list."""
+    """This process's items of a tensor (N, ...) or list."""
     return whole[rank() :: world()] if world() > 1 else whole
 
 
-def gather(own: torch.Tensor, items: int | None = None) -> torch.Tensor:
-    """The whole (N, ...), on every process, from the shares of all; `items`: N, where it is known."""
+def gather(local: torch.Tensor, items: int | None = None) -> torch.Tensor:
+    """Inverse of `share`, on every process: (N, ...) from each process's items; `items`: N, if known."""
     if world() == 1:
-        return own
-    items = items or int(total(torch.tensor(len(own), device=own.device)))
-    padded = own.new_zeros((-(-items // world()), *own.shape[1:]))
-    padded[: len(own)] = own
+        return local
+    items = items or int(total(torch.tensor(len(local), device=local.device)))
+    padded = local.new_zeros((-(-items // world()), *local.shape[1:]))
+    padded[: len(local)] = local
     parts = [torch.empty_like(padded) for _ in range(world())]
     dist.all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:items]
 
 
 def broadcast(value: T) -> T:
-    """Rank 0's value."""
+    """Rank 0's value, on every process."""
     if world() == 1:
         return value
     box = [value]
@@ -97,27 +96,27 @@ def broadcast(value: T) -> T:
 
 
 def from_first(read: Callable[[], T]) -> T:
-    """What `read` gives on rank 0."""
+    """`read()` called on rank 0 only; its result on every process."""
     return cast(T, broadcast(read() if first() else None))
 
 
-def in_order(own: Iterable[T]) -> Iterator[T]:
-    """On rank 0 the items of all processes, in the order of what was shared out; the other ones send it theirs.
+def in_order(local: Iterable[T]) -> Iterator[T]:
+    """On rank 0 the items of all processes in the original order; the other processes send theirs and yield nothing.
 
-    To be run through on every process. An item is sent when rank 0 comes to it, so that none has many in memory.
+    Iterate on every process. Each item is sent when rank 0 needs it, so few are in memory at a time.
     """
     if not first():
-        for item in own:
+        for item in local:
             dist.send_object_list([[item]], dst=0)
         dist.send_object_list([[]], dst=0)
         return
-    left, source = deque(range(world())), iter(own)
-    while left:
-        sender = left.popleft()
-        found = list(islice(source, 1)) if sender == 0 else _received(sender)
-        if found:
-            left.append(sender)
-            yield found[0]
+    senders, source = deque(range(world())), iter(local)
+    while senders:
+        sender = senders.popleft()
+        received = list(islice(source, 1)) if sender == 0 else _received(sender)  # empty: no more items
+        if received:
+            senders.append(sender)
+            yield received[0]
 
 
 def _received(sender: int) -> list[Any]:
@@ -127,10 +126,10 @@ def _received(sender: int) -> list[Any]:
 
 
 def agree(**values: object) -> None:
-    """ValueError names those of the values that are others than rank 0's."""
-    there = broadcast(values)
-    if other := [name for name, value in values.items() if value != there[name]]:
-        raise UserError(f"process {rank()} of {world()} has other {', '.join(other)} than the first")
+    """UserError naming the values that differ from rank 0's."""
+    expected = broadcast(values)
+    if other := [name for name, value in values.items() if value != expected[name]]:
+        raise UserError(f"process {rank()} of {world()}: {', '.join(other)} differ from process 0")
 
 
 class _Total(torch.autograd.Function):
@@ -148,12 +147,12 @@ class _Total(torch.autograd.Function):
 
 
 def total(values: torch.Tensor) -> torch.Tensor:
-    """Their sum over the processes, each of which may differentiate a loss of its own by it: the losses add up."""
+    """Sum over all processes, differentiable: the gradient is that of the sum of the processes' losses."""
     return _Total.apply(values) if world() > 1 else values
 
 
 def mean(value: torch.Tensor, items: int) -> torch.Tensor:
-    """Of a mean over this process's `items`: that over the items of all."""
+    """Mean over the items of all processes, from the mean over this process's `items`."""
     if world() == 1:
         return value
     summed = total(torch.stack([value * items, value.new_tensor(items)]))
@@ -163,8 +162,8 @@ def mean(value: torch.Tensor, items: int) -> torch.Tensor:
 def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace the gradients by their sums over the processes.
 
-    In one piece and in the parameters' order, so that a resumed training adds up as an undisturbed one does:
-    DistributedDataParallel lays its buckets out anew after a first step, upon which sums of three or more round anew.
+    One reduction in the order of the parameters, so that a resumed training run is bit-identical to an uninterrupted
+    one: DistributedDataParallel rearranges its buckets after the first step, which changes the rounding.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if world() == 1 or not gradients:
@@ -176,10 +175,10 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def unite(model: nn.Module, images: int) -> None:
-    """Make a model, in place, compute on its shares of a batch of `images` what it would on the whole of it.
+    """Prepare a model, in place, for batches of `images` that are shared out over the processes.
 
-    It starts from rank 0's weights. BatchNorm takes the statistics of the whole batch, dropout its share of the whole
-    batch's mask. The names of its weights stay.
+    Copies rank 0's weights to all. BatchNorm uses the statistics of the whole batch, dropout its part of the whole
+    batch's mask. Names of weights do not change.
     """
     if world() == 1:
         return
@@ -195,7 +194,7 @@ def unite(model: nn.Module, images: int) -> None:
 
 
 class _SharedBatchNorm(nn.BatchNorm2d):
-    """What nn.SyncBatchNorm is, which works on CUDA alone, where the host waits for it at every step."""
+    """As nn.SyncBatchNorm, but also on the CPU and, on CUDA, without synchronising the host at every step."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -217,9 +216,9 @@ class _SharedBatchNorm(nn.BatchNorm2d):
 
 
 class _SharedDropout(nn.Dropout):
-    """Every process draws the mask of the whole batch: all generators go on alike."""
+    """Every process draws the whole batch's mask, so that all generators stay in step."""
 
-    images: int  # of the whole batch
+    images: int  # in the whole batch
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:

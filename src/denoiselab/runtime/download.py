@@ -1,7 +1,7 @@
-"""The file that a URL stands for: from a mirror, the disk or the network; whole and checked, or an error.
+"""Files by URL, from a mirror, the disk or the network: resumable downloads, verified by SHA-256 and size.
 
-A download goes to <file>.part beside its target; <file>.part.json remembers what the server said of
-it, so that a later attempt, of this run or of the next, can ask for the rest alone.
+A download is written to <file>.part beside its target; <file>.part.json holds its URL, validator (ETag or date) and
+length, so that a later attempt, in this or the next run, requests only the missing bytes.
 """
 
 import os
@@ -30,15 +30,15 @@ LONGEST_WAIT = 60.0  # seconds
 
 
 class _RetryError(Exception):
-    """A fault that may pass; its text is the reason."""
+    """A temporary failure, to be retried; its text is the reason."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    label: str  # <name>/<file>, as below a mirror
+    label: str  # <name>/<file>, the path in a mirror
     url: str
     target: Path
-    timeout: float  # seconds without a byte
+    timeout: float  # seconds without data
     limit: int | None  # bytes
 
     @property
@@ -51,14 +51,14 @@ class _Job:
 
     @property
     def advice(self) -> str:
-        return f"put the file at <folder>/{self.label} and set {MIRROR}=<folder>, or give another url"
+        return f"put the file at <folder>/{self.label} and set {MIRROR}=<folder>, or set another url"
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
     def check_size(self, size: int | None) -> None:
-        """ValueError if `size` bytes are more than allowed; what was downloaded is deleted then."""
+        """UserError, after deleting the partial download, if `size` bytes are more than the limit."""
         if self.limit is not None and size is not None and size > self.limit:
             self.discard()
             raise UserError(f"{self.url}: is larger than the limit of {self.limit} bytes")
@@ -76,25 +76,25 @@ def obtain(
     wait: float = 1.0,
     limit: int | None = None,
 ) -> Path:
-    """The local path of the file that `url` (http, https, file or a path) stands for, downloaded if need be.
+    """Local path of the file at `url` (http, https, file, or a path), downloaded if necessary.
 
-    The first of these: <DENOISELAB_MIRROR>/<name>/<file>, the path itself, `folder`/<name>/<file>, a
-    download to there; <file> is the last part of the URL's path; relative paths are relative to
-    `root`. `timeout` and `wait` (before the first of `retries` in a row without progress; doubles) are
-    in seconds, `limit` is in bytes. ValueError names the file or URL and the reason: it is missing,
-    cannot be downloaded, is larger than `limit`, has another `sha256` (hex; None: unknown).
+    The first that exists of: <DENOISELAB_MIRROR>/<name>/<file>, the path itself, `folder`/<name>/<file>; otherwise
+    downloaded to the last. <file> is the last part of the URL's path; relative paths start at `root`. `timeout` and
+    `wait` are in seconds, `limit` in bytes; `retries`: attempts in a row without progress, after pauses of `wait`,
+    2 `wait`, ... UserError names the file or URL and the reason: missing, cannot be downloaded, larger than `limit`,
+    or another SHA-256 than `sha256` (hex; None: not checked).
     """
     scheme, path, file = _split(url)
     if file in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", file):
         raise UserError(f"{url}: its path does not end in a file name")
-    found = _mirrored(name, file, root)
-    if found is None and scheme in ("", "file"):
-        found = _local(name, url, path, root)
-    if found is not None:
-        _verify(found, str(found), sha256)
-        return found
+    existing = _mirrored(name, file, root)
+    if existing is None and scheme in ("", "file"):
+        existing = _local(name, url, path, root)
+    if existing is not None:
+        _verify(existing, str(existing), sha256)
+        return existing
     if scheme not in ("http", "https"):
-        raise UserError(f"{url}: only http and https are downloaded, not {scheme}")
+        raise UserError(f"{url}: {scheme} is not supported; use http, https, file or a path")
     job = _Job(f"{name}/{file}", url, folder / name / file, timeout, limit)
     try:
         if not job.target.is_file():
@@ -110,7 +110,7 @@ def obtain(
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Scheme, path and file name of a URL, unquoted; a plain path has the scheme ""."""
+    """Scheme, path and file name of a URL, unquoted; the scheme of a plain path is ""."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -118,7 +118,7 @@ def _split(url: str) -> tuple[str, str, str]:
     if len(parts.scheme) < 2:
         return "", url, PurePosixPath(url).name
     if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
-        raise UserError(f"{url}: a file URL of another machine; write file:///path")
+        raise UserError(f"{url}: a file URL on another machine is not supported; use file:///path")
     return parts.scheme, unquote(parts.path), unquote(PurePosixPath(parts.path).name)
 
 
@@ -129,31 +129,31 @@ def _mirrored(name: str, file: str, root: Path) -> Path | None:
 
 
 def _local(name: str, url: str, path: str, root: Path) -> Path:
-    place = root / Path(path).expanduser()
-    if place.is_file():
-        return place
-    if place.exists():
-        raise UserError(f"{place}: is not a file")
+    file = root / Path(path).expanduser()
+    if file.is_file():
+        return file
+    if file.exists():
+        raise UserError(f"{file}: is not a file")
     if url == PurePosixPath(path).name:
         raise UserError(
-            f"{url}: {name} has no public address to download it from; put the file at <folder>/{name}/{url} "
-            f"and set {MIRROR}=<folder>, or give the file's path as url"
+            f"{url}: {name} has no public download address; put the file at <folder>/{name}/{url} "
+            f"and set {MIRROR}=<folder>, or set url to the file's path"
         )
-    raise UserError(f"{place}: no such file")
+    raise UserError(f"{file}: no such file")
 
 
 def _verify(path: Path, shown: str, sha256: str | None, *, downloaded: bool = False) -> None:
     if sha256 is None:
         return
     try:
-        found = files.sha256(path)
+        actual = files.sha256(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
-    if found != sha256.strip().lower():
+    if actual != sha256.strip().lower():
         if downloaded:
             path.unlink(missing_ok=True)
         end = "; the downloaded file was deleted" if downloaded else ""
-        raise UserError(f"{shown}: sha256 is {found}, expected {sha256}{end}")
+        raise UserError(f"{shown}: sha256 is {actual}, expected {sha256}{end}")
 
 
 def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
@@ -169,7 +169,7 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
                 failures = 1 if size > most else failures + 1
                 most = max(most, size)
                 if failures > retries:
-                    kept = f"; {size} bytes are kept for the next run to go on from" if size else ""
+                    kept = f"; the first {size} bytes are kept, the next run continues from there" if size else ""
                     raise UserError(f"{job.url}: cannot be downloaded: {error}{kept}; {job.advice}") from None
             sleep(min(wait * 2 ** (failures - 1), LONGEST_WAIT))
     try:
@@ -184,7 +184,7 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
 
 
 def _transfer(session: requests.Session, job: _Job) -> None:
-    """Bring job.part to its full length, from where it stands if the server lets. _RetryError if it stays short."""
+    """Complete job.part, resuming if the server supports it. _RetryError if it stays incomplete."""
     have, note = _resumable(job)
     job.check_size(have)
     if have and have == note["length"]:
@@ -200,13 +200,13 @@ def _transfer(session: requests.Session, job: _Job) -> None:
         length = _length(response, have, note)
         job.check_size(length)
         if not have:
-            job.part.unlink(missing_ok=True)  # before the note: an old part may not meet a new note
+            job.part.unlink(missing_ok=True)  # first: an old part must not be paired with a new note
             files.write_json(job.note, {"url": job.url, "validator": _validator(response), "length": length})
         _store(response, job, have, length)
 
 
 def _resumable(job: _Job) -> tuple[int, dict[str, Any]]:
-    """How many bytes are there to go on from, and the note on them. 0 where they cannot be relied on."""
+    """Number of bytes to resume from and their note; 0 if they cannot be trusted."""
     have = _size(job.part)
     try:
         note = files.read_json(job.note) if have else {}
@@ -219,7 +219,7 @@ def _resumable(job: _Job) -> tuple[int, dict[str, Any]]:
 
 
 def _get(session: requests.Session, job: _Job, headers: dict[str, str]) -> requests.Response:
-    """The answer, 200, 206 or 416, body unread. _RetryError or ValueError for any other."""
+    """The response with status 200, 206 or 416, body not yet read. _RetryError or UserError for any other."""
     url = job.url
     headers = headers | {"Accept-Encoding": "identity", "User-Agent": "denoiselab"}
     for _ in range(REDIRECTS + 1):
@@ -227,7 +227,7 @@ def _get(session: requests.Session, job: _Job, headers: dict[str, str]) -> reque
             response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=job.timeout)
             target = session.get_redirect_target(response)
         except (requests.RequestException, HTTPError) as error:
-            if isinstance(error, ValueError):  # an URL that is none
+            if isinstance(error, ValueError):  # an invalid URL
                 raise UserError(f"{job.url}: cannot be downloaded: {_reason(error)}") from None
             raise _RetryError(_reason(error)) from None
         if target is None:
@@ -251,12 +251,12 @@ def _redirected(job: _Job, url: str, target: str) -> str:
     except ValueError:
         url, scheme = target, ""
     if scheme not in ("http", "https"):
-        raise UserError(f"{job.url}: redirected to {url!r}; only http and https are downloaded; {job.advice}")
+        raise UserError(f"{job.url}: redirected to {url!r}, which is neither http nor https; {job.advice}")
     return url
 
 
 def _continues(response: requests.Response, have: int, note: dict[str, Any]) -> bool:
-    """Whether the body goes on at byte `have` of the same file; a server may ignore If-Range."""
+    """Whether the body continues the same file at byte `have`; a server may ignore If-Range."""
     start, total = _content_range(response)
     same = _validator(response) in (None, note["validator"]) and (not total or note["length"] in (None, total))
     return response.status_code == 206 and start == have and same
@@ -270,18 +270,18 @@ def _content_range(response: requests.Response) -> tuple[int | None, int | None]
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What If-Range may carry: a weak ETag may not."""
+    """Value for If-Range: a strong ETag, else the Last-Modified date."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _length(response: requests.Response, have: int, note: dict[str, Any]) -> int | None:
-    """Bytes of the whole file, or None. _RetryError for a part that nobody asked for."""
+    """Size of the whole file in bytes, or None if unknown. _RetryError for a range that was not requested."""
     body = response.headers.get("Content-Length", "")
     if response.status_code == 206:
         start, total = _content_range(response)
         if start != have:
-            raise _RetryError("the server sent another range than was asked for")
+            raise _RetryError("the server sent another range than requested")
         return total or note.get("length") or (have + int(body) if body.isdecimal() else None)
     return int(body) if body.isdecimal() else None
 
@@ -291,10 +291,10 @@ def _store(response: requests.Response, job: _Job, have: int, length: int | None
     bar = tqdm(desc=job.label, initial=have, total=length, unit="B", unit_scale=True, disable=quiet, dynamic_ncols=True)
     with job.part.open("ab") as out, bar:
         while True:
-            try:  # read1: what has come counts, even if the rest of a chunk never does
+            try:  # read1 returns the bytes received so far, even if the rest of a chunk never arrives
                 data = response.raw.read1(CHUNK, decode_content=False)
             except (HTTPError, HTTPException, requests.RequestException) as error:
-                raise _RetryError(f"broke off after {have} of {length or '?'} bytes: {_reason(error)}") from None
+                raise _RetryError(f"interrupted after {have} of {length or '?'} bytes: {_reason(error)}") from None
             if not data:
                 break
             have += len(data)
@@ -302,7 +302,7 @@ def _store(response: requests.Response, job: _Job, have: int, length: int | None
             out.write(data)
             bar.update(len(data))
     if length is not None and have != length:
-        raise _RetryError(f"broke off after {have} of {length} bytes")
+        raise _RetryError(f"interrupted after {have} of {length} bytes")
 
 
 def _size(path: Path) -> int:
@@ -310,7 +310,7 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """One line: the innermost cause, which requests and urllib3 wrap thrice."""
+    """The innermost cause, in one line: requests and urllib3 wrap errors several times."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return one_line(error, 500)

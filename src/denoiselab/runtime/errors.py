@@ -1,12 +1,12 @@
-"""Mistakes of the user, told in one line without a traceback. Every other exception is a fault of the program."""
+"""User errors, reported in one line without a traceback. Every other exception is a bug."""
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what is allowed."""
+    """`place: what is wrong, what is allowed or what to do`."""
 
 
 class SettingsError(UserError):
-    """Mistakes in settings, one of `lines` each."""
+    """Mistakes in settings, one in each of `lines`."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -14,8 +14,8 @@ class SettingsError(UserError):
 
 
 class UnsupportedError(UserError):
-    """An undamaged file of a kind that is not supported. Whatever else a decoder raises means damage."""
+    """An intact file of an unsupported kind. Any other error of a decoder means a damaged file."""
 
 
 class BusyError(UserError):
-    """What would succeed at another time: the queue is full, or memory is short."""
+    """May succeed later: the queue is full, or memory is short."""

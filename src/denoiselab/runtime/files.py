@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and their hashes."""
+"""Atomic, durable file writes (text, JSON, CSV), reading with one-line errors, and SHA-256."""
 
 import csv
 import errno
@@ -20,16 +20,16 @@ import psutil
 from denoiselab.runtime.errors import UserError
 
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # in the names of temporary files
-CLOCKS_S = 3600  # by which the clock of a network disk, or a clock that was set, may differ
-ABANDONED_S = 24 * 3600  # after which another machine's temporary file is nobody's any more
+CLOCK_SKEW_S = 3600  # between this clock and that of a network disk, or after a clock was set
+ABANDONED_S = 24 * 3600  # age of another machine's temporary file after which it may be deleted
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`.
+    """Yield a temporary path beside `path`; on success, rename it to `path` (atomic replacement).
 
-    After a power loss `path` is the old file or the whole new one, and once this has returned the new one: first the
-    data are flushed to the disk, then the folder, where the name is.
+    Survives a power loss: `path` is the complete old or new file, and the new one once this has returned. The data are
+    flushed to disk before the rename, the folder after it.
     """
     make_folder(path.parent)
     _sweep(path.parent)
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and those above it that are missing, flushed to the disk."""
+    """Create the folder and its missing parents, flushed to disk."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -52,14 +52,14 @@ def make_folder(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Bring a file's data, or the names in a folder, to the disk: only then do they outlive a power loss."""
-    if path.is_dir() and sys.platform == "win32":  # opens no folders
+    """Flush a file's data, or a folder's entries, to disk (fsync), so that they survive a power loss."""
+    if path.is_dir() and sys.platform == "win32":  # cannot open folders
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     except OSError as error:
-        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # some network disks flush no folders
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # unsupported on some network disks
             raise
     finally:
         os.close(handle)
@@ -67,20 +67,20 @@ def flush(path: Path) -> None:
 
 @cache
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; looked for once a process."""
-    for left in folder.glob(".*.*.*.tmp"):
-        *_, host, process = left.stem.split(".")
-        if process.isdigit() and _abandoned(left, host, int(process)):
-            with suppress(OSError):  # another user's, or another process was quicker
-                left.unlink()
+    """Delete temporary files left by killed processes; once for each folder and process."""
+    for temporary in folder.glob(".*.*.*.tmp"):
+        *_, host, process = temporary.stem.split(".")
+        if process.isdigit() and _abandoned(temporary, host, int(process)):
+            with suppress(OSError):  # another user's file, or another process was quicker
+                temporary.unlink()
 
 
-def _abandoned(left: Path, host: str, process: int) -> bool:
-    """Whether its writer is gone. A process that began after the last write only has the writer's number again."""
+def _abandoned(temporary: Path, host: str, process: int) -> bool:
+    """Whether the writer has ended. A process that started after the last write merely reuses its process id."""
     try:
-        written = left.stat().st_mtime
+        written = temporary.stat().st_mtime
         if host == HOST:
-            return psutil.Process(process).create_time() > written + CLOCKS_S
+            return psutil.Process(process).create_time() > written + CLOCK_SKEW_S
         return time.time() - written > ABANDONED_S
     except psutil.NoSuchProcess:
         return True
@@ -98,7 +98,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """ValueError names a file that is missing or not JSON."""
+    """Content of a JSON file. UserError if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -106,7 +106,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A row a mapping; columns that a row lacks stay empty."""
+    """Write one line for each mapping; missing columns stay empty."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
@@ -114,7 +114,7 @@ def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]])
 
 
 def read_csv(path: Path) -> Iterator[dict[str, str]]:
-    """The rows as texts. ValueError names a file that is missing or no CSV."""
+    """Rows as strings by column. UserError if the file is missing or not CSV."""
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             yield from csv.DictReader(handle)
@@ -123,20 +123,20 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
 
 
 def read_columns(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
-    """The rows as texts, but of these columns alone: several times as fast. ValueError names a file that is missing, or
-    that lacks one of them."""
+    """These columns of every row, as strings: several times as fast as `read_csv`. UserError if the file or a column is
+    missing."""
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             rows = csv.reader(handle)
             header = next(rows, [])
-            places = [header.index(column) for column in columns]
-            yield from (tuple(row[place] for place in places) for row in rows)
+            indices = [header.index(column) for column in columns]
+            yield from (tuple(row[index] for index in indices) for row in rows)
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, or of a folder: of its files' relative names and digests in sorted order."""
+    """Hex SHA-256 of a file, or of a folder (relative names and digests of its files, sorted)."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):

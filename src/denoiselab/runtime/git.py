@@ -1,10 +1,10 @@
-"""What Git says of the working tree."""
+"""Git commit of the working tree."""
 
 import subprocess
 
 
 def commit() -> str | None:
-    """The Git commit of the working tree, with -dirty where that was changed; None outside a repository."""
+    """Commit hash of the working tree, with -dirty if it has changes; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

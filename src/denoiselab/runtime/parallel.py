@@ -1,6 +1,6 @@
-"""Per-image work over the cores of this machine or a Dask cluster, as the block `parallel` of params.yaml says.
+"""Parallel per-image work on this machine's cores or a Dask cluster (block `parallel` of params.yaml).
 
-What comes out does not depend on where it was done, so no stage names that block among its parameters.
+Results do not depend on where they are computed, so no stage of dvc.yaml depends on that block.
 """
 
 import os
@@ -15,19 +15,19 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
-AHEAD = 2  # items under way or waiting to be taken, for each core
-PATIENCE = 30  # seconds, to reach a scheduler and for its first worker
+AHEAD = 2  # submitted items per core
+TIMEOUT_S = 30  # to reach a scheduler, and for its first worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Parallel(Protocol):
-    """Where per-image work is done: the block `parallel` of params.yaml is one."""
+    """Where per-image work is done, such as the block `parallel` of params.yaml."""
 
     @property
     def jobs(self) -> int:
-        """Threads; -1: one for each core that this process may use."""
+        """Number of threads; -1: one for each core available to this process."""
         ...
 
     @property
@@ -48,9 +48,9 @@ SERIAL = Local(1)
 
 
 def cores(settings: Parallel) -> int:
-    """Threads of this process that work at the same time: with `jobs` -1 one for each core that it may use.
+    """Number of threads for this process; `jobs` -1: one for each core available to it.
 
-    torchrun's processes share `jobs` out, which are those of a machine, as pipeline.launcher does its cores.
+    Other values of `jobs` are per machine and divided among its torchrun processes.
     """
     from joblib import effective_n_jobs
 
@@ -60,12 +60,12 @@ def cores(settings: Parallel) -> int:
 
 
 def each(settings: Parallel, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`function` of every item, in the order of the items.
+    """Apply `function` to every item in parallel; results in the order of the items.
 
-    Items are drawn here, in the caller's thread, and at most AHEAD for each core before the first of them is taken:
-    memory stays flat however slow the consumer is (joblib's generator waits for no consumer). torch and OpenCV compute
-    each item in one thread. The workers of a cluster get the function once, pickled, and need the same files under the
-    same absolute paths. ValueError where there is no cluster; what `function` raises is raised here.
+    `items` is iterated in the caller's thread, at most AHEAD items per core before the first result is consumed: memory
+    stays bounded with a slow consumer (joblib's generator does not wait for its consumer). torch and OpenCV use one
+    thread per item. Workers of a cluster receive the function once, pickled, and need the same files at the same
+    absolute paths. UserError without a reachable cluster; exceptions of `function` are raised here.
     """
     with _submitter(settings, function) as (submit, width):
         waiting: deque[Any] = deque()
@@ -83,7 +83,7 @@ def each(settings: Parallel, function: Callable[[Item], Result], items: Iterable
 
 @contextmanager
 def joblib_backend(settings: Parallel) -> Iterator[None]:
-    """Within it `joblib.Parallel` without arguments of its own works where `settings` say."""
+    """Make `joblib.Parallel` without arguments use `settings` inside the block."""
     from joblib import parallel_config
 
     with ExitStack() as stack:
@@ -97,42 +97,42 @@ def joblib_backend(settings: Parallel) -> Iterator[None]:
 
 @contextmanager
 def _submitter(settings: Parallel, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], int]]:
-    """What takes an item and returns its future, and how many items are worked on at the same time."""
+    """A function that submits an item and returns its future, and the number of parallel workers."""
     if settings.scheduler:
         with _connected(settings.scheduler) as client:
-            sent = client.scatter(function, broadcast=True, hash=False)  # held to the end: workers forget it otherwise
-            yield lambda item: client.submit(_alone, sent, item, pure=False), sum(client.ncores().values())
+            sent = client.scatter(function, broadcast=True, hash=False)  # keep the reference: otherwise workers drop it
+            yield lambda item: client.submit(_single_threaded, sent, item, pure=False), sum(client.ncores().values())
     else:
         width = cores(settings)
         with _threads_kept(), ThreadPoolExecutor(width) as pool:
-            yield lambda item: pool.submit(_alone, function, item), width
+            yield lambda item: pool.submit(_single_threaded, function, item), width
 
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """A client of the scheduler, which has a worker. ValueError where there is none."""
-    import asyncio  # whose TimeoutError is neither an OSError nor the builtin one before Python 3.11
+    """Client of a scheduler that has at least one worker; UserError otherwise."""
+    import asyncio  # before Python 3.11 its TimeoutError is neither an OSError nor the builtin TimeoutError
 
     try:
         from distributed import Client
     except ImportError:
         raise UserError(
-            "parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`, or null for this machine's cores"
+            "parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`, or set null to use this machine"
         ) from None
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
+        client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise UserError(f"parallel.scheduler: no Dask scheduler answers at {address} ({one_line(error)})") from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=PATIENCE)
+            client.wait_for_workers(1, timeout=TIMEOUT_S)
         except (TimeoutError, asyncio.TimeoutError):
             raise UserError(f"parallel.scheduler: the Dask scheduler at {address} has no worker") from None
         yield client
 
 
-def _alone(function: Callable[[Item], Result], item: Item) -> Result:
-    """`function` of an item, in this thread alone."""
+def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
+    """`function(item)` with torch and OpenCV restricted to one thread."""
     for library in _threaded():
         if library.get_threads() != 1:
             library.set_threads(1)
@@ -141,8 +141,7 @@ def _alone(function: Callable[[Item], Result], item: Item) -> Result:
 
 @contextmanager
 def _threads_kept() -> Iterator[None]:
-    """Leave the caller as many threads as it has. OpenCV has one number for all threads; torch has one for each, but
-    those that have not computed yet get the number that was set last."""
+    """Restore the thread counts at the end: OpenCV's setting is global, torch's last one applies to new threads."""
     before = [(library, library.get_threads()) for library in _threaded()]
     try:
         yield
@@ -152,14 +151,14 @@ def _threads_kept() -> Iterator[None]:
 
 
 class _Library(NamedTuple):
-    """A library that computes in threads of its own."""
+    """A library with its own thread pool."""
 
     get_threads: Callable[[], int]
     set_threads: Callable[[int], None]
 
 
 def _threaded() -> list[_Library]:
-    """Those that are loaded: what has not loaded them does not use them."""
+    """The libraries among OpenCV and torch that are imported."""
     loaded = []
     if cv2 := sys.modules.get("cv2"):
         loaded.append(_Library(cv2.getNumThreads, cv2.setNumThreads))

@@ -1,7 +1,7 @@
-"""Every path that a stage writes. dvc.yaml repeats them; a test compares.
+"""Paths of all outputs of the stages; a test keeps dvc.yaml in step.
 
-Paths are relative to the working directory, because a queued experiment runs in a copy of the
-project. What experiments share (checkpoints, the MLflow store) lies under `shared_root()`.
+Relative to the working directory, as queued experiments run in a copy of the project. Files shared by experiments
+(checkpoints, the MLflow store) are under `shared_root()`.
 """
 
 import os
@@ -17,7 +17,7 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
 COST_FIGURE = Path("reports/cost.png")
 FIGURES = Path("reports/figures")
-LEADERBOARD = Path("reports/leaderboard")  # of no stage: it looks over the experiments
+LEADERBOARD = Path("reports/leaderboard")  # not of a stage: compares experiments
 
 
 def model(name: str) -> Path:
@@ -26,76 +26,76 @@ def model(name: str) -> Path:
 
 
 def trained(name: str, number: int) -> Path:
-    """Weights and settings of its training from another seed: the first one's are the model's own."""
+    """Weights and settings of the training run with seed number `number`; 0: the model's own folder."""
     return model(name) / "seeds" / str(number) if number else model(name)
 
 
 def trainings(name: str) -> list[Path]:
-    """The folders of all its trainings, the first seed's first."""
+    """Folders of the training runs of all seeds, in order."""
     others = sorted((model(name) / "seeds").glob("*"), key=lambda path: int(path.name))
     return [model(name), *others]
 
 
 def history(name: str) -> Path:
-    """Training history: a row a validation (or a calibration trial) of every seed."""
+    """Training history: one row for each validation (or calibration trial) and seed."""
     return Path("reports/train") / f"{name}.csv"
 
 
 def progress(name: str) -> Path:
-    """Pictures of validation patches as training went on."""
+    """Restored validation patches during training."""
     return Path("reports/progress") / name
 
 
 def training_cost(name: str) -> Path:
-    """Measured training time; apart from the rest because it differs from run to run."""
+    """Measured training time, in a file of its own as it varies between runs."""
     return Path("reports/cost/train") / f"{name}.json"
 
 
 def evaluation(name: str) -> Path:
-    """Metrics and per-image rows of a model on the test images."""
+    """Metrics of a model on the test images, in total and per image."""
     return Path("reports/evaluate") / name
 
 
 def samples(name: str) -> Path:
-    """Restored test images kept as pictures."""
+    """Sample restored test images."""
     return Path("reports/samples") / name
 
 
 def inference_cost(name: str) -> Path:
-    """Measured inference time and memory; apart from the rest because they differ from run to run."""
+    """Measured inference time and memory, in a file of their own as they vary between runs."""
     return Path("reports/cost/evaluate") / f"{name}.json"
 
 
 def released(name: str) -> Path:
-    """Released weights, their settings and their card."""
+    """Released weights, their settings and model card."""
     return Path("models/released") / name
 
 
 def released_block(name: str) -> Path:
-    """The entry that imports released weights, as a block that composes params.yaml."""
+    """Configuration (conf/model/) that imports released weights."""
     return Path("conf/model/released") / f"{name}.yaml"
 
 
 def tuned(name: str) -> Path:
-    """The winner of a model's search, as a block that composes params.yaml."""
+    """Configuration (conf/model/) with the best hyper-parameters of a model's search."""
     return Path("conf/model") / f"{name}_tuned.yaml"
 
 
 def tuning() -> Path:
-    """Pages of the searches."""
+    """Reports of the hyper-parameter searches."""
     return Path("reports/tune")
 
 
 def shared_root() -> Path:
-    """The main working tree: DVC names it to its stages, a queued experiment's copy included."""
+    """The main working tree, also from a queued experiment's copy (DVC sets DVC_ROOT)."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
 def checkpoints() -> Path:
-    """Training states, one folder a configuration."""
+    """Training checkpoints, one folder for each configuration."""
     return shared_root() / ".ckpt"
 
 
 def downloads() -> Path:
-    """Downloaded archives and weights, whatever experiment asked for them."""
+    """Downloaded archives and weights, shared by all experiments."""
     return shared_root() / ".downloads"

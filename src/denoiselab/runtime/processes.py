@@ -1,17 +1,17 @@
-"""Processes: whether one is still there, and how one ends with its parent."""
+"""Checks whether a process is alive; ends a process together with its parent."""
 
 import ctypes
 import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+PR_SET_PDEATHSIG = 1  # option of Linux's prctl
 
 
 def alive(host: str | None, process: str | int | None, here: str) -> bool:
-    """Whether a process of `host` may be at work, seen from the machine `here`: that of another machine may.
+    """Whether a process of `host` may still run, seen from the machine `here`; assumed for other machines.
 
-    This process itself does not count: what is marked as its own was left by an earlier one with its number.
+    False for this process's own id: the mark was left by an earlier process with the same id.
     """
     import psutil
 
@@ -30,6 +30,6 @@ def alive(host: str | None, process: str | int | None, here: str) -> bool:
 
 
 def end_with_parent(sent: signal.Signals) -> None:
-    """Have this process sent a signal when its parent ends. Linux only: elsewhere nothing happens."""
+    """Send this process the signal when its parent ends. Linux only; elsewhere it does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sent)

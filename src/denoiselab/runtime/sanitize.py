@@ -1,32 +1,31 @@
-"""Text of strangers, such as names of files and what servers say, where it is shown."""
+"""Sanitise untrusted text for display, such as file names and server messages."""
 
 import re
 
 from denoiselab.runtime.errors import UserError
 
-LOGIN = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*|[^\s/@]*)@")  # of an address; a password may have any letter
-PASSWORD = re.compile(r"(?<=password=)[^&\s'\"]+")  # of an address's query
+LOGIN = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*|[^\s/@]*)@")  # in a URL; a password may contain any character
+PASSWORD = re.compile(r"(?<=password=)[^&\s'\"]+")  # in a URL's query
 
 
 def printable(text: object) -> str:
-    """As it can be printed anywhere: control characters, marks that turn the direction of writing, and what is no
-    Unicode of a file's name, escaped."""
+    """Escape control characters, bidirectional marks and undecodable bytes of file names, for printing anywhere."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def markdown(text: object) -> str:
-    """Text so that Markdown shows it as it is, in a line, a table's cell or a picture's description."""
+    """Escape text for Markdown, in a line, a table cell or an image's description."""
     return re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text).strip())
 
 
 def one_line(error: object, limit: int = 200) -> str:
-    """What an error of another library says, in one line without logins, at most `limit` characters; else its class."""
+    """Message of a library's error in one line, without logins, at most `limit` characters; its class if empty."""
     text = without_login(getattr(error, "strerror", None) or error)
     return " ".join(text.split())[:limit] or type(error).__name__
 
 
 def told(error: UserError | OSError) -> str:
-    """An error in words, without the logins of addresses: a line, or one for each mistake in settings."""
+    """Message of an error without logins: one line, or one for each mistake in settings."""
     if isinstance(error, OSError) and error.strerror:
         lines = [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     else:
@@ -35,5 +34,5 @@ def told(error: UserError | OSError) -> str:
 
 
 def without_login(text: object) -> str:
-    """Without the user and password of the addresses in it."""
+    """Replace the user and password of URLs in the text by ***."""
     return PASSWORD.sub("***", LOGIN.sub("***@", str(text)))

@@ -1,6 +1,6 @@
-"""JSON files that state the format they are of and their own sha256: a newer one is refused, a damaged one noticed.
+"""JSON files with a format version and their own SHA-256: newer formats are refused, damage is detected.
 
-They also hold the sha256 of files beside them that have no place for one.
+They also hold the SHA-256 of other files, such as images and tables.
 """
 
 import hashlib
@@ -16,54 +16,54 @@ from denoiselab.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of such files."""
+    """A kind of JSON file."""
 
-    versions: range  # of its format, that are read; the last is written
-    sealed: int  # the first version that states its own sha256
+    versions: range  # supported format versions; the last is written
+    sealed: int  # first version with its own SHA-256
 
     def write(self, path: Path, value: dict[str, Any]) -> None:
-        """Write `value`; a `format` that it has from a file that was read gives way."""
+        """Write `value` in the latest format; `format` in `value` is replaced."""
         value = {"format": None} | value | {"format": self.versions[-1]}
         files.write_json(path, value | {"sha256": _digest(value)})
 
     def read(self, path: Path, remedy: str) -> dict[str, Any]:
-        """What was written, with `format`; a file that states none is of format 1.
+        """The written value, with `format`; without one it is format 1.
 
-        ValueError names a file that is missing, damaged, changed since it was written, or of a format that is not
-        read, and `remedy`, what to do about it.
+        UserError, ending with `remedy` (what to do), if the file is missing, damaged, changed or of an unsupported
+        format.
         """
         try:
             value = files.read_json(path)
         except ValueError as error:
             raise UserError(f"{error}; {remedy}") from None
         if not isinstance(value, dict):
-            raise UserError(f"{path}: is no JSON object; {remedy}")
-        stated, version = value.pop("sha256", None), value.get("format", 1)
+            raise UserError(f"{path}: not a JSON object; {remedy}")
+        recorded, version = value.pop("sha256", None), value.get("format", 1)
         check_version(path, version, self.versions, remedy)
-        if stated != _digest(value) and (stated is not None or version >= self.sealed):
+        if recorded != _digest(value) and (recorded is not None or version >= self.sealed):
             raise UserError(_changed(path, remedy))
         return value
 
 
-def check_version(path: Path, found: Any, versions: range, remedy: str) -> None:
-    """ValueError where `found`, the format of a file, is not among those that are read."""
-    if type(found) is int and found in versions:
+def check_version(path: Path, version: Any, versions: range, remedy: str) -> None:
+    """UserError if a file's format `version` is not among the supported `versions`."""
+    if type(version) is int and version in versions:
         return
-    known = " to ".join(str(version) for version in dict.fromkeys((versions[0], versions[-1])))
-    newer = type(found) is int and found > versions[-1]
+    supported = " to ".join(str(number) for number in dict.fromkeys((versions[0], versions[-1])))
+    newer = type(version) is int and version > versions[-1]
     raise UserError(
-        f"{path}: is of format {found!r}, this version of denoiselab reads {known}; "
+        f"{path}: format {version!r} is not supported, this version of denoiselab reads {supported}; "
         f"{'update denoiselab, or ' if newer else ''}{remedy}"
     )
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """The sha256 of files by their names."""
+    """SHA-256 of files by file name."""
     return {path.name: files.sha256(path) for path in paths}
 
 
 def verify(path: Path, sha256: str | None, remedy: str) -> Path:
-    """`path`, if it has that sha256, or None is known. ValueError where it is missing, damaged or changed."""
+    """`path`, if its SHA-256 is `sha256` (None: not checked). UserError if it is missing, damaged or changed."""
     try:
         if sha256 is None or files.sha256(path) == sha256:
             return path

@@ -1,6 +1,6 @@
-"""Tables that train and evaluate wrote of a model: handed out if they are as written.
+"""Tables written by train and evaluate, verified by SHA-256 before they are read.
 
-What a stage took, in reports/cost/, is a record of their sha256, too.
+The hashes are stored with the stage's measured cost, in reports/cost/.
 """
 
 from pathlib import Path
@@ -13,18 +13,18 @@ EVALUATED = ("per_image.csv", "curve.csv", "metrics.json", "alarms.json")
 
 
 def record_training(name: str, cost: dict[str, Any]) -> None:
-    """To be called when the history is there."""
+    """Store the cost of training, with the hash of the history, which must exist."""
     KIND.write(paths.training_cost(name), cost | {"files": sealed_json.digests([paths.history(name)])})
 
 
 def record_evaluation(name: str, cost: dict[str, Any]) -> None:
-    """To be called when the evaluation's tables are there."""
+    """Store the cost of evaluation, with the hashes of its tables, which must exist."""
     tables = [paths.evaluation(name) / file for file in EVALUATED]
     KIND.write(paths.inference_cost(name), cost | {"files": sealed_json.digests(tables)})
 
 
 def training_cost(name: str) -> dict[str, Any]:
-    """ValueError where it differs from what was written, as for all that follow."""
+    """UserError, as in all following functions, if a file is missing, damaged or changed."""
     return KIND.read(paths.training_cost(name), _remedy("train", name))
 
 
@@ -43,9 +43,9 @@ def evaluated(name: str, file: str) -> Path:
 
 
 def _verified(table: Path, record: Path, remedy: str) -> Path:
-    known = KIND.read(record, remedy).get("files", {}) if record.exists() else {}
-    return sealed_json.verify(table, known.get(table.name), remedy)
+    hashes = KIND.read(record, remedy).get("files", {}) if record.exists() else {}
+    return sealed_json.verify(table, hashes.get(table.name), remedy)
 
 
 def _remedy(stage: str, name: str) -> str:
-    return f"`dvc checkout` or `git restore reports` may bring it back, `dvc repro -f {stage}@{name}` makes it anew"
+    return f"restore it with `dvc checkout` or `git restore reports`, or make it again: `dvc repro -f {stage}@{name}`"

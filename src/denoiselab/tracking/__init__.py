@@ -1,7 +1,7 @@
-"""MLflow, and nothing but MLflow: the only package that imports it.
+"""MLflow tracking: runs of trainings, evaluations and searches.
 
-Every call to the store is made by one background thread, so that a store that is slow, locked or down
-never holds up a training. After a fault the run is logged by the evaluate stage, from the files.
+One background thread makes every call to the store, so that a slow, locked or unreachable store never delays a training
+run. Whatever could not be logged then is logged from the files by stage evaluate.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.tracking import content, runs
 from denoiselab.tracking.worker import Worker
 
-PARENT_S = 60  # how long a trial waits for the run of its search
+PARENT_S = 60  # seconds that a trial waits for the run of its search
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -30,15 +30,15 @@ Log = Callable[[int, dict[str, float]], None]
 def training(
     name: str, card: dict[str, Any], fingerprint: str, folder: Path | None, parent: Future[str] | None = None
 ) -> Iterator[Log]:
-    """A run for one training; yields log(step, values). A training that goes on after a kill goes on in its run.
+    """The MLflow run of one training run; yields log(step, values). A resumed training continues its MLflow run.
 
-    Any exception marks the run FAILED (or as its attribute `run_status` says), an interrupt or SIGTERM marks it KILLED;
-    both are raised again. The weights in `folder` are logged when it ends. With a `parent`, the run of a search, it is
-    one of its trials, which keep no weights and so no folder.
+    An exception sets the status FAILED (or its attribute `run_status`), an interrupt or SIGTERM sets KILLED; both are
+    raised again. At the end the weights in `folder` are logged. `parent`: the run of a search that this is a trial of;
+    trials keep no weights and so have no folder.
     """
     worker = Worker()
     run: dict[str, str] = {}
-    logged: set[int] = set()  # steps that a killed training's run has already
+    logged: set[int] = set()  # steps that were logged before a kill
     worker.do(lambda: run.update(id=runs.start(name, card, fingerprint, parent.result(PARENT_S) if parent else None)))
     worker.do(lambda: logged.update(content.steps(run["id"])))
     status = "FAILED"
@@ -66,9 +66,9 @@ def training(
 
 @contextmanager
 def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int], Any]]:
-    """A run for a hyper-parameter search; yields tracked(plan, number), which is `training` for one of its trials.
+    """The MLflow run of a hyper-parameter search; yields tracked(job, number), which is `training` for one trial.
 
-    A search that goes on after a kill goes on in its run.
+    A resumed search continues its run.
     """
     worker = Worker()
     run: Future[str] = Future()
@@ -77,7 +77,7 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
     status = "KILLED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
     try:
-        yield lambda plan, number: training(f"{model}-trial{number}", plan.card(), plan.fingerprint, None, run)
+        yield lambda job, number: training(f"{model}-trial{number}", job.card(), job.fingerprint, None, run)
         status = "FINISHED"
         worker.do(lambda: runs.connect().log_artifacts(run.result(0), str(paths.tuning()), artifact_path="search"))
     finally:
@@ -89,10 +89,10 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
 def log_evaluation(
     name: str, folder: Path, summary: dict[str, Any], pictures: Iterable[tuple[str, np.ndarray]]
 ) -> None:
-    """Add test metrics, per-image rows and pictures (key, (H, W, C) uint8) to the run that trained `folder`'s weights.
+    """Log test metrics, per-image scores and images (key, (H, W, C) uint8) to the run that trained `folder`'s weights.
 
-    Where the store has no such run (DVC took the weights from its cache, or the store was down), it is
-    made from the files. One that the store was down for when it ended is no longer RUNNING then.
+    Where the store has no such run (weights from DVC's cache, or the store was unreachable), it is created from the
+    files. Runs whose process is gone are marked KILLED first.
     """
     worker = Worker()
     run: dict[str, str] = {}
@@ -108,13 +108,13 @@ def log_evaluation(
 
 
 def _from_files(name: str, folder: Path) -> dict[str, str]:
-    """A new run for a training that is only known from its files."""
+    """A new run for a training run that is known only from its files."""
     card = model_store.read_card(folder)
-    plan = {
+    settings = {
         key: value for key, value in card.items() if key not in ("format", "weights", "parameters", "steps", "best")
     }
     return {
-        "id": runs.create(runs.experiment_id(), name, plan, {"from_files": "true", **runs.process()}),
+        "id": runs.create(runs.experiment_id(), name, settings, {"from_files": "true", **runs.process()}),
         "empty": "true",
     }
 

@@ -1,4 +1,4 @@
-"""What is logged in a run: scores, pictures, weights and the model."""
+"""The content of a run: scores, images, weights and the model."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ TEST_ROWS = "test/per_image.csv"  # artifact of a run
 
 
 def now() -> int:
-    """Milliseconds: taken once for what is logged, so that a call that is tried again logs nothing twice."""
+    """Time in milliseconds, taken once for each item, so that a repeated call logs nothing twice."""
     return int(time.time() * 1000)
 
 
 def values(run: str, step: int, values: dict[str, float], at: int) -> None:
-    """A row of the training history, of that moment: val/... and train/..."""
+    """Log a row of the training history at time `at`: val/... and train/..."""
     from mlflow.entities import Metric
 
     named = {
@@ -35,7 +35,7 @@ def values(run: str, step: int, values: dict[str, float], at: int) -> None:
 
 
 def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
-    """metrics.json, of that moment: test/<condition>/..."""
+    """Log metrics.json at time `at`: test/<condition>/..."""
     from mlflow.entities import Metric
 
     scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
@@ -43,7 +43,7 @@ def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
 
 
 def test_rows(run: str, name: str, folder: Path) -> None:
-    """test/per_image.csv: the rows of the training in `folder`, with what tells their noisy test images from others."""
+    """Log test/per_image.csv: the scores of the training in `folder`, with the hashes of their noisy test images."""
     seed = str(model_store.read_card(folder)["seed"])
     path = stage_outputs.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]
@@ -65,12 +65,12 @@ def test_rows(run: str, name: str, folder: Path) -> None:
 
 
 def picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
-    """(H, W, C) uint8 for the image grid."""
+    """Log an image, (H, W, C) uint8, for MLflow's image grid."""
     connect().log_image(run["id"], pixels, key=re.sub(r"[^A-Za-z0-9_./-]+", "_", key), step=0)
 
 
 def model_files(run: str, folder: Path) -> None:
-    """Weights and card as artifacts, a network also as an MLflow model that takes any batch, height and width."""
+    """Log weights and model.json as artifacts, a network also as an MLflow model for any batch, height and width."""
     import mlflow
     import torch
     from mlflow.models import ModelSignature
@@ -97,6 +97,6 @@ def model_files(run: str, folder: Path) -> None:
 
 
 def steps(run: str) -> list[int]:
-    """The steps whose validations the run has."""
+    """The steps whose validations the run already has."""
     scores = ("held_out", "psnr", "accuracy")
     return [m.step for score in scores for m in connect().get_metric_history(run, f"val/{score}")]

@@ -1,4 +1,4 @@
-"""The weights behind MLflow's addresses of models."""
+"""Download the weights behind an MLflow model URI."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,22 +10,24 @@ from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 from denoiselab.tracking import runs
 
-WEIGHTS = "weights"  # the artifact folder where content.model_files puts the model as it is in models/<name>/
+WEIGHTS = "weights"  # artifact folder that content.model_files writes: the files of models/<name>/
 
 
 @contextmanager
 def fetched(uri: str) -> Iterator[Path]:
-    """While it lasts, a folder with the weights and card of models:/name@alias, models:/name/version, models:/id or
-    runs:/id/model: those of the run that made the model, as safetensors; nothing is unpickled.
+    """A temporary folder with weights (safetensors) and model.json of the run behind a model URI.
 
-    ValueError where the store or the model is missing.
+    `uri`: models:/name@alias, models:/name/version, models:/id or runs:/id/model. Nothing is unpickled. Raises
+    UserError where the store or the model is missing.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     database = runs.uri().removeprefix("sqlite:///")
-    if database != runs.uri() and not Path(database).exists():  # MLflow would make one
-        raise UserError(f"model {uri!r}: there is no MLflow store at {database}; MLFLOW_TRACKING_URI may name another")
+    if database != runs.uri() and not Path(database).exists():  # MLflow would create one
+        raise UserError(
+            f"model {uri!r}: there is no MLflow store at {database}; set MLFLOW_TRACKING_URI to name another"
+        )
     with tempfile.TemporaryDirectory(prefix="denoiselab-") as folder:
         try:
             client = runs.connect()
@@ -36,7 +38,7 @@ def fetched(uri: str) -> Iterator[Path]:
 
 
 def _run(client: Any, uri: str) -> str:
-    """The id of the run that made the model."""
+    """The id of the run that trained the model."""
     scheme, _, rest = uri.partition(":/")
     if scheme == "runs":
         return rest.strip("/").partition("/")[0]

@@ -1,4 +1,4 @@
-"""Pack a trained model for `mlflow models serve`: its weights, and the package's code with the service in it."""
+"""Package a trained model for `mlflow models serve`: weights, service, and the code of denoiselab."""
 
 import shutil
 import tempfile
@@ -24,8 +24,8 @@ def pack(weights: Path, folder: Path, service: Path) -> None:
 
     image, level = ColSpec("binary", "image"), ColSpec("double", "sigma_255", required=False)
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no example: one would be a picture
-        own = Path(temporary) / "weights"  # without those of trainings from other seeds
+        warnings.simplefilter("ignore")  # about the missing input example
+        own = Path(temporary) / "weights"  # without the subfolders of other seeds
         own.mkdir()
         for file in (path for path in weights.iterdir() if path.is_file()):
             shutil.copyfile(file, own / file.name)

@@ -1,4 +1,4 @@
-"""Does the one store answer?"""
+"""Check that the tracking store answers."""
 
 import os
 from pathlib import Path
@@ -11,18 +11,18 @@ SQLITE = "sqlite:///"
 
 
 def answer() -> str:
-    """Where the store is and that it answers, or that it is still to be made. ValueError says why it does not answer.
+    """One line: the store's address, and that it answers or will be created. Raises UserError where it does not answer.
 
-    Makes no store, and asks only once; from then on, this process does not wait long for its store.
+    Creates no store and asks once; afterwards this process no longer waits long for the store.
     """
     address = runs.uri()
     shown = without_login(address)
     if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
-        return f"{shown}: not there yet, the first training makes it"
+        return f"{shown}: not there yet, created by the first training run"
     os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     try:
         runs.connect().search_experiments(max_results=1)
-    except Exception as error:  # noqa: BLE001 - of whatever lies between here and the store
+    except Exception as error:  # noqa: BLE001 - raised anywhere between here and the store
         reason = one_line(error)
         raise UserError(f"{shown}: does not answer: {reason}") from None
     return f"{shown}: answers"

@@ -1,4 +1,4 @@
-"""MLflow's registry: one registered model, whose alias `champion` names the version in production."""
+"""MLflow's model registry: one registered model, whose alias `champion` names the version in production."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,26 +19,27 @@ from denoiselab.runtime.errors import UserError
 from denoiselab.tracking import content, packaging, runs
 
 MODEL, ALIAS = "denoiselab", "champion"
-PACKED = "service"  # artifact of a run: what a version serves
-REPLACED = "champion.replaced"  # tag: the version before
-HISTORY = "champion.history"  # tag of the registered model: the champions one after another, the present one last
-LONGEST = 100  # champions in it
+PACKED = "service"  # artifact of a run: the model that a version serves
+REPLACED = "champion.replaced"  # tag: the previous version
+HISTORY = "champion.history"  # tag of the registered model: all champions in order, the current one last
+LONGEST = 100  # champions in the history
 PROMOTED, FORCED = "promoted", "forced"  # tags: how a version became the champion
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which version is the champion now, and what to tell the user."""
+    """Whether the champion changed, and the message for the user."""
 
     moved: bool
     said: str
 
 
 def promote(params: Params, name: str, service: Path, *, force: bool = False) -> Outcome:
-    """Register the net that the experiment trained as models/<name>/ and make it the champion if it is better than the
-    present one, or than the noisy input where there is none; with `force` in any case, which a tag of the version says.
+    """Register the network in models/<name>/ and make it the champion if it is better than the current one.
 
-    ValueError where there is nothing to be registered, or the store does not answer.
+    Without a champion it must be better than the noisy input. `force` promotes in any case; a tag records it.
+    `service`: the Python file that serves the version. Raises UserError where there is nothing to register, or the
+    store does not answer.
     """
     folder = paths.model(name)
     card = _card(folder, name)
@@ -49,7 +50,7 @@ def promote(params: Params, name: str, service: Path, *, force: bool = False) ->
         while True:
             champion = _champion()
             if champion == version:
-                return Outcome(True, f"{_named(version)} is the champion already")
+                return Outcome(True, f"{_named(version)} is already the champion")
             verdict = _judge(rows, champion, params)
             if not (verdict.better or force):
                 return Outcome(False, f"{_named(version)} does not become the champion: {verdict.said}")
@@ -59,9 +60,9 @@ def promote(params: Params, name: str, service: Path, *, force: bool = False) ->
 
 
 def back() -> Outcome:
-    """Undo the last promotion that is not undone yet: the version before the champion is the champion again.
+    """Undo the last promotion: the previous champion becomes the champion again.
 
-    Versions that were deleted are passed over. ValueError where there is none before.
+    Deleted versions are skipped. Raises UserError where there is no previous one.
     """
     with runs.answering(), _alone():
         champion = _champion()
@@ -76,7 +77,7 @@ def back() -> Outcome:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Promotions of one store wait for each other where they share a main working tree."""
+    """Serialise promotions that share a main working tree."""
     from filelock import FileLock
 
     lock = paths.shared_root() / ".tracking" / "promotion.lock"
@@ -96,7 +97,7 @@ def _card(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _evaluated(folder: Path, name: str) -> Any:
-    """The latest run of these weights that has scores of test images."""
+    """The latest run of these weights that has test scores."""
     for run in runs.of_weights(folder):
         if any(file.path == content.TEST_ROWS for file in runs.connect().list_artifacts(run.info.run_id, "test")):
             return run
@@ -127,7 +128,7 @@ def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) ->
 
 
 def _register(run: Any, folder: Path, service: Path, tags: dict[str, str]) -> str:
-    """The version of these weights, a new one where there is none."""
+    """The version of these weights, created where there is none."""
     client, weights = runs.connect(), model_store.digest(folder)
     _make(client)
     for version in client.search_model_versions(f"name = '{MODEL}'"):
@@ -144,7 +145,7 @@ def _register(run: Any, folder: Path, service: Path, tags: dict[str, str]) -> st
 
 
 def _make(client: Any) -> None:
-    """The registered model, unless it is there; also where another machine makes it at the same time."""
+    """Create the registered model where it is missing; another machine may do so at the same time."""
     from mlflow.exceptions import MlflowException
 
     if client.search_registered_models(f"name = '{MODEL}'"):
@@ -157,7 +158,7 @@ def _make(client: Any) -> None:
 
 
 def _champion() -> str | None:
-    """The version of the present champion."""
+    """The current champion's version."""
     version = runs.connect().get_registered_model(MODEL).aliases.get(ALIAS)
     return None if version is None else str(version)
 
@@ -171,14 +172,16 @@ def _judge(rows: pd.DataFrame, champion: str | None, params: Params) -> Verdict:
 
 
 def _move(version: str, champion: str | None, verdict: Verdict) -> bool:
-    """Make a version the champion. False where that is no longer the one it was compared with: MLflow has no
-    compare-and-set, so another machine's promotion is noticed up to this moment, and not after it."""
+    """Make a version the champion. False where the champion is no longer the one it was compared with.
+
+    MLflow has no compare-and-set: another machine's promotion is noticed up to this moment, not after it.
+    """
     client, history = runs.connect(), _history(champion)
     if _champion() != champion:
         return False
     how, other = (PROMOTED, FORCED) if verdict.better else (FORCED, PROMOTED)
     tags = client.get_model_version(MODEL, version).tags
-    for old in {other, REPLACED} & {*tags}:  # of an earlier time
+    for old in {other, REPLACED} & {*tags}:  # of an earlier promotion
         client.delete_model_version_tag(MODEL, version, old)
     client.set_model_version_tag(MODEL, version, how, verdict.said)
     if champion is not None:
@@ -188,10 +191,10 @@ def _move(version: str, champion: str | None, verdict: Verdict) -> bool:
 
 
 def _history(champion: str | None) -> list[str]:
-    """The versions that have been the champion, one after another, up to the present one."""
+    """All champions in order, the current one last."""
     client = runs.connect()
     kept = client.get_registered_model(MODEL).tags.get(HISTORY, "").split()
-    if champion is not None and kept[-1:] != [champion]:  # somebody else moved the alias, or there was no history yet
+    if champion is not None and kept[-1:] != [champion]:  # the alias was moved by hand, or there was no history yet
         before = client.get_model_version(MODEL, champion).tags.get(REPLACED)
         kept = [*(kept or ([before] if before else [])), champion]
     there = {str(version.version) for version in client.search_model_versions(f"name = '{MODEL}'")}
@@ -199,7 +202,7 @@ def _history(champion: str | None) -> list[str]:
 
 
 def _point(history: list[str]) -> None:
-    """Make the last one the champion: first the alias, so that a history that a kill left behind is seen to be old."""
+    """Make the last version the champion. The alias moves first, so that a kill leaves a visibly old history."""
     client = runs.connect()
     client.set_registered_model_alias(MODEL, ALIAS, history[-1])
     client.set_registered_model_tag(MODEL, HISTORY, " ".join(history[-LONGEST:]))

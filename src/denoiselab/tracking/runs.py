@@ -1,4 +1,4 @@
-"""Runs of the one experiment: made, found, taken up again after a kill."""
+"""MLflow runs of the one experiment: created, found, resumed after a kill."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SQLITE = "sqlite:///"
 
 
 def connect() -> Any:
-    """The client of the one store: MLFLOW_TRACKING_URI, else SQLite in the main working tree."""
+    """A client of the tracking store: MLFLOW_TRACKING_URI, else SQLite in the main working tree."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -34,12 +34,12 @@ def connect() -> Any:
 
 
 def uri() -> str:
-    """The address of the one store."""
+    """The address of the tracking store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.shared_root() / 'mlflow.db'}"
 
 
 def _known(address: str) -> str:
-    """The address without user and password, which MLflow would print and log with it: it gets them by themselves."""
+    """The address without user and password, which MLflow would print; they go into the environment instead."""
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return address
@@ -50,10 +50,10 @@ def _known(address: str) -> str:
 
 
 def experiment_id() -> str:
-    """The experiment's id. A fresh store is made by one process at a time, and a database whole or not at all.
+    """The experiment's id. One process at a time creates store and experiment.
 
-    A database without a server keeps its artifacts in the main working tree: the place is fixed when the experiment is
-    made, and that of a queued experiment's copy would soon be gone.
+    Without a server, artifacts lie in the main working tree: MLflow fixes their place when the experiment is created,
+    and the copy of the project that a queued experiment runs in is soon deleted.
     """
     database = _database()
     with _alone() as folder:
@@ -69,7 +69,7 @@ def experiment_id() -> str:
 
 @contextmanager
 def _alone() -> Iterator[Path]:
-    """No other process of this project makes the store or takes up a killed run meanwhile; yields a folder to use."""
+    """Lock out other processes of this project that create the store or resume a run; yields a scratch folder."""
     from filelock import FileLock
 
     database = _database()
@@ -80,13 +80,13 @@ def _alone() -> Iterator[Path]:
 
 
 def _database() -> Path | None:
-    """The file of a store that is SQLite."""
+    """The file of a SQLite store, else None."""
     address = uri()
     return Path(address.removeprefix(SQLITE).partition("?")[0]) if address.startswith(SQLITE) else None
 
 
 def _make(database: Path, folder: Path) -> None:
-    """MLflow's tables are made one by one: what a kill or a full disk leaves of them is not taken for a store."""
+    """Create the database under a temporary name: MLflow makes its tables one by one, and may be killed meanwhile."""
     import mlflow
 
     for left in folder.glob("*.new*"):  # and its journal
@@ -99,7 +99,7 @@ def _make(database: Path, folder: Path) -> None:
 
 
 def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
-    """A new run for a training, or the one of the same training that was killed."""
+    """A new run for a training run, or the killed one of the same training run."""
     experiment, client = experiment_id(), connect()
     run = _resumed(experiment, fingerprint, parent)
     if run:
@@ -110,7 +110,7 @@ def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None)
 
 
 def search(model: str, label: str, settings: dict[str, Any]) -> str:
-    """A new run for a search, or the one of the same search that was killed."""
+    """A new run for a search, or the killed one of the same search."""
     experiment, client = experiment_id(), connect()
     run = _resumed(experiment, label, None)
     if not run:
@@ -121,15 +121,15 @@ def search(model: str, label: str, settings: dict[str, Any]) -> str:
 
 
 def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
-    """The run of that fingerprint that was killed, running again."""
+    """The killed run of that fingerprint, set to RUNNING again."""
     client = connect()
     with _alone():
-        dead = [run for run in _dead(experiment, parent) if run.data.tags.get("training") == fingerprint]
-        if dead:
-            client.update_run(dead[0].info.run_id, status="RUNNING")
+        killed = [run for run in _killed(experiment, parent) if run.data.tags.get("training") == fingerprint]
+        if killed:
+            client.update_run(killed[0].info.run_id, status="RUNNING")
             for key, value in process().items():
-                client.set_tag(dead[0].info.run_id, key, value)
-            return dead[0].info.run_id
+                client.set_tag(killed[0].info.run_id, key, value)
+            return killed[0].info.run_id
     return None
 
 
@@ -139,22 +139,22 @@ def mark_killed_runs() -> None:
     if database is None or database.exists():
         experiment = experiment_id()
         with _alone():
-            _dead(experiment)
+            _killed(experiment)
 
 
-def _dead(experiment: str, parent: str | None = None) -> list[Any]:
-    """The runs, but `parent`, that did not finish and whose process is gone, the latest first; none is left RUNNING."""
+def _killed(experiment: str, parent: str | None = None) -> list[Any]:
+    """Unfinished runs whose process is gone, except `parent`, the latest first; sets RUNNING ones to KILLED."""
     client = connect()
     left = client.search_runs([experiment], "attributes.status != 'FINISHED'", order_by=["attributes.start_time DESC"])
-    dead = [run for run in left if not _alive(run) and run.info.run_id != parent]
-    for run in dead:
+    killed = [run for run in left if not _alive(run) and run.info.run_id != parent]
+    for run in killed:
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
-    return dead
+    return killed
 
 
 def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
-    """A new run with the card's values and the name of the data as its params."""
+    """A new run whose params are the values of `card` (as in model.json) and the name of the data set."""
     client, data = connect(), config.load().data.name
     label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
     run = client.create_run(
@@ -171,14 +171,14 @@ def find(folder: Path) -> dict[str, str] | None:
 
 
 def of_weights(folder: Path) -> list[Any]:
-    """The runs, of whatever DVC experiment, that trained the weights in `folder`, the latest first."""
+    """All runs that trained the weights in `folder`, of any DVC experiment, the latest first."""
     experiment, weights = experiment_id(), model_store.digest(folder)
     same = f"tags.`weights.sha256` = '{weights}'"
     return list(connect().search_runs([experiment], same, order_by=["attributes.start_time DESC"]))
 
 
 def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
-    """What tells runs apart; MLflow's own git tag is the same for every DVC experiment."""
+    """Tags that tell runs apart: MLflow's own Git tag is the same for all experiments of one DVC baseline."""
     dvc = {
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME"),
         "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV"),
@@ -204,12 +204,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def process() -> dict[str, str]:
-    """Tags that tell whether the process of a run is still there."""
+    """Tags that identify the process of a run."""
     return {"process.host": socket.gethostname(), "process.id": str(os.getpid())}
 
 
 def _alive(run: Any) -> bool:
-    """Whether a run's process may still work on it."""
+    """Whether a run's process may still be working."""
     tags = run.data.tags
     at_work = alive(tags.get("process.host"), tags.get("process.id"), socket.gethostname())
     return bool(run.info.status == "RUNNING" and at_work)
@@ -217,7 +217,7 @@ def _alive(run: Any) -> bool:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """For commands: what the store says against a request, or that it does not answer, becomes a ValueError."""
+    """Turn errors of the store, and its silence, into a UserError."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

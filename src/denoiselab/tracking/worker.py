@@ -1,4 +1,4 @@
-"""A thread that talks to the store, so that a store that is slow, locked or down never holds up a training."""
+"""A background thread for all calls to the store: a slow, locked or unreachable store never delays a training run."""
 
 import queue
 import sys
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 from denoiselab.runtime.sanitize import one_line, printable, without_login
 
-# At a call that fails; the pauses between them add up to 63 s: a database locked for a minute is waited for.
+# Attempts at a call; the pauses between them add up to 63 s, so a database may be locked for a minute.
 ATTEMPTS = 7
-PATIENCE_S = 90  # how long the end of a stage waits for one job: a busy store that gets on is waited for
+PATIENCE_S = 90  # seconds that the end of a stage waits for one job; a store that makes progress is waited for
 
 Job = Callable[[], None]
 
 
 class Worker:
-    """Does jobs in order on a thread of its own; the first one that keeps failing ends it with a warning."""
+    """Runs jobs in order; the first one that keeps failing ends it with a warning."""
 
     def __init__(self) -> None:
         self.jobs: queue.Queue[Job | None] = queue.Queue()
@@ -41,17 +41,17 @@ class Worker:
             pass
 
     def _go_on_after(self, job: Job) -> bool:
-        """Do it, several times if need be; whether the store may be asked for more."""
+        """Run a job, repeating it where it fails; returns whether to run further jobs."""
         for attempt in range(ATTEMPTS):
             try:
                 job()
-            except Exception as error:  # noqa: BLE001  (no tracking fault may stop a training)
-                useless = isinstance(error, ValueError | TypeError | KeyError)  # to try again
-                if not useless and attempt < ATTEMPTS - 1:
+            except Exception as error:  # noqa: BLE001  (no fault of tracking may stop a training run)
+                permanent = isinstance(error, ValueError | TypeError | KeyError)
+                if not permanent and attempt < ATTEMPTS - 1:
                     time.sleep(2**attempt)
                     continue
                 warn(f"{type(error).__name__}: {one_line(error, 300)}")
-                return useless
+                return permanent
             self.done += 1
             return True
         return False
@@ -60,6 +60,6 @@ class Worker:
 def warn(reason: str) -> None:
     reason = printable(without_login(reason))
     print(
-        f"warning: MLflow: {reason}; training and its files are not affected, evaluate logs the run later",
+        f"warning: MLflow: {reason}; training and its files are not affected; stage evaluate logs the run later",
         file=sys.stderr,
     )

@@ -1,7 +1,7 @@
-"""Training batches: a pure function of (seed, step), so a resumed training sees what it would have seen.
+"""Training batches: a pure function of (seed, step), so that a resumed run draws the same batches.
 
-An epoch goes through all patches in a new order; a last, smaller batch is dropped. Where the data are real pairs,
-the noisy photographs' patches come along under the same crops and turns.
+Every epoch visits all patches in a new order; a last, smaller batch is dropped. Where the data are pairs, the noisy
+photos' patches get the same crops and turns.
 """
 
 import os
@@ -21,47 +21,47 @@ from denoiselab.data.patches import Stack
 from denoiselab.runtime import devices, distributed, seeding
 from denoiselab.runtime.errors import UserError
 
-RESIDENT_SHARE = 0.5  # of the device's free memory that patches may fill
-STEPS_AHEAD = 8  # whose patches are gathered while a step computes
-GATHERING_THREADS = 4  # they wait for the disk, mostly
+RESIDENT_SHARE = 0.5  # share of the device's free memory that patches may fill
+STEPS_AHEAD = 8  # steps whose patches are gathered in advance
+GATHERING_THREADS = 4  # mostly waiting for the disk
 
 
 Pixels = np.ndarray | Stack
 
 
 class Stock(NamedTuple):
-    """The patches that batches are taken from."""
+    """All training patches."""
 
-    clean: Pixels  # (N, H, W, C) uint8, H = W; of a training that may not see them the noisy ones, see draws.Drawn
-    noisy: Pixels | None = None  # the real noisy photographs' patches, where the data are pairs
+    clean: Pixels  # (N, H, W, C) uint8, H = W; for self-supervised training noisy ones, see noise_sampling.Drawn
+    noisy: Pixels | None = None  # patches of the real noisy photos, where the data are pairs
     labels: np.ndarray | None = None  # (N,) int64, where the data have classes
 
 
 class Batch(NamedTuple):
     clean: torch.Tensor  # (B, C, H, W) float32 in [0, 1]
-    recorded: torch.Tensor | None  # the real noisy photographs, where there are any
+    recorded: torch.Tensor | None  # real noisy patches, where the data are pairs
     labels: torch.Tensor | None  # (B,) int64
     generator: torch.Generator  # for the noise
 
     def share(self) -> "Batch":
-        """What this process takes of it."""
+        """This process's share."""
         recorded, labels = (None if part is None else distributed.share(part) for part in (self.recorded, self.labels))
         return Batch(distributed.share(self.clean), recorded, labels, self.generator)
 
 
 class Batches(Protocol):
-    """What `fit` takes its batches from."""
+    """Source of batches for `fit`."""
 
-    batch: int  # patches a step
+    batch: int  # patches a step, over all processes
     steps_per_epoch: int
 
     def __call__(self, step: int) -> Batch: ...
 
 
 def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device) -> Batches:
-    """Batches of crops of the patches, which are brought to the device at once where they leave half of it free.
+    """Batches of crops. The patches are kept on the device where they fill at most half of its free memory.
 
-    Several processes do the same: there must be room in all.
+    Several processes decide alike: there must be room in all.
     """
     if isinstance(augment, Albumentations):
         return AugmentedBatches(stock, batch, crop, augment, seed, device)
@@ -73,7 +73,7 @@ def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: in
 
 
 class Order:
-    """Which patches a step takes, as numbers on `device`: there they are without a transfer a step."""
+    """Indices of the patches of a step, on `device`, so that no step needs a transfer."""
 
     def __init__(self, patches: int, batch: int, seed: int, device: torch.device | str = "cpu"):
         self.patches, self.seed, self.device = patches, seed, device
@@ -90,7 +90,7 @@ class Order:
 
 
 class Held(NamedTuple):
-    """Patches on the device: a Stock's, or a step's."""
+    """Patches on the device: all of a Stock, or those of a step."""
 
     clean: torch.Tensor
     noisy: torch.Tensor | None
@@ -98,7 +98,7 @@ class Held(NamedTuple):
 
 
 class CroppedBatches(ABC):
-    """Crops, flips and quarter turns on the device in one gather, no per-sample Python."""
+    """Crops, flips and quarter turns on the device in one gather, without per-sample Python."""
 
     def __init__(self, stock: Stock, order: Order, crop: int | None, turns: bool, seed: int, device: torch.device):
         self.size = stock.clean.shape[1]
@@ -122,10 +122,10 @@ class CroppedBatches(ABC):
 
     @abstractmethod
     def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
-        """Patches on the device, and the numbers (B,) of those that the step takes."""
+        """Patches on the device, and the indices (B,) of the step's."""
 
     def _places(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row and column of every pixel of every crop, (B, crop, crop): a random corner and one of 8 orientations."""
+        """Row and column of every pixel of every crop, (B, crop, crop): random corner, one of 8 orientations."""
 
         def draw(high: int) -> torch.Tensor:
             return torch.randint(high, (count, 1, 1), generator=generator, device=self.device)
@@ -143,7 +143,7 @@ class CroppedBatches(ABC):
 
 
 class ResidentBatches(CroppedBatches):
-    """All patches are on the device."""
+    """All patches stay on the device."""
 
     def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
         super().__init__(stock, Order(len(stock.clean), batch, seed, device), crop, turns, seed, device)
@@ -154,10 +154,9 @@ class ResidentBatches(CroppedBatches):
 
 
 class StreamedBatches(CroppedBatches):
-    """Patches stay where they are, on a disk, say; threads gather those of the next steps while the device computes.
+    """Patches stay on disk or in main memory; threads gather those of the next steps while the device computes.
 
-    On CUDA they are copied from pinned memory, on a stream of their own. Of several processes that train as one, each
-    gathers its share of a batch.
+    On CUDA they are copied from pinned memory on a separate stream. Each of several processes gathers its share.
     """
 
     def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
@@ -171,7 +170,7 @@ class StreamedBatches(CroppedBatches):
 
     def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
         if step != self._next:
-            self._ahead.clear()  # they are of other steps
+            self._ahead.clear()  # gathered for other steps
         while len(self._ahead) <= STEPS_AHEAD:
             rows = distributed.share(self.order(step + len(self._ahead))).numpy()
             self._ahead.append(self._threads.submit(self._gathered, rows))
@@ -182,12 +181,12 @@ class StreamedBatches(CroppedBatches):
             computing.wait_event(copied)
             for part in held:
                 if part is not None:
-                    part.record_stream(computing)  # its memory is for the copies again once this stream is done with it
+                    part.record_stream(computing)  # its memory is reused for copies only after this stream has read it
         whole = (None if part is None else distributed.gather(part, self.batch) for part in held)
         return Held(*whole), self.all  # type: ignore[arg-type]
 
     def _gathered(self, rows: np.ndarray) -> tuple[Held, torch.cuda.Event | None]:
-        """The patches with the numbers `rows` on the device, from the event on if there is one."""
+        """The patches at `rows`, on the device once the event (if any) has happened."""
         parts = [None if part is None else torch.from_numpy(part[rows]) for part in self.stock]
         if not self._copying:
             return Held(*parts), None  # type: ignore[arg-type]
@@ -198,9 +197,9 @@ class StreamedBatches(CroppedBatches):
 
 
 class AugmentedBatches:
-    """Patches through an albumentations pipeline, in worker processes, then a random crop.
+    """Patches through an albumentations pipeline in worker processes, then a random crop.
 
-    Of several processes that train as one, each sends its share of a batch through.
+    Each of several processes augments its share of a batch.
     """
 
     def __init__(
@@ -218,20 +217,20 @@ class AugmentedBatches:
 
     def __call__(self, step: int) -> Batch:
         if step != self._next:
-            self._loaded = iter(())  # ends the workers there are before new ones are forked
+            self._loaded = iter(())  # ends the workers before new ones are forked
             loader = DataLoader(
                 self.steps,
                 batch_size=None,
                 sampler=range(step, 2**62),
                 num_workers=self.workers,
                 pin_memory=self.device.type == "cuda",
-                generator=torch.Generator(),  # else it draws from torch's own, which a resumed training has restored
+                generator=torch.Generator(),  # else it draws from torch's global one, which a resumed run has restored
             )
             self._loaded = iter(loader)
         self._next = step + 1
         try:
             clean, noisy = next(self._loaded)
-        except ValueError as error:  # a worker's comes with its traceback
+        except ValueError as error:  # raised in a worker: its text holds the traceback
             raise UserError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
         recorded = None if noisy is None else self._whole(noisy)
@@ -239,12 +238,12 @@ class AugmentedBatches:
         return Batch(self._whole(clean), recorded, labels, generator)
 
     def _whole(self, share: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) float32 on the device, from the shares of all processes."""
+        """(B, C, H, W) float32 on the device, from all processes' shares."""
         return _to_float(distributed.gather(share.to(self.device, non_blocking=True), self.batch))
 
 
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
-    """Item `step` is this process's share of the step's batch of augmented crops, (B, H, W, C) uint8."""
+    """Item `step`: this process's share of the step's augmented crops, (B, H, W, C) uint8."""
 
     def __init__(self, stock: Stock, crop: int | None, augment: Albumentations, order: Order, seed: int):
         from denoiselab.imaging import albumentations_adapter
@@ -253,7 +252,7 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
         self.own = slice(distributed.rank(), None, distributed.world())
         self.crop = min(crop or stock.clean.shape[1], stock.clean.shape[1])
         self.apply = albumentations_adapter.Pipeline(tuple(augment.transforms))
-        self._one(0, 0, 0)  # a mistake shows here, in one line, not in a worker
+        self._one(0, 0, 0)  # a mistake in the settings is raised here, not in a worker
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         rows = list(enumerate(self.order(step).tolist()))
@@ -268,14 +267,14 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
         crop = self.crop
         if min(clean.shape[:2]) < crop:
             size = f"{clean.shape[1]}x{clean.shape[0]}"
-            raise UserError(f"augment.transforms: a patch became {size}, smaller than the crop of {crop} pixels")
+            raise UserError(f"augment.transforms: a patch became {size}, smaller than the {crop}-pixel crop")
         top, left = (key // 97 % (clean.shape[0] - crop + 1), key // 9973 % (clean.shape[1] - crop + 1))
         place = np.s_[top : top + crop, left : left + crop]
         return clean[place], None if noisy is None else noisy[place]
 
 
 def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
-    """On the device, in memory once: files are read one by one, an array is taken as it is."""
+    """On the device, with one copy in memory: shards are read one by one, an array is not copied."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
     whole = torch.empty(array.shape, dtype=torch.from_numpy(array[0].copy()).dtype, device=device)
@@ -285,5 +284,5 @@ def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
 
 
 def _to_float(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) in 8-bit units to (B, C, H, W) float32, white at 1."""
+    """(B, H, W, C) of 0 to 255 to (B, C, H, W) float32, white at 1."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)

@@ -1,6 +1,6 @@
-"""Calibrate a classical method's strength on the validation patches, at each noise level.
+"""Calibrate the strength of a classical method on the validation patches, at each noise level.
 
-With held-out pixels (validation.HeldOut) that is Batson, Royer: Noise2Self, ICML 2019.
+With the blind-spot score (validation.HeldOut) this is Batson, Royer: Noise2Self, ICML 2019.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,13 @@ from typing import Any
 
 from denoiselab.training.validation import Validation
 
-REFINEMENTS = 2  # rounds of trials halfway to the best strength's neighbours
+REFINEMENTS = 2  # rounds of trials halfway between the best strength and its neighbours
 
 
 def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
-    """Set the strength with the best score at every level, the first one of `validate`; returns a row a trial (level,
-    strength, scores).
+    """Set the best strength of `model`, an architectures.classical.Classical, at every noise level of `validate`.
 
-    `model` is a denoiselab.architectures.classical.Classical.
+    The first score of `validate` decides. Returns one row a trial: level, strength, scores.
     """
     rows: list[dict[str, float]] = []
     chosen: dict[float, float] = {}
@@ -34,7 +33,7 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
 
 
 def _search(score: Callable[[float], float], candidates: list[float]) -> float:
-    """The strength with the best score: of the sorted candidates, then of those between the best and its neighbours."""
+    """The best of the candidates and of the refinements between the best one and its neighbours."""
     tried = {strength: score(strength) for strength in candidates}
     for _ in range(REFINEMENTS):
         order = sorted(tried)

@@ -1,4 +1,4 @@
-"""Training states that survive a kill: written aside, flushed, renamed; damaged ones are set aside, not used."""
+"""Checkpoints that survive a kill: written to a temporary file, flushed, renamed. Damaged ones are set aside."""
 
 import shutil
 import sys
@@ -15,12 +15,12 @@ from denoiselab.runtime import files, sealed_json
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
-VERSIONS = range(1, 2)  # of its format, that are read; the last is written
-KEPT = 20  # folders; older ones are removed when a new training starts
+VERSIONS = range(1, 2)  # formats that are read; the last one is written
+KEPT = 20  # folders; older ones are removed when a training run starts
 
 
 class Checkpoint:
-    """The state of one training in `root`/<fingerprint>/state.pt: tensors and plain values alone."""
+    """The state of one training run, `root`/<fingerprint>/state.pt: tensors and plain values only."""
 
     def __init__(self, root: Path, fingerprint: str):
         self.folder = root / fingerprint
@@ -28,7 +28,7 @@ class Checkpoint:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder alone: a second training of the same configuration waits, then finds the result."""
+        """Lock the folder: a second run of the same job waits, then finds the finished state."""
         files.make_folder(self.folder)
         with FileLock(self.folder / "lock"):
             self.folder.touch()
@@ -36,23 +36,23 @@ class Checkpoint:
             yield
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put `state` in place of the last one. OSError where it cannot be written; the last one is kept then."""
+        """Replace the last state. Raises OSError where it cannot be written, and keeps the last one."""
         with files.replacing(self.path) as temporary, temporary.open("wb") as handle:
             try:
                 torch.save({"format": VERSIONS[-1], **state}, handle)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # torch tells of a full disk as "unexpected pos"
+                if isinstance(error.__context__, OSError):  # torch reports a full disk as "unexpected pos"
                     raise error.__context__ from None
                 raise
 
     def load(self) -> dict[str, Any] | None:
-        """The last state on the CPU, or None where there is none. ValueError where it is of another format."""
+        """The last state, on the CPU; None where there is none. Raises UserError for another format."""
         if not self.path.exists():
             return None
         try:
             _check(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001  (a damaged file fails in many ways)
+        except Exception as error:  # noqa: BLE001  (damaged files raise anything)
             aside, reason = self.path.with_suffix(".damaged"), one_line(error)
             self.path.replace(aside)
             print(f"warning: checkpoint is damaged, starting again; kept as {aside}: {reason}", file=sys.stderr)
@@ -62,10 +62,10 @@ class Checkpoint:
 
 
 def _check(path: Path) -> None:
-    """ValueError where a part of what torch.save wrote has not its CRC-32, at which torch.load does not look."""
+    """Raises UserError for a wrong CRC-32 in torch's zip file, which torch.load does not check."""
     with zipfile.ZipFile(path) as parts:
         if damaged := parts.testzip():
-            raise UserError(f"{damaged} has not the checksum that was written")
+            raise UserError(f"{damaged} has a wrong checksum")
 
 
 def _prune(root: Path) -> None:

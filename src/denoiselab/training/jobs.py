@@ -1,4 +1,4 @@
-"""What decides a training's result, resolved from params.yaml and the files it starts from."""
+"""Training jobs: everything that decides the result of a training run, resolved from params.yaml and the data."""
 
 import hashlib
 import json
@@ -55,38 +55,38 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless", "albumentations")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One training, resolved: everything that decides its result."""
+class Job:
+    """One training run, resolved."""
 
     name: str
-    number: int  # of the training: 0 for the first seed
+    number: int  # 0 for the first seed
     entry: Entry
     settings: Train
     params: Params
     device: torch.device
-    needed: dict[str, Any] | None  # the card of the model it builds on
-    classes: list[str]  # of the data, in order; empty where they have none
-    data_sha256: str  # of the patches, the noisy validation patches, and the model it builds on
-    code_sha256: str  # of the modules that train it
+    needed: dict[str, Any] | None  # model.json of the model that it builds on
+    classes: list[str]  # sorted; empty where the data have none
+    data_sha256: str  # patches, noisy validation patches, and the model that it builds on
+    code_sha256: str  # SOURCES and the architecture
 
     @property
     def seed(self) -> int:
-        """Of the training; the noise of validation and test is the same for all of them."""
+        """Seed of this run; the noise of validation and test is the same for all seeds."""
         return self.params.seed + self.number
 
     @property
     def folder(self) -> Path:
-        """Where its weights go."""
+        """Folder of its weights."""
         return paths.trained(self.name, self.number)
 
     @property
     def needed_folder(self) -> Path:
-        """The model that it builds on, if any: its training of the same number."""
+        """Folder of the model that it builds on, if any: that of the same seed where there are several."""
         return _needed(self.entry, self.number)
 
     @property
     def trains(self) -> bool:
-        return trains(self.params, self.name)
+        return is_trained(self.params, self.name)
 
     @property
     def noise(self) -> NoiseSpec:
@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def task(self) -> str:
-        """restore, or classify."""
+        """restore or classify."""
         return getattr(self._outline, "task", "restore")
 
     @cached_property
@@ -102,7 +102,7 @@ class Plan:
         return architectures.outline(self.entry.architecture())
 
     def card(self) -> dict[str, Any]:
-        """What model.json says of how the model was made."""
+        """The settings part of model.json."""
         origin = {"weights": self.entry.weights, "sha256": self.entry.sha256} if self.entry.weights else None
         return {
             "name": self.name,
@@ -123,7 +123,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Names the training: its card, the code that runs it, and what else rounding depends on."""
+        """Identifies the run and its checkpoint: settings, data, code, and what else rounding depends on."""
         processes = [torch.get_num_threads(), distributed.world()]
         machine = [*map(version, LIBRARIES), self.device.type, *processes]
         return hashlib.sha256(
@@ -131,21 +131,21 @@ class Plan:
         ).hexdigest()[:24]
 
 
-def trains(params: Params, name: str) -> bool:
-    """Whether an entry has weights to train: not if it is imported or has none. Its block is checked."""
+def is_trained(params: Params, name: str) -> bool:
+    """Whether an entry is trained: it has weights, and they are not imported. Checks its block."""
     return device_choice.has_weights(params, name) and not params.entry(name).weights
 
 
-def plans(params: Params, name: str) -> list[Plan]:
-    """The trainings of an entry: one a seed, but one alone for what is not trained."""
+def resolve_all(params: Params, name: str) -> list[Job]:
+    """The jobs of an entry: one a seed, or a single one where nothing is trained."""
     _check_blocks(params)
-    numbers = range(params.seeds if trains(params, name) else 1)
+    numbers = range(params.seeds if is_trained(params, name) else 1)
     data = _Data.read()
     return [_resolve(params, name, number, data) for number in numbers]
 
 
-def plan(params: Params, name: str, number: int = 0) -> Plan:
-    """Resolve and check. Every model's block is checked, so that a mistake in a later one costs no training."""
+def resolve(params: Params, name: str, number: int = 0) -> Job:
+    """Resolve and check one job. Checks every model's block, so that a mistake in a later one costs no training."""
     _check_blocks(params)
     return _resolve(params, name, number, _Data.read())
 
@@ -160,10 +160,10 @@ def _check_blocks(params: Params) -> None:
 
 @dataclass(frozen=True)
 class _Data:
-    """What a training takes from the patches' files: the same for all trainings, and read through once."""
+    """Digests and classes of the training data, read once for all seeds."""
 
-    digests: list[str]  # sha256 of the patches and of the noisy validation patches
-    classes: list[str]  # of the training patches, in order; empty where some have none
+    digests: list[str]  # sha256 of the patches, and of the noisy validation patches of each condition
+    classes: list[str]  # sorted; empty where some training patches have none
 
     @staticmethod
     def read() -> "_Data":
@@ -172,7 +172,7 @@ class _Data:
         return _Data(digests, [] if "" in labels else sorted(labels))
 
 
-def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
+def _resolve(params: Params, name: str, number: int, data: _Data) -> Job:
     settings, entry = _settings(params, name), params.entry(name)
     device = device_choice.device(params, name)
     folder = _needed(entry, number)
@@ -180,13 +180,13 @@ def _resolve(params: Params, name: str, number: int, data: _Data) -> Plan:
     digests = [*data.digests, *([model_store.digest(folder)] if needed else [])]
     digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     archs = {entry.arch} | ({needed["architecture"]["arch"]} if needed else set())
-    resolved = Plan(name, number, entry, settings, params, device, needed, data.classes, digest, _code(archs))
+    resolved = Job(name, number, entry, settings, params, device, needed, data.classes, digest, _code(archs))
     _check_classes(resolved)
     return resolved
 
 
 def _settings(params: Params, name: str) -> Train:
-    """`train` for an entry. To a classifier the target is its class: it has no use for a clean image."""
+    """The entry's training settings. Classifiers are supervised by labels, so `target` is reset for them."""
     settings = params.training(name)
     outline = architectures.outline(params.entry(name).architecture())
     classifies = getattr(outline, "task", "restore") == "classify"
@@ -198,12 +198,12 @@ def _needed(entry: Entry, number: int) -> Path:
     return folder if folder.exists() else Path(entry.needs)
 
 
-def _check_classes(plan: Plan) -> None:
-    """ValueError where a model is about other classes than the data have."""
-    wanted = plan.entry.architecture().get("classes")
-    if wanted is not None and wanted != len(plan.classes):
-        there = f"{len(plan.classes)} classes" if plan.classes else "no classes"
-        raise UserError(f"models.{plan.name}.classes: {wanted}, but the training patches of the data have {there}")
+def _check_classes(job: Job) -> None:
+    """Raises UserError where the model's number of classes is not that of the data."""
+    wanted = job.entry.architecture().get("classes")
+    if wanted is not None and wanted != len(job.classes):
+        there = f"{len(job.classes)} classes" if job.classes else "no classes"
+        raise UserError(f"models.{job.name}.classes: {wanted}, but the training patches of the data have {there}")
 
 
 def _code(archs: set[str]) -> str:

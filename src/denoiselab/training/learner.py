@@ -1,4 +1,4 @@
-"""What a training changes: the model, its optimiser, the averaged weights, and which layers are frozen."""
+"""The model in training with its optimiser, averaged weights and frozen layers."""
 
 from typing import Any
 
@@ -13,15 +13,16 @@ from denoiselab.training import optimizer
 
 
 class Learner:
-    """Steps of one model. All that a step depends on is in `state()`, or a function of the training's history.
+    """Takes the optimiser steps. Everything a step depends on is in `state()` or follows from the history.
 
-    Each of several processes has one that goes through its share of every batch of `images`; the models stay the same.
+    Each of several processes has one; they step on the sum of all gradients, so the models stay equal.
     """
 
     def __init__(self, model: nn.Module, settings: Train, images: int):
+        """`images`: size of a batch over all processes."""
         self.model, self.settings = model, settings
         distributed.unite(model, images)
-        self.trained = [p for p in model.parameters() if p.requires_grad]  # a frozen part of the model stays so
+        self.trained = [p for p in model.parameters() if p.requires_grad]  # what the model froze itself stays frozen
         self.optimizer = optimizer.build(self.trained, settings)
         self.average = None
         if settings.ema:
@@ -29,11 +30,11 @@ class Learner:
 
     @property
     def kept(self) -> nn.Module:
-        """The module that is validated and whose weights are kept: the average where there is one."""
+        """The module that is validated and whose weights are kept: the averaged one where there is an average."""
         return self.average.module if self.average is not None else self.model
 
     def prepare(self, rate: float, thawed: int) -> None:
-        """Set the learning rate and freeze the layers that have not thawed; puts the model in train mode."""
+        """Set the learning rate and train mode; freeze all of `freeze.layers` but the last `thawed`."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -42,7 +43,7 @@ class Learner:
             freeze(self.model, self.trained, frozen)
 
     def step(self, loss: torch.Tensor) -> None:
-        """Backward and one step of the optimiser and the average; the losses of all processes add up."""
+        """Backward pass, sum of the gradients over all processes, clipping, optimiser step, averaged weights."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         distributed.add_gradients(self.trained)
@@ -50,11 +51,11 @@ class Learner:
             nn.utils.clip_grad_norm_(self.trained, self.settings.grad_clip)
         self.optimizer.step()
         if self.average is not None and self.settings.ema:
-            self._average(self.average, self.settings.ema)
+            self._update_average(self.average, self.settings.ema)
 
     @torch.no_grad()
-    def _average(self, average: AveragedModel, decay: float) -> None:
-        """A step of the average, as its own `update_parameters`, which has the host wait for CUDA at every step."""
+    def _update_average(self, average: AveragedModel, decay: float) -> None:
+        """As `AveragedModel.update_parameters`, which makes the host wait for CUDA at every step."""
         if average.n_averaged == 0:  # a tensor, but on the CPU
             average.update_parameters(self.model)
         else:
@@ -62,17 +63,19 @@ class Learner:
             average.n_averaged += 1
 
     def finite(self) -> bool:
-        """Whether all that is in `state()` is. A squared gradient may overflow while weights and loss do not."""
-        moments = [value for own in self.optimizer.state.values() for value in own.values()]
+        """Whether all of `state()` is finite: a squared gradient may overflow while weights and loss do not."""
+        moments = [value for values in self.optimizer.state.values() for value in values.values()]
         average = _floats(self.average.module) if self.average is not None else []
-        known = [*_floats(self.model), *average, *(value for value in moments if isinstance(value, torch.Tensor))]
-        return all(bool(tensor.isfinite().all()) for tensor in known)
+        tensors = [*_floats(self.model), *average, *(value for value in moments if isinstance(value, torch.Tensor))]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
         average = self.average.state_dict() if self.average is not None else None
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": average}
 
     def load(self, state: dict[str, Any]) -> None:
+        """Restore what `state()` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
@@ -80,22 +83,22 @@ class Learner:
 
 
 def _floats(model: nn.Module) -> list[torch.Tensor]:
-    """Parameters and buffers, but for counters."""
+    """Parameters and buffers, without counters."""
     return [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
 
 
 def freeze(model: nn.Module, trained: list[nn.Parameter], frozen: tuple[str, ...]) -> None:
-    """Of the parameters `trained`, leave out those of the layers `frozen`; their BatchNorm statistics stand still, too.
+    """Of the parameters `trained`, freeze those of the layers named in `frozen`, with their BatchNorm statistics.
 
-    ValueError names a layer that is not there.
+    Raises UserError for a layer that does not exist.
     """
-    own = {id(p) for p in trained}
+    ids = {id(p) for p in trained}
     for layer in frozen:
         if not any(_in(name, (layer,)) for name, _ in model.named_parameters()):
-            there = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))
-            raise UserError(f"freeze.layers: there is no layer {layer!r} with weights; there are: {there}")
+            layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))
+            raise UserError(f"freeze.layers: no layer {layer!r} with weights; choose from: {layers}")
     for name, parameter in model.named_parameters():
-        if id(parameter) in own:
+        if id(parameter) in ids:
             parameter.requires_grad_(not _in(name, frozen))
     for name, module in model.named_modules():
         if _in(name, frozen):

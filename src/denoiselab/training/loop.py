@@ -1,4 +1,7 @@
-"""fit(): batch, noise, loss, step; once in a while validate and keep the best. It knows nothing of tracking."""
+"""The training loop: batch, noise, loss, optimiser step; now and then validation, best weights, checkpoint.
+
+It knows nothing of MLflow: `log(step, values)` gets every validation.
+"""
 
 import math
 import os
@@ -22,33 +25,33 @@ from denoiselab.training import optimizer
 from denoiselab.training.batches import Batches
 from denoiselab.training.checkpoint import Checkpoint
 from denoiselab.training.learner import Learner
-from denoiselab.training.supervision import TARGETS, Network, Objective
+from denoiselab.training.supervision import SUPERVISION, Network, Objective
 
-MOMENTS = ("first", "middle", "last")  # validations whose pictures are kept
-REPORT_EVERY = 25  # steps between looks at the loss: the only host synchronisation of the loop itself
+MOMENTS = ("first", "middle", "last")  # validations whose preview is kept
+REPORT_EVERY = 25  # steps between reads of the loss, the only time that the loop itself waits for the device
 
 Log = Callable[[int, dict[str, float]], None]
 
 
 class Validate(Protocol):
-    """Scores of a model; the first is what `best` and all patience go by. Higher is better."""
+    """Scores of a model, higher is better. The first one chooses the best weights and counts for all patience."""
 
     def __call__(self, model: nn.Module) -> dict[str, float]: ...
 
-    def picture(self, model: nn.Module) -> torch.Tensor | None:
-        """What it makes of some patches, (N, H, W, C) uint8, if that is a picture."""
+    def preview(self, model: nn.Module) -> torch.Tensor | None:
+        """The first validation patches, restored, (N, H, W, C) uint8; None where the model returns no images."""
         ...
 
 
 @dataclass
-class Run:
-    """What a training has come to; all of it is in every checkpoint."""
+class TrainingState:
+    """Progress and results of a training run, stored in every checkpoint beside the Learner's state."""
 
     step: int = 0
-    seconds: float = 0.0  # of training and validation, over all sittings
-    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0  # training and validation, over all sittings
+    history: list[dict[str, float]] = field(default_factory=list)  # one row a validation
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # score -> value, step, weights
-    pictures: dict[str, tuple[int, torch.Tensor]] = field(default_factory=dict)  # moment -> step, pixels
+    previews: dict[str, tuple[int, torch.Tensor]] = field(default_factory=dict)  # moment -> step, pixels
 
     @property
     def score(self) -> str:
@@ -56,7 +59,7 @@ class Run:
         return f"val_{next(iter(self.best), 'psnr')}"
 
     def stalls(self, patience: int | None) -> int:
-        """How often that score has stalled for `patience` validations."""
+        """How often this score has stalled for `patience` validations."""
         return optimizer.stalls(self.history, self.score, patience)
 
 
@@ -71,65 +74,77 @@ def fit(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     log: Log = lambda step, values: None,
-) -> Run:
-    """Train `model` in place and return its history and best weights.
+) -> TrainingState:
+    """Train `model` in place; returns the history and the best weights.
 
-    The noise is drawn anew at every step, on the device (but for kinds that libraries make on the CPU). With a
-    checkpoint the training goes on where it was, and on the CPU ends with the same bytes as an undisturbed one.
-    `log(step, values)` gets every validation. Several processes do as one would, each on its share of every batch;
-    the first one has the checkpoint and the log.
-    ValueError as soon as the loss, a score or a weight is seen to be not finite; the checkpoint is never of that.
+    Resumes from `checkpoint`; on the CPU it then ends with the same bytes as an uninterrupted run. Several processes
+    train as one, each on its share of every batch; the first one writes the checkpoint and logs.
+    Raises UserError as soon as the loss, a score or a weight is not finite; such a state is never saved.
     """
     if batches.batch < distributed.world():
         raise UserError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(model, settings, batches.batch)
     network = _network(model, settings, device)
-    target = TARGETS[settings.target]
-    run = _resume(checkpoint, learner)
+    supervise = SUPERVISION[settings.target]
+    state = _resume(checkpoint, learner)
     steps = settings.steps or (settings.epochs or 0) * batches.steps_per_epoch
     every = settings.validate_every or batches.steps_per_epoch
-    total, seen = torch.zeros((), device=device), 0
-    bar = _progress(run, steps)
-    for row in run.history:
-        log(int(row["step"]), row)  # again: a kill may have cut off what was logged of it
-    started = time.perf_counter() - run.seconds
-    while run.step < steps and not run.stalls(settings.patience):
-        epoch = run.step / batches.steps_per_epoch
-        rate = optimizer.learning_rate(settings, run.step, steps, epoch, run.score, run.history)
-        learner.prepare(rate, run.stalls(settings.freeze.patience) if settings.freeze else 0)
-        whole = batches(run.step)
-        noisy = synthesis.add(whole.clean, whole.generator, spec, whole.recorded)
-        loss = target(network, noisy, whole, objective) * (len(distributed.share(noisy)) / len(noisy))
+    total, count = torch.zeros((), device=device), 0  # loss since the last validation
+    bar = _progress(state, steps)
+    for row in state.history:
+        log(int(row["step"]), row)  # again: a kill may have cut off the logging
+    started = time.perf_counter() - state.seconds
+
+    while state.step < steps and not state.stalls(settings.patience):
+        # Learning rate, frozen layers, train mode
+        epoch = state.step / batches.steps_per_epoch
+        rate = optimizer.learning_rate(settings, state.step, steps, epoch, state.score, state.history)
+        learner.prepare(rate, state.stalls(settings.freeze.patience) if settings.freeze else 0)
+
+        # Draw a batch of clean crops, the same for every process
+        batch = batches(state.step)
+
+        # Add noise, drawn anew at every step
+        noisy = synthesis.add(batch.clean, batch.generator, spec, batch.recorded)
+
+        # Loss of this process's share of the batch
+        loss = supervise(network, noisy, batch, objective) * (len(distributed.share(noisy)) / len(noisy))
+
+        # Backward pass, gradient clipping, optimiser step, averaged weights
         learner.step(loss)
-        run.step += 1
-        total, seen = total + loss.detach(), seen + 1
-        look = run.step % every == 0 or run.step == steps
-        if look or run.step % REPORT_EVERY == 0:
-            run.seconds = time.perf_counter() - started
-            mean = _finite(distributed.total(total).item() / seen, run)
-            _show(bar, run, mean, batches.batch)
-        if look:
+        state.step += 1
+        total, count = total + loss.detach(), count + 1
+
+        # Now and then: read the loss
+        validating = state.step % every == 0 or state.step == steps
+        if validating or state.step % REPORT_EVERY == 0:
+            state.seconds = time.perf_counter() - started
+            mean = _finite(distributed.total(total).item() / count, state)
+            _show(bar, state, mean, batches.batch)
+
+        # Now and then: validate, keep the best weights, save a checkpoint, log
+        if validating:
             scores = validate(learner.kept)
-            _finite(sum(scores.values()), run)
+            _finite(sum(scores.values()), state)
             if not learner.finite():
-                raise _diverged("a weight or the optimiser", run)
-            row = {"step": run.step, "epoch": run.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
-            run.history.append(row | {f"val_{name}": value for name, value in scores.items()})
-            _keep_best(run, learner.kept, scores)
-            _keep_picture(run, validate.picture(learner.kept), steps)
-            run.seconds = time.perf_counter() - started
-            _save(checkpoint, run, learner)
-            log(run.step, run.history[-1])
-            total, seen = torch.zeros((), device=device), 0
+                raise _diverged("a weight or the optimiser's state", state)
+            row = {"step": state.step, "epoch": state.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
+            state.history.append(row | {f"val_{name}": value for name, value in scores.items()})
+            _keep_best(state, learner.kept, scores)
+            _keep_preview(state, validate.preview(learner.kept), steps)
+            state.seconds = time.perf_counter() - started
+            _save(checkpoint, state, learner)
+            log(state.step, state.history[-1])
+            total, count = torch.zeros((), device=device), 0
     bar.close()
-    return run
+    return state
 
 
 def _network(model: nn.Module, settings: Train, device: torch.device) -> Network:
-    """The model as targets see it: compiled and in the precision of the settings.
+    """The model's forward pass in training: compiled and in the settings' precision.
 
-    A noise-aware one is told the noise's RMS in each image, in 8-bit units, where the clean image is given.
+    A noise-aware model is given the RMS of the noise in each image, in 8-bit units, where the clean image is known.
     """
     compiled = devices.compiled(model) if settings.compile else model
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
@@ -146,63 +161,64 @@ def _network(model: nn.Module, settings: Train, device: torch.device) -> Network
     return network
 
 
-def _keep_best(run: Run, model: nn.Module, scores: dict[str, float]) -> None:
+def _keep_best(state: TrainingState, model: nn.Module, scores: dict[str, float]) -> None:
     for name in scores:
-        if name not in run.best or scores[name] > run.best[name]["value"]:
+        if name not in state.best or scores[name] > state.best[name]["value"]:
             weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-            run.best[name] = {"value": scores[name], "step": run.step, "weights": weights}
+            state.best[name] = {"value": scores[name], "step": state.step, "weights": weights}
 
 
-def _keep_picture(run: Run, picture: torch.Tensor | None, steps: int) -> None:
-    """Those of the first and last validation, and of the first in the second half."""
-    if picture is None:
+def _keep_preview(state: TrainingState, preview: torch.Tensor | None, steps: int) -> None:
+    """The first validation's, the last one's, and that of the first validation in the second half."""
+    if preview is None:
         return
-    run.pictures.setdefault("first", (run.step, picture))
-    if 2 * run.step >= steps:
-        run.pictures.setdefault("middle", (run.step, picture))
-    run.pictures["last"] = (run.step, picture)
+    state.previews.setdefault("first", (state.step, preview))
+    if 2 * state.step >= steps:
+        state.previews.setdefault("middle", (state.step, preview))
+    state.previews["last"] = (state.step, preview)
 
 
-def _finite(value: float, run: Run) -> float:
+def _finite(value: float, state: TrainingState) -> float:
     if not math.isfinite(value):
-        raise _diverged("the loss or a score", run)
+        raise _diverged("the loss or a score", state)
     return value
 
 
-def _diverged(what: str, run: Run) -> ValueError:
-    kept = f"; the checkpoint stays that of step {run.history[-1]['step']}" if run.history else ""
-    return UserError(f"{what} is not finite by step {run.step}; lower lr or grad_clip{kept}")
+def _diverged(what: str, state: TrainingState) -> UserError:
+    kept = f"; the checkpoint of step {state.history[-1]['step']} is kept" if state.history else ""
+    return UserError(f"training diverged: {what} is not finite at step {state.step}; lower lr or grad_clip{kept}")
 
 
-def _resume(checkpoint: Checkpoint | None, learner: Learner) -> Run:
-    state = distributed.broadcast(checkpoint.load() if checkpoint else None)
-    if state is None:
-        return Run()
-    learner.load(state["learner"])
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"])
-    run = Run(**state["run"])
+def _resume(checkpoint: Checkpoint | None, learner: Learner) -> TrainingState:
+    saved = distributed.broadcast(checkpoint.load() if checkpoint else None)
+    if saved is None:
+        return TrainingState()
+    learner.load(saved["learner"])
+    torch.set_rng_state(saved["rng"])
+    if torch.cuda.is_available() and saved["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(saved["cuda_rng"])
+    state = TrainingState(**saved["state"])
     if distributed.first():
-        print(f"resuming at step {run.step}", file=sys.stderr)
-    return run
+        print(f"resuming at step {state.step}", file=sys.stderr)
+    return state
 
 
-def _save(checkpoint: Checkpoint | None, run: Run, learner: Learner) -> None:
+def _save(checkpoint: Checkpoint | None, state: TrainingState, learner: Learner) -> None:
     if checkpoint is None:
         return
     cuda_rng = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     checkpoint.save(
-        {"run": asdict(run), "rng": torch.get_rng_state(), "cuda_rng": cuda_rng, "learner": learner.state()}
+        {"state": asdict(state), "rng": torch.get_rng_state(), "cuda_rng": cuda_rng, "learner": learner.state()}
     )
 
 
-def _progress(run: Run, steps: int) -> "tqdm[Any]":
+def _progress(state: TrainingState, steps: int) -> "tqdm[Any]":
     quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty() or not distributed.first()
-    return tqdm(initial=run.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
+    return tqdm(initial=state.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
 
 
-def _show(bar: "tqdm[Any]", run: Run, loss: float, batch: int) -> None:
-    score = f"{run.score.replace('_', ' ')} {run.history[-1][run.score]:.2f}, " if run.history else ""
-    bar.set_postfix_str(f"loss {loss:.5f}, {score}{batch * run.step / run.seconds:.0f} images/s", refresh=False)
-    bar.update(run.step - bar.n)
+def _show(bar: "tqdm[Any]", state: TrainingState, loss: float, batch: int) -> None:
+    score = f"{state.score.replace('_', ' ')} {state.history[-1][state.score]:.2f}, " if state.history else ""
+    rate = batch * state.step / state.seconds
+    bar.set_postfix_str(f"loss {loss:.5f}, {score}{rate:.0f} images/s", refresh=False)
+    bar.update(state.step - bar.n)

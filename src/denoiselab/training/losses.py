@@ -26,10 +26,10 @@ def ssim(restored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 
 class Perceptual(nn.Module):
-    """Mean squared distance of feature maps, every map by its own mean square (Johnson et al., ECCV 2016, eq. 2).
+    """Perceptual loss: mean squared distance of feature maps (Johnson et al., ECCV 2016, equation 2).
 
-    `features` gives a list of feature maps (N, C, H, W) of an image; it is frozen. The distance of a map is divided by
-    the mean square of the clean image's, so that the layers weigh alike whatever net it is.
+    `features.features(x)` gives a list of feature maps (N, C, H, W); the network is frozen. Each map's distance is
+    divided by the mean square of the clean image's map, so that all layers count alike in any network.
     """
 
     def __init__(self, features: nn.Module):
@@ -50,7 +50,7 @@ LOSSES: dict[str, Loss] = {"mse": F.mse_loss, "l1": F.l1_loss, "charbonnier": ch
 
 
 def build(weights: Mapping[Any, float], features: nn.Module | None = None) -> Loss:
-    """The weighted sum of losses by name; `features` is the net of a perceptual one."""
+    """Weighted sum of the named losses; `features` is the network of the perceptual loss."""
     terms = [(weight, _named(name, features)) for name, weight in weights.items()]
 
     def total(restored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

@@ -22,9 +22,9 @@ def build(parameters: list[nn.Parameter], settings: Train) -> torch.optim.Optimi
 
 
 def learning_rate(settings: Train, step: int, total: int, epoch: float, score: str, history: History) -> float:
-    """The rate of a step of `total`, in the `epoch`-th epoch: linear warm-up, then the schedule.
+    """Learning rate of `step` of `total`: linear warm-up, then the schedule.
 
-    A function of its arguments alone (`history` with the validation score `score`), so nothing has to be resumed.
+    A pure function of its arguments (the plateau schedule reads `history[...][score]`), so it has no state to resume.
     """
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
@@ -32,7 +32,7 @@ def learning_rate(settings: Train, step: int, total: int, epoch: float, score: s
 
 
 def _share(settings: Train, step: int, total: int, epoch: int, score: str, history: History) -> float:
-    """Of lr, after the warm-up."""
+    """Share of `lr` after the warm-up."""
     schedule = settings.schedule
     if schedule.kind == "cosine":
         progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
@@ -47,7 +47,7 @@ def _share(settings: Train, step: int, total: int, epoch: int, score: str, histo
 
 
 def stalls(history: History, score: str, patience: int | None) -> int:
-    """How often so far `patience` validations in a row were no better than the best before. None: never counted."""
+    """How often `patience` validations in a row did not improve on the best score so far; `patience` None: 0."""
     best, since, count = -math.inf, 0, 0
     for row in history:
         since = 0 if row[score] > best else since + 1

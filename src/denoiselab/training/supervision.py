@@ -1,13 +1,13 @@
-"""What a training's loss compares the output with, by `train.target`: the clean patch, or pixels of the noisy one.
+"""Supervision, by `train.target`: the loss against the clean patch, or self-supervised against the noisy one.
 
-self is Neighbor2Neighbor (Huang, Li, Jia, Lu, Liu: Neighbor2Neighbor: Self-Supervised Denoising from Single Noisy
-Images, CVPR 2021). Two images of half the size are drawn from a noisy one: g1(y) and g2(y), neighbouring pixels of
-every 2x2 cell. They show nearly the same picture under noise of their own, so that f(g1(y)) may be fitted to g2(y) as
-in Noise2Noise. What still differs is the picture itself, by half a step; the regulariser takes that into account:
+`self` is Neighbor2Neighbor (Huang, Li, Jia, Lu, Liu: Neighbor2Neighbor: Self-Supervised Denoising from Single Noisy
+Images, CVPR 2021). Two images of half the size are sampled from a noisy image y: g1(y) and g2(y), neighbouring pixels
+of every 2x2 cell. They show nearly the same scene under independent noise, so f(g1(y)) can be fitted to g2(y) as in
+Noise2Noise. The regulariser accounts for the half-pixel shift between the two:
 
     |f(g1 y) - g2 y|^2 + gamma |f(g1 y) - g2 y - (g1 f(y) - g2 f(y))|^2,    f(y) without gradient.
 
-Any network will do, and any noise whose mean is the clean pixel and that is independent from pixel to pixel.
+Works for any network and any zero-mean noise that is independent from pixel to pixel.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from denoiselab.runtime import distributed
 from denoiselab.training.batches import Batch
 
-# Weight of the regulariser, the mean of the 0 to 2 that the authors' code runs through. With 0, 1 and 2 a small DnCNN
-# reaches 26.40, 26.49 and 25.90 dB after 400 steps on the embedded photographs (sigma 25), 27.43 dB with clean ones.
+# Weight of the regulariser; the authors' code increases it from 0 to 2. With 0, 1 and 2 a small DnCNN reaches 26.40,
+# 26.49 and 25.90 dB after 400 steps on the embedded photographs (sigma 25), trained on clean images 27.43 dB.
 GAMMA = 1.0
-PAIRS = (  # numbers in a 2x2 cell, row by row, of the pixels of g1 and g2: all that share an edge, either way
+PAIRS = (  # (g1, g2): indices of the neighbouring pixels of a 2x2 cell, counted row by row, in both orders
     *((0, 1), (1, 0), (2, 3), (3, 2)),
     *((0, 2), (2, 0), (1, 3), (3, 1)),
 )
@@ -31,27 +31,27 @@ Objective = Callable[[torch.Tensor, Batch], torch.Tensor]  # (output, batch) -> 
 
 
 class Network(Protocol):
-    """The model in training. `clean` tells a noise-aware one the level; without it, it estimates that itself."""
+    """The model in training. A noise-aware model takes the noise level from `clean`; without it, it estimates it."""
 
     def __call__(
         self, noisy: torch.Tensor, labels: torch.Tensor | None, clean: torch.Tensor | None = None
     ) -> torch.Tensor: ...
 
 
-Target = Callable[[Network, torch.Tensor, Batch, Objective], torch.Tensor]
+Supervise = Callable[[Network, torch.Tensor, Batch, Objective], torch.Tensor]
 
 
 def clean(network: Network, noisy: torch.Tensor, whole: Batch, objective: Objective) -> torch.Tensor:
-    """The loss against the batch as it is, of this process's share."""
+    """Loss against the clean patches (or the labels), of this process's share of the batch."""
     batch = whole.share()
     return objective(network(distributed.share(noisy), batch.labels, batch.clean), batch)
 
 
 def neighbours(network: Network, noisy: torch.Tensor, whole: Batch, objective: Objective) -> torch.Tensor:
-    """The loss of this process's share against neighbouring pixels of `noisy` (B, C, H, W): no clean pixel is read.
+    """Neighbor2Neighbor loss of this process's share of `noisy` (B, C, H, W); no clean pixel is read.
 
-    `objective` must be a function of the difference between output and target. The pixels are drawn by the batch's
-    generator, those of all shares by every process.
+    `objective` must be a function of the difference between output and target. Every process draws the sampled pixels
+    of the whole batch, from the batch's generator.
     """
     one, two = map(distributed.share, draw(noisy, whole.generator))
     own, batch = distributed.share(noisy), whole.share()
@@ -64,7 +64,7 @@ def neighbours(network: Network, noisy: torch.Tensor, whole: Batch, objective: O
 
 
 def draw(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which pixel of every 2x2 cell of images (N, C, H, W) g1 and g2 take: numbers (N, H // 2, W // 2) from 0 to 3."""
+    """The pixels that g1 and g2 take of every 2x2 cell of (N, C, H, W): two index maps (N, H // 2, W // 2), 0 to 3."""
     shape = len(images), images.shape[2] // 2, images.shape[3] // 2
     drawn = torch.randint(len(PAIRS), shape, generator=generator, device=images.device)
     one, two = torch.tensor(PAIRS, device=images.device).T
@@ -72,10 +72,10 @@ def draw(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor
 
 
 def sampled(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The chosen pixel of every whole 2x2 cell of (N, C, H, W), all channels of it: (N, C, H // 2, W // 2)."""
+    """The chosen pixel of every 2x2 cell of (N, C, H, W), the same in all channels: (N, C, H // 2, W // 2)."""
     height, width = (2 * size for size in chosen.shape[1:])
     cells = F.pixel_unshuffle(images[:, :, :height, :width], 2).unflatten(1, (-1, 4))
     return cells.gather(2, chosen[:, None, None].expand(-1, cells.shape[1], -1, -1, -1)).squeeze(2)
 
 
-TARGETS: dict[str, Target] = {"clean": clean, "self": neighbours}
+SUPERVISION: dict[str, Supervise] = {"clean": clean, "self": neighbours}

@@ -1,4 +1,4 @@
-"""Scores on the validation patches: what chooses weights and calibrates strengths. Never the test images."""
+"""Scores on the validation patches. They choose weights and strengths; test images are never used for that."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ from denoiselab.runtime import distributed
 from denoiselab.runtime.errors import UserError
 
 BATCH_PIXELS = 2**19  # in one forward pass
-PICTURES = 4  # patches in the pictures of a training
+PREVIEWS = 4  # patches in the previews of a training run
 
 
 class Part(NamedTuple):
-    """Validation patches under one noise."""
+    """Validation patches under one noise condition."""
 
-    level: float  # of the noise, in 8-bit units
+    level: float  # noise level, of 255
     clean: torch.Tensor  # (N, C, H, W) float32 in [0, 1]
     noisy: torch.Tensor
     labels: torch.Tensor | None  # (N,) int64
 
 
 class Validation:
-    """Mean PSNR and SSIM over the validation patches of every stored condition, or of a noise of the model's own."""
+    """Mean PSNR and SSIM over the validation patches, under every stored condition or the model's own noise."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Validation:
         labels: np.ndarray | None = None,
         own: tuple[NoiseSpec, int] | None = None,
     ):
-        """`labels` (N,) of all validation patches; `own`: noise and seed, drawn here in place of the conditions'."""
+        """`labels`: (N,) of all validation patches. `own`: noise and seed to draw instead of the stored conditions."""
         names = noisy_sets.names(noisy_root)
         chosen = noisy_sets.spread(patch_folder, limit)
         if len(chosen) < distributed.world():
@@ -65,12 +65,12 @@ class Validation:
 
     @property
     def levels(self) -> list[float]:
-        """The noise levels of the conditions, each once, in 8-bit units."""
+        """The distinct noise levels, of 255."""
         return list(dict.fromkeys(part.level for part in self.parts))
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
-        """{"psnr", "ssim"} of the outputs clamped to [0, 1], over all conditions or those of the level `only`."""
+        """{"psnr", "ssim"} of the outputs clamped to [0, 1]; `only`: conditions of this noise level alone."""
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
         for part in self._outputs(model, only):
             restored = part.output.clamp(0, 1)
@@ -79,18 +79,18 @@ class Validation:
         return {name: distributed.gather(torch.cat(values)).mean().item() for name, values in scores.items()}
 
     @torch.inference_mode()
-    def picture(self, model: nn.Module) -> torch.Tensor | None:
-        """The first patches restored, (N, H, W, C) uint8."""
+    def preview(self, model: nn.Module) -> torch.Tensor | None:
+        """The first patches, restored, (N, H, W, C) uint8."""
         first = self.parts[0]
-        few = Part(first.level, *(None if t is None else t[:PICTURES] for t in first[1:]))  # type: ignore[arg-type]
+        few = Part(first.level, *(None if t is None else t[:PREVIEWS] for t in first[1:]))  # type: ignore[arg-type]
         return _pixels(tiled_inference.forward(model.eval(), few.noisy, few.level, few.labels))
 
     def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(noisy, clean) of `picture`'s patches, (N, H, W, C) uint8."""
-        return _pixels(self.parts[0].noisy[:PICTURES]), _pixels(self.parts[0].clean[:PICTURES])
+        """(noisy, clean) patches of `preview`, (N, H, W, C) uint8."""
+        return _pixels(self.parts[0].noisy[:PREVIEWS]), _pixels(self.parts[0].clean[:PREVIEWS])
 
     def _outputs(self, model: nn.Module, only: float | None = None) -> Iterator["_Output"]:
-        """Of this process's share of the patches."""
+        """Outputs for this process's share of the patches."""
         model.eval()
         for level, clean, noisy, labels in self._shares(only):
             yield _Output(clean, labels, tiled_inference.forward(model, noisy, level, labels))
@@ -111,14 +111,14 @@ class Validation:
 
 
 class HeldOut(Validation):
-    """How well held-out noisy pixels are predicted: no clean image is looked at.
+    """Blind-spot score of a self-supervised training run: how well masked noisy pixels are predicted.
 
-    For the record there are PSNR and SSIM, too, where clean images are known; nothing is chosen by them.
+    PSNR and SSIM are recorded too where clean images are known, but choose nothing.
     """
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
-        """{"held_out"}, in dB, see denoiselab.metrics.no_reference; then those of Validation."""
+        """{"held_out"} in dB (see metrics.no_reference), then the scores of Validation."""
         values = [
             no_reference.decibels_of(
                 noisy, tiled_inference.forward(model.eval(), no_reference.hide(noisy), level, labels)
@@ -130,11 +130,11 @@ class HeldOut(Validation):
 
 
 class Accuracy(Validation):
-    """Share of the validation patches that a classifier puts into their class, and its cross-entropy."""
+    """Accuracy and log-likelihood of a classifier."""
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
-        """{"accuracy", "log_likelihood"}: of the right class, natural logarithm, mean."""
+        """{"accuracy", "log_likelihood"}: mean natural logarithm of the probability of the true class."""
         right, likelihood = [], []
         for part in self._outputs(model, only):
             assert part.labels is not None
@@ -143,8 +143,8 @@ class Accuracy(Validation):
         scores = {"accuracy": torch.cat(right), "log_likelihood": torch.cat(likelihood)}
         return {name: distributed.gather(values).mean().item() for name, values in scores.items()}
 
-    def picture(self, model: nn.Module) -> torch.Tensor | None:
-        """None: a classifier makes none."""
+    def preview(self, model: nn.Module) -> torch.Tensor | None:
+        """None: a classifier returns no images."""
         return None
 
 

@@ -14,10 +14,10 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is th
 
 
 def model_names(begun: str) -> list[str]:
-    """For the shell's completion: the models that there are, and that begin so."""
+    """Names and paths of models that begin with `begun`, for the shell's completion."""
     from denoiselab.app import denoisers
 
-    return [entry.name for entry in denoisers.known() if entry.name.startswith(begun)]
+    return [entry.name for entry in (*denoisers.known(), *denoisers.trained()) if entry.name.startswith(begun)]
 
 
 def check_free(path: Path, force: bool) -> None:

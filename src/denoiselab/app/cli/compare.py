@@ -23,7 +23,7 @@ def compare(
     models: Annotated[
         str | None,
         typer.Option(
-            help="Models with commas between them; by default all that are for such pictures.",
+            help="Names or paths of models, separated by commas. Default: all shipped ones for such images.",
             autocompletion=model_names,
         ),
     ] = None,
@@ -60,15 +60,15 @@ def compare(
     target = reference.pixels if reference else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
     loaded = [denoisers.load(name.strip()) for name in names]
-    panels, rows, facts = [], [], {}
+    panels, rows, facts = [], [], []
     for version in side_by_side.versions(noisy, loaded, target):
         panels.append(Panel(version.caption(), image_quality.to_uint8(version.pixels)))
         if version.name != side_by_side.CLEAN:
             rows.append(version.numbers())
-            facts[version.name] = version.facts()
+            facts.append((version.name, version.facts()))
     made = gallery(panels)
     with files.replacing(out) as temporary:
         made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
-    width = max(map(len, facts))
-    lines = [f"{name:{width}}  {known}".rstrip() for name, known in facts.items()]
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name:{width}}  {known}".rstrip() for name, known in facts]
     report("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)

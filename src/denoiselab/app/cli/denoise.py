@@ -23,7 +23,7 @@ def denoise(
         typer.Option(
             "--model",
             "-m",
-            help="A name (denoiselab models), a folder with model.json, models:/name@alias, or auto.",
+            help="Name (see denoiselab models), path such as models/unet, models:/name@alias, or auto.",
             autocompletion=model_names,
         ),
     ] = "auto",

@@ -15,7 +15,7 @@ def export(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A name that `denoiselab models` lists, or a folder with model.json.",
+            help="Name (see denoiselab models), path such as models/unet, or models:/name@alias.",
             autocompletion=model_names,
         ),
     ],

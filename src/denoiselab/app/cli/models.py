@@ -13,10 +13,10 @@ COLUMNS = ("model", "origin", "pictures", "noise", "PSNR (gain) in dB", "paramet
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the denoisers there are: what noise they are for, what was measured of them, and their licence.
+    """List the available denoisers with the noise they are for, their measured PSNR and their licence.
 
-    Released weights and classical methods come with the project; trained ones are those that the experiment in the
-    working directory made. Any of them goes behind --model of the other commands.
+    Released weights and classical methods come with the project. Models trained in the current folder are listed below
+    them, under their path (models/unet). The other commands take these names and paths as --model.
 
     \b
     Examples:
@@ -25,21 +25,29 @@ def models(as_json: AsJson = False) -> None:
     """
     from denoiselab.app import denoisers
 
-    found = [(entry, denoisers.measured(entry)) for entry in denoisers.known()]
+    listed = (denoisers.known(), denoisers.trained())
+    shipped, trained = ([(entry, denoisers.measured(entry)) for entry in entries] for entries in listed)
     if as_json:
         rows = [
             {**asdict(entry), "folder": str(entry.folder), "measured": [asdict(one) for one in measured]}
-            for entry, measured in found
+            for entry, measured in (*shipped, *trained)
         ]
         report("", rows, as_json)
         return
+    _print(shipped)
+    if trained:
+        print("\nIn this folder:")
+        _print(trained)
+
+
+def _print(listed: "list[tuple[Entry, list[Measured]]]") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(*COLUMNS, box=None, pad_edge=False)
-    for entry, measured in found:
-        table.add_row(*(escape(plain(cell)) for cell in _cells(entry, measured)))  # "[red]" of a stranger's card
+    for entry, measured in listed:
+        table.add_row(*(escape(plain(cell)) for cell in _cells(entry, measured)))  # a card may contain "[red]"
     Console(width=None if Console().is_terminal else 160).print(table)
 
 

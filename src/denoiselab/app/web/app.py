@@ -113,18 +113,18 @@ def choose_noise(source: str) -> tuple[str, float] | None:
 
 
 def choose_models() -> tuple[str, ...]:
-    """Names, in the order of choice."""
-    known = {entry.name: entry for entry in denoisers.known()}
+    """Names and paths of models, in the order of choice."""
+    listed = [*denoisers.known(), *denoisers.trained()]
     names = st.multiselect(
         "Denoisers",
-        [computation.AUTO, *known],
+        [computation.AUTO, *(entry.name for entry in listed)],
         default=[computation.AUTO],
         max_selections=limits.MODELS,
         placeholder="Choose a denoiser",
         label_visibility="collapsed",
     )
     with st.expander("What there is to choose"):
-        st.markdown(texts.models(known.values()))
+        st.markdown(texts.models(listed))
     return tuple(names)
 
 

@@ -24,7 +24,7 @@ class Task:
     data: bytes  # of the file
     name: str  # of the file
     noise: tuple[str, float] | None
-    models: tuple[str, ...]  # of denoisers.known(), and AUTO
+    models: tuple[str, ...]  # names and paths as denoisers.load takes them, and AUTO
     sample: bool = False  # whose outcome is for whoever asks for the same
 
 
@@ -110,7 +110,7 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
         suffix = _suffix(task.name, photo)
         file = Path(folder.name) / f"{len(results)}{suffix}"
         file.write_bytes(photos.encode(photo, version.pixels, suffix))
-        download = Download(file, f"{Path(task.name).stem}-{name}{suffix}")
+        download = Download(file, f"{Path(task.name).stem}-{name.replace('/', '-')}{suffix}")
         assert version.seconds is not None
         results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download))
     if clean is not None:

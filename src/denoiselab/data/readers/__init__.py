@@ -1,1 +1,1 @@
-"""One module a data set, named as `data.name` in params.yaml: `images(data, sources) -> list[Source]`."""
+"""Readers: one module for each `data.name` in params.yaml, with `images(data, sources) -> list[Source]`."""

@@ -1,4 +1,4 @@
-"""Unpacking zip and tar archives of strangers: checked as a whole before a byte is written, all or nothing."""
+"""Safe unpacking of untrusted zip and tar archives: checked completely before anything is written, all or nothing."""
 
 import bz2
 import gzip
@@ -21,34 +21,34 @@ from typing import IO, Any, cast
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
-MEMBERS = 1_000_000
-NAME = 1024  # characters of a member's name
-DEPTH = 64  # folders within folders
-CHUNK = 1 << 16  # bytes read at once; no tar header is longer
-HEADERS = 1 << 13  # bytes a tar may spend on a member's headers and padding ...
-SLACK = 1 << 20  # ... and on all else
+MEMBERS = 1_000_000  # maximum number
+NAME = 1024  # maximum length of a member's name
+DEPTH = 64  # maximum depth of nested folders
+CHUNK = 1 << 16  # bytes read at once; tar headers are shorter
+HEADERS = 1 << 13  # bytes allowed in a tar for a member's headers and padding ...
+SLACK = 1 << 20  # ... and for everything else
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 FAULTS = (
     *(ArithmeticError, AssertionError, EOFError, LookupError, MemoryError, OSError, RuntimeError, ValueError),
     *(struct.error, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile),
-)  # what the standard library raises at damaged archives
+)  # exceptions of the standard library for damaged archives
 
 
 class _RefusedError(Exception):
-    """Its text is the reason."""
+    """The archive is rejected; the text is the reason."""
 
 
 @dataclass
 class _Census:
-    """What was admitted so far: no name twice, no file that is a folder as well, not too much of anything."""
+    """Members accepted so far; rejects duplicate names, files that are also folders, and too many members or bytes."""
 
     limit: int  # bytes
     count: int = 0
     size: int = 0  # bytes
-    tree: dict[str, Any] = field(default_factory=dict)  # name to a folder's tree or, of a file, None
+    tree: dict[str, Any] = field(default_factory=dict)  # name to a subfolder's tree, or to None for a file
 
     def admit(self, name: str, size: int, *, folder: bool) -> str:
-        """A member's path below the output, without './' and '//'. _RefusedError says why it is none."""
+        """Check a member; returns its normalised relative path. _RefusedError if it is rejected."""
         self.count += 1
         self.size += size
         if self.count > MEMBERS:
@@ -67,21 +67,20 @@ class _Census:
                 raise _refused(name, "a file and a folder of the same name")
         if not folder:
             if parts[-1] in node:
-                raise _refused(name, "the name is there twice")
+                raise _refused(name, "the name occurs twice")
             node[parts[-1]] = None
         return "/".join(parts)
 
 
 def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool] = lambda name: True) -> None:
-    """Unpack a .zip or .tar (plain, gz, bz2, xz; told by content) into the new folder `out`; whole or not at all.
+    """Unpack a zip or tar (plain, gz, bz2, xz; detected by content) into the new folder `out`, all or nothing.
 
-    Written are the files that `wanted` says by their path in the archive ('a/b.png'), and the folders
-    these lie in; everything is checked. ValueError names the archive and the reason: no archive,
-    damaged, more than `limit` bytes in all, a member that is a link, a device, encrypted, twice there
-    or outside of `out`; or `out` exists.
+    Every member is checked; only files whose path in the archive ('a/b.png') is `wanted` are written. UserError names
+    the archive and the reason: not an archive, damaged, more than `limit` bytes in total, a member that is a link, a
+    device, encrypted, a duplicate or outside `out`; or `out` exists.
     """
     if out.exists() or out.is_symlink():
-        raise UserError(f"{archive}: cannot be unpacked: {out} exists")
+        raise UserError(f"{archive}: cannot be unpacked: {out} already exists")
     temporary = None
     try:
         with archive.open("rb") as handle:
@@ -105,7 +104,7 @@ def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-Member = tuple[str, int, Callable[[], IO[bytes]]]  # a file's path, its bytes, how to open it
+Member = tuple[str, int, Callable[[], IO[bytes]]]  # of a file: path, size in bytes, function that opens it
 
 
 def _zip_members(archive: Path, census: _Census) -> Iterator[Member]:
@@ -121,9 +120,9 @@ def _zip_members(archive: Path, census: _Census) -> Iterator[Member]:
 
 
 def _admit_zip(info: zipfile.ZipInfo, census: _Census) -> str:
-    if not info.filename:  # of which zipfile cannot tell whether it is a folder's
+    if not info.filename:  # zipfile cannot tell whether it is a folder
         raise _refused(info.filename, "no file name")
-    _parts(info.orig_filename)  # zipfile cuts `filename` at a NUL
+    _parts(info.orig_filename)  # zipfile truncates `filename` at a NUL
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _refused(info.filename, _kind(link=stat.S_ISLNK(mode)))
@@ -157,9 +156,9 @@ def _tar_members(archive: Path, census: _Census) -> Iterator[Member]:
             tar.members.clear()  # type: ignore[attr-defined]
         if not census.count:
             raise _RefusedError("not a zip or tar archive")
-        if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a bad header for the end
-            raise _RefusedError("damaged archive: it breaks off, or a header is damaged")
-        while stream.read(CHUNK):  # the checksum comes last
+        if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile mistakes a bad header for the end
+            raise _RefusedError("damaged archive: truncated, or a header is damaged")
+        while stream.read(CHUNK):  # up to the checksum at the end
             pass
 
 
@@ -174,20 +173,20 @@ def _decompressed(magic: bytes, raw: IO[bytes]) -> IO[bytes]:
 
 
 class _Stream:
-    """A tar's bytes, forward only, and never more of them than its members have declared so far."""
+    """Forward-only stream of a tar, limited to the bytes that its members have declared so far."""
 
     def __init__(self, handle: IO[bytes]) -> None:
         self.handle = handle
         self.position = 0
         self.allowed = SLACK
-        self.last = b""  # what was read last
+        self.last = b""  # the bytes read last
 
     def tell(self) -> int:
         return self.position
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= CHUNK:
-            raise _RefusedError("damaged archive: a header of a wrong size")
+            raise _RefusedError("damaged archive: a header has a wrong size")
         if self.position > self.allowed:
             raise _RefusedError("damaged archive: more data than its members declare")
         with _damage():
@@ -231,11 +230,11 @@ def _make_folder(folder: Path) -> None:
 
 
 def _parts(name: str) -> list[str]:
-    """A member's name by folders. _RefusedError where it is not a plain relative path."""
+    """Components of a member's name. _RefusedError if it is not a plain relative path."""
     if any(unicodedata.category(letter) == "Cc" for letter in name):
         raise _refused(name, "a control character in the name")
     if name.startswith("/") or "\\" in name or re.match(r"[A-Za-z]:", name):
-        raise _refused(name, "an absolute path, or one of Windows")
+        raise _refused(name, "an absolute path or a Windows path")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise _refused(name, "'..' in the path")
@@ -255,7 +254,7 @@ def _refused(name: str, reason: str) -> _RefusedError:
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Makes a _RefusedError of what the standard library raises at damaged archives."""
+    """Convert exceptions of the standard library for damaged archives into _RefusedError."""
     try:
         yield
     except FAULTS as error:

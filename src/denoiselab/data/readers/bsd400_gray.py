@@ -1,7 +1,7 @@
-"""The classic gray benchmark, bit for bit: the 400 crops of Train400, tests on BSD68 and Set12.
+"""The standard gray benchmark, bit-exact: Train400 for training, BSD68 and Set12 for the test.
 
-Train400 is one 180x180 crop of each training and test image of BSDS500 in MATLAB's gray (tables/train400_crops.csv),
-BSD68 is 68 images of its val (tables/bsd68_ids.csv).
+Train400 has a 180x180 crop of each training and test image of BSDS500, converted to gray as MATLAB does
+(tables/train400_crops.csv); BSD68 has 68 images of its val split (tables/bsd68_ids.csv).
 """
 
 from denoiselab.config.data import Bsd400Gray
@@ -14,7 +14,7 @@ CROP = 180  # pixels
 
 
 def images(data: Bsd400Gray, sources: Sources) -> list[Source]:
-    """The 400 crops and the 80 test images; ids are the names in the benchmark."""
+    """The 400 crops and the 80 test images, with the benchmark's names as ids."""
     files = photographs(data.bsds500, sources)
     found = []
     for row in table("train400_crops"):

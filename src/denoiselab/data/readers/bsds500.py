@@ -1,6 +1,6 @@
-"""BSDS500 in colour: train and test train, val tests, 68 of it as CBSD68.
+"""BSDS500 in colour: its train and test splits for training, its val split for the test.
 
-The 68 images of CBSD68 and BSD68 are among the 100 of `val`, so training on `val` would leak them.
+The 68 images of CBSD68 and BSD68 are in its val split, so that training on it would leak them.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ IMAGES = "BSDS500/data/images"
 
 
 def images(data: Bsds500, sources: Sources) -> list[Source]:
-    """The 500 images: 400 for training and validation, 100 for the test."""
+    """The 500 images: 400 for training and validation, 100 for the test, 68 of these in CBSD68."""
     files = photographs(data.bsds500, sources)
     cbsd68 = {row["bsds500_val_id"] for row in table("bsd68_ids")}
     found = []
@@ -28,6 +28,6 @@ def images(data: Bsds500, sources: Sources) -> list[Source]:
 
 
 def photographs(archive: Archive, sources: Sources) -> dict[tuple[str, str], Path]:
-    """The files by (BSDS500's own split, id)."""
+    """Image files by (split in BSDS500, id)."""
     root = sources.unpacked("bsds500", archive)
     return {(path.parent.name, path.stem): path for path in (root / IMAGES).glob("*/*.jpg")}

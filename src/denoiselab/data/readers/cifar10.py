@@ -1,4 +1,4 @@
-"""CIFAR-10's official binary archive: 32x32 colour images of ten classes, its test batch as the test."""
+"""CIFAR-10 from its official binary archive: 32x32 colour images of ten classes, with its own test split."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from denoiselab.runtime.errors import UserError
 
 SIDE = 32
 BATCHES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch")
-RECORD = 1 + 3 * SIDE * SIDE  # a byte for the class, then the planes red, green, blue, row by row
+RECORD = 1 + 3 * SIDE * SIDE  # bytes: class, then the red, green and blue plane, row by row
 
 
 def images(data: Cifar10, sources: Sources) -> list[Source]:
-    """Every record of the six batches. ValueError names a file that is missing or cut off."""
+    """All images of the six batches. UserError names a missing or truncated file."""
     root = sources.unpacked("cifar10", data.cifar10, wanted=lambda name: name.endswith((".bin", "batches.meta.txt")))
     meta = next(root.rglob("batches.meta.txt"), None)
     if meta is None:
-        raise UserError(f"data cifar10: no batches.meta.txt in {data.cifar10.url}")
+        raise UserError(f"data cifar10: batches.meta.txt is missing from {data.cifar10.url}")
     classes = meta.read_text(encoding="ascii").split()
     found = []
     for stem in BATCHES:
@@ -40,9 +40,9 @@ def _records(path: Path, classes: list[str]) -> list[tuple[str, np.ndarray]]:
     """(class, (32, 32, 3) uint8) of every record."""
     raw = np.fromfile(path, np.uint8)
     if not len(raw) or len(raw) % RECORD:
-        raise UserError(f"data cifar10: {path.name}: {len(raw)} bytes are no whole number of records of {RECORD}")
+        raise UserError(f"data cifar10: {path.name}: {len(raw)} bytes are not a multiple of the record size {RECORD}")
     records = raw.reshape(-1, RECORD)
     if records[:, 0].max() >= len(classes):
         raise UserError(f"data cifar10: {path.name}: class {records[:, 0].max()} is not in batches.meta.txt")
-    pictures = records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-    return [(classes[label], picture) for label, picture in zip(records[:, 0], pictures, strict=True)]
+    images = records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    return [(classes[label], pixels) for label, pixels in zip(records[:, 0], images, strict=True)]

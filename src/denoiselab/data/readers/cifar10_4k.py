@@ -1,4 +1,4 @@
-"""4,000 training images of CIFAR-10 as PNG in class folders: small enough to try things offline."""
+"""4,000 training images of CIFAR-10 as PNG in class folders: a small labelled set for offline use."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from denoiselab.runtime.errors import UserError
 
 
 def images(data: Cifar104k, sources: Sources) -> list[Source]:
-    """train/<class>/*.png, split by image. ValueError where there are none."""
+    """Images train/<class>/*.png, split by image. UserError if there are none."""
     url = data.cifar10_4k.url
     root = sources.unpacked("cifar10_4k", data.cifar10_4k) / "train"
     if not root.is_dir():
-        raise UserError(f"data cifar10_4k: no folder train in {url}")
+        raise UserError(f"data cifar10_4k: {url} has no folder train")
     found = split(data, root, "cifar10_4k", where=f"data cifar10_4k: {url}: images: ", labelled=True)
     return [replace(source, image=source.image.removesuffix(".png")) for source in found]

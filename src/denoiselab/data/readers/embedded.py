@@ -1,8 +1,8 @@
-"""Photographs that ship inside installed packages: real images without a network.
+"""Photographs that ship with scikit-image, scikit-learn and matplotlib: real images without a download.
 
-scikit-image's are in the public domain or CC0 but for motorcycle (Middlebury stereo 2014, research
-use); scikit-learn's two are CC BY; matplotlib's portrait is in the public domain. See the README
-files beside them. The two views of the motorcycle are one scene, so both are in one split.
+scikit-image's are in the public domain or CC0, except motorcycle (Middlebury stereo 2014, research use); scikit-learn's
+two are CC BY; matplotlib's portrait is in the public domain: see their README files. The two views of the motorcycle
+show one scene, so they are in the same split.
 """
 
 from importlib.util import find_spec
@@ -41,7 +41,7 @@ GRAY = {
 
 
 def images(data: Embedded, sources: Sources) -> list[Source]:
-    """The photographs in colour, or in gray with the gray ones added. ValueError names a missing package."""
+    """The colour photographs; with one channel these and the gray ones. UserError if a package is missing."""
     sources.own("embedded")
     groups = [COLOUR, GRAY] if data.channels == 1 else [COLOUR]
     return [
@@ -58,6 +58,6 @@ def _locate(name: str) -> Path:
     file = Path((spec.submodule_search_locations or [""])[0]) / inside if spec else Path(inside)
     if not file.is_file():
         raise UserError(
-            f"data embedded: {name} is missing from the installed packages; pip install -r requirements.txt"
+            f"data embedded: {name} is missing from the installed packages; run pip install -r requirements.txt"
         )
     return file

@@ -1,4 +1,4 @@
-"""FFHQ, which its owners serve from a drive with quotas: a zip or folder that the user has."""
+"""FFHQ from a zip or folder of the user, as it has no direct download address."""
 
 import zipfile
 from pathlib import Path
@@ -10,13 +10,13 @@ from denoiselab.data.readers.sources import Sources
 from denoiselab.runtime.errors import UserError
 
 HOW = (
-    "FFHQ has no direct address. Get images1024x1024 or thumbnails128x128 from github.com/NVlabs/ffhq-dataset "
-    "(licence CC BY-NC-SA 4.0), then say -S data.path=FOLDER or FILE.zip"
+    "FFHQ has no direct download address. Get images1024x1024 or thumbnails128x128 from "
+    "github.com/NVlabs/ffhq-dataset (licence CC BY-NC-SA 4.0), then set -S data.path=FOLDER or FILE.zip"
 )
 
 
 def images(data: Ffhq, sources: Sources) -> list[Source]:
-    """Every image of the zip or folder `data.path`. ValueError says how to get the data set."""
+    """All images of the zip or folder `data.path`. UserError with instructions if it does not exist."""
     path = Path(data.path)
     if not path.exists():
         raise UserError(f"data.path: {path} does not exist. {HOW}")

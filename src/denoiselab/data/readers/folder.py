@@ -1,4 +1,4 @@
-"""Any folder of images, its subfolders included, split by image; the first subfolder's name is the class."""
+"""A folder of images with its subfolders, split by image; the first subfolder is the class."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from denoiselab.runtime.errors import UserError
 
 
 def images(data: Folder, sources: Sources) -> list[Source]:
-    """Every image file below `data.path`. ValueError if it is no folder, or holds fewer than three images."""
+    """All image files below `data.path`. UserError if it is not a folder or has fewer than three images."""
     sources.own("folder")
     return split(data, Path(data.path), "folder", where=f"data.path: {data.path}: ", labelled=True)
 
 
 def split(data: Folder | Ffhq | Cifar104k, root: Path, source: str, where: str, labelled: bool = False) -> list[Source]:
-    """The image files below `root`, split by image. ValueError behind `where` for fewer than three."""
-    found = listed(root)
-    places = by_share(found, data.split, data.seed, where=where)
-    labels = {image: image.split("/")[0] for image in found if labelled and "/" in image}
-    return [Source(image, places[image], labels.get(image, ""), root / image, source=source) for image in found]
+    """Image files below `root`, split by image. UserError, beginning with `where`, for fewer than three."""
+    names = listed(root)
+    splits = by_share(names, data.split, data.seed, where=where)
+    labels = {name: name.split("/")[0] for name in names if labelled and "/" in name}
+    return [Source(name, splits[name], labels.get(name, ""), root / name, source=source) for name in names]
 
 
 def listed(root: Path) -> list[str]:
-    """Relative names of the image files below a folder, sorted. ValueError if it is none."""
+    """Sorted relative paths of the image files below a folder. UserError if it is not a folder."""
     if not root.is_dir():
         raise UserError(f"data.path: {root} is not a folder")
-    found = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
-    return sorted(p.as_posix() for p in found if not any(part.startswith((".", "__MACOSX")) for part in p.parts))
+    paths = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
+    return sorted(p.as_posix() for p in paths if not any(part.startswith((".", "__MACOSX")) for part in p.parts))

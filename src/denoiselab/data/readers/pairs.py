@@ -1,4 +1,4 @@
-"""Your own noisy and clean images, matched by name."""
+"""The user's own noisy and clean images, matched by name."""
 
 from pathlib import Path, PurePosixPath
 
@@ -9,13 +9,13 @@ from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import by_share
 from denoiselab.runtime.errors import UserError
 
-SHOWN = 3  # names in a message
+MAX_SHOWN = 3  # names in a message
 
 
 def images(data: Pairs, sources: Sources) -> list[Source]:
-    """Every pair below `data.path`. ValueError names images without a partner, or that would be their own.
+    """All pairs below `data.path`, matched by the path in their folder without suffix and extension.
 
-    A name is the path below the folder of noisy or clean images without suffix and extension.
+    UserError names images without a partner, or that match both suffixes.
     """
     sources.own("pairs")
     root, suffixes = Path(data.path), (data.noisy_suffix, data.clean_suffix)
@@ -26,27 +26,27 @@ def images(data: Pairs, sources: Sources) -> list[Source]:
     )
     for one, two, missing in ((noisy, clean, "clean"), (clean, noisy, "noisy")):
         if alone := sorted(one.keys() - two.keys()):
-            more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
-            shown = ", ".join(str(one[name]) for name in alone[:SHOWN])
+            more = f" and {len(alone) - MAX_SHOWN} more" if len(alone) > MAX_SHOWN else ""
+            shown = ", ".join(str(one[name]) for name in alone[:MAX_SHOWN])
             raise UserError(f"data.path: no {missing} image for {shown}{more}")
     if same := sorted(name for name in clean if clean[name] == noisy[name]):
-        raise UserError(f"data.path: {clean[same[0]]}: noisy and clean at once; the folders or suffixes must differ")
-    places = by_share(clean, data.split, data.seed, where=f"data.path: {data.path}: pairs: ")
-    return [Source(name, places[name], "", clean[name], noisy=noisy[name], source="pairs") for name in sorted(clean)]
+        raise UserError(f"data.path: {clean[same[0]]}: is both noisy and clean; the folders or suffixes must differ")
+    splits = by_share(clean, data.split, data.seed, where=f"data.path: {data.path}: pairs: ")
+    return [Source(name, splits[name], "", clean[name], noisy=noisy[name], source="pairs") for name in sorted(clean)]
 
 
 def _named(root: Path, suffix: str, other: str) -> dict[str, Path]:
-    """The image files below a folder by their name without suffix and extension.
+    """Image files below a folder by name without suffix and extension.
 
-    `other` is the longer suffix of the partners in that folder, or empty where there are none.
+    `other`: the partners' suffix, if they are in the same folder and it is the longer one; else empty.
     """
     named: dict[str, Path] = {}
-    for found in listed(root):
-        stem = PurePosixPath(found).with_suffix("").as_posix()
+    for path in listed(root):
+        stem = PurePosixPath(path).with_suffix("").as_posix()
         if not stem.endswith(suffix) or (other and stem.endswith(other)):
             continue
         name = stem.removesuffix(suffix)
         if name in named:
-            raise UserError(f"{named[name]} and {root / found}: images of the same name")
-        named[name] = root / found
+            raise UserError(f"{named[name]} and {root / path}: images of the same name")
+        named[name] = root / path
     return named

@@ -1,7 +1,7 @@
-"""PolyU's real pairs: a noisy photograph and the mean of many of the same scene, 512x512 crops.
+"""PolyU: real noisy photographs and their clean references (means of many shots), 512x512 crops.
 
-Crops of one scene are in one split. A scene is what the file name calls it, whatever the camera and its settings,
-because some (classroom, toy, plant, waterhouse) were photographed with several.
+All crops of a scene are in the same split. Scenes are identified by the scene name in the file name alone, as some
+(classroom, toy, plant, waterhouse) were photographed with several cameras or settings.
 """
 
 import re
@@ -16,23 +16,23 @@ NAME = re.compile(r"(?P<camera>\w+?)_[\d-]+_\d+_\d+_(?P<scene>[A-Za-z]+)_+\d+")
 
 
 def images(data: Polyu, sources: Sources) -> list[Source]:
-    """The 100 pairs; the scene is their group."""
+    """The 100 pairs, grouped by scene."""
     folder = sources.unpacked("polyu", data.polyu) / "CroppedImages"
     pairs = {path.name.removesuffix("_mean.JPG"): path for path in sorted(folder.glob("*_mean.JPG"))}
     scenes = {}
     for name in pairs:
         if not (match := NAME.fullmatch(name)):
-            raise UserError(f"data polyu: {name}: no scene in the name")
+            raise UserError(f"data polyu: {name}: the name contains no scene")
         scenes[name] = match["scene"]
-    places = by_share(scenes.values(), data.split, data.seed)
+    splits = by_share(scenes.values(), data.split, data.seed)
     return [
         Source(
             name,
-            places[scenes[name]],
+            splits[scenes[name]],
             "",
             path,
             group=scenes[name],
-            sets=("PolyU",) if places[scenes[name]] == "test" else (),
+            sets=("PolyU",) if splits[scenes[name]] == "test" else (),
             noisy=path.with_name(f"{name}_real.JPG"),
             source="polyu",
         )

@@ -1,4 +1,4 @@
-"""Where data sets come from: their licence, citation and checksums, and how a file of theirs gets here."""
+"""Data set sources: licence, citation, checksums; download, verification and unpacking of their archives."""
 
 import csv
 import hashlib
@@ -25,8 +25,8 @@ class About:
     title: str
     licence: str
     citation: str
-    unpacked: int = 2 * GIB  # bytes; a download that is larger, or an archive that declares more, is refused
-    verified: bool = False  # every file against tables/<name>.csv
+    unpacked: int = 2 * GIB  # bytes; limit for the download and for the unpacked files
+    verified: bool = False  # check every file against tables/<name>.csv
 
 
 ABOUT = {
@@ -93,10 +93,10 @@ ABOUT = {
 
 
 class Sources:
-    """The archives that a data set is made of, unpacked while the `with` block lasts; remembers what was used.
+    """Archives of a data set, unpacked for the duration of the `with` block; records the sources used.
 
-    One process at a time: what a killed one left unpacked is deleted by the next. In a ValueError raised inside the
-    block, files are named as they are in their archive.
+    One process at a time; files left by a killed process are deleted by the next. UserErrors raised inside the block
+    name files by their path in the archive.
     """
 
     def __init__(self) -> None:
@@ -118,27 +118,28 @@ class Sources:
             raise UserError(str(error).replace(f"{self._scratch}/", "")) from None
 
     def own(self, name: str) -> None:
-        """Note a source that needs no fetching."""
+        """Record a source that needs no download."""
         self.used[name] = _card(ABOUT[name])
 
     def unpacked(self, name: str, archive: Archive, wanted: Callable[[str], bool] = lambda name: True) -> Path:
-        """The folder with the wanted files of an archive, or with its verified ones. ValueError names what is wrong."""
+        """Folder with an archive's files: the `wanted` ones, or those in its table of checksums. UserError if it is
+        missing, damaged or too large."""
         about = ABOUT[name]
         folder, root = paths.downloads(), paths.shared_root()
         file = obtain(name, archive.url, sha256=archive.sha256, folder=folder, root=root, limit=about.unpacked)
         _check_md5(file, archive)
         folder = self._scratch / name
-        if about.verified:  # the archive of a repository, in which everything is in one folder
+        if about.verified:  # a repository's archive: everything is in a single top-level folder
             listed = {row["file"] for row in table(name)}
             unpack(file, folder, limit=about.unpacked, wanted=lambda member: member.partition("/")[2] in listed)
             folder = next(folder.iterdir(), folder) if folder.exists() else folder
             _verify(name, folder)
         else:
             unpack(file, folder, limit=about.unpacked, wanted=wanted)
-        whole = "the archive" if archive.sha256 or archive.md5 else "no published checksum"
-        how = "every file" if about.verified else whole
+        checked = "the archive" if archive.sha256 or archive.md5 else "no published checksum"
+        verified = "every file" if about.verified else checked
         print(f"{about.title}. Licence: {about.licence}. Cite: {about.citation}")
-        self.used[name] = _card(about) | {"url": archive.url, "sha256": files.sha256(file), "verified": how}
+        self.used[name] = _card(about) | {"url": archive.url, "sha256": files.sha256(file), "verified": verified}
         return folder
 
 
@@ -153,10 +154,10 @@ def _check_md5(file: Path, archive: Archive) -> None:
     with file.open("rb") as handle:
         while chunk := handle.read(1 << 20):
             digest.update(chunk)
-    if (found := digest.hexdigest()) != archive.md5:
+    if (actual := digest.hexdigest()) != archive.md5:
         if file.is_relative_to(paths.downloads()):
             file.unlink()
-        raise UserError(f"{file}: its md5 is {found}, not {archive.md5} as published")
+        raise UserError(f"{file}: md5 is {actual}, expected {archive.md5}")
 
 
 def _verify(name: str, folder: Path) -> None:
@@ -165,10 +166,10 @@ def _verify(name: str, folder: Path) -> None:
         if not path.is_file():
             raise UserError(f"data {name}: {row['file']} is missing from the archive")
         if files.sha256(path) != row["sha256"]:
-            raise UserError(f"data {name}: {row['file']} is not the published file: its sha256 differs")
+            raise UserError(f"data {name}: {row['file']} differs from the published file (sha256)")
 
 
 def table(name: str) -> list[dict[str, str]]:
-    """A table of tables/: the checksums of a source's files, or which image is which."""
+    """Rows of tables/<name>.csv: checksums of a source's files, or ids of benchmark images."""
     with (TABLES / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))

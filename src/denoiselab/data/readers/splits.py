@@ -1,4 +1,4 @@
-"""Who goes where: by hashes of names, so that an image hardly moves when others come or go."""
+"""Train/validation/test splits by hashes of names: adding or removing images hardly changes the others' split."""
 
 import hashlib
 from collections import defaultdict
@@ -11,14 +11,14 @@ from denoiselab.runtime.errors import UserError
 
 
 def ranked(names: Iterable[str], seed: int) -> list[str]:
-    """The names in an order that depends on the seed and each name alone."""
+    """Sort names by a hash of seed and name."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).digest())
 
 
 def by_share(groups: Iterable[str], split: Split, seed: int, where: str = "") -> dict[str, str]:
-    """The split of every group (an image, a scene), each split at least one.
+    """Assign every group (image or scene) to a split; each split gets at least one.
 
-    ValueError behind `where` for fewer than three groups.
+    UserError, beginning with `where`, for fewer than three groups.
     """
     order = ranked(set(groups), seed)
     if len(order) < 3:
@@ -30,7 +30,7 @@ def by_share(groups: Iterable[str], split: Split, seed: int, where: str = "") ->
 
 
 def hold_out(sources: list[Source], count: Callable[[int], int], seed: int) -> list[Source]:
-    """Moves count(n) of the n training images of each class to validation."""
+    """Move count(n) of the n training images of each class to validation."""
     classes: dict[str, list[str]] = defaultdict(list)
     for source in sources:
         if source.split == "train":
@@ -40,15 +40,15 @@ def hold_out(sources: list[Source], count: Callable[[int], int], seed: int) -> l
 
 
 def limited(sources: list[Source], limit: Limit, seed: int) -> list[Source]:
-    """At most limit.<split> images of each split, evenly over the classes, in their order."""
+    """Keep at most limit.<split> images of each split, balanced over the classes, in the given order."""
     kept: set[str] = set()
     for split in ("train", "val", "test"):
         rank = {name: n for n, name in enumerate(ranked((s.image for s in sources if s.split == split), seed))}
-        turns: dict[str, int] = defaultdict(int)  # images of each class so far
+        counts: dict[str, int] = defaultdict(int)  # images of each class so far
         order = []
         for source in sorted((s for s in sources if s.split == split), key=lambda s: rank[s.image]):
-            order.append((turns[source.label], rank[source.image], source.image))
-            turns[source.label] += 1
-        most = getattr(limit, split)
-        kept |= {image for _, _, image in sorted(order)[:most]}
+            order.append((counts[source.label], rank[source.image], source.image))
+            counts[source.label] += 1
+        maximum = getattr(limit, split)
+        kept |= {image for _, _, image in sorted(order)[:maximum]}
     return [source for source in sources if source.image in kept]

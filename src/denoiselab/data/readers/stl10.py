@@ -1,4 +1,4 @@
-"""STL-10's official binary archive: 96x96 colour images of ten classes; its 100,000 without a class are left out."""
+"""STL-10 from its official binary archive: 96x96 colour images of ten classes, without the 100,000 unlabelled ones."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ WANTED = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names
 
 
 def images(data: Stl10, sources: Sources) -> list[Source]:
-    """Every image of train_X.bin and test_X.bin. ValueError names a file that is missing or cut off."""
+    """All images of train_X.bin and test_X.bin. UserError names a missing or truncated file."""
     folder = sources.unpacked("stl10", data.stl10, wanted=lambda name: name.endswith(WANTED))
     names = next(folder.rglob("class_names.txt"), None)
     if names is None:
-        raise UserError(f"data stl10: no class_names.txt in {data.stl10.url}")
+        raise UserError(f"data stl10: class_names.txt is missing from {data.stl10.url}")
     classes = names.read_text(encoding="ascii").split()
     found = []
     for split in ("train", "test"):
@@ -30,15 +30,15 @@ def images(data: Stl10, sources: Sources) -> list[Source]:
     return hold_out(found, lambda n: max(1, round(data.val_share * n)), data.seed)
 
 
-def _records(pictures: Path, labels: Path, classes: list[str]) -> list[tuple[str, np.ndarray]]:
-    """(class, (96, 96, 3) uint8) of every image; planes are stored column by column, classes count from 1."""
-    for path in (pictures, labels):
+def _records(images: Path, labels: Path, classes: list[str]) -> list[tuple[str, np.ndarray]]:
+    """(class, (96, 96, 3) uint8) of every image; planes are stored column by column, classes are numbered from 1."""
+    for path in (images, labels):
         if not path.is_file():
             raise UserError(f"data stl10: {path.name} is missing from the archive")
-    raw, numbers = np.fromfile(pictures, np.uint8), np.fromfile(labels, np.uint8)
+    raw, numbers = np.fromfile(images, np.uint8), np.fromfile(labels, np.uint8)
     if len(raw) != len(numbers) * 3 * SIDE * SIDE or not len(raw):
-        raise UserError(f"data stl10: {pictures.name}: {len(raw)} bytes are not {len(numbers)} images")
+        raise UserError(f"data stl10: {images.name}: {len(raw)} bytes are not {len(numbers)} images")
     if not 1 <= numbers.min() <= numbers.max() <= len(classes):
         raise UserError(f"data stl10: {labels.name}: classes must be 1 to {len(classes)}")
     planes = raw.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
-    return [(classes[number - 1], picture) for number, picture in zip(numbers, planes, strict=True)]
+    return [(classes[number - 1], pixels) for number, pixels in zip(numbers, planes, strict=True)]

@@ -1,1 +1,1 @@
-"""The report's figures, the same bytes for the same numbers: plots as PNG, pictures as WebP."""
+"""The report's figures, byte-identical for the same numbers: plots as PNG, images as WebP."""

@@ -1,4 +1,4 @@
-"""Pictures put together pixel by pixel: text, pieces beside and below each other."""
+"""Composes images pixel by pixel: text, rows and columns of panels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from PIL import Image, ImageDraw
 
 from denoiselab.report.figures._style import font
 
-GAP, TEXT = 6, 13  # pixels, between panels, and the height of letters
+GAP, TEXT = 6, 13  # pixels: between panels, font size
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture (H, W, C) uint8 under a title of one line or two."""
+    """An image (H, W, C) uint8 under a title of one or two lines."""
 
     title: str
     pixels: np.ndarray
 
 
 def text(title: str, width: int, colour: str, align: str, size: int = TEXT) -> Image.Image:
-    """Lines of text on white, letters of `size` pixels; smaller where they do not fit."""
+    """Lines of text on white, `size` pixels high, smaller if they do not fit the width."""
     lines, height = title.split("\n"), size + 4
     while size > 8 and max(font(size).getlength(line) for line in lines) > width:
         size -= 1
@@ -33,7 +33,7 @@ def text(title: str, width: int, colour: str, align: str, size: int = TEXT) -> I
 
 
 def beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
-    """In a row on white, along their upper edges."""
+    """A row on white, aligned at the top."""
     width = sum(part.width for part in parts) + gap * (len(parts) - 1)
     result, x = Image.new("RGB", (width, max(part.height for part in parts)), "white"), 0
     for part in parts:
@@ -43,7 +43,7 @@ def beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
 
 
 def stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
-    """In a column on white, along their left edges."""
+    """A column on white, aligned at the left."""
     height = sum(part.height for part in parts) + gap * (len(parts) - 1)
     result, y = Image.new("RGB", (max(part.width for part in parts), height), "white"), 0
     for part in parts:
@@ -53,5 +53,5 @@ def stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
 
 
 def coloured(pixels: np.ndarray) -> Image.Image:
-    """(H, W, 1) or (H, W, 3) uint8 as an RGB image of its own."""
+    """(H, W, 1) or (H, W, 3) uint8 as a new RGB image."""
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))

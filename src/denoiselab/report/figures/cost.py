@@ -1,4 +1,4 @@
-"""Figure of what quality costs."""
+"""Figure of quality against cost."""
 
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from denoiselab.report.figures._style import COLOURS, LABELS, plain, plt, save
 QUANTITIES = {"ms": "ms per megapixel", "macs": "GMAC per megapixel", "parameters": "parameters"}
 PLACES = [
     (x, y) for y in (5, -5, 17, -17, 29, -29, 41, -41) for x in (5, -5)
-]  # points from the dot to a label, tried in order
+]  # offsets of a label from its dot in points, tried in order
 
 
 def tradeoffs(rows: pd.DataFrame, path: Path, score: str = "psnr") -> None:
-    """A score, the mean over conditions of one protocol, against each of QUANTITIES (NaN or 0 where a model has none),
-    a row of panels a test set and protocol, the Pareto front as a step line. `rows`: set, protocol, protocol_sha256,
-    condition, model, the score (dB) and the quantities."""
+    """Plot a score (dB, mean over the conditions of a protocol) against each of QUANTITIES, with the Pareto front.
+
+    One row of panels per test set and protocol. `rows` has set, protocol, protocol_sha256, condition, model, the score
+    and the quantities, NaN or 0 where a model has none.
+    """
     shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
     groups = list(rows.groupby(["set", "protocol", "protocol_sha256"], sort=False))
     size = (4.6 * len(shown), 3.8 * len(groups))
@@ -37,7 +39,7 @@ def tradeoffs(rows: pd.DataFrame, path: Path, score: str = "psnr") -> None:
         for axes, name in zip(line, shown, strict=True):
             labels.append((axes, _panel(axes, own[(own[name] > 0) & own[score].notna()], name, score)))
             axes.set(xlabel=QUANTITIES[name], ylabel=LABELS[score], title=title)
-    figure.draw_without_rendering()  # only now are places in pixels known
+    figure.draw_without_rendering()  # computes positions in pixels
     figure.set_layout_engine("none")
     for axes, texts in labels:
         _spread(axes, texts)
@@ -45,7 +47,7 @@ def tradeoffs(rows: pd.DataFrame, path: Path, score: str = "psnr") -> None:
 
 
 def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str, score: str) -> list[Annotation]:
-    if rows.empty:  # a logarithmic axis needs a value
+    if rows.empty:  # a logarithmic axis needs values
         return []
     best = np.array(pareto.front(list(rows[name]), list(rows[score])), dtype=bool)
     on = rows[best].sort_values(name)
@@ -71,7 +73,7 @@ def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str, score: str) -> list[An
 
 
 def _spread(axes: plt.Axes, texts: list[Annotation]) -> None:
-    """Put each label where it covers fewest dots and labels, and least of what is outside the panel."""
+    """Place each label where it overlaps dots, other labels and the panel's border least."""
     dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(text.xy) for text in texts)]
     taken: list[Bbox] = []
     for text in texts:
@@ -88,18 +90,18 @@ def _spread(axes: plt.Axes, texts: list[Annotation]) -> None:
 
 
 def _box(x: float, y: float, place: tuple[int, int], width: float, height: float, scale: float) -> Bbox:
-    """Pixels of a label at `place`, points from the dot at (x, y)."""
+    """Extent in pixels of a label at the offset `place` (points) from the dot at (x, y)."""
     left, bottom = x + scale * place[0], y + scale * place[1]
     return Bbox.from_bounds(left - width * (place[0] < 0), bottom - height * (place[1] < 0), width, height)
 
 
 def _covered(box: Bbox, others: list[Bbox], panel: Bbox) -> float:
-    """Pixels of the box that lie on others or outside the panel."""
+    """Area of the box on others or outside the panel."""
     parts = [_shared(box, other) for other in others]
     return sum(parts) + box.width * box.height - _shared(box, panel)
 
 
 def _shared(one: Bbox, other: Bbox) -> float:
-    """Pixels of both."""
+    """Area of the intersection."""
     width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
     return max(0.0, width) * max(0.0, height)

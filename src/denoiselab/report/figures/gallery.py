@@ -1,4 +1,4 @@
-"""Versions of one picture side by side: each whole, with its middle enlarged below it."""
+"""Versions of one image side by side, each with its centre enlarged below it."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from PIL import Image, ImageDraw
 
 from denoiselab.report.figures._panels import GAP, Panel, beside, coloured, stack, text
 
-WIDTH = 336  # pixels, of a panel: wide enough for its caption
-ZOOM = 112  # pixels, side of the square in the middle
-SHAPE = 1.6  # width by height that the whole is to come near, about a screen's
+WIDTH = 336  # pixels, of a panel; fits the caption
+ZOOM = 112  # pixels, side of the square in the centre
+SHAPE = 1.6  # target ratio of width to height, about that of a screen
 LETTERS = 16  # pixels
 BOX = "#E69F00"
 
 
 def gallery(panels: Sequence[Panel]) -> Image.Image:
-    """Panels of pictures (H, W, C) uint8 of one size, whatever that is.
+    """Panels of images (H, W, C) uint8 of one size.
 
-    Large ones are reduced to the panel's width, small ones enlarged by whole factors.
+    Large images are reduced to the panel's width, small ones enlarged by integer factors.
     """
     height, width = panels[0].pixels.shape[:2]
     part = _middle(width, height)
@@ -28,7 +28,7 @@ def gallery(panels: Sequence[Panel]) -> Image.Image:
 
 
 def _middle(width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Left, upper, right and lower edge of what is enlarged; None: the whole picture is as large as that."""
+    """Left, upper, right and lower edge of the enlarged region; None for images no larger than that."""
     if max(width, height) <= ZOOM:
         return None
     across, down = min(width, ZOOM), min(height, ZOOM)
@@ -37,35 +37,35 @@ def _middle(width: int, height: int) -> tuple[int, int, int, int] | None:
 
 
 def _tile(panel: Panel, part: tuple[int, int, int, int] | None) -> Image.Image:
-    picture = coloured(panel.pixels)
+    image = coloured(panel.pixels)
     caption = text(panel.title, WIDTH, "black", "center", LETTERS)
-    whole = _fitted(picture)
+    whole = _fitted(image)
     if part is None:
         return stack([caption, _centred(whole)], 0)
-    scale = whole.width / picture.width
+    scale = whole.width / image.width
     ImageDraw.Draw(whole).rectangle([scale * edge for edge in part], outline=BOX, width=2)
-    return stack([caption, _centred(whole), _centred(_fitted(picture.crop(part)))], GAP)
+    return stack([caption, _centred(whole), _centred(_fitted(image.crop(part)))], GAP)
 
 
-def _fitted(picture: Image.Image) -> Image.Image:
-    """Into a square of WIDTH: reduced, or enlarged by a whole factor."""
-    factor = WIDTH / max(picture.size)
+def _fitted(image: Image.Image) -> Image.Image:
+    """Fit into a square of WIDTH: reduced, or enlarged by an integer factor."""
+    factor = WIDTH / max(image.size)
     if factor >= 1:
         factor, how = int(factor), Image.Resampling.NEAREST
     else:
         how = Image.Resampling.LANCZOS
-    return picture.resize((max(1, round(factor * picture.width)), max(1, round(factor * picture.height))), how)
+    return image.resize((max(1, round(factor * image.width)), max(1, round(factor * image.height))), how)
 
 
-def _centred(picture: Image.Image) -> Image.Image:
-    """In the panel's width."""
-    result = Image.new("RGB", (WIDTH, picture.height), "white")
-    result.paste(picture, ((WIDTH - picture.width) // 2, 0))
+def _centred(image: Image.Image) -> Image.Image:
+    """Centre in the panel's width."""
+    result = Image.new("RGB", (WIDTH, image.height), "white")
+    result.paste(image, ((WIDTH - image.width) // 2, 0))
     return result
 
 
 def _columns(count: int, shape: float) -> int:
-    """How many panels of that width by height go into a row: rows of like length, the whole near SHAPE."""
+    """Panels per row, so that rows are about equally long and the gallery is near SHAPE. `shape`: of a panel."""
 
     def miss(columns: int) -> float:
         return abs(math.log(shape * columns / math.ceil(count / columns) / SHAPE))
@@ -75,15 +75,15 @@ def _columns(count: int, shape: float) -> int:
 
 
 def _head(width: int, height: int, part: tuple[int, int, int, int] | None, room: int) -> Image.Image:
-    said = f"{width} x {height} pixels"
+    label = f"{width} x {height} pixels"
     if part is not None:
         across, down = part[2] - part[0], part[3] - part[1]
         factor = WIDTH // max(across, down)
-        said += f"; below each, the {across} x {down} in the middle, {factor} times as large"
-    return text(said, room, "#555555", "left", LETTERS - 2)
+        label += f"; below each image its central {across} x {down} pixels, enlarged {factor}x"
+    return text(label, room, "#555555", "left", LETTERS - 2)
 
 
-def _framed(picture: Image.Image) -> Image.Image:
-    result = Image.new("RGB", (picture.width + 4 * GAP, picture.height + 4 * GAP), "white")
-    result.paste(picture, (2 * GAP, 2 * GAP))
+def _framed(image: Image.Image) -> Image.Image:
+    result = Image.new("RGB", (image.width + 4 * GAP, image.height + 4 * GAP), "white")
+    result.paste(image, (2 * GAP, 2 * GAP))
     return result

@@ -1,4 +1,4 @@
-"""Figures of numbers in rows and columns: every two models' difference, training noise against test noise."""
+"""Matrix figures: paired differences of all models, training noise against test noise."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ WIDE, HIGH, PAD, LETTERS = 58, 34, 8, 12  # pixels
 
 
 def differences(pairs: list[Difference], level: float, path: Path) -> None:
-    """PSNR of the row's model minus that of the column's, best first; bold and coloured where they are told apart.
+    """Score of the row's model minus that of the column's, best first; significant differences are bold and coloured.
 
-    A model's name stands left of its row and under its column. Drawn letter by letter: Matplotlib takes a second.
+    A model's name is left of its row and below its column. Drawn with PIL, because Matplotlib takes a second.
     """
     names = dict.fromkeys(name for one in pairs for name in (one.better, one.worse))
     models = sorted(names, key=lambda model: -sum(one.better == model for one in pairs))
@@ -30,21 +30,21 @@ def differences(pairs: list[Difference], level: float, path: Path) -> None:
         place = (left + (n + 1) * WIDE - PAD, (n + 0.5) * HIGH)
         draw.text(place, model, fill="black", font=font(LETTERS), anchor="rm")
     better = [one.verdict(level) == "better" for one in pairs]
-    shades = np.array([min(one.interval.mean, 2) / 8 if told else 0 for one, told in zip(pairs, better, strict=True)])
+    shades = np.array([min(one.interval.mean, 2) / 8 if bold else 0 for one, bold in zip(pairs, better, strict=True)])
     fills = mpl.colormaps["PuOr"](0.5 + shades)
-    for one, told, fill in zip(pairs, better, fills, strict=True):
+    for one, bold, fill in zip(pairs, better, fills, strict=True):
         x, y = left + places[one.worse] * WIDE, places[one.better] * HIGH
         draw.rectangle((x, y, x + WIDE - 1, y + HIGH - 1), fill=to_hex(fill))
         middle, text = (x + WIDE / 2, y + HIGH / 2), f"{one.interval.mean:+.2f}"
-        draw.text(middle, text, fill="black" if told else "#737373", font=font(LETTERS, told), anchor="mm")
+        draw.text(middle, text, fill="black" if bold else "#737373", font=font(LETTERS, bold), anchor="mm")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 
 
 def mismatch(table: pd.DataFrame, path: Path) -> None:
-    """PSNR behind the best of each column (dB), rows the models with what they were trained on, columns the test noise.
+    """PSNR of each network (row) under each test noise (column), and the difference from the best of the column.
 
-    `table` holds PSNR, indexed by row, a column a condition.
+    `table` holds the PSNR in dB, indexed by the model and its training noise, one column per condition.
     """
     values = table.to_numpy()
     behind = values - np.nanmax(values, axis=0)

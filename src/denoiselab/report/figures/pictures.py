@@ -1,6 +1,6 @@
-"""Figures of pictures: enlarged crops of every model's output, its errors, patches as training went on.
+"""Image figures: enlarged crops of every model's output, residuals and errors, patches during training.
 
-Put together pixel by pixel, so that nothing is resampled but by whole factors.
+Composed pixel by pixel: crops are enlarged by integer factors only.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from PIL import Image, ImageDraw
 
 from denoiselab.report.figures._panels import GAP, Panel, beside, coloured, stack, text
 
-TILE = 192  # pixels, about what a crop is enlarged to
+TILE = 192  # pixels, approximate size of an enlarged crop
 ZOOM = 96  # pixels, side of the enlarged crop
-DETAIL = 112  # pixels, side of the crop where an output is most wrong
-PANELS = 6  # a row of the picture grid
-WIDEST = 520  # pixels, of the whole picture
+DETAIL = 112  # pixels, side of the crop with the largest error
+PANELS = 6  # per row of the grid
+WIDEST = 520  # pixels, of the whole image
 BOX, ALARM = "#E69F00", "#C1121F"
 
 
 @dataclass(frozen=True)
 class Example:
-    """An output to look at closely: clean, noisy and restored (H, W, C) uint8."""
+    """An output with its input: clean, noisy and restored (H, W, C) uint8."""
 
     title: str
     alarming: bool
@@ -34,7 +34,7 @@ class Example:
 
 
 def grid(clean: np.ndarray, panels: Sequence[Panel], path: Path) -> None:
-    """The clean picture (H, W, C) uint8 with a box, and the box enlarged in every panel."""
+    """The clean image (H, W, C) uint8 with a box, and the box enlarged for every panel."""
     y, x = busiest(clean, ZOOM)
     crops = [Panel(panel.title, panel.pixels[y : y + ZOOM, x : x + ZOOM]) for panel in panels]
     lines = [_line(crops[n : n + PANELS]) for n in range(0, len(crops), PANELS)]
@@ -47,40 +47,38 @@ def grid(clean: np.ndarray, panels: Sequence[Panel], path: Path) -> None:
 
 
 def errors(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
-    """A row an example, where its error is largest: the pictures, what was taken away and what is wrong.
+    """A row per example, cropped where its error is largest: clean, noisy, restored, residual and error.
 
-    The maps are means over channels; their scales are 3 and 1 `sigma_255` either way, in blue what is too dark.
+    Residual and error are means over channels, scaled to ±3 and ±1 `sigma_255`; blue is negative.
     """
     heads = (
         "clean",
         "noisy",
         "restored",
-        f"noisy − restored, ±{3 * sigma_255:.0f}",
-        f"restored − clean, ±{sigma_255:.0f}",
+        f"residual (noisy − restored)\n±{3 * sigma_255:.0f} of 255",
+        f"error (restored − clean)\n±{sigma_255:.0f} of 255",
     )
     rows = []
     for example in examples:
-        wrong = _mean(example.restored) - _mean(example.clean)
-        maps = [_diverging(_taken(example), 3 * sigma_255), _diverging(wrong, sigma_255)]
-        rows.append(((example.clean, example.noisy, example.restored, *maps), _fullest(wrong**2, DETAIL)))
+        error = _mean(example.restored) - _mean(example.clean)
+        maps = [_diverging(_residual(example), 3 * sigma_255), _diverging(error, sigma_255)]
+        rows.append(((example.clean, example.noisy, example.restored, *maps), _fullest(error**2, DETAIL)))
     _details(examples, heads, rows, path)
 
 
 def residuals(examples: Sequence[Example], sigma_255: float, path: Path) -> None:
-    """A row an example, where most was taken away: noisy, restored, and what was taken away, as in `errors`.
-
-    For pictures without clean ones, which are not shown.
-    """
-    heads = ("noisy", "restored", f"noisy − restored, ±{3 * sigma_255:.0f}")
+    """A row per example, cropped where its residual is largest: noisy, restored, residual. Without clean images."""
+    heads = ("noisy", "restored", f"residual (noisy − restored)\n±{3 * sigma_255:.0f} of 255")
     rows = []
     for example in examples:
-        taken = _taken(example)
-        rows.append(((example.noisy, example.restored, _diverging(taken, 3 * sigma_255)), _fullest(taken**2, DETAIL)))
+        residual = _residual(example)
+        maps = (example.noisy, example.restored, _diverging(residual, 3 * sigma_255))
+        rows.append((maps, _fullest(residual**2, DETAIL)))
     _details(examples, heads, rows, path)
 
 
-def _taken(example: Example) -> np.ndarray:
-    """What the model took away, (H, W)."""
+def _residual(example: Example) -> np.ndarray:
+    """Noisy minus restored, mean over channels, (H, W) float32."""
     return _mean(example.noisy) - _mean(example.restored)
 
 
@@ -90,10 +88,10 @@ def _details(
     rows: Sequence[tuple[Sequence[np.ndarray], tuple[int, int]]],
     path: Path,
 ) -> None:
-    """A row an example, below its title: the same detail of its pictures, from the corner (y, x)."""
+    """A row per example under its title: the crop of each image at the corner (y, x)."""
     parts = []
-    for example, (pictures, (y, x)) in zip(examples, rows, strict=True):
-        cut = [pixels[y : y + DETAIL, x : x + DETAIL] for pixels in pictures]
+    for example, (images, (y, x)) in zip(examples, rows, strict=True):
+        cut = [pixels[y : y + DETAIL, x : x + DETAIL] for pixels in images]
         line = _line([Panel(head, pixels) for head, pixels in zip(heads, cut, strict=True)])
         colour = ALARM if example.alarming else "black"
         parts.append(stack([text(example.title, line.width, colour, "left"), line], 0))
@@ -101,7 +99,7 @@ def _details(
 
 
 def progress(patches: np.ndarray, titles: list[str], path: Path) -> None:
-    """Rows of validation patches (H, W, C) uint8 in equal columns, a title above each column."""
+    """Rows of validation patches (H, W, C) uint8 in equal columns with a title each."""
     width = patches.shape[1] // len(titles)
     columns = [patches[:, n * width : (n + 1) * width] for n in range(len(titles))]
     _save(_line([Panel(title, column) for title, column in zip(titles, columns, strict=True)]), path)
@@ -112,11 +110,11 @@ def _line(panels: Sequence[Panel]) -> Image.Image:
     lines = max(panel.title.count("\n") for panel in panels)
     tiles = []
     for panel in panels:
-        picture = coloured(panel.pixels)
-        factor = max(1, round(TILE / picture.width))
-        picture = picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+        image = coloured(panel.pixels)
+        factor = max(1, round(TILE / image.width))
+        image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
         title = panel.title + "\n" * (lines - panel.title.count("\n"))
-        tiles.append(stack([text(title, picture.width, "black", "center"), picture], 0))
+        tiles.append(stack([text(title, image.width, "black", "center"), image], 0))
     return beside(tiles, GAP)
 
 
@@ -126,7 +124,7 @@ def _diverging(values: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _mean(pixels: np.ndarray) -> np.ndarray:
-    """The mean of the channels (H, W) float32."""
+    """Mean over channels, (H, W) float32."""
     return np.asarray(pixels.mean(axis=2), dtype=np.float32)
 
 
@@ -136,7 +134,7 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def busiest(image: np.ndarray, size: int) -> tuple[int, int]:
-    """Corner (y, x) of the window with the most detail."""
+    """Corner (y, x) of the window with the most structure, by the absolute Laplacian."""
     gray = image.mean(axis=2).astype(np.float32)
     return _fullest(np.abs(cv2.Laplacian(gray, cv2.CV_32F)), size)
 

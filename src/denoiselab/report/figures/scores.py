@@ -1,4 +1,4 @@
-"""Figures of scores: by model, by noise level, as training goes on, and by class."""
+"""Figures of scores by model, by noise level, by training step and by class."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from denoiselab.report.figures._style import COLOURS, LABELS, literal, plain, pl
 
 
 def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Each model's look in all figures of a report: another colour, and another dash once they are used up."""
+    """Line style of each model in all figures of a report: one colour each, then other dashes."""
     return {
         model: {
             "color": COLOURS[n % len(COLOURS)],
@@ -24,9 +24,9 @@ def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
-    """A score of every model as a dot with its interval, a colour a test set and condition.
+    """A score of every model with its interval, one colour per test set and condition.
 
-    Rows of one protocol alone: others do not compare.
+    All rows must have the same protocol; others are not comparable.
     """
     assert table.protocol_sha256.nunique() == 1
     table = table.assign(condition=table.set + ", " + table.condition)
@@ -53,14 +53,14 @@ def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
 
 
 def _columns(labels: list[str]) -> int:
-    """Of a legend above a figure that is 8 inches wide: as many, up to four, as it has room for."""
+    """Columns, at most four, of a legend above a figure 8 inches wide."""
     return max(1, min(4, 80 // (6 + max(map(len, labels)))))
 
 
 def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], path: Path) -> None:
-    """Validation score and training loss by step, a line a training; classifiers below, if there are any.
+    """Validation score and training loss by step, one line per training run; classifiers in a row of their own.
 
-    `looks`: each model's line, from `lines`.
+    `looks`: line styles from `lines`.
     """
     kinds = (
         ("val_held_out", f"validation, {LABELS['held_out']}", "training loss"),
@@ -88,9 +88,9 @@ def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]
 def levels(
     rows: pd.DataFrame, trained: dict[str, tuple[float, float]], looks: dict[str, dict[str, Any]], path: Path
 ) -> None:
-    """PSNR and SSIM by noise level, a line a model. `trained`: the lowest and highest level that a network saw.
+    """PSNR and SSIM by noise level, one line per model. `trained`: lowest and highest training level of each network.
 
-    Levels outside the range of all networks are shaded, a single level is marked; where networks differ, each one's
+    If all networks have one training range, levels outside it are shaded (a single level is dotted); otherwise each
     line is thin outside its own range.
     """
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
@@ -118,7 +118,7 @@ def levels(
 
 
 def _mark(axes: plt.Axes, lowest: float, highest: float, low: float, high: float) -> None:
-    """Shade what of low to high is outside lowest to highest; a dotted line where these are one."""
+    """Shade the parts of low..high outside lowest..highest; a dotted line if these are equal."""
     if lowest == highest:
         axes.axvline(lowest, color="0.5", linestyle=":")
     for start, end in ((low, lowest), (highest, high)):
@@ -127,7 +127,7 @@ def _mark(axes: plt.Axes, lowest: float, highest: float, low: float, high: float
 
 
 def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
-    """Share of each class (a row) that a classifier put into each class (a column)."""
+    """Confusion matrix in percent: true class by row, predicted class by column."""
     counts = pd.crosstab(rows.label, rows.predicted).reindex(index=classes, columns=classes, fill_value=0)
     shares = counts.to_numpy() / counts.sum(axis=1).to_numpy()[:, None].clip(min=1)
     figure, axes = plt.subplots(figsize=(1.6 + 0.5 * len(classes),) * 2, layout="constrained")
@@ -137,5 +137,5 @@ def confusion(rows: pd.DataFrame, classes: list[str], path: Path) -> None:
     names = [literal(name) for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(classes)), names, fontsize=8)
-    axes.set(xlabel="put into (%)", ylabel="class")
+    axes.set(xlabel="predicted class (%)", ylabel="true class")
     save(figure, path)

@@ -8,7 +8,7 @@ from denoiselab.report.figures._style import COLOURS, plain, plt, save
 
 
 def history(trials: list[tuple[int, float | None]], score: str, path: Path) -> None:
-    """Validation score of every trial of a search (None: pruned), and the best so far."""
+    """Validation score of every trial (None: pruned), and the best so far."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     complete = [(n, value) for n, value in trials if value is not None]
     numbers, values = [n for n, _ in complete], [value for _, value in complete]
@@ -23,7 +23,7 @@ def history(trials: list[tuple[int, float | None]], score: str, path: Path) -> N
 
 
 def importance(shares: dict[str, float], path: Path) -> None:
-    """Share of the scores' variance that each parameter of a search explains."""
+    """Share of the score's variance explained by each parameter."""
     figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(shares)), layout="constrained")
     axes.barh(list(shares)[::-1], list(shares.values())[::-1], color=COLOURS[0])
     axes.set(xlabel="share of the variance (fANOVA)", xlim=(0, 1))

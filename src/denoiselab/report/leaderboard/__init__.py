@@ -1,4 +1,4 @@
-"""The leaderboard: the results of all DVC experiments, those that compare in one table, as CSV and as a page."""
+"""The leaderboard: results of all DVC experiments, comparable ones in one table, as CSV and as a page."""
 
 import json
 from collections import Counter
@@ -49,12 +49,10 @@ def _records(group: Group) -> list[dict[str, Any]]:
 
 
 def _titles(groups: list[Group]) -> list[str]:
-    """Set, condition and protocol; groups that share these get a number."""
+    """Test set, condition and protocol; groups that share these are numbered."""
     short = [f"{g.where.set}, {g.where.condition}, {g.where.protocol}" for g in groups]
     counts = Counter(short)
     return [
-        title
-        if counts[title] == 1
-        else f"{title} ({short[:n].count(title) + 1} of {counts[title]} that do not compare)"
+        title if counts[title] == 1 else f"{title} ({short[:n].count(title) + 1} of {counts[title]}, not comparable)"
         for n, title in enumerate(short)
     ]

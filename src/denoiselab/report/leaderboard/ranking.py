@@ -1,4 +1,4 @@
-"""Results of many experiments in groups that compare, each ranked, with the leader's paired difference."""
+"""Groups of comparable results of many experiments, each ranked, with the paired difference of the first two."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from denoiselab.report.leaderboard.settings import Settings, differing, effectiv
 from denoiselab.report.leaderboard.sources import Experiment
 
 KEYS = ("set", "condition", "protocol", "protocol_sha256")
-PAIRED = {"image": "images", "draw": "draws of the noise"}  # what a pair shares beside its group, and the noise's seed
+PAIRED = {"image": "images", "draw": "draws of the noise"}  # what paired results must share, as the seed of the noise
 SCORES = ("psnr", "ssim", "mse")
 NUMBERS = [f"{score}_{part}" for score in SCORES for part in ("mean", "low", "high")]
 COLUMNS = [*NUMBERS, "psnr_gain", "parameters", "n_images", "n_draws", "n_identical"]
@@ -23,7 +23,7 @@ COLUMNS = [*NUMBERS, "psnr_gain", "parameters", "n_images", "n_draws", "n_identi
 
 @dataclass(frozen=True)
 class Where:
-    """What results must share to stand in one table."""
+    """What results must share to be comparable."""
 
     data: str
     data_md5: str
@@ -48,10 +48,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the first of a group is before the second: by the means, and image by image where they make pairs."""
+    """Difference of the first two of a group: of the means, and paired by image if possible."""
 
     by: float  # dB, of the means
-    refused: str | None  # why there are no pairs
+    refused: str | None  # why there is no paired difference
     paired: Difference | None = None
     verdict: str | None = None  # of the paired difference
 
@@ -63,7 +63,7 @@ class Group:
 
     @cached_property
     def lead(self) -> Lead | None:
-        """None where there is one row alone."""
+        """None for a single row."""
         return lead(self.rows[0], self.rows[1]) if len(self.rows) > 1 else None
 
     @property
@@ -74,7 +74,7 @@ class Group:
 
 
 def groups(experiments: Iterable[Experiment]) -> list[Group]:
-    """Every result in the group it belongs to; equal results of equal parameters are one row."""
+    """Group all results; equal results of equal parameters become one row."""
     found: dict[Where, list[Row]] = {}
     for experiment in experiments:
         for record in experiment.table.to_dict("records"):
@@ -107,13 +107,13 @@ def _row(experiment: Experiment, record: dict[Any, Any]) -> Row:
 
 
 def _same(one: Row, other: Row) -> bool:
-    """One result that several experiments have, from DVC's cache."""
+    """Whether two rows are one result that experiments share by DVC's cache."""
     equal = all(one.scores[k] == other.scores[k] or pd.isna([one.scores[k], other.scores[k]]).all() for k in COLUMNS)
     return equal and one.model == other.model and one.settings == other.settings
 
 
 def lead(first: Row, second: Row) -> Lead:
-    """The PSNR of the first minus that of the second; paired where both saw the same noisy images."""
+    """PSNR of the first minus that of the second; paired if both were tested on the same noisy images."""
     by = first.scores["psnr_mean"] - second.scores["psnr_mean"]
     alike = _share(first.images, second.images, [*PAIRED])
     differ = [words for key, words in PAIRED.items() if not _share(first.images, second.images, [key])]
@@ -134,6 +134,6 @@ def lead(first: Row, second: Row) -> Lead:
 
 
 def _share(one: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> bool:
-    """Whether two sets of per-image rows are about the same."""
+    """Whether two sets of per-image rows have the same values of `keys`."""
     found, expected = (set(rows[keys].itertuples(index=False, name=None)) for rows in (one, other))
     return found == expected

@@ -1,4 +1,4 @@
-"""The parameters that made a result, flat, and those in which results differ."""
+"""The parameters behind a result, flattened, and those that differ between results."""
 
 import json
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ Settings = dict[str, Any]  # dotted key: value; keys of a model's own block begi
 
 
 def effective(tree: dict[str, Any], model: str) -> Settings:
-    """The parameters of params.yaml that act on a model's scores; `train` less what its block overrides.
+    """The parameters of params.yaml that affect a model's scores; `train` without the keys its entry overrides.
 
-    Left out are those of the data, whose hash counts, and of evaluate's pictures and curve.
+    Left out: those of the data, which its hash covers, and of evaluate's samples and curve.
     """
     entry = tree["models"][model]
     scored = _only(tree["evaluate"], "tile", "confidence", "resamples")
@@ -31,7 +31,7 @@ def effective(tree: dict[str, Any], model: str) -> Settings:
 
 
 def _not_overridden(train: dict[str, Any], entry: dict[str, Any]) -> Settings:
-    """`train` without the keys that a model sets for itself; of its schedule single keys."""
+    """`train` without the keys that the model's entry sets, in `schedule` key by key."""
     budget = {"steps", "epochs"} if {"steps", "epochs"} & entry.keys() else set()
     own = entry.get("schedule", {})
     left = {key: value for key, value in train.items() if key not in ({*entry} - {"schedule"}) | budget}
@@ -52,9 +52,9 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Settings:
 
 
 def differing(rows: Sequence[tuple[str, Settings]]) -> list[Settings]:
-    """Of (model, settings) each, the keys in which rows differ: in value, or a row of the same model lacks them.
+    """For each (model, settings): the settings that differ between rows, or that a row of the same model lacks.
 
-    A model's own keys lose their prefix. What the noise's name already tells is not said again.
+    A model's own keys lose their prefix. Noise settings implied by the noise's name are left out.
     """
     shown = []
     for model, settings in rows:
@@ -64,8 +64,8 @@ def differing(rows: Sequence[tuple[str, Settings]]) -> list[Settings]:
             for key in settings
             if _varies(key, [other for _, other in rows]) or any(key not in other for other in same)
         ]
-        told = {key for key in keys if key.startswith(("noise.train.", "noise.test.")) and _told(key, rows)}
-        shown.append({_short(key, model): text(settings[key]) for key in keys if key not in told})
+        implied = {key for key in keys if key.startswith(("noise.train.", "noise.test.")) and _implied(key, rows)}
+        shown.append({_short(key, model): text(settings[key]) for key in keys if key not in implied})
     return shown
 
 
@@ -73,8 +73,8 @@ def _varies(key: str, rows: list[Settings]) -> bool:
     return len({text(row[key]) for row in rows if key in row}) > 1
 
 
-def _told(key: str, rows: Sequence[tuple[str, Settings]]) -> bool:
-    """Whether noises of one name have one value."""
+def _implied(key: str, rows: Sequence[tuple[str, Settings]]) -> bool:
+    """Whether the noise's name determines the value."""
     pairs = {(row["noise.name"], text(row.get(key))) for _, row in rows if "noise.name" in row}
     return len(pairs) == len({name for name, _ in pairs})
 
@@ -84,5 +84,5 @@ def _short(key: str, model: str) -> str:
 
 
 def text(value: Any) -> str:
-    """A value in a cell."""
+    """A value as text in a table."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

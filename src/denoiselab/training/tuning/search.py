@@ -24,7 +24,7 @@ from denoiselab.training import jobs, loop, runner
 from denoiselab.training.tuning import studies
 from denoiselab.training.tuning.studies import FINISHED
 
-Tracked = Callable[[jobs.Plan, int], AbstractContextManager[loop.Log]]  # (plan, number of the trial) -> log
+Tracked = Callable[[jobs.Job, int], AbstractContextManager[loop.Log]]  # (job, number of the trial) -> log
 
 
 class Pruned(Exception):  # noqa: N818  (no error)
@@ -81,8 +81,8 @@ def changed(params: Params, model: str, values: dict[str, Any], phase: Phase | N
 def name(params: Params, model: str, phase: str) -> str:
     """The study's name: a search over another space, with other data or settings, is another study."""
     spaces = {key: value.model_dump(mode="json") for key, value in params.tune.phases.items()}
-    plan = jobs.plan(changed(params, model, {}), model)
-    text = json.dumps([spaces, params.tune.startup_trials, plan.card()], sort_keys=True)
+    job = jobs.resolve(changed(params, model, {}), model)
+    text = json.dumps([spaces, params.tune.startup_trials, job.card()], sort_keys=True)
     return f"{model}-{phase}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -108,10 +108,10 @@ def _value(
     """Train with a trial's values; the best validation score."""
     _seed(trial, place, params)
     values = {key: _plain(_suggest(trial, key, space)) for key, space in phase.space.items()}
-    plan = jobs.plan(changed(params, model, fixed | values, phase), model)
+    job = jobs.resolve(changed(params, model, fixed | values, phase), model)
     try:
-        with tracked(plan, trial.number) as log:
-            result = runner.train(plan, _reporting(trial, log))
+        with tracked(job, trial.number) as log:
+            result = runner.train(job, _reporting(trial, log))
     except Pruned:
         raise optuna.TrialPruned from None
     except ValueError as error:  # a loss that is not finite, say: a bad trial, not the end of the search

@@ -1,28 +1,28 @@
 "use strict";
 
-// Tables: a click on a head sorts its column up, then down, then brings back the report's order.
+// Tables: clicks on a column head sort ascending, then descending, then restore the report's order.
 
 const collator = new Intl.Collator("en", { numeric: true });
 
-/** The number that a cell begins with, such as 30.28 of "30.28 [29.9, 30.6]"; NaN where it begins with none. */
-function leading(text) {
+/** The number at the start of a cell, such as 30.28 of "30.28 [29.9, 30.6]"; NaN without one. */
+function leadingNumber(text) {
   const found = text.replace("\u2212", "-").match(/^[<>≤≥≈~]?\s*([+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)/i);
   if (!found) return /^\+?(inf|∞)/.test(text) ? Infinity : NaN;
   return Number(found[1].replaceAll(",", ""));
 }
 
-/** The rows by a column; cells without a value, which in a column of numbers are those without a number, come last. */
+/** Rows sorted by a column; empty cells, and cells without a number in a numeric column, come last. */
 function sorted(rows, column, right, direction) {
   const texts = new Map(rows.map((row) => [row, row.cells[column].textContent.trim()]));
   const filled = [...texts.values()].filter((text) => text);
-  const numeric = right || filled.every((text) => !Number.isNaN(leading(text)));
-  const value = (row) => (numeric ? leading(texts.get(row)) : texts.get(row));
+  const numeric = right || filled.every((text) => !Number.isNaN(leadingNumber(text)));
+  const value = (row) => (numeric ? leadingNumber(texts.get(row)) : texts.get(row));
   const missing = (row) => (numeric ? Number.isNaN(value(row)) : !value(row));
   const order = (a, b) => (numeric ? (a > b) - (a < b) : collator.compare(a, b));
   return [...rows].sort((a, b) => missing(a) - missing(b) || direction * order(value(a), value(b)) || 0);
 }
 
-function sortable(table) {
+function makeSortable(table) {
   const original = [...table.tBodies[0].rows];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -40,8 +40,8 @@ function sortable(table) {
   });
 }
 
-/** Sets an interval apart from its mean: 30.28 [29.9, 30.6]. */
-function interval(cell) {
+/** Styles the interval after a mean, such as 30.28 [29.9, 30.6]. */
+function styleInterval(cell) {
   const found = cell.textContent.match(/^(\S+ )(\[.+\])$/);
   if (!found) return;
   const span = document.createElement("span");
@@ -50,21 +50,21 @@ function interval(cell) {
   (cell.querySelector("strong") ?? cell).replaceChildren(found[1], span);
 }
 
-document.querySelectorAll("td").forEach(interval);
-document.querySelectorAll("table").forEach((table) => table.tBodies.length && sortable(table));
+document.querySelectorAll("td").forEach(styleInterval);
+document.querySelectorAll("table").forEach((table) => table.tBodies.length && makeSortable(table));
 
-// The box of a table that fits need not scroll, so that the head can stay in sight.
+// Tables that fit need no scroll box; without it the table head stays visible.
 
 const fit = new ResizeObserver((entries) => {
   for (const { target } of entries) target.classList.toggle("fits", target.scrollWidth <= target.clientWidth);
 });
 document.querySelectorAll(".table").forEach((box) => fit.observe(box));
 
-// The slider: two stacked pictures, the upper one cut off at the divider.
+// Slider: two stacked images, the upper one clipped at the divider.
 
 function slider(box) {
-  const pictures = JSON.parse(box.querySelector("script").textContent);
-  const [picture, left, right] = ["picture", "left", "right"].map((name) => box.querySelector(`[name=${name}]`));
+  const images = JSON.parse(box.querySelector("script").textContent);
+  const [image, left, right] = ["image", "left", "right"].map((name) => box.querySelector(`[name=${name}]`));
   const [stage, range] = [box.querySelector(".stage"), box.querySelector("input")];
 
   function show(side, view) {
@@ -73,7 +73,7 @@ function slider(box) {
   }
 
   function choose() {
-    const { width, height, views } = pictures[picture.value];
+    const { width, height, views } = images[image.value];
     for (const option of left.options) option.disabled = option.value === right.value;
     if (left.selectedOptions[0].disabled) left.selectedIndex = 0;
     stage.style.setProperty("--width", width);
@@ -108,7 +108,7 @@ function slider(box) {
 
 document.querySelectorAll(".slider").forEach(slider);
 
-// Figures: a click opens them large, another click or Esc closes them.
+// Figures: a click enlarges, another click or Esc closes.
 
 const lightbox = document.querySelector(".lightbox");
 lightbox.addEventListener("click", () => lightbox.close());

@@ -1,4 +1,4 @@
-"""The test images whose outputs evaluate kept as pictures, with every model's output."""
+"""Sample test images: the clean and noisy image, and the output of every model that evaluate stored."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,25 +18,25 @@ from denoiselab.runtime.sanitize import printable
 @dataclass(frozen=True)
 class Output:
     model: str
-    psnr: float  # dB, of the whole picture
+    psnr: float  # dB, of the whole image
     pixels: np.ndarray  # (H, W, C) uint8
 
 
 @dataclass(frozen=True)
-class Kept:
+class Sample:
     condition: str
-    number: int  # among the condition's
+    number: int  # within the condition
     test: noisy_sets.TestImage
     noisy: Output
-    outputs: list[Output]  # the models that do something, best on average first
+    outputs: list[Output]  # of all models but the noisy input, best mean PSNR first
 
     @property
     def title(self) -> str:
         return printable(f"{self.test.image}, {self.condition}")
 
 
-def kept(params: Params, rows: pd.DataFrame) -> Iterator[Kept]:
-    """Every condition's, one at a time."""
+def read(params: Params, rows: pd.DataFrame) -> Iterator[Sample]:
+    """The samples of every condition, one at a time. `rows`: per-image rows."""
     channels = params.data.channels
     with ThreadPoolExecutor() as pool:
         for condition in noisy_sets.names(paths.NOISY):
@@ -51,7 +51,7 @@ def kept(params: Params, rows: pd.DataFrame) -> Iterator[Kept]:
                     p.reshape(test.clean.shape) for p in pool.map(dataset_images.read, files, [channels] * len(files))
                 ]
                 scores = [float(psnr[model, test.image]) for model in models]
-                yield Kept(
+                yield Sample(
                     condition,
                     n,
                     test,
@@ -61,5 +61,5 @@ def kept(params: Params, rows: pd.DataFrame) -> Iterator[Kept]:
 
 
 def decibels(psnr: float) -> str:
-    """A PSNR in words: identical pictures have none, and outputs that are not finite."""
+    """A PSNR as text: "identical" for exact outputs, "not finite" for outputs with NaN or infinite values."""
     return f"{psnr:.2f} dB" if psnr < image_quality.HIGHEST_PSNR else "not finite" if np.isnan(psnr) else "identical"

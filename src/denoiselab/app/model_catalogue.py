@@ -1,0 +1,222 @@
+"""Catalogue of denoisers, read from their model cards without loading weights or torch.
+
+`known` lists those that come with the package, by name. `trained` lists those in the workspace, by path, such as
+models/unet: training a model never changes the meaning of a name.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from denoiselab.models import metadata
+from denoiselab.models.metadata import CARD
+from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[3]  # its released weights are available in every working directory
+STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
+NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
+TITLES = {
+    "gaussian": "Gaussian blur",
+    "median": "Median over a disc",
+    "bilateral": "Bilateral filter (Tomasi, Manduchi 1998)",
+    "nlm": "Non-local means (Buades, Coll, Morel 2005)",
+    "tv": "Total variation (Chambolle 2004)",
+    "wavelet": "Wavelet shrinkage, BayesShrink (Chang, Yu, Vetterli 2000)",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A denoiser, as its files describe it."""
+
+    name: str
+    origin: str  # released, trained or classical
+    title: str
+    channels: int  # of the pictures that it was made for: 1 or 3
+    noise: str  # that it was trained on or is for, in words
+    levels: tuple[float, float] | None  # lowest and highest sigma_255 of its training, where that was Gaussian
+    licence: str  # of the weights; empty: not stated
+    parameters: int
+    folder: Path  # of the weights and their card
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean PSNR that the pipeline measured of a denoiser."""
+
+    test_set: str
+    noise: str
+    psnr: float  # dB
+    gain: float  # dB over the noisy input
+
+
+def known() -> list[Entry]:
+    """Denoisers that come with the package: released weights, then classical methods. Damaged ones are left out."""
+    found = []
+    for name, folder in _released().items():
+        with suppress(ValueError):
+            found.append(described(folder, name=name, origin="released"))
+    return [*found, *_classical()]
+
+
+def trained(root: Path = Path()) -> list[Entry]:
+    """Denoisers in the workspace `root`, each under its path: those its experiment trained (models/unet), and released
+    weights that are not the package's own (models/released/mine).
+
+    Models that do not restore images (classifiers, the noisy input) and damaged ones are left out.
+    """
+    folders = [(folder, "trained") for folder in _with_card(root / paths.model(""))]
+    if root.resolve() != PROJECT:
+        folders += [(folder, "released") for folder in _with_card(root / paths.released(""))]
+    found = []
+    for folder, origin in folders:
+        with suppress(ValueError):
+            found.append(described(folder, name=path_name(folder, root), origin=origin))
+    return found
+
+
+def named(name: str, root: Path = Path()) -> Entry:
+    """The denoiser of `known` called `name`. UserError where it is damaged or there is none; `root` is the workspace
+    that the message refers to."""
+    if folder := _released().get(name):
+        return described(folder, name=name, origin="released")
+    for entry in _classical():
+        if entry.name == name:
+            return entry
+    raise UserError(_unknown(name, root))
+
+
+def _unknown(name: str, root: Path) -> str:
+    """Error message that names the path of a model of that name in the workspace, if there is one."""
+    nearby = {
+        "trained here": paths.model(name) / CARD,
+        "released here": paths.released(name) / CARD,
+        "in this folder": Path(name),
+    }
+    for where, file in nearby.items():
+        if name and (root / file).exists():
+            path = file.parent.as_posix() if file.name == CARD else f"./{name}"
+            return f"model {name!r} is not shipped; for the one {where}, use {path}"
+    names = ", ".join(entry.name for entry in known())
+    return f"unknown model {name!r}; choose from: {names}, or give the path of a folder with {CARD}"
+
+
+def path_name(path: Path, root: Path = Path()) -> str:
+    """Display name of a model given by its path: the path within the workspace `root`, or the last part elsewhere."""
+    absolute, base = (Path(os.path.abspath(one)) for one in (path, root))  # noqa: PTH100 - resolve() follows links
+    if base in absolute.parents:
+        return absolute.relative_to(base).as_posix()
+    return absolute.stem if absolute.is_file() else absolute.name
+
+
+def _released() -> dict[str, Path]:
+    return {folder.name: folder for folder in _with_card(PROJECT / paths.released(""))}
+
+
+def _with_card(place: Path) -> list[Path]:
+    return [card.parent for card in sorted(place.glob(f"*/{CARD}"))]
+
+
+def _classical() -> Iterator[Entry]:
+    rows = [row for row in files.read_csv(STRENGTHS) if row["channels"] == "3"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        levels = [float(row["sigma_255"]) for row in rows if row["method"] == method]
+        gaussian = None if method == "median" else (min(levels), max(levels))
+        noise = _gaussian(*gaussian) if gaussian else "black and white dots"
+        yield Entry(method, "classical", TITLES[method], 3, noise, gaussian, "MIT", 0, STRENGTHS.parent)
+
+
+def described(folder: Path, *, name: str, origin: str) -> Entry:
+    """Entry of a folder with a model. UserError where there is none, or one that does not restore images."""
+    card = metadata.read(folder)
+    facts = _facts(folder / "README.md")
+    try:
+        arch = card["architecture"]["arch"]
+        if card["task"] != "restore" or arch == "identity":
+            raise UserError(f"{folder}: {card['name']} is not a denoiser")
+        levels = _levels(card)
+        return Entry(
+            name,
+            "classical" if arch == "classical" else origin,
+            facts.get("title") or _title(card),
+            {1: 1, 3: 3}[card["architecture"]["channels"]],
+            _noise(card, levels),
+            levels,
+            facts.get("license", ""),
+            int(card["parameters"]),
+            folder,
+        )
+    except UserError:
+        raise
+    except KeyError as error:
+        raise UserError(f"{folder / CARD}: lacks {error}") from None
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / CARD}: is not the card of a denoiser: {error}") from None
+
+
+def _facts(readme: Path) -> dict[str, str]:
+    """Title and licence that the card of released weights states: its heading, and the YAML before that."""
+    facts: dict[str, str] = {}
+    for line in _lines(readme):
+        if line.startswith("# "):
+            return facts | {"title": line.removeprefix("# ").partition(": ")[2]}
+        key, colon, value = line.partition(": ")
+        if colon:
+            facts[key] = value
+    return facts
+
+
+def _title(card: dict[str, Any]) -> str:
+    block = card["architecture"]
+    return TITLES[block["method"]] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
+
+
+def _levels(card: dict[str, Any]) -> tuple[float, float] | None:
+    spec = card["noise"]["train"]
+    if spec["kind"] != "gaussian" or card["imported"]:
+        return None
+    level = spec["sigma_255"]
+    return (min(level), max(level)) if isinstance(level, list) else (level, level)
+
+
+def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
+    if levels:
+        return _gaussian(*levels)
+    if card["imported"]:
+        return "as its source says"
+    kind = card["noise"]["train"]["kind"]
+    return "of real cameras" if kind == "real" else kind.replace("_", " ")
+
+
+def _gaussian(low: float, high: float) -> str:
+    return f"Gaussian, sigma {low:g} of 255" if low == high else f"Gaussian, sigma {low:g} to {high:g} of 255"
+
+
+def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
+    """Mean PSNR measured by the pipeline: from the card of released weights, or the workspace's last comparison."""
+    if entry.origin == "released":
+        return list(_of_card(entry.folder / "README.md"))
+    if entry.folder.parent.resolve() != (root / paths.model("")).resolve() or not (root / paths.COMPARISON).is_file():
+        return []
+    rows = [row for row in files.read_csv(root / paths.COMPARISON) if row["model"] == entry.folder.name]
+    return [Measured(r["set"], r["condition"], float(r["psnr_mean"]), float(r["psnr_gain"])) for r in rows]
+
+
+def _of_card(readme: Path) -> Iterator[Measured]:
+    """The rows of the measured part's table that are about the weights: their name is bold."""
+    for line in _lines(readme):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and cells[3].startswith("**") and NUMBER.match(cells[4]) and NUMBER.fullmatch(cells[5]):
+            noise = NOISE_OF_CARD.sub(r"sigma \1", cells[1]).partition(" (")[0]
+            yield Measured(cells[0], noise, float(cells[4].partition(" ")[0]), float(cells[5]))
+
+
+def _lines(readme: Path) -> list[str]:
+    """None where there is no such file; what is no text in it is marked."""
+    return readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []
