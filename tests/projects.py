@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
 
 ROOT = Path(__file__).parent.parent
 DVC = Path(sys.executable).with_name("dvc")
@@ -89,39 +92,47 @@ def make_project(folder: Path, *, store: bool = True) -> Path:
     return folder
 
 
-def reproduce(project: Path, *overrides: str) -> None:
-    """Run every stage of dvc.yaml with these parameters, in DVC's order but in this process.
+def reproduce(project: Path, *overrides: str, to: str = "") -> list[str]:
+    """Run the stages of dvc.yaml in DVC's order but in this process; returns their names.
 
     For tests of stages rather than processes: DVC starts an interpreter for each stage, which takes seconds.
+    `overrides`: of the parameters, which else stay. `to`: that stage and those that it needs, not all.
     """
-    write_params(project, *overrides)
-    with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+    if overrides:
+        write_params(project, *overrides)
+    stages = _stages(project, to)
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         patch.setenv("DVC_ROOT", str(project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for words, outs in _stages(project):
-            for out in outs:
-                shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
-            patch.setattr(sys, "argv", words)
-            importlib.import_module(words[0]).main()
-            assert all(out.exists() for out in outs), (words, outs)
+        for stage in stages:
+            _run_here(stage, patch)
+    return [stage.addressing for stage in stages]
 
 
-def _stages(project: Path) -> list[tuple[list[str], list[Path]]]:
-    """Module, arguments and outputs of every stage, after those that it needs."""
+def _stages(project: Path, to: str) -> list["Stage"]:
+    """Every stage after those that it needs."""
     import networkx
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:
-        stages = [stage for stage in networkx.topological_sort(repo.index.graph.reverse()) if stage.cmd]
-        return [(_words(stage.cmd), [Path(out.fs_path) for out in stage.outs]) for stage in stages]
+        graph = repo.index.graph  # from a stage to those that it needs
+        if to:
+            [last] = repo.stage.collect(to)
+            graph = graph.subgraph({last} | networkx.descendants(graph, last))
+        return [stage for stage in networkx.topological_sort(graph.reverse()) if stage.cmd]
 
 
-def _words(command: str) -> list[str]:
-    python, option, *words = command.split()
-    assert (python, option) == ("python", "-m"), command
-    return words
+def _run_here(stage: "Stage", patch: pytest.MonkeyPatch) -> None:
+    """Delete its outputs, as DVC does, and call the stage's main; its outputs must be there afterwards."""
+    outs = [Path(out.fs_path) for out in stage.outs]
+    for out in outs:
+        shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+    python, option, *words = stage.cmd.split()
+    assert (python, option) == ("python", "-m"), stage.cmd
+    patch.setattr(sys, "argv", words)
+    importlib.import_module(words[0]).main()
+    assert all(out.exists() for out in outs), (words, outs)
 
 
 def runs(project: Path):

@@ -207,6 +207,7 @@ def test_only_the_first_process_tracks(two):
     assert len(client.get_metric_history(run.info.run_id, "val/psnr")) == 3
 
 
+@pytest.mark.long
 def test_killed_training_resumes_to_the_same_bytes(project, two, tmp_path):
     root = copied(project, tmp_path, launcher=TWO)
     process = start(root, "pipeline.train", "everything")
@@ -296,6 +297,7 @@ def hosts() -> Iterator[list[str]]:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
+@pytest.mark.long
 def test_two_machines_work_like_one_and_resume_after_a_kill(project, two, hosts, tmp_path):
     """Each has its own disk: checkpoint, weights and outputs are written on the first only."""
     words = "torchrun --nnodes=2 --nproc-per-node=1 --master-addr=10.77.0.1 --master-port=29577"

@@ -161,7 +161,7 @@ def test_the_published_dncnn_is_reproduced(tmp_path):
 )
 def test_an_experiment_on_a_real_data_set(tmp_path, overrides, sets, protocol, noisy):
     project = make_project(tmp_path)
-    reproduce(project, *TINY, *overrides)
+    reproduce(project, *TINY, "models.unet.widths=[8,16]", "train.validate_every=20", *overrides)
     table = pd.read_csv(project / "reports/comparison.csv")
     assert dict(zip(table.set, table.n_images, strict=True)) == sets
     assert set(table.model) == {"noisy", "gaussian", "unet"}

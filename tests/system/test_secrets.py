@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,13 +69,14 @@ def test_the_message_about_an_unreachable_store_hides_its_password(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, monkeypatch, capfd, quick):
+def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, monkeypatch, capfd, quick):
     """Training, evaluation and promotion with the login in the address of the tracking server."""
     from pipeline import promote
 
     root, served = tmp_path / "project", tmp_path / "served"
     root.mkdir(), served.mkdir()
     nets.workspace(root)
+    shutil.copyfile(migrated, served / "store.db")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -18,7 +18,8 @@ from denoiselab.config import Params
 from denoiselab.config.tune import Phase
 from denoiselab.training.tuning import search, studies
 from pipeline import tune
-from tests.projects import call, compose, dvc, environment, make_project, setting, start
+from tests import projects
+from tests.projects import call, compose, environment, make_project, reproduce, start
 
 SPACE = {
     "lr": {"low": 0.0005, "high": 0.005, "log": True},
@@ -26,7 +27,7 @@ SPACE = {
     "loss": {"choices": ["mse", "l1"]},
     "widths": {"choices": [[8, 16], [16, 24]]},
 }
-TINY = ["recipe=smoke", "model=unet", "train.val_patches=2", "train.validate_every=5"]
+TINY = [*projects.TINY, "model=unet", "train.val_patches=2"]
 
 
 def tuned(tree: dict, **changes) -> Params:
@@ -102,7 +103,7 @@ def set_search(project: Path, storage: str | None) -> None:
 def project(tmp_path_factory) -> Path:
     folder = make_project(tmp_path_factory.mktemp("search"))
     set_search(folder, None)
-    dvc(folder, "repro", "add-noise")
+    reproduce(folder, to="add-noise")
     return folder
 
 
@@ -171,8 +172,7 @@ def test_the_winner_is_a_model_to_choose(project):
     assert params.entry("unet_tuned").architecture()["blocks"] == best[1].get(
         "blocks", params.models["unet_tuned"].blocks
     )
-    output = dvc(project, "exp", "run", *setting([*TINY, "model=unet_tuned"]))
-    assert "Running stage 'train@unet_tuned'" in output
+    assert "train@unet_tuned" in reproduce(project, *TINY, "model=unet_tuned")
 
 
 @pytest.mark.slow

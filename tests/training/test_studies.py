@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from denoiselab.training.tuning import studies
+from tests.conftest import ROOT
 
 TRIALS = 9
 
@@ -144,4 +144,4 @@ def test_a_driver_that_is_missing_is_named_with_what_installs_it(tmp_path, monke
     with pytest.raises(ValueError, match=r"driver is not installed: .*requirements-scale\.txt") as error:
         studies.storage("postgresql://me:secret@127.0.0.1/studies")
     assert "secret" not in str(error.value)
-    assert Path("requirements-scale.txt").read_text(encoding="utf-8").count("psycopg2-binary") == 1
+    assert (ROOT / "requirements-scale.txt").read_text(encoding="utf-8").count("psycopg2-binary") == 1
