@@ -64,7 +64,7 @@ def test_a_photo_is_denoised_and_the_model_is_named(tmp_path):
     Image.fromarray(noisy(192)).save(tmp_path / "in.png")
     done = run("denoise", "in.png", "out.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("out.png: colour (even noise of level 2") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("out.png: colour (white noise of level 2") and done.stderr.count("\n") == 1
     restored = np.asarray(Image.open(tmp_path / "out.png"))
     before, after = (image_quality.psnr(clean(192), image, data_range=255) for image in (noisy(192), restored))
     assert after > before + 8
@@ -222,7 +222,7 @@ def test_two_images_are_not_written_to_one_file(folder, tmp_path):
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: unknown model 'best'; choose from: colour"),
         (["denoise", "in/a.png", "out.gif"], 1, "cannot write .gif; choose from: .png, .jpg, .jpeg, .tif, .tiff"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "choose from: auto, cpu, cuda"),
-        (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda is asked for, but torch"),
+        (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda was requested, but torch"),
         (["denoise", "in", "in/a.png/out/"], 1, "in/a.png is not a folder"),
         (["denoise", "in/a.png"], 2, "Missing argument 'OUT'"),
         (["noise", "in/a.png", "--kind", "jpeg"], 2, "Missing argument 'OUT'"),
@@ -280,7 +280,7 @@ def test_images_of_twelve_bits_are_not_too_dark(tmp_path, capsys):
     values = noisy(192, sigma_255=8).astype(np.uint16) * 16
     tifffile.imwrite(tmp_path / "in.tif", values, photometric="rgb")
     code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif")
-    assert code == 0 and "colour (even noise of level " in said
+    assert code == 0 and "colour (white noise of level " in said
     restored = tifffile.imread(tmp_path / "out.tif") / 16
     assert (
         image_quality.psnr(clean(192), restored, data_range=255)

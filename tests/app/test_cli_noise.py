@@ -116,7 +116,7 @@ def test_the_list_names_every_condition_and_kind():
         ([], "--noise or --kind is required; see --list", 2),
         (["--noise", "gaussian25", "--kind", "gaussian"], "use either --noise or --kind, not both", 2),
         (["--noise", "gaussian25", "--level", "3"], "--level needs --kind", 2),
-        (["--noise", "real"], "noise 'real' is unknown; there: ", 1),
+        (["--noise", "real"], "noise 'real' is unknown; choose from: ", 1),
         (["--kind", "jpeg", "--level", "0"], "quality: input should be greater than or equal to 1", 1),
     ],
 )

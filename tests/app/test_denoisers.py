@@ -118,7 +118,7 @@ def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
     for name in ("best_psnr.safetensors", "model.json"):
         path = tmp_path / "project/models/released/colour" / name
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it anew, or bring it back from Git"):
+        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it again, or restore it from Git"):
             denoisers.load("colour", tmp_path)
 
 

@@ -268,8 +268,8 @@ def test_what_self_supervision_costs():
         (["data=noisy_folder", "data.path=/x", "data.side=64"], "data.side must be null"),
         (["data=noisy_folder", "data.path=/x", "protocol.draws=2"], "protocol.draws must be 1 with noise 'as_is'"),
         (["data=polyu", "noise=as_is", "train.target=self"], "noise 'as_is': data polyu has clean images"),
-        (["train.target=self", "train.loss=ssim"], "loss: ssim has no use for a noisy target"),
-        (["train.target=self", "augment=hair"], "augment: with train.target self its noise is drawn before"),
+        (["train.target=self", "train.loss=ssim"], "loss: ssim does not work with target self"),
+        (["train.target=self", "augment=hair"], "augment: albumentations does not work with train.target self"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_a_line(overrides, said):

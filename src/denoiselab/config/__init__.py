@@ -229,7 +229,7 @@ class Params(Block):
             raise UserError(f"{place} must be self with noise {self.noise.name!r}: there are no clean images")
         drawn = not isinstance(self.training_noise(model), Real | AsIs)
         if settings.target == "self" and drawn and isinstance(self.augment, Albumentations):
-            raise UserError("augment: with train.target self its noise is drawn before, once a patch: use d4 or none")
+            raise UserError("augment: albumentations does not work with train.target self; use d4 or none")
         return settings
 
     def training_noise(self, model: str) -> NoiseSpec:

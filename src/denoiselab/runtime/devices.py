@@ -92,7 +92,7 @@ def _uuid(name: str, uuids: list[str]) -> str:
 def choose(wanted: str, where: str = "train.device") -> torch.device:
     """auto: CUDA if available, else the CPU. UserError, beginning with `where`, if cuda is not available."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
+        raise UserError(f"{where}: cuda was requested, but torch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
