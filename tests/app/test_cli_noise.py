@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from denoiselab.config import noise_presets
-from denoiselab.imaging import photos as pictures
+from denoiselab.imaging import photos as images
 from tests.command import denoiselab
 
 
@@ -22,9 +22,9 @@ def clean(tmp_path, astronaut):
 def test_a_condition_has_the_strength_in_its_name(clean, tmp_path):
     said = denoiselab("noise", clean, tmp_path / "noisy.tif", "--noise", "gaussian25", "--float")
     assert said.code == 0
-    noisy = pictures.read(tmp_path / "noisy.tif", white=1.0)
+    noisy = images.read(tmp_path / "noisy.tif", white=1.0)
     assert noisy.dtype == np.float32
-    error = noisy.pixels - pictures.read(clean).pixels
+    error = noisy.pixels - images.read(clean).pixels
     assert error.std() * 255 == pytest.approx(25, rel=0.02)
     assert noisy.pixels.min() < 0 and noisy.pixels.max() > 1, "nothing is clipped"
     assert "gaussian (sigma of 255 25, per channel yes, not clipped), seed 0; PSNR 20.2" in said.out
@@ -34,8 +34,8 @@ def test_a_condition_has_the_strength_in_its_name(clean, tmp_path):
 def test_eight_bits_are_kept_and_clipping_is_reported(clean, tmp_path):
     out = tmp_path / "noisy.png"
     said = denoiselab("noise", clean, out, "--kind", "gaussian", "--sigma", 40, "--json")
-    assert pictures.read(out).dtype == np.uint8
-    values, original = pictures.read(out).pixels, pictures.read(clean).pixels
+    assert images.read(out).dtype == np.uint8
+    values, original = images.read(out).pixels, images.read(clean).pixels
     row = said.json["pictures"][0]
     assert row["psnr"] == pytest.approx(-10 * np.log10(np.square(values - original).mean()), abs=0.01)
     at_the_ends = np.mean((values == 0) | (values == 1))
@@ -44,11 +44,11 @@ def test_eight_bits_are_kept_and_clipping_is_reported(clean, tmp_path):
 
 
 def test_sixteen_bits_profile_and_exif_are_kept(clean, tmp_path):
-    photo = pictures.read(clean)
+    photo = images.read(clean)
     deep = replace(photo, dtype=np.dtype(np.uint16), white=65535.0, icc=b"a profile")
-    pictures.write(tmp_path / "deep.png", deep, deep.pixels)
+    images.write(tmp_path / "deep.png", deep, deep.pixels)
     assert denoiselab("noise", tmp_path / "deep.png", tmp_path / "out.png", "--noise", "poisson30").code == 0
-    noisy = pictures.read(tmp_path / "out.png")
+    noisy = images.read(tmp_path / "out.png")
     assert noisy.dtype == np.uint16
     assert noisy.icc == b"a profile"
 
@@ -77,7 +77,7 @@ def test_a_bad_file_in_a_folder_is_skipped_and_sets_the_exit_code(photos, tmp_pa
 
 
 def pixels_of(path):
-    return pictures.read(path).pixels
+    return images.read(path).pixels
 
 
 def test_nothing_is_overwritten_without_force(clean, tmp_path):

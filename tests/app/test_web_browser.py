@@ -94,7 +94,7 @@ def finished(page: Page, text: str = "", seconds: float = PATIENCE_S) -> str:
     return page.run("document.body.innerText")
 
 
-def own_picture(page: Page, file: Path) -> None:
+def own_image(page: Page, file: Path) -> None:
     page.click("named('[data-testid=stRadio] label', 'Your own')")
     page.upload(FILE, file)
 
@@ -137,7 +137,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     clean, downloads = deep_tiff(tmp_path / "deep [1] *a*.tif"), tmp_path / "downloads"
     page = browser.page(address, downloads=downloads)
     assert "chose colour" in finished(page, "Noise found")
-    own_picture(page, tmp_path / "deep [1] *a*.tif")
+    own_image(page, tmp_path / "deep [1] *a*.tif")
     text = finished(page, "200 × 160 pixels, 16-bit")
     assert "PSNR (dB)" not in text  # no clean image
     select(page, "all('[data-testid=stSelectbox]')[0]", "Gaussian")
@@ -181,7 +181,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
 
 
 def test_errors_are_shown_in_one_line_and_the_page_stays_usable(browser, address, tmp_path):
-    (tmp_path / "notes.png").write_bytes(b"no picture at all\n" * 99)
+    (tmp_path / "notes.png").write_bytes(b"not an image at all\n" * 99)
     Image.fromarray(photograph()).save(tmp_path / "whole.png")
     (tmp_path / "cut_off.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
     Image.new("L", (1001, 1000)).save(tmp_path / "wide.png")
@@ -195,16 +195,16 @@ def test_errors_are_shown_in_one_line_and_the_page_stays_usable(browser, address
         "cut_off.png": "damaged image",
         "wide.png": "1001x1000 pixels are too many; the limit is 1 megapixels",
     }.items():
-        own_picture(page, tmp_path / name)
+        own_image(page, tmp_path / name)
         page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")
         message = page.run("one('[data-testid=stAlert]').innerText")
         assert message.startswith(f"{name}: ") and reason in message and "\n" not in message.strip()
         assert not page.run("!!one('.stage')")
     for name, reason in {"heavy.png": "2.0MB or smaller", "letter.txt": "files are not allowed"}.items():
-        own_picture(page, tmp_path / name)
+        own_image(page, tmp_path / name)
         page.wait(f"one('[data-testid=stFileUploader]').innerText.includes({reason!r})")
         assert not page.run("!!one('.stage')")
-    own_picture(page, tmp_path / "good.png")
+    own_image(page, tmp_path / "good.png")
     finished(page, "80 × 64 pixels, 8-bit")
     assert page.errors() == []
 
@@ -230,12 +230,12 @@ def test_ten_visitors_wait_their_turn_and_see_only_their_own_images(browser, ser
     address, process = server
     sizes = {number: (420 + 8 * number, 400 + 8 * number) for number in range(10)}
     for number, (width, height) in sizes.items():
-        Image.fromarray(photograph()[:height, :width]).save(tmp_path / f"picture-{number}.jpg")
+        Image.fromarray(photograph()[:height, :width]).save(tmp_path / f"photo-{number}.jpg")
     pages = [browser.page(address, width=800) for _ in sizes]
     for page in pages:
         finished(page, seconds=10 * PATIENCE_S)
     with highest_memory(process) as alone:
-        own_picture(pages[0], tmp_path / "picture-0.jpg")
+        own_image(pages[0], tmp_path / "photo-0.jpg")
         finished(pages[0], "420 × 400 pixels")
     noticing = """(window.places = new Set(), new MutationObserver(() => {
       const told = document.body.innerText.match(/Waiting: (\\d+) images? /);
@@ -248,10 +248,10 @@ def test_ten_visitors_wait_their_turn_and_see_only_their_own_images(browser, ser
         page.wait(FILE)
     with highest_memory(process) as together:
         for number in reversed(sizes):
-            pages[number].upload(FILE, tmp_path / f"picture-{number}.jpg")
+            pages[number].upload(FILE, tmp_path / f"photo-{number}.jpg")
         for number, page in enumerate(pages):
             text = finished(page, "{} × {} pixels".format(*sizes[number]), 10 * PATIENCE_S)
-            assert re.findall(r"picture-\d\.jpg", text) == [f"picture-{number}.jpg"]
+            assert re.findall(r"photo-\d\.jpg", text) == [f"photo-{number}.jpg"]
             assert page.run("[one('img.left').naturalWidth, one('img.left').naturalHeight]") == list(sizes[number])
     places = [place for page in pages for place in page.run("[...window.places]")]
     assert 1 in places and max(places) >= 3
