@@ -50,7 +50,7 @@ test: .venv/developing  ## run the tests, one file per core
 	python -m pytest $(SPREAD)
 
 test-fast: .venv/developing  ## run the fast tests, in about a minute
-	python -m pytest -m "not slow and not long"
+	python -m pytest -m "not slow"
 
 test-long: .venv/developing  ## run the tests that take minutes each, before a release
 	python -m pytest $(SPREAD) -m long

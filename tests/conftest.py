@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 
@@ -35,6 +36,10 @@ LONGEST_FIRST = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests are slow ones, too; and the longest files come first."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
     rank = {ROOT / "tests" / name: n for n, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
@@ -53,6 +58,12 @@ def photograph(name: str = "astronaut") -> np.ndarray:
     spec = find_spec("skimage")
     assert spec and spec.submodule_search_locations
     return np.asarray(Image.open(Path(spec.submodule_search_locations[0]) / "data" / f"{name}.png"))
+
+
+def committed(path: str) -> str:
+    """The text of a tracked file as it is in Git's index: `make repro` writes reports/ anew in the working tree."""
+    done = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, check=True)
+    return done.stdout.decode("utf-8")
 
 
 def composed(*overrides: str) -> Params:

@@ -1,17 +1,22 @@
 """README.md: its numbers are those of the committed report, its first screen and its tree are complete, links work."""
 
+import io
 import re
 
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, committed
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def table_of(path: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(committed(path)))
+
+
 def scores() -> pd.DataFrame:
-    return pd.read_csv(ROOT / "reports/comparison.csv").set_index("model")
+    return table_of("reports/comparison.csv").set_index("model")
 
 
 def test_the_table_is_the_committed_comparison():
@@ -27,7 +32,7 @@ def test_the_table_is_the_committed_comparison():
 
 def test_the_times_are_the_committed_ones():
     times = dict(re.findall(r"^\| (\w+) \| .* \| (\d+ \| \d+) \|$", README, re.MULTILINE))
-    cost = (ROOT / "reports/cost.md").read_text(encoding="utf-8")
+    cost = committed("reports/cost.md")
     rows = re.findall(r"^\| (\w+) \| [\d,]+ \| [^|]* \| ([\d.]+) \| [^|]* \| (\d+) \|", cost, re.MULTILINE)
     assert times == {model: f"{float(training):.0f} | {each}" for model, training, each in rows}
 
@@ -61,7 +66,7 @@ def test_the_first_screen_says_how_the_result_came_and_what_it_does_not_show():
 
 
 def test_the_difference_on_the_first_screen_is_the_committed_one():
-    pairs = pd.read_csv(ROOT / "reports/pairs.csv").set_index(["better", "worse"])
+    pairs = table_of("reports/pairs.csv").set_index(["better", "worse"])
     row = pairs.loc[("unet", "nlm")]
     said = " ".join(FIRST.split())
     assert f"{row.psnr_difference:.2f} dB above non-local means (`nlm`), the best classical method" in said
@@ -92,7 +97,7 @@ def test_packages_in_the_tree_are_in_the_order_of_their_imports():
 
 def test_the_limits_of_the_network_are_the_committed_curves():
     """At which noise levels non-local means is better than the network that was trained for sigma 25."""
-    curves = [pd.read_csv(ROOT / f"reports/evaluate/{name}/curve.csv") for name in ("unet", "nlm")]
+    curves = [table_of(f"reports/evaluate/{name}/curve.csv") for name in ("unet", "nlm")]
     unet, nlm = (curve.groupby("sigma_255").psnr.mean() for curve in curves)
     assert "at sigma 15 and below and at 35 and above, non-local means is better" in " ".join(README.split())
     assert [level for level in unet.index if unet[level] > nlm[level]] == [20, 25, 30]
