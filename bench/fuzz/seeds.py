@@ -167,7 +167,7 @@ license: mit
 
 | test set | noise | protocol | method | PSNR (dB) | gain (dB) | SSIM |
 |:--|:--|:--|:--|--:|--:|--:|
-| Set12 | gaussian (sigma of 255 25, not clipped) | `p` | **net** | 30.1 [29, 31] | 9.9 | 0.86 |
+| Set12 | gaussian (sigma 25 of 255, not clipped) | `p` | **net** | 30.1 [29, 31] | 9.9 | 0.86 |
 """
 
 

@@ -27,7 +27,7 @@ def test_a_condition_has_the_strength_in_its_name(clean, tmp_path):
     error = noisy.pixels - images.read(clean).pixels
     assert error.std() * 255 == pytest.approx(25, rel=0.02)
     assert noisy.pixels.min() < 0 and noisy.pixels.max() > 1, "nothing is clipped"
-    assert "gaussian (sigma of 255 25, per channel yes, not clipped), seed 0; PSNR 20.2" in said.out
+    assert "gaussian (sigma 25 of 255, per channel, not clipped), seed 0; PSNR 20.2" in said.out
     assert "clipped to the file's range" not in said.out
 
 

@@ -19,7 +19,7 @@ from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]  # its released weights are available in every working directory
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
-NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
+NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255.*")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
 TITLES = {
     "gaussian": "Gaussian blur",
