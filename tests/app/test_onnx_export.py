@@ -37,7 +37,7 @@ def check_any_size(model: nn.Module, path: Path, **second: torch.Tensor) -> None
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
+def error_message(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
     """A network that takes the noise level, and its file."""
     model, path = built("drunet", widths=[4, 6]), tmp_path_factory.mktemp("onnx") / "drunet.onnx"
     return model, path, onnx_export.export(model, 3, path, {"name": "drunet", "licence": "MIT"})

@@ -89,7 +89,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 def test_a_failed_allocation_is_lack_of_memory():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60, dtype=torch.uint8)
-    assert devices.ran_out(error.value)
+    assert devices.is_out_of_memory(error.value)
 
 
 def test_denoising_a_file_continues_in_smaller_tiles(tmp_path, monkeypatch):

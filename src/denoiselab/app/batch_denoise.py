@@ -108,7 +108,7 @@ def failure(error: Exception, source: Path, target: Path | None = None) -> str:
     """Message for one of FAULTS, in one line with the file name."""
     from denoiselab.runtime import devices
 
-    if devices.ran_out(error):
+    if devices.is_out_of_memory(error):
         return f"{source}: not enough memory; try a smaller image"
     reason = str(error) or type(error).__name__
     named = str(source) in reason or (target is not None and str(target) in reason)

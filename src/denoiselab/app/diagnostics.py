@@ -175,7 +175,7 @@ def _dvc(root: Path) -> tuple[State, str]:
     from dvc.repo import Repo
 
     for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # DVC does not write them atomically
-        if not whole(path):
+        if not is_intact_yaml(path):
             return "problem", f"{path} is incomplete because DVC was killed; see docs/troubleshooting.md, Stored files"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
@@ -191,7 +191,7 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "ok", f"cache writable; remotes reachable: {', '.join(remotes)}"
 
 
-def whole(path: Path) -> bool:
+def is_intact_yaml(path: Path) -> bool:
     """Whether `path` is a YAML mapping or does not exist."""
     try:
         return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)

@@ -38,7 +38,7 @@ def fetch(data: Data, out: Path) -> list[Row]:
         shutil.rmtree(out, ignore_errors=True)
         rows = [_store(source, data.channels, side, out) for source in images]
     found = leaks.find(rows)
-    dropped = leaks.droppable(found) if data.drop_leaks else set()
+    dropped = leaks.images_to_drop(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
         for name in filter(None, (row.path, row.noisy)):
             (out / name).unlink()

@@ -1,7 +1,7 @@
 """Fixed noise for validation and test, drawn once for all models, seeded by (seed, image, condition, draw).
 
 `write` (stage add-noise) stores it for every test condition, see denoiselab.data.noisy_sets. Training noise is drawn at
-every step by training.loop.fit, except in self-supervised training, where `once` draws it once for each patch.
+every step by training.loop.fit; for self-supervised training `fixed_training_noise` draws it once for each patch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -77,7 +77,9 @@ def validation(
     )
 
 
-def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int) -> patches.Stack:
+def fixed_training_noise(
+    clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int
+) -> patches.Stack:
     """Noisy training patches (N, H, W, C) with the same noise at every access, for self-supervised training.
 
     Real noisy patches are returned unchanged; overlapping patches get independent noise. UserError for `real` noise

@@ -53,7 +53,7 @@ def restore(
         try:
             return _restored(model, noisy, device, sigma_255, label, tile)
         except (MemoryError, RuntimeError) as error:
-            if not devices.ran_out(error):
+            if not devices.is_out_of_memory(error):
                 raise
         tile = _smaller_tile(model, noisy, device, tile)  # outside the handler: the error's frames are freed
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from denoiselab.runtime.errors import UserError
-from denoiselab.runtime.sanitize import printable, told
+from denoiselab.runtime.sanitize import error_message, printable
 
 
 class _Printable:
@@ -84,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="denoiselab")
     except (UserError, OSError) as error:
-        sys.exit(f"error: {told(error)}")
+        sys.exit(f"error: {error_message(error)}")
     except Exception as error:
-        from denoiselab.runtime.devices import ran_out
+        from denoiselab.runtime.devices import is_out_of_memory
 
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         sys.exit("error: not enough memory; try a smaller image or fewer models at a time")

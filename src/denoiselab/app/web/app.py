@@ -163,7 +163,7 @@ def compute(task: computation.Task, allowed: Limits) -> tuple[computation.Outcom
         raise
     except batch_denoise.FAULTS as error:
         message = texts.failure(error)
-        if devices.ran_out(error) or isinstance(error, OSError):
+        if devices.is_out_of_memory(error) or isinstance(error, OSError):
             raise BusyError(message) from None
         return None, message
     finally:

@@ -52,7 +52,7 @@ def failure(error: Exception) -> str:
     """Message for the visitor. Raises `error` again if it is a fault of the program."""
     if isinstance(error, ValueError):
         return str(error)
-    if devices.ran_out(error):
+    if devices.is_out_of_memory(error):
         return NO_MEMORY
     if isinstance(error, OSError):
         return f"The result cannot be saved ({error.strerror or error}); try again later."
