@@ -357,17 +357,18 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         photos.read(b"hello", name="upload.png")
 
 
-def test_missing_strips_of_tiff_are_not_black():
+@pytest.mark.parametrize("tags", [{"bytes": 0}, {"height": 1_000_000}])
+def test_missing_tiles_of_tiff_are_not_black(tags):
     stream = BytesIO()
-    tifffile.imwrite(stream, sample("uint8", 1)[:, :, 0], metadata=None)
+    tifffile.imwrite(stream, sample("uint8", 1)[:48, :80, 0], tile=(48, 80), metadata=None)
     with pytest.raises(ValueError, match="damaged image: the data of some pixels are missing"):
-        photos.read(patched(stream.getvalue(), bytes=0))
+        photos.read(patched(stream.getvalue(), **tags))
 
 
 def patched(content: bytes, **tags: int) -> bytes:
     """A little-endian TIFF file with other values in its header."""
     numbers = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "rows": 278}
-    numbers |= {"bytes": 279, "tile_width": 322, "tile_height": 323}
+    numbers |= {"bytes": 325, "tile_width": 322, "tile_height": 323}
     changed = bytearray(content)
     (first,) = struct.unpack_from("<I", content, 4)
     for name, value in tags.items():

@@ -1,6 +1,6 @@
 """Decode image files to upright arrays: PNG, JPEG, WebP, BMP and TIFF, at their own depth (8 bits, 16 bits or float).
 
-Files of data sets (dataset_images) and photos of users (photos) are both read here, within the same limits.
+Both readers, dataset_images and photos, are thin layers on this module and share its checks.
 """
 
 import warnings
@@ -245,10 +245,8 @@ def _check_tiff(page: Any) -> None:
 
 
 def _check_segments(page: Any, stream: BinaryIO) -> None:
-    """Refuse huge tiles, missing data, which tifffile would fill with zeros, and Deflate data longer than the header
-    states, which it would inflate in full."""
-    if 0 in page.databytecounts:
-        raise UserError("the data of some pixels are missing")
+    """Refuse huge tiles, Deflate data longer than the header states, which tifffile would inflate in full, and missing
+    data, which it would fill with zeros."""
     if page.compression == LZMA:
         raise UnsupportedError("LZMA compression is not supported; save it with Deflate, LZW or none")
     if page.is_tiled and prod(page.chunks) > LARGEST_TILE:
@@ -258,6 +256,8 @@ def _check_segments(page: Any, stream: BinaryIO) -> None:
         stream.seek(at)
         if len(zlib.decompressobj().decompress(stream.read(count), most + 1)) > most:
             raise UnsupportedError("holds more pixels than its header says")
+    if len(page.databytecounts) < prod(page.chunked) or 0 in page.databytecounts:
+        raise UserError("the data of some pixels are missing")
 
 
 def _tiff_values(page: Any, stream: BinaryIO) -> np.ndarray:
