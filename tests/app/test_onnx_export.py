@@ -30,21 +30,21 @@ def run(path: Path, **inputs: torch.Tensor) -> torch.Tensor:
 def check_any_size(model: nn.Module, path: Path, **second: torch.Tensor) -> None:
     for batch, height, width in SIZES:
         x = noisy(batch, 3, height, width)
-        told = {name: value.expand(batch).contiguous() for name, value in second.items()}
+        exported = {name: value.expand(batch).contiguous() for name, value in second.items()}
         with torch.no_grad():
-            expected = model(x, *told.values())
-        assert (run(path, noisy=x, **told) - expected).abs().max() <= 1e-4
+            expected = model(x, *exported.values())
+        assert (run(path, noisy=x, **exported) - expected).abs().max() <= 1e-4
 
 
 @pytest.fixture(scope="module")
-def error_message(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
+def exported(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
     """A network that takes the noise level, and its file."""
     model, path = built("drunet", widths=[4, 6]), tmp_path_factory.mktemp("onnx") / "drunet.onnx"
     return model, path, onnx_export.export(model, 3, path, {"name": "drunet", "licence": "MIT"})
 
 
-def test_the_level_is_a_second_input(told):
-    model, path, exported = told
+def test_the_level_is_a_second_input(exported):
+    model, path, exported = exported
     assert exported.inputs == {"noisy": ["batch", 3, "height", "width"], "sigma_255": ["batch"]}
     check_any_size(model, path, sigma_255=torch.tensor([40.0]))
     x = noisy(1, 3, 20, 20)
@@ -52,19 +52,19 @@ def test_the_level_is_a_second_input(told):
     assert not torch.allclose(weak, strong)
 
 
-def test_the_difference_is_reported_at_three_sizes_including_odd_ones(told):
-    shapes = [check.shape for check in told[2].checks]
+def test_the_difference_is_reported_at_three_sizes_including_odd_ones(exported):
+    shapes = [check.shape for check in exported[2].checks]
     assert len(shapes) == 3
     assert any(height % 2 and width % 2 for _, height, width in shapes)
-    assert all(0 < check.difference <= onnx_export.BOUND for check in told[2].checks)
-    assert told[2].parameters == model_store.parameters(told[0])
+    assert all(0 < check.difference <= onnx_export.BOUND for check in exported[2].checks)
+    assert exported[2].parameters == model_store.parameters(exported[0])
 
 
-def test_the_file_has_the_notes_and_no_local_paths(told):
-    model = onnx.load(told[1])
+def test_the_file_has_the_notes_and_no_local_paths(exported):
+    model = onnx.load(exported[1])
     assert {entry.key: entry.value for entry in model.metadata_props} == {"name": "drunet", "licence": "MIT"}
-    assert str(ROOT).encode() not in told[1].read_bytes()
-    assert b"stack_trace" not in told[1].read_bytes()
+    assert str(ROOT).encode() not in exported[1].read_bytes()
+    assert b"stack_trace" not in exported[1].read_bytes()
     names = [dimension.dim_param for dimension in model.graph.output[0].type.tensor_type.shape.dim]
     assert names == ["batch", "", "height", "width"]
 
