@@ -73,6 +73,14 @@ def python(*args: str, rc: int = 0, **settings: str) -> Process:
     return run(sys.executable, *args, rc=rc, **settings)
 
 
+def call(module: str, function: str, *arguments: Any, cwd: Path | None = None, **settings: str) -> dict[str, Any]:
+    """Call a function in a new process in `environment(**settings)`; returns the JSON of its last line of output."""
+    code = f"from {module} import {function}; {function}{arguments!r}"
+    env, pipe = environment(**settings), subprocess.PIPE
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=env, stdout=pipe, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """Change to a temporary folder for the duration of the block."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench._project import python, scratch
+from bench._project import call, scratch
 from bench._show import Target, show, sizes
 from bench._stages import of_photographs, prepare, train
 from denoiselab import config
@@ -78,8 +78,7 @@ def _params(models: list[str], images: int, shape: tuple[int, int]) -> config.Pa
 
 
 def _row(name: str, rounds: int) -> dict[str, Any]:
-    code = f"from bench.evaluate import measure; measure({name!r}, {rounds})"
-    found = json.loads(python("-c", code, **ALLOCATOR).output.splitlines()[-1])
+    found = call("bench.evaluate", "measure", name, rounds, **ALLOCATOR)
     ratios = [whole / bare for whole, bare in zip(found["evaluate"], found["forward"], strict=True)]
     return {
         "model": name,

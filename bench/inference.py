@@ -5,8 +5,6 @@ python -m bench.inference [--models dncnn unet nafnet_small] [--side 1024] [--ro
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench._project import compose, environment
+from bench._project import call, compose
 from bench._show import Target, show, sizes
 from denoiselab import architectures
 from denoiselab.config import Params
@@ -148,11 +146,8 @@ def _params(name: str) -> Params:
 
 
 def _run(function: str, *arguments: Any) -> dict[str, Any]:
-    """Run a function of this module in a new process and return the JSON that it prints."""
-    code = f"from bench import inference; inference.{function}{arguments!r}"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment() | ALLOCATOR, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    """Call a function of this module in a new process with the stage's allocator settings."""
+    return call("bench.inference", function, *arguments, **ALLOCATOR)
 
 
 if __name__ == "__main__":

@@ -68,14 +68,12 @@ def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> N
         cost = (own / "cost.md").read_text(encoding="utf-8")
         (own / "cost.md").write_text(cost.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8", newline="\n")
     text = (reports / "report.md").read_text(encoding="utf-8")
-    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its picture
+    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its image
     text = re.sub(
-        r"(?<=## Pictures\n\n)[^\n]*", "The photographs are not published here: a run has them in its report.", text
+        r"(?<=## Example images\n\n)[^\n]*", "Photos are not published here; the report of your own run has them.", text
     )
     text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
-    text = re.sub(
-        r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL
-    )  # the page's first line gives the command
+    text = re.sub(r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL)  # the first line has the command
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
     linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)

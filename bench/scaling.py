@@ -8,8 +8,6 @@ says so. Each stage runs in its own process, whose peak memory is measured.
 """
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench._project import compose, environment, scratch
+from bench._project import call, compose, scratch
 from bench._show import show, sizes
 from bench._stages import fetched
 from bench.patchify import CLASSIC
@@ -135,10 +133,7 @@ def _lay_out(folder: Path, raw: Path, rows: list[manifest.Row], steps: int) -> N
 
 
 def _measured(stage: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, "-c", f"from bench.scaling import measure; measure({stage!r})"]
-    settings = environment() | {"DVC_ROOT": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return call("bench.scaling", "measure", stage, cwd=folder, DVC_ROOT=str(folder))
 
 
 def _row(stage: str, measured: list[dict[str, float]], stored: list[float]) -> dict[str, Any]:

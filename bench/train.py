@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from bench._project import compose, environment, photographs, scratch
+from bench._project import call, compose, photographs, scratch
 from bench._show import Target, show, sizes
 from denoiselab import architectures
 from denoiselab.config import Params, Train
@@ -82,12 +82,7 @@ def write_patches(folder: Path) -> None:
 
 
 def _row(name: str, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
-    code = f"from bench.train import measure; measure({name!r}, {steps}, {rounds})"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, env=environment() | ALLOCATOR, cwd=folder, check=True, stdout=subprocess.PIPE, text=True
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = call("bench.train", "measure", name, steps, rounds, cwd=folder, **ALLOCATOR)
     turns, settings = found["seconds"], _params(name).training(name)
     ratio = {loop: median(b / a for a, b in zip(turns["fit"], turns[loop], strict=True)) for loop in ("bare", "plain")}
     rate = {f"{loop} images/s": found["batch"] * steps / median(turns[loop]) for loop in ("fit", "bare", "plain")}

@@ -46,11 +46,11 @@ def argument(name: str) -> str:
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage. A UserError or OSError ends it with a one-line message and exit code 1 instead of a traceback."""
-    from denoiselab.runtime.sanitize import told
+    from denoiselab.runtime.sanitize import error_message
 
     try:
         stage()
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             error.filename = Path.cwd()  # errors on writing name no file
-        sys.exit(f"error: {told(error)}")
+        sys.exit(f"error: {error_message(error)}")

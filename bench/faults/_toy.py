@@ -151,7 +151,7 @@ def store(root: Path) -> str:
 
 
 def lost_runs(address: str, stage: str) -> list[str]:
-    """Faults in a store's runs, after `make ui` would mark killed ones: runs left RUNNING, no complete run of the model.
+    """Faults in a store's runs once killed ones are marked: runs left RUNNING, or no complete run of the model.
 
     The latest run of the model must have every validation once, weights and, for stage evaluate, test scores.
     """

@@ -63,7 +63,7 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """Judge the state after the next `dvc repro`. Meanwhile an orphaned stage may still be running."""
     rc, output = _toy.dvc(project.folder, "repro", "--no-run-cache")
-    if unreadable := [path for path in OF_DVC if rc and not diagnostics.whole(project.folder / path)]:
+    if unreadable := [path for path in OF_DVC if rc and not diagnostics.is_intact_yaml(project.folder / path)]:
         for path in unreadable:  # as docs/troubleshooting.md says
             (project.folder / path).unlink()
         output += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]

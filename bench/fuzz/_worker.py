@@ -41,17 +41,17 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "inputs.json"
-        there = files.read_json(self.path) if self.path.exists() else {"inputs": 0}
-        self.inputs, self.told = int(there["inputs"]), time.monotonic()
+        earlier = files.read_json(self.path) if self.path.exists() else {"inputs": 0}
+        self.inputs, self.written = int(earlier["inputs"]), time.monotonic()
 
     def count(self) -> None:
         self.inputs += 1
-        if time.monotonic() - self.told > EVERY_S:
+        if time.monotonic() - self.written > EVERY_S:
             self.write()
 
     def write(self) -> None:
         files.write_json(self.path, {"inputs": self.inputs})
-        self.told = time.monotonic()
+        self.written = time.monotonic()
 
     def add(self, data: bytes, error: BaseException) -> None:
         """Record a finding, once for each type of error and line of the project's code."""

@@ -68,13 +68,13 @@ def tables() -> list[bytes]:
     return [b"\0" + pairs.encode(), b"\1" + names, b"\2" + record, b"\3" + names, b"\4\1\2\3"]
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     """An image in each format (with EXIF if supported), one with a palette, LZW and tiled TIFFs, and a PNG bomb."""
     rng = np.random.default_rng(0)
     made = []
     for suffix, (dtype, planes) in SHAPES.items():
         values = rng.integers(0, 256, (SIDE, SIDE, planes)).astype(dtype)
-        about = encoders.About(None, _exif() if suffix != ".bmp" else None)
+        about = encoders.Metadata(None, _exif() if suffix != ".bmp" else None)
         made.append(encoders.FORMATS[suffix].encode(values, about))
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 4, (SIDE, SIDE), np.uint8), "P").save(stream, "PNG", transparency=1)
@@ -89,7 +89,7 @@ def suffixed() -> list[bytes]:
     """Images, each preceded by a byte that encodes its suffix."""
     suffixes = [*encoders.FORMATS]
     kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0]
-    return [bytes([kind]) + data for kind, data in zip(kinds, pictures(), strict=True)]
+    return [bytes([kind]) + data for kind, data in zip(kinds, images(), strict=True)]
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -167,7 +167,7 @@ license: mit
 
 | test set | noise | protocol | method | PSNR (dB) | gain (dB) | SSIM |
 |:--|:--|:--|:--|--:|--:|--:|
-| Set12 | gaussian (sigma of 255 25, not clipped) | `p` | **net** | 30.1 [29, 31] | 9.9 | 0.86 |
+| Set12 | gaussian (sigma 25 of 255, not clipped) | `p` | **net** | 30.1 [29, 31] | 9.9 | 0.86 |
 """
 
 
@@ -191,7 +191,7 @@ def arguments() -> list[bytes]:
 
 def uploads() -> list[bytes]:
     """Uploads: a byte for the noise to add, the length of the file name, the name, and the image."""
-    return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(pictures())]
+    return [bytes([n % 3, 5]) + b"a.png" + data for n, data in enumerate(images())]
 
 
 def _exif(order: str = "<") -> bytes:

@@ -159,8 +159,8 @@ def _exif(data: bytes, folder: Path) -> None:
     """EXIF blocks and TIFF metadata; never rejected."""
     try:
         exif.orientation(data)
-        exif.upright(data)
-        exif.of_tiff(data)
+        exif.reset_orientation(data)
+        exif.from_tiff(data)
         if data[:4] in exif.ORDERS:
             exif.into_tiff(data, data)
     except REFUSALS as error:
@@ -214,8 +214,8 @@ def _arguments(data: bytes, folder: Path) -> None:
     if {"doctor", "export"} & {*arguments}:
         return
     for name in ("a.png", "-x.png", "line\nbreak.png"):
-        _file(folder / name, seeds.pictures()[0])
-    _file(folder / "b.tif", seeds.pictures()[2])
+        _file(folder / name, seeds.images()[0])
+    _file(folder / "b.tif", seeds.images()[2])
     output, back = io.StringIO(), Path.cwd()
     no_server = _replaced(server, "run", lambda *args, **options: None)
     os.chdir(folder)
@@ -265,7 +265,7 @@ TARGETS: dict[str, Target] = {
     "manifest": Target(_manifest, seeds.manifest, named=True),
     "tables": Target(_tables, seeds.tables),
     "image": Target(_image, seeds.suffixed, named=True),
-    "photo": Target(_photo, seeds.pictures),
+    "photo": Target(_photo, seeds.images),
     "exif": Target(_exif, seeds.exif),
     "archive": Target(_archive, seeds.archives, named=True),
     "weights": Target(_weights, seeds.weights, named=True),

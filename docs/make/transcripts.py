@@ -1,6 +1,6 @@
-"""Writes docs/commands.md: `python -m docs.make.transcripts` runs every command and shows what it said.
+"""Write docs/commands.md with the output of every command: python -m docs.make.transcripts
 
-In a temporary folder, on a photograph that comes with scikit-image. Machine paths are replaced; pictures go to
+The commands run in a temporary folder, on a photo from scikit-image. Local paths are replaced; images go to
 docs/pictures/.
 """
 
@@ -25,16 +25,16 @@ from denoiselab.runtime import files
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/commands.md"
 PICTURES = ROOT / "docs/pictures"
-LARGEST = 100_000  # bytes, of a picture
+LARGEST = 100_000  # bytes of an image
 WIDTH = 100  # characters of the terminal
 PHOTO = "photo.png"
-HOME, PROJECT = "/home/me/pictures", "/home/me/denoiselab"  # what the page calls the temporary folder and the project
-SILENT = ("DENOISELAB_MIRROR", "MLFLOW_TRACKING_URI", "DVC_ROOT", "CI")  # would show in what commands say
+HOME, PROJECT = "/home/me/pictures", "/home/me/denoiselab"  # replace the temporary folder and the project
+SILENT = ("DENOISELAB_MIRROR", "MLFLOW_TRACKING_URI", "DVC_ROOT", "CI")  # they would change the output
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is done, the command without `denoiselab`, and the picture of its results that the page shows."""
+    """A command without `denoiselab`, the text above it, and the resulting image to show below it."""
 
     text: str
     command: str
@@ -45,65 +45,64 @@ class Step:
 
 CHAPTERS: dict[str, list[Step]] = {
     "noise": [
-        Step("What can be added:", "noise --list"),
+        Step("The available noise:", "noise --list"),
         Step(
-            "A condition that the project tests with, on a clean photograph:",
+            "A test condition of the project, added to a clean photo:",
             f"noise {PHOTO} noisy.png --noise gaussian25",
             "noisy.png",
             (96, 32, 352, 288),
         ),
         Step(
-            "Any kind at any level; `--float` keeps what 8 bits would clip:",
+            "Any kind at any level; `--float` avoids the clipping of 8 bits:",
             f"noise {PHOTO} dark.tif --kind poisson --level 20 --float",
         ),
-        Step("For programs:", f"noise {PHOTO} blocks.png --kind jpeg --level 10 --json"),
-        Step("Nothing is overwritten unasked:", f"noise {PHOTO} noisy.png --noise gaussian50"),
+        Step("JSON, for programs:", f"noise {PHOTO} blocks.png --kind jpeg --level 10 --json"),
+        Step("Existing files are not overwritten:", f"noise {PHOTO} noisy.png --noise gaussian50"),
     ],
     "estimate": [
-        Step("What noise a picture has, and which model is for it:", "estimate noisy.png"),
-        Step("For programs:", "estimate noisy.png --json"),
+        Step("The noise in an image, and the model for it:", "estimate noisy.png"),
+        Step("JSON, for programs:", "estimate noisy.png --json"),
     ],
     "denoise": [
         Step(
-            "One picture:",
+            "One image:",
             "denoise noisy.png restored.png",
             "restored.png",
             (96, 32, 352, 288),
         ),
-        Step("A folder, with a model that is named:", "denoise folder restored --model colour"),
-        Step("What is no picture stops nothing but itself, and the exit code says so:", "denoise mixed mixed-restored"),
+        Step("A folder, with a given model:", "denoise folder restored --model colour"),
+        Step("Files that cannot be read are reported and set the exit code:", "denoise mixed mixed-restored"),
     ],
     "compare": [
         Step(
-            "All models for such pictures, measured against the clean one:",
+            "All shipped models for such images, compared with the clean image:",
             f"compare noisy.png side-by-side.png --clean {PHOTO}",
             "side-by-side.png",
         ),
-        Step("The numbers of some of them:", "compare noisy.png two.png --models colour,gray --json"),
+        Step("Two models, as JSON:", "compare noisy.png two.png --models colour,gray --json"),
     ],
     "models": [
-        Step("What there is; `models --json` says it to programs, with all that was measured of each:", "models"),
+        Step("The available models; `models --json` adds all measured scores:", "models"),
     ],
-    "export": [Step("A released network as a file for any runtime:", "export gray gray.onnx")],
+    "export": [Step("A released network as an ONNX file:", "export gray gray.onnx")],
     "doctor": [
-        Step("In the project:", "doctor", in_project=True),
-        Step("In another folder, where pictures can still be denoised:", "doctor"),
+        Step("In the project folder:", "doctor", in_project=True),
+        Step("In any other folder, where images can still be denoised:", "doctor"),
     ],
 }
-ORDER = ["denoise", "estimate", "compare", "models", "noise", "export", "serve", "doctor"]  # others follow
+ORDER = ["denoise", "estimate", "compare", "models", "noise", "export", "serve", "doctor"]  # other commands follow
 
 HEAD = """# Commands
 
 <!-- Written by `python -m docs.make.transcripts`, which runs what is shown here. -->
 
-What every command of `denoiselab` says of itself, and what it answered when this page was made, on a photograph of
-512x512 pixels that comes with scikit-image. Folders have other names here (`{home}`). Seconds, memory and versions are
-those of the machine that made the page ({machine}); yours will differ.
+The help text and example output of every `denoiselab` command. The examples use a photo of 512x512 pixels from
+scikit-image; folder names are replaced (`{home}`). Times, memory and versions are those of the machine that made this
+page ({machine}).
 
-Inside a clone, after `make install`, activate the environment once (`. .venv/bin/activate`); `denoiselab` is then on
-the path.
-`denoiselab --install-completion` teaches your shell to complete commands, options, models and kinds of noise. The exit
-code is 0 where all went well, 1 where something did not, 2 where the command was not understood.
+In a clone, after `make install`, run `. .venv/bin/activate` once per shell to put `denoiselab` on the path.
+`denoiselab --install-completion` installs shell completion of commands, options, models and kinds of noise. The exit
+code is 0 for success, 1 for an error, and 2 for a command that is not understood.
 """
 
 
@@ -118,13 +117,13 @@ def main() -> None:
 
 
 def commands() -> list[str]:
-    """The commands that there are."""
+    """Names of all commands."""
     return [str(command.name) for command in cli.app.registered_commands]
 
 
 def helped(command: str) -> str:
-    """What `denoiselab COMMAND --help` says, as the page has it; of all for an empty name."""
-    return _said(f"{command} --help".strip(), ROOT)
+    """Output of `denoiselab COMMAND --help` as on the page; `command` may be empty."""
+    return _output(f"{command} --help".strip(), ROOT)
 
 
 def _others(first: str) -> list[str]:
@@ -150,8 +149,8 @@ def _section(name: str, here: Path) -> str:
 
 
 def _shown(step: Step, here: Path) -> str:
-    said = _said(step.command, ROOT if step.in_project else here, here)
-    text = f"{step.text}\n\n```console\n$ denoiselab {step.command}\n{said}\n```\n"
+    output = _output(step.command, ROOT if step.in_project else here, here)
+    text = f"{step.text}\n\n```console\n$ denoiselab {step.command}\n{output}\n```\n"
     if not step.picture:
         return text
     picture = Image.open(here / step.picture).convert("RGB")
@@ -160,8 +159,8 @@ def _shown(step: Step, here: Path) -> str:
     return f"{text}\n![{step.picture}](pictures/{target.name})\n"
 
 
-def _said(command: str, folder: Path, temporary: Path | None = None) -> str:
-    """What a command says on both streams, without the paths of this machine."""
+def _output(command: str, folder: Path, temporary: Path | None = None) -> str:
+    """Output of a command on both streams, with local paths replaced."""
     environment = {key: value for key, value in os.environ.items() if key not in SILENT}
     environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
     environment["PYTHONPATH"] = str(ROOT / "src")
@@ -181,7 +180,7 @@ def _said(command: str, folder: Path, temporary: Path | None = None) -> str:
 
 
 def _prepare(here: Path) -> None:
-    """The photograph, a folder of three parts of it with noise, and one with a file that is no picture."""
+    """Write the photo, a folder with three noisy crops of it, and a folder with a file that is not an image."""
     photo = Image.open(_bundled("astronaut.png"))
     photo.save(here / PHOTO)
     noise = 20 * np.random.default_rng(0).standard_normal((photo.height, photo.width, 3))
@@ -190,7 +189,7 @@ def _prepare(here: Path) -> None:
         (here / folder).mkdir()
         for n, side in enumerate(sides):
             noisy.crop((40 * n, 30 * n, 40 * n + side, 30 * n + side)).save(here / folder / f"part-{n + 1}.png")
-    (here / "mixed/notes.png").write_text("This is no picture.\n")
+    (here / "mixed/notes.png").write_text("This is not an image.\n")
 
 
 def _bundled(name: str) -> Path:
@@ -200,7 +199,7 @@ def _bundled(name: str) -> Path:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """As WebP, as good as LARGEST allows."""
+    """Save as WebP, in the best quality within LARGEST."""
     content = next(found for found in _encoded(picture) if len(found) <= LARGEST)
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""denoiselab compare, and its picture at any size."""
+"""denoiselab compare, and its comparison image at any size."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def pair(tmp_path, astronaut):
     return tmp_path
 
 
-def test_all_suitable_models_with_the_reports_scores(pair, monkeypatch):
+def test_all_suitable_models_have_the_scores_of_the_report(pair, monkeypatch):
     monkeypatch.chdir(pair)
     said = denoiselab("compare", "noisy.png", "out.png", "--clean", "clean.png", "--json")
     rows = {row["name"]: row for row in said.json["versions"]}
@@ -43,11 +43,11 @@ def test_all_suitable_models_with_the_reports_scores(pair, monkeypatch):
     assert made.width >= (len(rows) + 1) // 2 * gallery.WIDTH
 
 
-def test_chosen_models_without_a_clean_picture(pair):
+def test_chosen_models_without_a_clean_image(pair):
     out = pair / "out.webp"
     said = denoiselab("compare", pair / "noisy.png", out, "--models", f"gray, {ROOT / 'models/released/real'}")
     assert said.code == 0
-    assert [line.split()[0] for line in said.out.splitlines()] == ["input", "gray", "real", "side"]
+    assert [line.split()[0] for line in said.out.splitlines()] == ["input", "gray", "real", "written"]
     assert "dB" not in said.out
     assert Image.open(out).format == "WEBP"
 
@@ -55,15 +55,15 @@ def test_chosen_models_without_a_clean_picture(pair):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["noisy.png", "out.gif"], "the picture must be one of .png"),
+        (["noisy.png", "out.gif"], "out.gif: unknown format; choose from: .png"),
         (["missing.png", "out.png"], "missing.png: there is no such file"),
-        (["noisy.png", "clean.png"], "clean.png: is there already; --force overwrites it"),
-        (["missing.png", "clean.png/out.png"], "clean.png is no folder"),
+        (["noisy.png", "clean.png"], "clean.png: already exists; use --force to overwrite it"),
+        (["missing.png", "clean.png/out.png"], "clean.png is not a folder"),
         (["noisy.png", "out.png", "--models", "nobody"], "unknown model 'nobody'; choose from: "),
         (["noisy.png", "out.png", "--clean", "small.png"], "is 40 x 30 colour, the noisy one 150 x 120 colour"),
     ],
 )
-def test_mistakes_are_one_line_and_make_no_picture(options, message, pair, monkeypatch):
+def test_mistakes_give_one_line_and_no_image(options, message, pair, monkeypatch):
     monkeypatch.chdir(pair)
     Image.new("RGB", (40, 30)).save("small.png")
     said = denoiselab("compare", *options)
@@ -73,10 +73,10 @@ def test_mistakes_are_one_line_and_make_no_picture(options, message, pair, monke
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_both_pictures_are_on_one_scale(dtype, pair, astronaut, monkeypatch):
-    """Noise that is brighter than anything in the clean picture makes the noisy one no darker."""
+def test_both_images_have_the_same_scale(dtype, pair, astronaut, monkeypatch):
+    """Noise above the clean image's maximum does not darken the noisy image."""
     monkeypatch.chdir(pair)
-    clean = (astronaut[60:180, 150:300] * np.array(4, dtype)).astype(dtype)  # of 10 bits, or of float in such units
+    clean = (astronaut[60:180, 150:300] * np.array(4, dtype)).astype(dtype)  # 10 bits, or float on that scale
     noisy = np.clip(clean + np.random.default_rng(0).normal(0, 100, clean.shape), 0, None).astype(dtype)
     for name, values in (("clean", clean), ("noisy", noisy)):
         tifffile.imwrite(f"{name}.tif", values, photometric="rgb")
@@ -88,35 +88,35 @@ def test_both_pictures_are_on_one_scale(dtype, pair, astronaut, monkeypatch):
 
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60), lambda: np.empty(2**60, np.uint8)])
-def test_too_little_memory_is_told_in_a_line(allocate, pair, monkeypatch):
+def test_too_little_memory_gives_one_line(allocate, pair, monkeypatch):
     monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_: allocate())
     said = denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
-    assert (said.code, said.out) == (1, "") and said.err.startswith("error: too little memory for that; a smaller")
+    assert (said.code, said.out) == (1, "") and said.err.startswith("error: not enough memory; try a smaller")
     assert said.err.count("\n") == 1
     monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_: torch.empty(2) @ torch.empty(3))
     with pytest.raises(RuntimeError, match="size"):
         denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
 
 
-def test_noise_of_a_float_picture_beside_a_clean_one_of_8_bits_keeps_its_scale(pair, astronaut, monkeypatch):
+def test_a_noisy_float_image_keeps_its_scale_beside_a_clean_8_bit_image(pair, astronaut, monkeypatch):
     monkeypatch.chdir(pair)
     clean = astronaut[60:180, 150:300] / np.float32(255)
     noisy = clean + np.random.default_rng(0).normal(0, 1, clean.shape).astype(np.float32)
     tifffile.imwrite("noisy.tif", noisy, photometric="rgb")
-    assert (noisy > photos.HIGHEST_NOISE).mean() > photos.SHARE_OF_NOISE, "as if in other units"
+    assert (noisy > photos.HIGHEST_NOISE).mean() > photos.SHARE_OF_NOISE, "looks like another scale"
     said = denoiselab("compare", "noisy.tif", "out.png", "--clean", "clean.png", "--models", "median", "--json")
     assert said.json["versions"][0]["psnr"] == pytest.approx(image_quality.psnr(clean, noisy, data_range=1), abs=1e-4)
 
 
-def test_a_gray_picture_needs_a_model_for_gray():
+def test_a_gray_image_needs_a_gray_model():
     gray, colour = (Entry(n, "released", "", c, "", None, "", 1, ROOT) for n, c in (("gray", 1), ("colour", 3)))
     classical = replace(colour, name="nlm", origin="classical")
     assert side_by_side.suitable([colour, gray, classical], 1) == ["gray", "nlm"]
-    with pytest.raises(ValueError, match="no model for gray pictures; there: colour"):
+    with pytest.raises(ValueError, match="no model for gray images; available: colour"):
         side_by_side.suitable([colour], 1)
 
 
-def test_a_picture_below_the_window_of_the_ssim_has_none():
+def test_an_image_smaller_than_the_ssim_window_has_no_ssim():
     tiny = np.full((8, 20, 3), 0.5, np.float32)
     photo = photos.Photo(tiny, None, np.dtype(np.uint8), 255.0, None, None)
     only = next(side_by_side.versions(photo, [], tiny))
@@ -124,7 +124,7 @@ def test_a_picture_below_the_window_of_the_ssim_has_none():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_scores_are_those_of_the_file_that_denoise_writes(dtype, pair, monkeypatch):
+def test_scores_equal_those_of_the_file_written_by_denoise(dtype, pair, monkeypatch):
     monkeypatch.chdir(pair)
     for name in ("clean", "noisy"):
         photo = photos.read(pair / f"{name}.png")
@@ -139,17 +139,17 @@ def test_scores_are_those_of_the_file_that_denoise_writes(dtype, pair, monkeypat
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (16, 16, 1), (50, 2000, 3), (2500, 60, 3), (300, 400, 1), (120, 90, 3)])
 @pytest.mark.parametrize("count", [1, 2, 7, 12])
-def test_the_picture_is_legible_at_any_size(shape, count):
+def test_the_comparison_is_legible_at_any_size(shape, count):
     pixels = np.full(shape, 90, np.uint8)
     made = gallery.gallery([Panel(f"model-{n}\n0.10 s   30.00 dB   SSIM 0.9000", pixels) for n in range(count)])
     assert made.width >= gallery.WIDTH
     assert max(made.size) < 6000
     shown = np.asarray(made)
-    assert (shown == 90).all(axis=2).any(), "the picture itself"
-    assert (shown < 60).all(axis=2).sum() >= 100 * count, "dark letters for every panel"
+    assert (shown == 90).all(axis=2).any(), "the image itself"
+    assert (shown < 60).all(axis=2).sum() >= 100 * count, "dark letters in every panel"
 
 
-def test_the_middle_is_enlarged_without_resampling():
+def test_the_centre_is_enlarged_without_resampling():
     pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     shown = np.asarray(gallery.gallery([Panel("x\ny", pixels)]))
     side, factor = gallery.ZOOM, gallery.WIDTH // gallery.ZOOM

@@ -13,14 +13,14 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A folder with the released weights and their entries alone."""
+    """A folder with only the released weights and their entries in conf/."""
     shutil.copytree(ROOT / "models/released", tmp_path / "models/released")
     shutil.copytree(ROOT / "conf/model/released", tmp_path / "conf/model/released")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(diagnostics.MIRROR, raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    for name in ("TIMEOUT", "MAX_RETRIES"):  # which asking the store changes
+    for name in ("TIMEOUT", "MAX_RETRIES"):  # changed by contacting the store
         monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "1")
     return tmp_path
 
@@ -29,7 +29,7 @@ def states(said) -> dict[str, tuple[str, str]]:
     return {finding["subject"]: (finding["state"], finding["said"]) for finding in said.json["findings"]}
 
 
-def test_all_is_well_outside_a_project_and_nothing_is_made(copy):
+def test_all_checks_pass_outside_a_project_and_nothing_is_created(copy):
     before = sorted(copy.rglob("*"))
     said = denoiselab("doctor", "--json")
     assert said.code == 0
@@ -50,42 +50,42 @@ def test_damaged_and_missing_weights_are_found(copy, monkeypatch):
     assert said.code == 1
     line = next(line for line in said.out.splitlines() if "weights:" in line)
     assert line.startswith("PROBLEM")
-    assert "gray/best_psnr.safetensors is not the file that was released" in line
+    assert "gray/best_psnr.safetensors differs from the released file" in line
     assert "real/best_psnr.safetensors is missing" in line
 
 
-def test_what_is_set_but_not_there_is_a_problem(copy, monkeypatch):
+def test_a_missing_mirror_or_server_is_a_problem(copy, monkeypatch):
     monkeypatch.setenv(diagnostics.MIRROR, str(copy / "nowhere"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     said = denoiselab("doctor", "--json")
     assert (said.code, said.json["ok"]) == (1, False)
     found = states(said)
-    assert found["mirror"][0] == "problem" and "which is no folder" in found["mirror"][1]
+    assert found["mirror"][0] == "problem" and "is not a folder" in found["mirror"][1]
     assert found["MLflow"][0] == "problem" and "does not answer" in found["MLflow"][1]
     assert "secret" not in said.out
-    assert found["denoising"][0] == "ok", "one problem stops no other check"
+    assert found["denoising"][0] == "ok", "a problem does not stop other checks"
 
 
-def test_a_remote_of_dvc_is_asked(copy):
+def test_a_remote_of_dvc_is_contacted(copy):
     (copy / "remote").mkdir()
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
     with (copy / ".dvc/config").open("a", encoding="utf-8") as config:
         config.write(f"['remote \"shelf\"']\n    url = {copy / 'remote'}\n")
-    assert diagnostics._dvc(copy) == ("ok", "the cache can be written; remotes that answer: shelf")
-    for path in ("dvc.lock", ".dvc/tmp/rwlock"):  # which a kill may leave empty
+    assert diagnostics._dvc(copy) == ("ok", "cache writable; remotes reachable: shelf")
+    for path in ("dvc.lock", ".dvc/tmp/rwlock"):  # killing DVC may leave them empty
         (copy / path).write_bytes(b"")
         state, said = diagnostics._dvc(copy)
-        assert state == "problem" and f"{path} is cut short" in said
+        assert state == "problem" and f"{path} is incomplete" in said
 
 
 def test_a_denoiser_that_does_nothing_is_a_problem(copy, monkeypatch):
     monkeypatch.setattr(denoisers.Denoiser, "restore", lambda self, pixels: pixels)
     state, said = diagnostics._denoising(copy)
     assert state == "problem"
-    assert "noise of 25 down to 2" in said
+    assert "noise from sigma 25 to 2" in said
 
 
-def test_who_does_not_answer_is_not_waited_for(monkeypatch):
+def test_waiting_for_an_answer_has_a_limit(monkeypatch):
     from threading import Event
 
     monkeypatch.setattr(diagnostics, "PATIENCE_S", 0.05)

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx")
 
 
 @pytest.mark.slow
-def test_a_released_model_becomes_a_file_that_says_what_it_is(tmp_path):
+def test_a_released_model_is_exported_with_its_metadata(tmp_path):
     out = tmp_path / "gray.onnx"
     said = denoiselab("export", "gray", out, "--json")
     assert said.code == 0
@@ -28,13 +28,13 @@ def test_a_released_model_becomes_a_file_that_says_what_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["gray", "gray.pt"], "gray.pt: the file must end in .onnx"),
+        (["gray", "gray.pt"], "gray.pt: the file name must end in .onnx"),
         (["nobody", "out.onnx"], "unknown model 'nobody'; choose from: colour, gray, real"),
-        (["gray", "there.onnx"], "there.onnx: is there already; --force overwrites it"),
-        (["gray", "."], ".: is a folder; name a file"),
+        (["gray", "there.onnx"], "there.onnx: already exists; use --force to overwrite it"),
+        (["gray", "."], ".: is a folder; give a file name"),
     ],
 )
-def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch):
+def test_mistakes_give_one_line(options, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.onnx").write_text("mine")
     said = denoiselab("export", *options)
@@ -43,7 +43,7 @@ def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_missing_packages_are_named_with_what_installs_them(tmp_path, monkeypatch):
+def test_missing_packages_are_named_with_the_command_to_install_them(tmp_path, monkeypatch):
     monkeypatch.setattr(_options, "find_spec", lambda name: None if name.startswith("onnx") else object())
     said = denoiselab("export", "gray", tmp_path / "gray.onnx")
     assert said.code == 1

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from denoiselab.config import noise_presets
-from denoiselab.imaging import photos as pictures
+from denoiselab.imaging import photos as images
 from tests.command import denoiselab
 
 
@@ -19,23 +19,23 @@ def clean(tmp_path, astronaut):
     return path
 
 
-def test_a_condition_by_name_is_as_strong_as_it_says(clean, tmp_path):
+def test_a_condition_has_the_strength_in_its_name(clean, tmp_path):
     said = denoiselab("noise", clean, tmp_path / "noisy.tif", "--noise", "gaussian25", "--float")
     assert said.code == 0
-    noisy = pictures.read(tmp_path / "noisy.tif", white=1.0)
+    noisy = images.read(tmp_path / "noisy.tif", white=1.0)
     assert noisy.dtype == np.float32
-    error = noisy.pixels - pictures.read(clean).pixels
+    error = noisy.pixels - images.read(clean).pixels
     assert error.std() * 255 == pytest.approx(25, rel=0.02)
     assert noisy.pixels.min() < 0 and noisy.pixels.max() > 1, "nothing is clipped"
-    assert "gaussian (sigma of 255 25, per channel yes, not clipped), seed 0; PSNR 20.2" in said.out
-    assert "cut to what the file can hold" not in said.out
+    assert "gaussian (sigma 25 of 255, per channel, not clipped), seed 0; PSNR 20.2" in said.out
+    assert "clipped to the file's range" not in said.out
 
 
-def test_eight_bits_stay_eight_bits_and_it_says_what_was_clipped(clean, tmp_path):
+def test_eight_bits_are_kept_and_clipping_is_reported(clean, tmp_path):
     out = tmp_path / "noisy.png"
     said = denoiselab("noise", clean, out, "--kind", "gaussian", "--sigma", 40, "--json")
-    assert pictures.read(out).dtype == np.uint8
-    values, original = pictures.read(out).pixels, pictures.read(clean).pixels
+    assert images.read(out).dtype == np.uint8
+    values, original = images.read(out).pixels, images.read(clean).pixels
     row = said.json["pictures"][0]
     assert row["psnr"] == pytest.approx(-10 * np.log10(np.square(values - original).mean()), abs=0.01)
     at_the_ends = np.mean((values == 0) | (values == 1))
@@ -43,17 +43,17 @@ def test_eight_bits_stay_eight_bits_and_it_says_what_was_clipped(clean, tmp_path
     assert said.json["noise"]["sigma_255"] == 40
 
 
-def test_sixteen_bits_profile_and_exif_stay(clean, tmp_path):
-    photo = pictures.read(clean)
+def test_sixteen_bits_profile_and_exif_are_kept(clean, tmp_path):
+    photo = images.read(clean)
     deep = replace(photo, dtype=np.dtype(np.uint16), white=65535.0, icc=b"a profile")
-    pictures.write(tmp_path / "deep.png", deep, deep.pixels)
+    images.write(tmp_path / "deep.png", deep, deep.pixels)
     assert denoiselab("noise", tmp_path / "deep.png", tmp_path / "out.png", "--noise", "poisson30").code == 0
-    noisy = pictures.read(tmp_path / "out.png")
+    noisy = images.read(tmp_path / "out.png")
     assert noisy.dtype == np.uint16
     assert noisy.icc == b"a profile"
 
 
-def test_the_same_command_makes_the_same_pixels_another_seed_others(clean, tmp_path):
+def test_the_pixels_depend_on_the_seed_alone(clean, tmp_path):
     made = []
     for n, seed in enumerate((3, 3, 4)):
         denoiselab("noise", clean, tmp_path / f"{n}.png", "--noise", "speckle20", "--seed", seed)
@@ -61,7 +61,7 @@ def test_the_same_command_makes_the_same_pixels_another_seed_others(clean, tmp_p
     assert made[0] == made[1] != made[2]
 
 
-def test_a_folder_with_a_bad_file_is_done_but_for_that_and_the_exit_code_says_so(photos, tmp_path):
+def test_a_bad_file_in_a_folder_is_skipped_and_sets_the_exit_code(photos, tmp_path):
     (photos / "bad.png").write_text("no picture")
     (photos / "inner").mkdir()
     (photos / "photo0.png").rename(photos / "inner" / "photo0.png")
@@ -73,34 +73,34 @@ def test_a_folder_with_a_bad_file_is_done_but_for_that_and_the_exit_code_says_so
         "inner/photo0.png"
     }
     first, last = (pixels_of(tmp_path / "out" / name) for name in ("photo5.png", "inner/photo0.png"))
-    assert not np.array_equal(first == 0, last == 0), "each picture has noise of its own"
+    assert not np.array_equal(first == 0, last == 0), "each image has its own noise"
 
 
 def pixels_of(path):
-    return pictures.read(path).pixels
+    return images.read(path).pixels
 
 
 def test_nothing_is_overwritten_without_force(clean, tmp_path):
     out = tmp_path / "noisy.png"
     out.write_text("mine")
-    assert "--force overwrites it" in denoiselab("noise", clean, out, "--kind", "uniform").err
+    assert "use --force to overwrite it" in denoiselab("noise", clean, out, "--kind", "uniform").err
     assert out.read_text() == "mine"
     assert denoiselab("noise", clean, out, "--kind", "uniform", "--force").code == 0
     assert "would be overwritten" in denoiselab("noise", clean, clean, "--kind", "uniform", "--force").err
 
 
-def test_what_cannot_be_written_is_told_before_noise_is_drawn(clean, tmp_path, monkeypatch):
+def test_unwritable_outputs_are_refused_before_noise_is_drawn(clean, tmp_path, monkeypatch):
     monkeypatch.setattr("denoiselab.noise.synthesis.add", lambda *_: pytest.fail("drawn for nothing"))
-    refused = {"noisy.png": "noisy.png: .png files cannot hold a float picture", "clean.png/a.tif": "is no folder"}
+    refused = {"noisy.png": "noisy.png: .png files cannot hold float pixels", "clean.png/a.tif": "is not a folder"}
     for out, reason in refused.items():
         said = denoiselab("noise", clean, tmp_path / out, "--kind", "gaussian", "--float")
         assert said.code == 1 and reason in said.err and said.err.count("\n") == 1
 
 
-def test_too_little_memory_for_one_picture_is_told_in_a_line(clean, tmp_path, monkeypatch):
+def test_too_little_memory_for_an_image_gives_one_line(clean, tmp_path, monkeypatch):
     monkeypatch.setattr("denoiselab.noise.synthesis.add", lambda *_: torch.empty(2**60))
     said = denoiselab("noise", clean, tmp_path / "noisy.png", "--kind", "gaussian")
-    assert (said.code, said.err) == (1, f"error: {clean}: too little memory for it; a smaller picture needs less\n")
+    assert (said.code, said.err) == (1, f"error: {clean}: not enough memory; try a smaller image\n")
 
 
 def test_the_list_names_every_condition_and_kind():
@@ -113,14 +113,14 @@ def test_the_list_names_every_condition_and_kind():
 @pytest.mark.parametrize(
     ("options", "message", "code"),
     [
-        ([], "one of --noise and --kind is needed", 2),
-        (["--noise", "gaussian25", "--kind", "gaussian"], "--noise and --kind exclude each other", 2),
-        (["--noise", "gaussian25", "--level", "3"], "--level is for --kind", 2),
-        (["--noise", "real"], "noise 'real' is unknown; there: ", 1),
+        ([], "--noise or --kind is required; see --list", 2),
+        (["--noise", "gaussian25", "--kind", "gaussian"], "use either --noise or --kind, not both", 2),
+        (["--noise", "gaussian25", "--level", "3"], "--level needs --kind", 2),
+        (["--noise", "real"], "noise 'real' is unknown; choose from: ", 1),
         (["--kind", "jpeg", "--level", "0"], "quality: input should be greater than or equal to 1", 1),
     ],
 )
-def test_mistakes_are_said_and_nothing_is_written(options, message, code, clean, tmp_path):
+def test_mistakes_are_reported_and_nothing_is_written(options, message, code, clean, tmp_path):
     said = denoiselab("noise", clean, tmp_path / "noisy.png", *options)
     assert (said.code, said.out) == (code, "")
     assert message in " ".join(said.err.replace("│", " ").split())

@@ -1,4 +1,4 @@
-"""What can denoise a picture: what there is, by what names it is had, and what it does to real photographs."""
+"""Denoisers: the catalogue, names and paths, and their effect on real photographs."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def photo(channels: int) -> np.ndarray:
 
 
 def gain(denoiser: denoisers.Denoiser, channels: int, sigma_255: float) -> float:
-    """In dB over the noisy picture."""
+    """PSNR gain over the noisy image, in dB."""
     clean = photo(channels)
     given = noisy(clean, sigma_255)
     restored = denoiser.restore(given)
@@ -41,7 +41,7 @@ def gain(denoiser: denoisers.Denoiser, channels: int, sigma_255: float) -> float
 
 
 def workspace(root, name: str, card: dict | None = None) -> None:
-    """A small untrained net in models/<name>."""
+    """Save a small untrained network in models/<name>."""
     torch.manual_seed(0)
     spec = {"kind": "gaussian", "sigma_255": 25.0, "clip": False, "quantise": False, "per_channel": True}
     made = {"name": name, "architecture": NET, "task": "restore", "imported": None, "adopted": None, "parameters": 1}
@@ -118,7 +118,7 @@ def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
     for name in ("best_psnr.safetensors", "model.json"):
         path = tmp_path / "project/models/released/colour" / name
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it anew, or bring it back from Git"):
+        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it again, or restore it from Git"):
             denoisers.load("colour", tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_a_model_goes_by_its_path_in_the_workspace(reference, name, tmp_path, mo
         ("./empty", "cannot be read"),
     ],
 )
-def test_what_is_no_model_is_told(tmp_path, monkeypatch, reference, reason):
+def test_unknown_and_broken_models_are_refused(tmp_path, monkeypatch, reference, reason):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -179,20 +179,20 @@ def test_released_weights_denoise(name, channels, least):
     assert gain(denoisers.load(name), channels, 25) > least
 
 
-def test_tiles_make_no_difference():
+def test_tiling_does_not_change_the_result():
     denoiser, given = denoisers.load("colour"), noisy(photo(3), 25)
     whole = denoiser.restore(given)
     assert np.abs(denoiser.restore(given, tile=64) - whole).max() < 1e-5
 
 
-def test_little_memory_makes_small_tiles():
+def test_tiles_shrink_with_the_free_memory():
     assert denoisers._tile(64 * 2**30, 51) == denoisers.TILE
     assert denoisers._tile(2**30, 51) < denoisers.TILE
     assert denoisers._tile(0, 51) == denoisers.SMALLEST_TILE
 
 
 @pytest.mark.parametrize("reach", [0, 51, 200])
-def test_what_is_computed_around_a_tile_counts(reach):
+def test_the_margin_of_a_tile_counts_as_memory(reach):
     free = 2**30
     sides = []
     tiled_inference.restore(
@@ -202,7 +202,7 @@ def test_what_is_computed_around_a_tile_counts(reach):
 
 
 class Spy(torch.nn.Module):
-    """Notes how large the pictures are that it gets."""
+    """Records the sizes of its inputs."""
 
     def __init__(self, sides: list[int], reach: int):
         super().__init__()
@@ -217,27 +217,27 @@ def photo_of(side: int) -> np.ndarray:
     return np.zeros((side, side, 1), np.float32)
 
 
-def test_a_picture_that_is_taken_whole_needs_memory_for_all_of_it(tmp_path, monkeypatch):
+def test_without_tiling_an_image_needs_memory_for_all_of_it(tmp_path, monkeypatch):
     workspace(tmp_path, "net", {"architecture": WHOLE})
     net = denoisers.load("models/net", tmp_path)
     assert net.whole_bytes(10**6) > 10**9 and denoisers.load("colour").whole_bytes(10**6) == 0
     assert 24 * 10**6 < denoisers.load("nlm").whole_bytes(10**6) < 10**8
     monkeypatch.setattr(devices, "free_bytes", lambda device: net.whole_bytes(200 * 200))
     assert net.restore(photo(3)).shape == (200, 200, 3)
-    said = r"^models/net takes a picture whole, and for one of 201 x 200 pixels some 0\.1 GB"
+    said = r"^models/net works without tiling: 201 x 200 pixels need about 0\.1 GB"
     with pytest.raises(ValueError, match=said):
         net.restore(photo_of(200).repeat(3, 2)[:, [0, *range(200)]])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("name", "least"), [("nlm", 6.5), ("bilateral", 6), ("wavelet", 6), ("tv", 6)])
-def test_classical_methods_come_calibrated(name, channels, least):
+def test_classical_methods_are_calibrated(name, channels, least):
     assert gain(denoisers.load(name), channels, 25) > least
 
 
 @pytest.mark.slow
-def test_the_strengths_are_what_calibration_finds(tmp_path, monkeypatch):
-    """Those of one method, made again."""
+def test_calibration_reproduces_the_strengths(tmp_path, monkeypatch):
+    """For one method."""
     from bench import strengths
     from denoiselab.architectures import classical
 
@@ -249,7 +249,7 @@ def test_the_strengths_are_what_calibration_finds(tmp_path, monkeypatch):
     assert all(shipped[row["method"], row["channels"], row["sigma_255"]] == row for row in again)
 
 
-def test_what_was_measured_is_read_from_the_card_and_the_comparison(tmp_path):
+def test_scores_are_read_from_the_card_and_the_comparison(tmp_path):
     found = {entry.name: entry for entry in denoisers.known()}
     gray = denoisers.measured(found["gray"], tmp_path)
     assert {one.test_set for one in gray} >= {"BSD68"}

@@ -1,4 +1,4 @@
-"""What a version of the registry says of a row that it cannot answer, without a server."""
+"""The served model's answers to good and bad requests, without a server."""
 
 import io
 import math
@@ -45,11 +45,11 @@ def refused(serving: mlflow_service.Service, **row: object) -> tuple[int, str]:
 @pytest.mark.parametrize("level", [-1.0, -1e-9, 255.1, 1e30, math.inf, -math.inf])
 def test_an_impossible_level_is_a_bad_request(serving, level):
     status, said = refused(serving, image=PICTURE, sigma_255=level)
-    assert status == 400 and "is no noise level; it is from 0 to 255, or left out" in said
+    assert status == 400 and "is no noise level; give 0 to 255, or leave it out" in said
 
 
 @pytest.mark.parametrize("level", [0.0, 25.0, 255.0, None, math.nan])
-def test_a_possible_level_or_none_is_taken(serving, level, monkeypatch):
+def test_a_possible_level_or_none_is_accepted(serving, level, monkeypatch):
     given = []
     restore = denoisers.Denoiser.restore
 
@@ -62,13 +62,13 @@ def test_a_possible_level_or_none_is_taken(serving, level, monkeypatch):
     assert given == [None if level is None or math.isnan(level) else level]
 
 
-def test_what_is_no_picture_is_a_bad_request(serving):
+def test_a_file_that_is_not_an_image_is_a_bad_request(serving):
     assert refused(serving, image=b"no picture")[0] == 400
     assert refused(serving, image=PICTURE[: len(PICTURE) // 2])[0] == 400
 
 
-def test_what_fails_in_the_server_is_no_bad_request(serving, monkeypatch, capsys):
-    """A ValueError of the library on a whole picture is an error of the server, which its output explains."""
+def test_a_failure_of_the_server_is_not_a_bad_request(serving, monkeypatch, capsys):
+    """A ValueError raised while restoring an intact image is a server error, explained in the server's log."""
 
     def fails(*_: object, **__: object) -> None:
         raise ValueError("/srv/secret/weights: shapes differ")
@@ -78,7 +78,7 @@ def test_what_fails_in_the_server_is_no_bad_request(serving, monkeypatch, capsys
     assert "shapes differ" in capsys.readouterr().err
 
 
-def test_where_memory_is_short_a_picture_may_come_later(serving, monkeypatch):
+def test_short_memory_asks_to_try_again_later(serving, monkeypatch):
     monkeypatch.setattr(memory.devices, "free_bytes", lambda device: 10**6)
     status, said = refused(serving, image=PICTURE)
-    assert status == 503 and "try it later" in said
+    assert status == 503 and "try again later" in said

@@ -1,4 +1,4 @@
-"""ONNX files: any size in, what PyTorch gives out, for every architecture that restores."""
+"""ONNX files: any input size, the same results as PyTorch, for every restoring architecture."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-SIZES = [(1, 8, 8), (3, 1, 5), (1, 161, 67)]  # none of those that the export checks
+SIZES = [(1, 8, 8), (3, 1, 5), (1, 161, 67)]  # other than those that the export checks
 GUIDANCES = ["classifier", "shuffled", "zeroed", "oracle"]
 
 
@@ -37,8 +37,8 @@ def check_any_size(model: nn.Module, path: Path, **second: torch.Tensor) -> None
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
-    """A net that is told the noise level, and its file."""
+def error_message(tmp_path_factory) -> tuple[nn.Module, Path, onnx_export.Exported]:
+    """A network that takes the noise level, and its file."""
     model, path = built("drunet", widths=[4, 6]), tmp_path_factory.mktemp("onnx") / "drunet.onnx"
     return model, path, onnx_export.export(model, 3, path, {"name": "drunet", "licence": "MIT"})
 
@@ -52,7 +52,7 @@ def test_the_level_is_a_second_input(told):
     assert not torch.allclose(weak, strong)
 
 
-def test_it_says_how_near_it_is_at_three_sizes_odd_ones_too(told):
+def test_the_difference_is_reported_at_three_sizes_including_odd_ones(told):
     shapes = [check.shape for check in told[2].checks]
     assert len(shapes) == 3
     assert any(height % 2 and width % 2 for _, height, width in shapes)
@@ -60,7 +60,7 @@ def test_it_says_how_near_it_is_at_three_sizes_odd_ones_too(told):
     assert told[2].parameters == model_store.parameters(told[0])
 
 
-def test_the_file_has_the_notes_and_nothing_of_this_machine(told):
+def test_the_file_has_the_notes_and_no_local_paths(told):
     model = onnx.load(told[1])
     assert {entry.key: entry.value for entry in model.metadata_props} == {"name": "drunet", "licence": "MIT"}
     assert str(ROOT).encode() not in told[1].read_bytes()
@@ -70,7 +70,7 @@ def test_the_file_has_the_notes_and_nothing_of_this_machine(told):
 
 
 class Drifting(nn.Module):
-    """Gives something else every time, as a module would whose export went wrong."""
+    """Gives a different result every time, like a wrong export."""
 
     calls = 0
 
@@ -79,24 +79,24 @@ class Drifting(nn.Module):
         return x + self.calls
 
 
-def test_a_file_that_differs_is_not_left_behind(tmp_path):
-    with pytest.raises(ValueError, match=r"not written: onnxruntime's result differs .* 1e-04 is allowed"):
+def test_a_wrong_export_is_deleted(tmp_path):
+    with pytest.raises(ValueError, match=r"not written; onnxruntime and PyTorch differ by .*, the limit is 1e-04"):
         onnx_export.export(Drifting(), 3, tmp_path / "drifting.onnx", {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arch", "reason"),
-    [("classical", "a classical method is no network"), *((c, "a classifier restores nothing") for c in CLASSIFIERS)],
+    [("classical", "run classical methods with denoiselab"), *((c, "this is a classifier") for c in CLASSIFIERS)],
 )
-def test_what_restores_nothing_or_is_no_network_is_refused(arch, reason, tmp_path):
+def test_classifiers_and_classical_methods_are_refused(arch, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
         onnx_export.export(architectures.build((BLOCKS | CLASSIFIERS)[arch]), 3, tmp_path / "refused.onnx", {})
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 8, 12, 25])
 @pytest.mark.parametrize("cells", [1, 2, 3, 12])
-def test_the_mean_of_cells_is_torchs(side, cells):
+def test_the_mean_of_cells_equals_torch(side, cells):
     x = noisy(2, 3, side, side + 3)
     assert torch.allclose(onnx_export.mean_of_cells(x, [cells, 2]), F.adaptive_avg_pool2d(x, (cells, 2)), atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_the_digest_of_the_weights_is_that_of_their_file():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", sorted({*BLOCKS} - {"classical", "guided_unet"}))
-def test_every_architecture_that_restores_is_exported(arch, tmp_path):
+def test_every_restoring_architecture_is_exported(arch, tmp_path):
     model, path = built(arch), tmp_path / "model.onnx"
     onnx_export.export(model, 3, path, {})
     aware = getattr(model, "noise_aware", False)
@@ -117,14 +117,14 @@ def test_every_architecture_that_restores_is_exported(arch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guidance", GUIDANCES)
-def test_guided_nets_are_exported_with_what_guides_them(guidance, tmp_path):
+def test_guided_networks_are_exported_with_their_guidance(guidance, tmp_path):
     model, path = built("guided_unet", guidance=guidance), tmp_path / "model.onnx"
     onnx_export.export(model, 3, path, {})
     check_any_size(model, path, **({"label": torch.tensor([3])} if guidance == "oracle" else {}))
 
 
 @pytest.mark.slow
-def test_released_weights_restore_a_photograph_alike(astronaut, tmp_path):
+def test_exported_weights_restore_a_photograph_like_pytorch(astronaut, tmp_path):
     model, path = model_store.load(ROOT / "models/released/colour"), tmp_path / "colour.onnx"
     onnx_export.export(model, 3, path, {})
     photo = astronaut[100:233, 50:261].astype(np.float32) / 255

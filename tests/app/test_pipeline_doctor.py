@@ -1,4 +1,4 @@
-"""doctor: clear words instead of DVC's traceback."""
+"""pipeline.doctor: clear messages instead of DVC's traceback."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def doctor(tree) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "pipeline.doctor"], cwd=tree, capture_output=True, text=True)
 
 
-def test_without_git_and_without_a_commit_it_says_what_to_do(tree):
+def test_a_missing_repository_or_commit_is_reported_with_the_remedy(tree):
     said = doctor(tree)
     assert said.returncode == 1
     assert "this folder is not a Git repository" in said.stderr
@@ -34,6 +34,6 @@ def test_without_git_and_without_a_commit_it_says_what_to_do(tree):
     assert doctor(tree).returncode == 0
 
 
-def test_outside_the_project_it_says_so(tree):
+def test_a_folder_without_a_project_is_reported(tree):
     (tree / "dvc.yaml").unlink()
     assert "has no dvc.yaml" in doctor(tree).stderr

@@ -1,4 +1,4 @@
-"""The page's parts that need no browser: its line, limits, noises and samples."""
+"""The web page without a browser: queue, limits, noise, samples and computation."""
 
 import base64
 import gc
@@ -40,7 +40,7 @@ def quick(step) -> str:
     return "done"
 
 
-def test_one_at_a_time_in_the_order_they_came_and_each_is_told_its_place():
+def test_the_queue_serves_one_at_a_time_in_order_and_tells_everyone_their_place():
     line, order, told = Line(10), [], {number: [] for number in range(5)}
     inside, most, threads, may_go = 0, 0, set(), threading.Event()
 
@@ -73,23 +73,23 @@ def test_one_at_a_time_in_the_order_they_came_and_each_is_told_its_place():
     assert all(places == sorted(places, reverse=True) for places in told.values())
 
 
-def test_a_job_gives_its_result_and_its_steps_are_told():
-    told, gone_on = [], threading.Event()
+def test_a_job_returns_its_result_and_reports_its_steps():
+    told, continued = [], threading.Event()
 
     def job(step) -> int:
         step("first")
-        gone_on.wait(60)
+        continued.wait(60)
         return 7
 
     def tell(text: str) -> None:
         told.append(text)
-        gone_on.set()
+        continued.set()
 
     assert Line(1).do(job, nothing, tell) == 7
     assert told[0] == "first"
 
 
-def test_a_full_line_says_so_at_once():
+def test_a_full_queue_refuses_at_once():
     line, refused = Line(1), []
 
     def second(ahead: int) -> None:
@@ -107,7 +107,7 @@ def test_a_full_line_says_so_at_once():
     assert line.do(quick, nothing, nothing) == "done"
 
 
-def test_who_leaves_or_fails_holds_up_nobody_and_is_not_computed_to_the_end():
+def test_leaving_or_failing_does_not_block_others_and_stops_the_computation():
     line, ended, gone = Line(3), [], threading.Event()
 
     def fails(step) -> None:
@@ -133,18 +133,18 @@ def test_who_leaves_or_fails_holds_up_nobody_and_is_not_computed_to_the_end():
     assert ended == ["interrupted"]
 
 
-def test_a_file_and_a_picture_have_limits(monkeypatch):
+def test_file_size_image_size_and_memory_are_limited(monkeypatch):
     Limits(megabytes=5).check_file(5_000_000)
-    with pytest.raises(ValueError, match=r"the file has 5\.1 MB; this page takes at most 5 MB"):
+    with pytest.raises(ValueError, match=r"^5\.1 MB; the limit is 5 MB"):
         Limits(megabytes=5).check_file(5_100_000)
     with pytest.raises(ValueError, match="--max-megapixels: must be at least 1, not 0"):
         Limits(megapixels=0)
     monkeypatch.setattr(memory.devices, "free_bytes", lambda device: 2 * 10**9)
     tiled, whole = map(denoisers.load, ("colour", "nlm"))
     memory.check_memory(10**7, [tiled])
-    with pytest.raises(ValueError, match=r"20.0 megapixels needs 2\.5 GB of memory here, and only 2\.0 GB"):
+    with pytest.raises(ValueError, match=r"20.0 megapixels need 2\.5 GB of memory, 2\.0 GB are free"):
         memory.check_memory(2 * 10**7, [])
-    with pytest.raises(ValueError, match=r"10.0 megapixels needs 2\.3 GB of memory here, and only 2\.0 GB"):
+    with pytest.raises(ValueError, match=r"10.0 megapixels need 2\.3 GB of memory, 2\.0 GB are free"):
         memory.check_memory(10**7, [tiled, whole])
 
 
@@ -161,7 +161,7 @@ def test_the_page_adds_the_noise_of_the_command_line(name, astronaut):
 
 
 @pytest.mark.parametrize("name", noise_choices.KINDS)
-def test_the_slider_of_a_noise_changes_the_picture_the_more_the_further(name, astronaut):
+def test_the_slider_of_a_noise_sets_its_strength(name, astronaut):
     clean = astronaut[100:228, 180:340].astype(np.float32) / 255
     kind = noise_choices.KINDS[name]
     assert kind.low < kind.start < kind.high and (kind.high - kind.low) / kind.step > 5
@@ -173,14 +173,14 @@ def test_the_slider_of_a_noise_changes_the_picture_the_more_the_further(name, as
     assert np.array_equal(results[1], noise_choices.added(clean, name, kind.start))
 
 
-def test_noise_for_colour_alone_says_so_of_a_gray_picture(astronaut):
+def test_colour_noise_is_refused_for_a_gray_image(astronaut):
     gray = astronaut[:64, :64, :1].astype(np.float32) / 255
     assert noise_choices.added(gray, "gaussian", 25).shape == gray.shape
-    with pytest.raises(ValueError, match="for colour pictures, and the picture is gray"):
+    with pytest.raises(ValueError, match="this noise is for colour images only; choose another kind for a gray image"):
         noise_choices.added(gray, "iso", 0.5)
 
 
-def test_the_samples_are_there_in_colour_and_in_gray():
+def test_there_are_samples_in_colour_and_in_gray():
     modes = {name: Image.open(sample.path).mode for name, sample in SAMPLES.items()}
     assert set(modes.values()) == {"RGB", "L"}
     assert all(("gray" in SAMPLES[name].title) == (mode == "L") for name, mode in modes.items())
@@ -189,13 +189,13 @@ def test_the_samples_are_there_in_colour_and_in_gray():
 
 @pytest.fixture
 def started(monkeypatch) -> list:
-    """What the page was started with, without starting it."""
+    """Arguments with which the page would have been started."""
     calls = []
     monkeypatch.setattr(server, "run", lambda *arguments, **options: calls.append((arguments, options)))
     return calls
 
 
-def test_the_page_is_for_this_machine_unless_another_host_is_asked_for(started, capsys):
+def test_the_page_is_local_unless_another_host_is_given(started, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["serve"])
     assert started == [(("127.0.0.1", 8501, Limits(50, 24)), {"browser": False})]
@@ -209,7 +209,7 @@ def test_the_page_is_for_this_machine_unless_another_host_is_asked_for(started, 
     assert len(started) == 2
 
 
-def test_streamlit_is_told_to_keep_to_itself():
+def test_streamlit_sends_no_statistics_and_listens_locally():
     here = server.environment("127.0.0.1", 8501, Limits(7), browser=False)
     assert here["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
     assert (here["STREAMLIT_SERVER_ADDRESS"], here["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("127.0.0.1", "7")
@@ -219,15 +219,15 @@ def test_streamlit_is_told_to_keep_to_itself():
 
 @pytest.fixture
 def page(monkeypatch) -> AppTest:
-    """The page as a visitor has it, before its script first runs."""
+    """The page before its script first runs."""
     monkeypatch.setattr("sys.argv", ["app.py", "50", "24"])
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # AppTest leaves its script there
     monkeypatch.setattr(computation, "_samples", {})
     return AppTest.from_file(server.MAIN.with_name("app.py"), default_timeout=120)
 
 
-def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
-    """That the line was full is not taken for what is wrong with the picture."""
+def test_after_a_full_queue_the_visitor_can_try_again(page, monkeypatch):
+    """A full queue is not kept as the result of the image."""
 
     def full(*_: object, **__: object) -> None:
         raise BusyError("20 pictures are waiting already")
@@ -242,7 +242,7 @@ def test_who_is_told_to_come_later_may_try_again(page, monkeypatch):
     assert any("Noise found" in text.value for text in page.markdown)
 
 
-def test_a_sample_is_computed_once_and_shown_to_the_next_visitor_without_waiting(page, monkeypatch):
+def test_a_sample_is_computed_once_for_all_visitors(page, monkeypatch):
     page.run()
     shown = [text.value for text in page.markdown]
     assert any("Noise found" in text for text in shown)
@@ -251,10 +251,10 @@ def test_a_sample_is_computed_once_and_shown_to_the_next_visitor_without_waiting
     assert not other.exception
     assert [text.value for text in other.markdown] == shown
     other.slider[0].set_value(30).run()
-    assert other.exception  # which would have to be computed
+    assert other.exception  # it would have to be computed
 
 
-def test_outcomes_of_samples_are_kept_for_all_and_of_own_pictures_for_nobody(monkeypatch, astronaut):
+def test_outcomes_are_kept_for_samples_only(monkeypatch, astronaut):
     monkeypatch.setattr(computation, "_samples", {})
     monkeypatch.setattr(limits, "SAMPLES", 2)
     own = computation.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",))
@@ -266,21 +266,21 @@ def test_outcomes_of_samples_are_kept_for_all_and_of_own_pictures_for_nobody(mon
     assert [computation.kept(task) for task in tasks] == [None, *outcomes[1:]]
 
 
-def test_what_the_header_tells_is_told_without_waiting_in_the_line(page, monkeypatch):
+def test_errors_visible_in_the_header_are_reported_without_queueing(page, monkeypatch):
     page.run().radio[0].set_value("Your own").run()
     monkeypatch.setattr(Line, "do", None)
     wide = io.BytesIO()
     Image.new("1", (5000, 4801)).save(wide, "PNG")
     for file, reason in {
         b"no picture": "not an image that can be read",
-        wide.getvalue(): "5000x4801 pixels are too many; at most 24000000 are allowed",
+        wide.getvalue(): "5000x4801 pixels are too many; the limit is 24 megapixels",
     }.items():
         page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
         assert not page.exception
         assert [re.sub(r"\\(.)", r"\1", error.value).split(" (")[0] for error in page.error] == [f"me.png: {reason}"]
 
 
-def test_what_the_server_has_loaded_is_not_searched_for_garbage_after_every_run():
+def test_the_garbage_collector_skips_the_loaded_modules():
     loaded = "import gc; from denoiselab.app.web import computation, main"
     code = f"{loaded}; print(gc.get_freeze_count(), len(gc.get_objects()))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
@@ -298,7 +298,7 @@ def done(task: computation.Task, max_pixels: int = 10**6) -> computation.Outcome
     return computation.run(task, max_pixels, lambda step: None)
 
 
-def test_a_task_is_scored_and_its_files_are_the_original_kind_and_go_with_it(astronaut):
+def test_a_task_is_scored_and_its_files_keep_the_format_and_are_deleted_with_it(astronaut):
     outcome = done(
         computation.Task(png(astronaut[:128, 150:300]), "me.png", ("gaussian", 25), ("auto", "colour", "gray"))
     )
@@ -321,20 +321,20 @@ def test_a_task_is_scored_and_its_files_are_the_original_kind_and_go_with_it(ast
     assert not folder.exists()
 
 
-def test_a_picture_as_it_is_has_an_estimate_and_no_scores(astronaut):
+def test_an_image_without_added_noise_has_an_estimate_and_no_scores(astronaut):
     outcome = done(computation.Task(png(astronaut[:64, :64]), "me.png", None, ("colour",)))
     assert outcome.noisy is outcome.chosen is outcome.results[0].score is None
-    assert [view.name for view in outcome.views.views] == ["as it is", "colour"]
+    assert [view.name for view in outcome.views.views] == ["original", "colour"]
     assert "PSNR" not in texts.table(outcome)
 
 
-def test_a_picture_smaller_than_the_window_of_the_ssim_has_a_psnr_alone(astronaut):
+def test_an_image_smaller_than_the_ssim_window_has_only_a_psnr(astronaut):
     outcome = done(computation.Task(png(astronaut[:8, :9]), "me.png", ("gaussian", 25), ("colour",)))
     assert outcome.noisy and outcome.noisy.psnr > 0 and outcome.noisy.ssim is None
     assert "| noisy |" in texts.table(outcome)
 
 
-def test_a_large_picture_is_shown_smaller_with_a_detail_of_its_own_pixels(monkeypatch, astronaut):
+def test_a_large_image_is_reduced_and_has_a_detail_at_full_resolution(monkeypatch, astronaut):
     monkeypatch.setattr("denoiselab.app.web.views.WHOLE", 128 * 128)
     monkeypatch.setattr("denoiselab.app.web.views.DETAIL", 100)
     outcome = done(computation.Task(png(astronaut), "me.png", None, ("colour",)))
@@ -344,12 +344,12 @@ def test_a_large_picture_is_shown_smaller_with_a_detail_of_its_own_pixels(monkey
         assert sizes == [(128, 128), (100, 100)]
 
 
-def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut):
+def test_too_many_pixels_are_refused_before_anything_is_computed(astronaut):
     steps = []
     task = computation.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
-    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; at most 2499 are allowed"):
+    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; the limit is 0\.0025 megapixels"):
         computation.run(task, 2499, steps.append)
-    assert steps == ["Reading the picture"]
+    assert steps == ["Reading the image"]
 
 
 @pytest.mark.parametrize(
@@ -358,11 +358,11 @@ def test_more_pixels_than_allowed_are_refused_before_anything_is_done(astronaut)
         (lambda: torch.empty(2**60), texts.NO_MEMORY),
         (lambda: (_ for _ in ()).throw(MemoryError), texts.NO_MEMORY),
         (lambda: photos.read(b"", name="a.png"), "a.png: the file is empty"),
-        (lambda: Path("/dev/full").write_text("x"), "This machine cannot keep the result (No space left on device)"),
-        (lambda: cv2.resize(np.zeros((0, 1)), (2, 2)), "That picture cannot be computed here"),
+        (lambda: Path("/dev/full").write_text("x"), "The result cannot be saved (No space left on device)"),
+        (lambda: cv2.resize(np.zeros((0, 1)), (2, 2)), "This image cannot be processed"),
     ],
 )
-def test_what_goes_wrong_is_told_to_the_visitor(fail, told):
+def test_failures_are_explained_to_the_visitor(fail, told):
     with pytest.raises(batch_denoise.FAULTS) as failed:
         list(fail() or [])
     assert texts.failure(failed.value).startswith(told)
@@ -371,7 +371,7 @@ def test_what_goes_wrong_is_told_to_the_visitor(fail, told):
 
 
 @pytest.mark.parametrize("name", ["![x](http://a.b/c.png)", "<b>", "*a*_b_`c`", "$x$ :red[y]", "a|b\n# c", "[1] ~~d~~"])
-def test_names_of_files_are_no_markdown(name):
+def test_file_names_are_escaped_in_markdown(name):
     from markdown_it import MarkdownIt
 
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(texts.plain(name))

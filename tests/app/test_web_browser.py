@@ -1,5 +1,4 @@
-"""The page of `denoiselab serve` in a real browser: what a visitor does, on a screen and on a phone, alone and with
-nine others."""
+"""The page of `denoiselab serve` in a real browser: on a desktop and a phone, with one visitor and with ten."""
 
 import os
 import re
@@ -32,17 +31,17 @@ FILE = "one('[data-testid=stFileUploader] input[type=file]')"
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
-    """TimeoutError where it never holds."""
+    """Wait until the condition holds. TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("it never happened")
+            raise TimeoutError(f"condition not met within {seconds:g} s")
         time.sleep(POLL_S)
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The page's address and its server, in a folder without models of its own."""
+    """Start a server in `folder`, which has no trained models; yields its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,19 +88,19 @@ def browser(tmp_path_factory) -> Iterator[Chrome]:
 
 
 def finished(page: Page, text: str = "", seconds: float = PATIENCE_S) -> str:
-    """The page's text, once a result is there and the text is part of it."""
+    """Wait for a result and for `text` to appear; returns the page's text."""
     page.wait("one('.stage img')?.complete && one('.stApp').dataset.testScriptState === 'notRunning'", seconds)
     page.wait(f"document.body.innerText.includes({text!r})", seconds)
     return page.run("document.body.innerText")
 
 
-def own_picture(page: Page, file: Path) -> None:
+def own_image(page: Page, file: Path) -> None:
     page.click("named('[data-testid=stRadio] label', 'Your own')")
     page.upload(FILE, file)
 
 
 def select(page: Page, widget: str, text: str) -> None:
-    """Type the beginning of an option and take it."""
+    """Type the beginning of an option and select it."""
     page.click(f"{widget}.querySelector('input')")
     page.write(text)
     page.wait(f"named('[role=option]', {text!r})")
@@ -109,13 +108,13 @@ def select(page: Page, widget: str, text: str) -> None:
 
 
 def scores(page: Page) -> dict[str, list[str]]:
-    """The cells of the table behind the name of a row."""
+    """{name of the row: its other cells} of the score table."""
     rows = page.run("all('td').map((cell) => [cell.parentNode.cells[0].innerText, cell.innerText])")
     return {name: [value for other, value in rows if other == name][1:] for name, _ in rows}
 
 
 def divider(page: Page) -> tuple[float, float]:
-    """Where the divider is and where the left picture ends, as shares of the window's width."""
+    """Positions of the divider and of the left image's edge, as shares of the window's width."""
     return tuple(
         page.run("""(() => {
           const {x, width} = one('.window').getBoundingClientRect();
@@ -127,7 +126,7 @@ def divider(page: Page) -> tuple[float, float]:
 
 
 def deep_tiff(path: Path) -> np.ndarray:
-    """A picture of 16 bits whose lower eight are in use; returns (160, 200, 3) uint16."""
+    """Write an image that uses all 16 bits; returns (160, 200, 3) uint16."""
     coarse = photograph()[60:220, 150:350].astype(np.uint16) * 257
     pixels = coarse - np.minimum(coarse, np.random.default_rng(0).integers(0, 200, coarse.shape).astype(np.uint16))
     tifffile.imwrite(path, pixels, photometric="rgb")
@@ -137,10 +136,10 @@ def deep_tiff(path: Path) -> np.ndarray:
 def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, address, tmp_path):
     clean, downloads = deep_tiff(tmp_path / "deep [1] *a*.tif"), tmp_path / "downloads"
     page = browser.page(address, downloads=downloads)
-    assert "took colour" in finished(page, "Noise found")
-    own_picture(page, tmp_path / "deep [1] *a*.tif")
+    assert "chose colour" in finished(page, "Noise found")
+    own_image(page, tmp_path / "deep [1] *a*.tif")
     text = finished(page, "200 × 160 pixels, 16-bit")
-    assert "PSNR (dB)" not in text  # nothing is known of it
+    assert "PSNR (dB)" not in text  # no clean image
     select(page, "all('[data-testid=stSelectbox]')[0]", "Gaussian")
     finished(page, "(25 was added)")
     select(page, "one('[data-testid=stMultiSelect]')", "gray")
@@ -159,7 +158,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     assert file.name.startswith("deep") and file.name.endswith("-gray.tif")
     restored = tifffile.imread(file)
     assert restored.dtype == np.uint16 and restored.shape == clean.shape
-    assert len(np.unique(restored % 257)) > 200  # not 8 bits stretched
+    assert len(np.unique(restored % 257)) > 200  # not 8 bits scaled up
     assert image_quality.psnr(clean, restored, data_range=65535) == pytest.approx(psnr["gray"], abs=0.006)
 
     assert page.run("all('.choices select')[1].value") == "colour"
@@ -173,7 +172,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     assert divider(page) == pytest.approx((0.3, 0.3), abs=0.01)
     page.run("(one('.choices [name=left]').value = 'clean', one('.choices [name=left]').onchange())")
     assert page.run("all('output').map((output) => output.textContent)") == [
-        "clean: the reference",
+        "clean: reference",
         f"colour: {psnr['colour']:.2f} dB",
     ]
     assert page.errors() == []
@@ -181,8 +180,8 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     assert hosts == {urlsplit(address).netloc}
 
 
-def test_what_cannot_be_done_is_said_in_a_line_and_the_page_goes_on(browser, address, tmp_path):
-    (tmp_path / "notes.png").write_bytes(b"no picture at all\n" * 99)
+def test_errors_are_shown_in_one_line_and_the_page_stays_usable(browser, address, tmp_path):
+    (tmp_path / "notes.png").write_bytes(b"not an image at all\n" * 99)
     Image.fromarray(photograph()).save(tmp_path / "whole.png")
     (tmp_path / "cut_off.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
     Image.new("L", (1001, 1000)).save(tmp_path / "wide.png")
@@ -194,26 +193,26 @@ def test_what_cannot_be_done_is_said_in_a_line_and_the_page_goes_on(browser, add
     for name, reason in {
         "notes.png": "not an image that can be read",
         "cut_off.png": "damaged image",
-        "wide.png": "1001x1000 pixels are too many; at most 1000000 are allowed",
+        "wide.png": "1001x1000 pixels are too many; the limit is 1 megapixels",
     }.items():
-        own_picture(page, tmp_path / name)
+        own_image(page, tmp_path / name)
         page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")
         message = page.run("one('[data-testid=stAlert]').innerText")
         assert message.startswith(f"{name}: ") and reason in message and "\n" not in message.strip()
         assert not page.run("!!one('.stage')")
     for name, reason in {"heavy.png": "2.0MB or smaller", "letter.txt": "files are not allowed"}.items():
-        own_picture(page, tmp_path / name)
+        own_image(page, tmp_path / name)
         page.wait(f"one('[data-testid=stFileUploader]').innerText.includes({reason!r})")
         assert not page.run("!!one('.stage')")
-    own_picture(page, tmp_path / "good.png")
+    own_image(page, tmp_path / "good.png")
     finished(page, "80 × 64 pixels, 8-bit")
     assert page.errors() == []
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_moves_the_divider(browser, address):
+def test_on_a_phone_everything_fits_and_a_finger_moves_the_divider(browser, address):
     page = browser.page(address, width=390, height=844)
     finished(page, "Noise found")
-    for summary in ("What there is to choose", "How to read this"):
+    for summary in ("Available denoisers", "How to read this"):
         page.click(f"named('summary', {summary!r})")
     assert page.run("innerWidth") == 390
     assert page.run("all('*').filter((element) => element.scrollWidth > innerWidth).length") == 0
@@ -227,19 +226,19 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_moves_the_divi
     until(lambda: divider(page) == pytest.approx((share, share), abs=0.02))
 
 
-def test_ten_visitors_at_once_wait_their_turn_and_see_their_own_pictures_alone(browser, server, tmp_path):
+def test_ten_visitors_wait_their_turn_and_see_only_their_own_images(browser, server, tmp_path):
     address, process = server
     sizes = {number: (420 + 8 * number, 400 + 8 * number) for number in range(10)}
     for number, (width, height) in sizes.items():
-        Image.fromarray(photograph()[:height, :width]).save(tmp_path / f"picture-{number}.jpg")
+        Image.fromarray(photograph()[:height, :width]).save(tmp_path / f"photo-{number}.jpg")
     pages = [browser.page(address, width=800) for _ in sizes]
     for page in pages:
         finished(page, seconds=10 * PATIENCE_S)
     with highest_memory(process) as alone:
-        own_picture(pages[0], tmp_path / "picture-0.jpg")
+        own_image(pages[0], tmp_path / "photo-0.jpg")
         finished(pages[0], "420 × 400 pixels")
     noticing = """(window.places = new Set(), new MutationObserver(() => {
-      const told = document.body.innerText.match(/Waiting: (\\d+) pictures? /);
+      const told = document.body.innerText.match(/Waiting: (\\d+) images? /);
       if (told) window.places.add(Number(told[1]));
     }).observe(document.body, {subtree: true, childList: true, characterData: true}))"""
     for page in pages:
@@ -249,10 +248,10 @@ def test_ten_visitors_at_once_wait_their_turn_and_see_their_own_pictures_alone(b
         page.wait(FILE)
     with highest_memory(process) as together:
         for number in reversed(sizes):
-            pages[number].upload(FILE, tmp_path / f"picture-{number}.jpg")
+            pages[number].upload(FILE, tmp_path / f"photo-{number}.jpg")
         for number, page in enumerate(pages):
             text = finished(page, "{} × {} pixels".format(*sizes[number]), 10 * PATIENCE_S)
-            assert re.findall(r"picture-\d\.jpg", text) == [f"picture-{number}.jpg"]
+            assert re.findall(r"photo-\d\.jpg", text) == [f"photo-{number}.jpg"]
             assert page.run("[one('img.left').naturalWidth, one('img.left').naturalHeight]") == list(sizes[number])
     places = [place for page in pages for place in page.run("[...window.places]")]
     assert 1 in places and max(places) >= 3
@@ -262,7 +261,7 @@ def test_ten_visitors_at_once_wait_their_turn_and_see_their_own_pictures_alone(b
 
 @contextmanager
 def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
-    """The largest resident memory of the process, in bytes, once the block has ended."""
+    """Maximum resident memory of the process in bytes, available after the block."""
     ended, highest = threading.Event(), [0]
 
     def watch() -> None:
@@ -278,14 +277,14 @@ def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
         watcher.join()
 
 
-def test_nobody_downloads_by_guessing(address):
+def test_download_addresses_cannot_be_guessed(address):
     for key in ("0", "..", "%2e%2e%2fapp.py", "a" * 43):
         with pytest.raises(HTTPError, match=r"40[04]") as refused:
             urlopen(f"{address}/download/{key}")
         refused.value.close()
 
 
-def test_the_server_listens_to_this_machine_alone(server):
+def test_the_server_listens_on_the_local_machine_only(server):
     process = server[1]
     listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert listening == ["127.0.0.1"]

@@ -206,7 +206,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"best_psnr\.safetensors: cannot be loaded"):
         model_store.load(tmp_path)
     (tmp_path / "best_psnr.safetensors").write_bytes(b"abc")
-    with pytest.raises(ValueError, match=r"best_psnr\.safetensors: differs from what was written; train it anew"):
+    with pytest.raises(ValueError, match=r"best_psnr\.safetensors: differs from what was written; train it again"):
         model_store.load(tmp_path)
 
 

@@ -51,7 +51,7 @@ def test_the_level_of_every_kind_sets_its_strength(kind):
 
 
 def test_unknown_names_and_levels_are_refused():
-    with pytest.raises(ValueError, match="noise 'gaussian99' is unknown; there: animals_05, blind55/sigma15, "):
+    with pytest.raises(ValueError, match="noise 'gaussian99' is unknown; choose from: animals_05, blind55/sigma15, "):
         noise_presets.condition("gaussian99", ROOT)
     with pytest.raises(ValueError, match="noise kind 'gauss' is unknown; choose from: gaussian, poisson, "):
         noise_presets.of_kind("gauss")

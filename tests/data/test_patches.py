@@ -8,7 +8,7 @@ from PIL import Image
 
 from denoiselab.config import Patches
 from denoiselab.data import manifest, patches
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 
 
 def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
@@ -22,7 +22,7 @@ def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
 
 
 def row(name: str, split: str, pixels: np.ndarray, noisy: str = "") -> manifest.Row:
-    sha256, (height, width) = dataset_images.pixel_hash(pixels), pixels.shape[:2]
+    sha256, (height, width) = arrays.pixel_hash(pixels), pixels.shape[:2]
     return manifest.Row(name, split, "", name, "", f"{name}.png", noisy, sha256, "", "0" * 64, width, height, "")
 
 

@@ -18,7 +18,7 @@ from denoiselab.config.data import Data
 from denoiselab.data import manifest
 from denoiselab.data.fetch import _slug, fetch
 from denoiselab.data.readers import bsd400_gray, bsds500, polyu, sources
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files
 from tests.conftest import ROOT
 
@@ -254,7 +254,7 @@ def test_hair_pairs_follow_its_table(tmp_path):
         noisy = np.asarray(Image.open(out / row.noisy))
         assert np.array_equal(noisy, noise(n))
         assert np.array_equal(stored(out, row), noise(100 + n))
-        assert row.noisy_sha256 == dataset_images.pixel_hash(noisy)
+        assert row.noisy_sha256 == arrays.pixel_hash(noisy)
         assert row.sets == ("hair" if row.split == "test" else "")
 
 
@@ -422,7 +422,7 @@ def test_pairs_in_one_folder_with_an_empty_suffix(tmp_path):
     assert [row.image for row in rows] == list("0123")
     for n, row in enumerate(rows):
         assert np.array_equal(stored(tmp_path / "raw", row), noise(10 + n))
-        assert row.noisy_sha256 == dataset_images.pixel_hash(noise(n))
+        assert row.noisy_sha256 == arrays.pixel_hash(noise(n))
 
 
 def test_invalid_pairs_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""docs/commands.md is about the commands as they are; their help and completion."""
+"""docs/commands.md matches the commands; their help and shell completion."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def page() -> str:
 
 
 def words(text: str) -> list[str]:
-    """However the lines are broken."""
+    """Words, ignoring line breaks."""
     return text.split()
 
 
@@ -33,7 +33,7 @@ def test_every_command_is_on_the_page(page):
 
 
 @pytest.mark.parametrize("command", HELPS)
-def test_its_help_there_is_the_present_one(command, page):
+def test_the_help_on_the_page_is_current(command, page):
     called = " ".join(filter(None, ["denoiselab", command, "--help"]))
     (shown,) = re.findall(rf"```console\n\$ {called}\n(.*?)\n```", page, re.DOTALL)
     said = denoiselab(*filter(None, [command]), "--help")
@@ -47,22 +47,22 @@ WITH_ARGUMENTS = [
 
 
 @pytest.mark.parametrize("command", WITH_ARGUMENTS)
-def test_help_teaches_by_examples_that_are_understood(command):
+def test_the_examples_in_the_help_are_valid(command):
     said = denoiselab(command, "--help").out
     examples = re.findall(rf"^ +denoiselab {command}\b([^|#\n]*)", said.partition("Examples:")[2], re.MULTILINE)
     assert examples, f"denoiselab {command} --help shows no examples"
     for example in examples:
-        with suppress(typer.Exit):  # of --list
+        with suppress(typer.Exit):  # --list exits
             PARSERS[command].make_context(command, shlex.split(example))
 
 
-def test_commands_on_the_page_were_run_without_a_traceback_or_a_machines_path(page):
+def test_the_page_has_no_traceback_and_no_local_path(page):
     assert "Traceback" not in page
     assert str(ROOT) not in page
     assert not re.search(r"/tmp/|/root/|/Users/", page)
 
 
-def test_its_pictures_are_there_and_small(page):
+def test_its_images_exist_and_are_small(page):
     pictures = re.findall(r"\]\((pictures/[^)]+)\)", page)
     assert pictures
     for picture in pictures:
@@ -70,7 +70,7 @@ def test_its_pictures_are_there_and_small(page):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_there_for_every_usual_shell(shell):
+def test_completion_supports_the_usual_shells(shell):
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     command = [sys.executable, "-m", "denoiselab.app.cli", "--show-completion", shell]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

@@ -1,13 +1,16 @@
-"""Decoding: what is read to which pixels, and what is refused."""
+"""Data-set images: exact pixels, and refusals."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import dataset_images, decoders
+
+COLOURS = {1: "minisblack", 3: "rgb"}  # TIFF's photometric interpretation
 
 
 @pytest.fixture
@@ -16,13 +19,13 @@ def pixels(astronaut):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_lossless_formats_come_back(tmp_path, pixels, suffix):
+def test_lossless_formats_are_exact(tmp_path, pixels, suffix):
     Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
     assert np.array_equal(dataset_images.read(tmp_path / f"a.{suffix}", 3), pixels)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
-def test_lossy_formats_come_near(tmp_path, pixels, suffix):
+def test_lossy_formats_are_close(tmp_path, pixels, suffix):
     Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", quality=95)
     assert np.abs(dataset_images.read(tmp_path / f"a.{suffix}", 3).astype(int) - pixels).mean() < 6
 
@@ -52,7 +55,7 @@ def test_gray_is_matlabs(pixels):
 
 def test_orientation_is_applied(tmp_path, pixels):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(dataset_images.read(tmp_path / "a.png", 3), np.rot90(pixels, -1))
 
@@ -62,7 +65,7 @@ def test_opaque_alpha_is_dropped(tmp_path, pixels):
     assert np.array_equal(dataset_images.read(tmp_path / "a.png", 3), pixels)
 
 
-def test_bad_files_are_named_in_one_line(tmp_path, pixels):
+def test_bad_files_are_refused_by_name_in_one_line(tmp_path, pixels):
     def made(name: str, save) -> Path:
         save(tmp_path / name)
         return tmp_path / name
@@ -84,7 +87,47 @@ def test_bad_files_are_named_in_one_line(tmp_path, pixels):
         assert "\n" not in str(error.value)
 
 
-def test_pixel_hash_knows_pixels_and_shape(pixels):
-    assert dataset_images.pixel_hash(pixels) == dataset_images.pixel_hash(pixels.copy())
-    assert dataset_images.pixel_hash(pixels) != dataset_images.pixel_hash(pixels.reshape(-1, 20, 3))
-    assert dataset_images.pixel_hash(pixels) != dataset_images.pixel_hash(255 - pixels)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_orientation_of_tiff_is_applied(tmp_path, pixels, orientation, dtype, channels):
+    stored = pixels[:, :, 0] if channels == 1 else pixels
+    tag = (274, "H", 1, orientation, True)
+    deep = stored.astype(dtype) * (257 if dtype == "uint16" else 1)
+    tifffile.imwrite(tmp_path / "a.tif", deep.astype(dtype), photometric=COLOURS[channels], extratags=[tag])
+    assert np.array_equal(dataset_images.read(tmp_path / "a.tif", channels), decoders.UPRIGHT[orientation](stored))
+
+
+def test_planes_of_tiff_are_joined(tmp_path, pixels):
+    planes = np.moveaxis(pixels.astype(np.uint16) * 257, 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(dataset_images.read(tmp_path / "a.tif", 3), pixels)
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
+def test_an_opaque_channel_of_tiff_is_dropped(tmp_path, pixels, depth, kind):
+    values = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]).astype(depth)
+    values *= 257 if depth == "uint16" else 1
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=[kind])
+    assert np.array_equal(dataset_images.read(tmp_path / "a.tif", 3), pixels)
+    values[0, 0, 3] = 0
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=[kind])
+    with pytest.raises(ValueError, match="transparen"):
+        dataset_images.read(tmp_path / "a.tif", 3)
+
+
+def test_a_phones_second_image_is_ignored(tmp_path, pixels):
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "one.jpg")
+    image.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[image.rotate(90)])
+    assert np.array_equal(*(dataset_images.read(tmp_path / f"{name}.jpg", 3) for name in ("one", "two")))
+
+
+def test_float_and_cut_16_bit_colour_are_refused(tmp_path, pixels):
+    tifffile.imwrite(tmp_path / "float.tif", pixels.astype(np.float32), photometric="rgb")
+    cv2.imwrite(str(tmp_path / "cut.png"), pixels.astype(np.uint16) * 257)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
+    for name, reason in {"float.tif": "float pixels", "cut.png": "damaged image"}.items():
+        with pytest.raises(ValueError, match=reason):
+            dataset_images.read(tmp_path / name, 3)

@@ -1,4 +1,4 @@
-"""Pictures of users: what goes in comes out again, at its depth, with all that belongs to it, or it is said why not."""
+"""Photos of users: read and written without loss, with their metadata, or refused with a reason."""
 
 import struct
 import tracemalloc
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from denoiselab.imaging import exif, photos
+from denoiselab.imaging import decoders, exif, photos
 from tests.conftest import photograph
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -23,8 +23,8 @@ KINDS = [
 ]
 
 
-def picture(dtype: str, planes: int) -> np.ndarray:
-    """A photograph's part (H, W, planes) of that type, at its full depth."""
+def sample(dtype: str, planes: int) -> np.ndarray:
+    """Part of a photo, (H, W, planes), using the full range of the type."""
     values = photograph()[40:101, 150:237]
     values = np.dstack([values, values[::-1, :, 0]])[:, :, [0, 3] if planes == 2 else list(range(planes))]
     if dtype == "float32":
@@ -44,12 +44,12 @@ def block(orientation: int) -> bytes:
     written[exif.ORIENTATION] = orientation
     written[0x010F] = "Maker"
     written.get_ifd(0x8769)[0x829A] = 0.01  # exposure time
-    return exif.bare(written.tobytes())
+    return exif.strip_prefix(written.tobytes())
 
 
 @pytest.mark.parametrize(("suffix", "dtype", "planes"), KINDS)
-def test_every_depth_comes_back_bit_by_bit(tmp_path, suffix, dtype, planes):
-    photo = as_photo(picture(dtype, planes))
+def test_every_depth_is_kept_bit_by_bit(tmp_path, suffix, dtype, planes):
+    photo = as_photo(sample(dtype, planes))
     photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
     again = photos.read(tmp_path / f"a{suffix}")
     assert (again.dtype, again.white, again.icc) == (photo.dtype, photo.white, SRGB)
@@ -60,8 +60,8 @@ def test_every_depth_comes_back_bit_by_bit(tmp_path, suffix, dtype, planes):
 
 @pytest.mark.parametrize("planes", [1, 3, 4])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_are_what_others_read(suffix, planes):
-    values = picture("uint16", planes)
+def test_opencv_reads_the_same_16_bits(suffix, planes):
+    values = sample("uint16", planes)
     content = photos.encode(as_photo(values), as_photo(values).pixels, suffix)
     seen = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(seen, values[:, :, 0] if planes == 1 else values[:, :, [2, 1, 0, 3][:planes]])
@@ -69,12 +69,12 @@ def test_sixteen_bits_are_what_others_read(suffix, planes):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_exif_and_profile_are_kept(suffix):
-    photo = as_photo(picture("uint8", 3))
+    photo = as_photo(sample("uint8", 3))
     with Image.open(BytesIO(photos.encode(photo, photo.pixels, suffix))) as written:
         assert written.info["icc_profile"] == SRGB
         assert written.getexif()[0x010F] == "Maker"
         assert float(written.getexif().get_ifd(0x8769)[0x829A]) == 0.01
-        assert np.array_equal(np.asarray(written), picture("uint8", 3)) or suffix == ".jpg"
+        assert np.array_equal(np.asarray(written), sample("uint8", 3)) or suffix == ".jpg"
     assert photos.read(photos.encode(photo, photo.pixels, suffix)).exif == photo.exif or suffix == ".tif"
 
 
@@ -82,7 +82,7 @@ def test_exif_and_profile_are_kept(suffix):
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "TIFF"])
 def test_orientation_is_applied_and_reset(suffix, orientation):
     stream = BytesIO()
-    stored = Image.fromarray(picture("uint8", 3))
+    stored = Image.fromarray(sample("uint8", 3))
     stored.save(stream, suffix, exif=exif.PREFIX + block(orientation))
     with Image.open(stream) as stored:
         upright = ImageOps.exif_transpose(stored)
@@ -91,16 +91,53 @@ def test_orientation_is_applied_and_reset(suffix, orientation):
     assert photo.exif == block(1) or suffix == "TIFF"
 
 
+def xmp(orientation: int) -> bytes:
+    return f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+
+
+def xmp_image(suffix: str, orientation: int) -> bytes:
+    """An image with the orientation in its XMP packet only."""
+    stream, packet = BytesIO(), xmp(orientation)
+    if suffix == ".tif":
+        tags = [(decoders.XMP, "B", len(packet), packet, True)]
+        tifffile.imwrite(stream, sample("uint8", 3), photometric="rgb", metadata=None, extratags=tags)
+    else:
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        form, options = ("PNG", {"pnginfo": text}) if suffix == ".png" else ("JPEG", {"xmp": packet, "quality": 100})
+        Image.fromarray(sample("uint8", 3)).save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_orientation_of_xmp_is_applied_once(suffix):
+    photo = photos.read(xmp_image(suffix, 6))
+    assert photo.pixels.shape == (87, 61, 3)
+    again = photos.encode(photo, photo.pixels, suffix)
+    assert photos.read(again).pixels.shape == (87, 61, 3)
+    with Image.open(BytesIO(again)) as image:
+        assert ImageOps.exif_transpose(image).size == (61, 87)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_exif_as_imagemagick_writes_it_into_png(orientation):
+    stream, text, content = BytesIO(), PngImagePlugin.PngInfo(), exif.PREFIX + block(orientation)
+    text.add_text("Raw profile type exif", f"\nexif\n{len(content)}\n{content.hex()}\n", zip=True)
+    Image.fromarray(sample("uint8", 3)).save(stream, "PNG", pnginfo=text)
+    photo = photos.read(stream.getvalue())
+    assert photo.exif == block(1) and photo.pixels.shape[:2] == ((61, 87) if orientation == 1 else (87, 61))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
-    """As raw developers write it: with directories of EXIF and of GPS."""
+    """As raw converters write it, with EXIF and GPS directories."""
     made = Image.Exif()
     made.endian = order
     made[0x010F], made[0x013B] = "Maker of cameras", "Ada"
     made[0x8769] = {0x829A: 0.01, 0x927C: b"maker's own note"}
     made[0x8825] = {1: "N", 2: (48.0, 51.0, 29.6)}
-    photo = replace(as_photo(picture(dtype, 3)), exif=exif.bare(made.tobytes()))
+    photo = replace(as_photo(sample(dtype, 3)), exif=exif.strip_prefix(made.tobytes()))
     content = photos.encode(photo, photo.pixels, ".tif")
     with tifffile.TiffFile(BytesIO(content)) as tiff:
         assert tiff.byteorder == order
@@ -115,12 +152,12 @@ def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_what_a_large_tiff_says_of_its_picture_is_kept(order):
-    """BigTIFF, as stitching programs write it; its EXIF is a directory of its own."""
+def test_metadata_of_bigtiff_is_kept(order):
+    """As stitching programs write it, with an EXIF directory."""
     stream = BytesIO()
     options = {"bigtiff": True, "byteorder": order, "metadata": None, "software": "x", "resolution": (300, 300)}
     maker = (271, "s", 0, "Maker of scanners", True)
-    tifffile.imwrite(stream, picture("uint8", 3), photometric="rgb", extratags=[maker], **options)
+    tifffile.imwrite(stream, sample("uint8", 3), photometric="rgb", extratags=[maker], **options)
     large = with_directory(stream.getvalue(), order)
     photo = photos.read(large)
     for suffix in (".tif", ".png", ".jpg"):
@@ -130,23 +167,23 @@ def test_what_a_large_tiff_says_of_its_picture_is_kept(order):
 
 
 def with_directory(content: bytes, order: str) -> bytes:
-    """A BigTIFF file's first field 305 becomes one that leads to EXIF: an exposure time of 1/100 s."""
+    """Turn the first field 305 of a BigTIFF file into an EXIF directory: exposure time 1/100 s."""
     tag = content.index(struct.pack(f"{order}HHQ", 305, 2, 2))
     field = struct.pack(f"{order}HHQQ", 0x8769, 18, 1, len(content))
     inside = struct.pack(f"{order}QHHQIIQ", 1, 0x829A, 5, 1, 1, 100, 0)
     return content[:tag] + field + content[tag + 20 :] + inside
 
 
-def test_the_old_thumbnail_goes():
-    """It shows the picture as it was, and lying on its side."""
+def test_the_old_thumbnail_is_dropped():
+    """It shows the photo before denoising, and not upright."""
     small, whole = BytesIO(), BytesIO()
-    Image.fromarray(picture("uint8", 3)).resize((16, 12)).save(small, "JPEG")
+    Image.fromarray(sample("uint8", 3)).resize((16, 12)).save(small, "JPEG")
     first = block(6)
     at = 8 + 2 + 12 * struct.unpack_from(">H", first, 8)[0]
     where = len(first) + 2 + 2 * 12 + 4
     ifd1 = struct.pack(">HHHIIHHIII", 2, 0x201, 4, 1, where, 0x202, 4, 1, len(small.getvalue()), 0)
     made = first[:at] + struct.pack(">I", len(first)) + first[at + 4 :] + ifd1 + small.getvalue()
-    Image.fromarray(picture("uint8", 3)).save(whole, "JPEG", exif=exif.PREFIX + made)
+    Image.fromarray(sample("uint8", 3)).save(whole, "JPEG", exif=exif.PREFIX + made)
 
     def thumbnail(content: bytes) -> bytes | None:
         with Image.open(BytesIO(content)) as image:
@@ -161,23 +198,23 @@ def test_the_old_thumbnail_goes():
 
 
 @pytest.mark.parametrize("length", range(0, 200, 7))
-def test_damaged_exif_is_left_alone(length):
+def test_damaged_exif_raises_nothing(length):
     cut = block(6)[:length]
-    assert len(exif.upright(cut)) == len(cut) and 1 <= exif.orientation(cut) <= 8
-    assert exif.of_tiff(cut) == b"" or len(exif.of_tiff(cut)) > 8
+    assert len(exif.reset_orientation(cut)) == len(cut) and 1 <= exif.orientation(cut) <= 8
+    assert exif.from_tiff(cut) == b"" or len(exif.from_tiff(cut)) > 8
 
 
-def test_jpeg_comes_near():
-    photo = as_photo(picture("uint8", 3))
+def test_jpeg_is_close():
+    photo = as_photo(sample("uint8", 3))
     again = photos.read(photos.encode(photo, photo.pixels, ".jpg"))
     assert 255 * np.abs(again.pixels - photo.pixels).mean() < 3
 
 
-@pytest.mark.parametrize("compression", [1, 5, 8, 32946])  # none, LZW, two of deflate
+@pytest.mark.parametrize("compression", [1, 5, 8, 32946])  # none, LZW, both kinds of Deflate
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("planes", [1, 3])
 def test_compressions_of_tiff(compression, dtype, planes):
-    values = picture(dtype, planes)
+    values = sample(dtype, planes)
     options = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
     _, content = cv2.imencode(".tif", values[:, :, ::-1] if planes == 3 else values, options)
     again = photos.read(content.tobytes())
@@ -185,8 +222,8 @@ def test_compressions_of_tiff(compression, dtype, planes):
     assert np.array_equal(again.pixels, as_photo(values).pixels)
 
 
-def test_float_beyond_one_is_scaled_and_comes_back():
-    values = picture("float32", 1) * 4000
+def test_float_above_one_is_scaled_and_scaled_back():
+    values = sample("float32", 1) * 4000
     stream = BytesIO()
     tifffile.imwrite(stream, values)
     photo = photos.read(stream.getvalue())
@@ -196,8 +233,8 @@ def test_float_beyond_one_is_scaled_and_comes_back():
     np.testing.assert_allclose(again.pixels * again.white, values[:, :, :1], rtol=1e-6)
 
 
-def test_noise_above_white_does_not_make_a_float_picture_darker():
-    values = picture("float32", 3)
+def test_noise_above_white_does_not_darken_a_float_photo():
+    values = sample("float32", 3)
     noisy = values + np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)
     stream = BytesIO()
     tifffile.imwrite(stream, noisy, photometric="rgb")
@@ -206,35 +243,35 @@ def test_noise_above_white_does_not_make_a_float_picture_darker():
 
 
 @pytest.mark.parametrize("sigma_255", [25, 255])
-def test_noise_below_black_is_noise(sigma_255):
+def test_noise_below_black_is_accepted(sigma_255):
     dark = np.random.default_rng(0).normal(0, sigma_255 / 255, (200, 300)).astype(np.float32)
     stream = BytesIO()
     tifffile.imwrite(stream, dark)
     np.testing.assert_array_equal(photos.read(stream.getvalue(), white=1.0).pixels[:, :, 0], dark)
 
 
-@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # nets' units, centred, a CT's
-def test_other_blacks_than_zero_are_refused(scale, black):
+@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # [-1, 1], centred, CT units
+def test_a_black_level_below_zero_is_refused(scale, black):
     stream = BytesIO()
-    tifffile.imwrite(stream, picture("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
+    tifffile.imwrite(stream, sample("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
     with pytest.raises(ValueError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
         photos.read(stream.getvalue(), name="a.tif")
 
 
 @pytest.mark.parametrize("planes", [2, 4])
-def test_a_channel_of_unknown_meaning_is_not_taken_for_transparency(planes):
+def test_a_channel_of_unknown_meaning_is_not_transparency(planes):
     stream = BytesIO()
     photometric = "rgb" if planes == 4 else "minisblack"
     tifffile.imwrite(
-        stream, picture("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
+        stream, sample("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
     )
-    with pytest.raises(ValueError, match="a channel beside its colours"):
+    with pytest.raises(ValueError, match="a channel besides its colours"):
         photos.read(stream.getvalue())
 
 
 @pytest.mark.parametrize(("bits", "white"), [(12, 4095), (10, 1023), (16, 65535)])
-def test_what_is_white_to_a_camera_is_told_by_its_values(bits, white):
-    values = picture("uint16", 1)[:, :, 0] >> (16 - bits)
+def test_white_of_a_camera_is_guessed_from_its_values(bits, white):
+    values = sample("uint16", 1)[:, :, 0] >> (16 - bits)
     stream = BytesIO()
     tifffile.imwrite(stream, values)
     photo = photos.read(stream.getvalue())
@@ -243,14 +280,14 @@ def test_what_is_white_to_a_camera_is_told_by_its_values(bits, white):
     content = photos.encode(photo, photo.pixels, ".tif")
     assert np.array_equal(tifffile.imread(BytesIO(content)), values)
     brighter = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels + 0.5, ".tif")))
-    assert brighter.max() == white, "as the camera clips"
+    assert brighter.max() == white, "clips as the camera does"
     told = photos.read(stream.getvalue(), white=white / 8)
     assert told.pixels.max() > 1
     assert np.array_equal(tifffile.imread(BytesIO(photos.encode(told, told.pixels, ".tif"))), values)
 
 
 def test_palettes_and_transparent_colours():
-    colours = Image.fromarray(picture("uint8", 3))
+    colours = Image.fromarray(sample("uint8", 3))
     stream = BytesIO()
     colours.quantize(64).save(stream, "PNG", transparency=3)
     photo = photos.read(stream.getvalue())
@@ -258,18 +295,28 @@ def test_palettes_and_transparent_colours():
     assert photo.alpha is not None and set(np.unique(photo.alpha)) == {0, 255}
 
 
-def test_white_may_be_zero_in_tiff():
-    stream, values = BytesIO(), picture("uint8", 1)[:, :, 0]
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_tiff_of_four_bits(white_is_zero):
+    values = sample("uint8", 1)[:, :86, 0] >> 4
+    stored = 15 - values if white_is_zero else values
+    stream = BytesIO()
+    tifffile.imwrite(stream, stored[:, ::2] << 4 | stored[:, 1::2], photometric="minisblack", metadata=None)
+    content = patched(stream.getvalue(), width=86, bits=4, photometric=0 if white_is_zero else 1)
+    assert np.array_equal(photos.read(content).pixels[:, :, 0], (values * 17 / 255).astype(np.float32))
+
+
+def test_inverted_gray_tiff():
+    stream, values = BytesIO(), sample("uint8", 1)[:, :, 0]
     tifffile.imwrite(stream, 255 - values, photometric="miniswhite")
     assert np.array_equal(photos.read(stream.getvalue()).pixels[:, :, 0], (values / 255).astype(np.float32))
 
 
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
-    image = Image.fromarray(picture("uint8", 3))
+def test_unreadable_files_are_refused_in_one_line(tmp_path):
+    image = Image.fromarray(sample("uint8", 3))
 
-    def saved(form: str, picture: Image.Image = image, **options) -> bytes:
+    def saved(form: str, photo: Image.Image = image, **options) -> bytes:
         stream = BytesIO()
-        picture.save(stream, form, **options)
+        photo.save(stream, form, **options)
         return stream.getvalue()
 
     def tiff(values: np.ndarray, **options) -> bytes:
@@ -279,7 +326,7 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
 
     whole, deep = (
         saved("PNG"),
-        photos.encode(as_photo(picture("uint16", 3)), as_photo(picture("uint16", 3)).pixels, ".png"),
+        photos.encode(as_photo(sample("uint16", 3)), as_photo(sample("uint16", 3)).pixels, ".png"),
     )
     bad = {
         "empty": (b"", "the file is empty"),
@@ -287,12 +334,13 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         "gif": (saved("GIF"), "not an image"),
         "cut.png": (whole[: len(whole) // 2], "damaged image"),
         "cut16.png": (deep[: len(deep) // 2], "damaged image"),
-        "cut.tif": (tiff(picture("uint16", 3))[:2000], "damaged image"),
+        "cut.tif": (tiff(sample("uint16", 3))[:2000], "damaged image"),
         "cmyk.jpg": (saved("JPEG", image.convert("CMYK")), "colour mode CMYK"),
         "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "colour mode CMYK"),
+        "cmyk16.tif": (tiff(sample("uint16", 4), photometric="separated"), "colour mode CMYK"),
         "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "2 frames"),
         "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
-        "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no picture in it"),
+        "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no image in it"),
         "whole.tif": (tiff(np.zeros((20, 30), np.int32)), "int32 pixels"),
         "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
         "large.png": (whole, "too many"),
@@ -309,10 +357,18 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         photos.read(b"hello", name="upload.png")
 
 
+@pytest.mark.parametrize("tags", [{"bytes": 0}, {"height": 1_000_000}])
+def test_missing_tiles_of_tiff_are_not_black(tags):
+    stream = BytesIO()
+    tifffile.imwrite(stream, sample("uint8", 1)[:48, :80, 0], tile=(48, 80), metadata=None)
+    with pytest.raises(ValueError, match="damaged image: the data of some pixels are missing"):
+        photos.read(patched(stream.getvalue(), **tags))
+
+
 def patched(content: bytes, **tags: int) -> bytes:
-    """A little-endian TIFF file whose header tells other things of its pixels."""
-    numbers = {"width": 256, "height": 257, "compression": 259, "photometric": 262, "rows": 278}
-    numbers |= {"tile_width": 322, "tile_height": 323}
+    """A little-endian TIFF file with other values in its header."""
+    numbers = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "rows": 278}
+    numbers |= {"bytes": 325, "tile_width": 322, "tile_height": 323}
     changed = bytearray(content)
     (first,) = struct.unpack_from("<I", content, 4)
     for name, value in tags.items():
@@ -333,7 +389,7 @@ def patched(content: bytes, **tags: int) -> bytes:
             "tiles of 1048576x1048576 pixels are too",
         ),
         (
-            {"tile": (16, 16)},  # of a palette, which goes to Pillow
+            {"tile": (16, 16)},  # a palette, decoded by Pillow
             {"photometric": 3, "tile_width": 1 << 20, "tile_height": 1 << 20},
             "tiles of 1048576x1048576 pixels are too",
         ),
@@ -341,8 +397,8 @@ def patched(content: bytes, **tags: int) -> bytes:
         ({}, {"width": 100_000, "height": 100_000}, "100000x100000 pixels are too many"),
     ],
 )
-def test_a_small_tiff_takes_no_large_memory(options, tags, reason):
-    """4 MB of zeros in some kB, of which the header tells less or more."""
+def test_a_tiff_bomb_takes_little_memory(options, tags, reason):
+    """4 MB of zeros compressed to a few kB; the header states less or more."""
     stream = BytesIO()
     tifffile.imwrite(stream, np.zeros((4000, 1000), np.uint8), compression="zlib", metadata=None, **options)
     bomb = patched(stream.getvalue(), **tags)
@@ -356,16 +412,16 @@ def test_a_small_tiff_takes_no_large_memory(options, tags, reason):
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):
     refused = [
-        (as_photo(picture("uint16", 3)), ".jpg", "16-bit"),
-        (as_photo(picture("float32", 3)), ".png", "float"),
-        (as_photo(picture("uint8", 4)), ".jpg", "transparency"),
-        (as_photo(picture("uint8", 3)), ".bmp", "profile"),
-        (as_photo(picture("uint8", 3)), ".gif", "no kind of picture"),
+        (as_photo(sample("uint16", 3)), ".jpg", "16-bit"),
+        (as_photo(sample("float32", 3)), ".png", "float"),
+        (as_photo(sample("uint8", 4)), ".jpg", "transparency"),
+        (as_photo(sample("uint8", 3)), ".bmp", "profile"),
+        (as_photo(sample("uint8", 3)), ".gif", "cannot write .gif; choose from: .png"),
     ]
     for photo, suffix, reason in refused:
         with pytest.raises(ValueError, match=reason):
             photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
-    photo = as_photo(picture("uint8", 3))
+    photo = as_photo(sample("uint8", 3))
     with pytest.raises(ValueError, match="not finite"):
         photos.write(tmp_path / "a.png", photo, photo.pixels * np.nan)
     with pytest.raises(ValueError, match="shape"):
@@ -373,10 +429,10 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_values_are_clamped_and_rounded_in_integers_alone():
-    photo = as_photo(picture("uint8", 1))
+def test_only_integers_are_clipped_and_rounded():
+    photo = as_photo(sample("uint8", 1))
     beyond = photo.pixels * 3 - 1
     again = photos.read(photos.encode(photo, beyond, ".png"))
     assert np.array_equal(again.pixels * 255, np.rint(np.clip(beyond, 0, 1) * 255))
-    deep = replace(as_photo(picture("float32", 1)), icc=None)
+    deep = replace(as_photo(sample("float32", 1)), icc=None)
     assert np.array_equal(tifffile.imread(BytesIO(photos.encode(deep, beyond, ".tif"))), beyond[:, :, 0])

@@ -37,7 +37,7 @@ def test_methods_without_weights_need_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = composed("model=[gaussian,dncnn]", "train.device=cuda")
     assert device_choice.device(params, "gaussian").type == "cpu"
-    with pytest.raises(ValueError, match=r"train.device: cuda is asked for"):
+    with pytest.raises(ValueError, match=r"train.device: cuda was requested"):
         device_choice.device(params, "dncnn")
 
 

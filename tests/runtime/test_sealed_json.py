@@ -196,7 +196,7 @@ def test_a_model_of_format_2_is_read(tmp_path):
     files.write_json(tmp_path / "model.json", card | {"format": 2, "weights": ["best_psnr"]})
     model_store.load(tmp_path)
     files.write_json(tmp_path / "model.json", card | {"format": 1})
-    with pytest.raises(ValueError, match=r"format 1 is not supported, .* reads 2 to 3; train it anew"):
+    with pytest.raises(ValueError, match=r"format 1 is not supported, .* reads 2 to 3; train it again"):
         metadata.read(tmp_path)
 
 

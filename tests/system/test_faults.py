@@ -16,7 +16,7 @@ import pipeline
 from bench.faults import __main__ as campaign
 from bench.faults import power, table
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays
 from denoiselab.runtime import files
 from denoiselab.training.checkpoint import Checkpoint
 
@@ -133,7 +133,7 @@ SHORT_OF_ROOM = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /d
     "array", [np.arange(12, dtype=np.float32).reshape(3, 4), np.zeros((2, 3, 3), np.uint8), np.zeros((0, 4))]
 )
 def test_arrays_are_written_as_by_numpy(tmp_path, array):
-    dataset_images.write_npy(tmp_path / "ours.npy", array)
+    arrays.write_npy(tmp_path / "ours.npy", array)
     np.save(tmp_path / "theirs.npy", array)
     assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
 
@@ -141,7 +141,7 @@ def test_arrays_are_written_as_by_numpy(tmp_path, array):
 @SHORT_OF_ROOM
 def test_writing_an_array_to_a_full_disk_names_the_error():
     with pytest.raises(OSError, match="No space left on device"):
-        dataset_images.write_npy(Path("/dev/full"), np.zeros(100_000, np.float32))
+        arrays.write_npy(Path("/dev/full"), np.zeros(100_000, np.float32))
 
 
 @SHORT_OF_ROOM

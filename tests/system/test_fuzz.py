@@ -69,7 +69,7 @@ def unnamed() -> bytes:
 
 def of_three_widths() -> bytes:
     """A TIFF whose header gives three widths."""
-    tiff = bytearray(seeds.pictures()[2])
+    tiff = bytearray(seeds.images()[2])
     at = struct.unpack_from("<I", tiff, 4)[0] + 2
     assert struct.unpack_from("<HHI", tiff, at) == (256, 4, 1)
     struct.pack_into("<I", tiff, at + 4, 3)

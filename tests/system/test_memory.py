@@ -56,7 +56,7 @@ def test_tiles_shrink_until_they_fit(kind, capsys):
     restore(hungry, picture(), device=CPU)
     said = capsys.readouterr().err.splitlines()
     assert [line.partition("tiles of ")[2] for line in said] == [
-        f"{side} pixels (evaluate.tile, --tile) are tried" for side in (192, 64)
+        f"{side} pixels (evaluate.tile, --tile)" for side in (192, 64)
     ]
 
 
@@ -67,14 +67,14 @@ def test_a_given_tile_size_shrinks_too():
 
 
 def test_if_no_tile_fits_the_error_gives_the_image_size():
-    with pytest.raises(ValueError, match=rf"out of memory for a picture of 420x300 pixels, even in tiles of {GRID}"):
+    with pytest.raises(ValueError, match=rf"out of memory for an image of 420x300 pixels, even in tiles of {GRID}"):
         restore(Hungry(10, ERRORS["CUDA"]), picture(), device=CPU)
 
 
 def test_models_without_tiling_are_named():
     hungry = Hungry(10, ERRORS["CPU"])
     hungry.reach = None
-    with pytest.raises(ValueError, match="420x300 pixels, which this model takes whole; reduce the picture"):
+    with pytest.raises(ValueError, match="420x300 pixels, which this model cannot tile; use a smaller image"):
         restore(hungry, picture(), device=CPU)
     assert len(hungry.seen) == 1
 
@@ -89,7 +89,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 def test_a_failed_allocation_is_lack_of_memory():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60, dtype=torch.uint8)
-    assert devices.ran_out(error.value)
+    assert devices.is_out_of_memory(error.value)
 
 
 def test_denoising_a_file_continues_in_smaller_tiles(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_denoising_a_file_continues_in_smaller_tiles(tmp_path, monkeypatch):
     assert outcome.status == "denoised" and dataset_images.read(target, 3).shape == (300, 420, 3)
     hungry.most = 10
     [outcome] = batch_denoise.run([batch_denoise.Task(source, target)], batch_denoise.Settings(model="x", force=True))
-    assert outcome.status == "failed" and "out of memory for a picture of 420x300" in outcome.reason
+    assert outcome.status == "failed" and "out of memory for an image of 420x300" in outcome.reason
 
 
 @pytest.mark.parametrize("where", ["batches", "fit"])

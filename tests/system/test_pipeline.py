@@ -29,7 +29,11 @@ EXEMPT = {"src/denoiselab/tracking", "src/denoiselab/__init__.py"}  # do not aff
 # Modules used in training that cannot affect weights: files, names, messages, checksums.
 HARMLESS = {
     "data/manifest",
+    "imaging/arrays",
     "imaging/dataset_images",
+    "imaging/decoders",
+    "imaging/encoders",
+    "imaging/exif",
     "metrics/protocols",
     "models/device_choice",
     "models/metadata",

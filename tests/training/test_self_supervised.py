@@ -56,16 +56,16 @@ def test_the_loss_is_that_of_the_paper():
 
 def test_held_out_pixels_are_hidden_from_the_model_and_nothing_else():
     image = photograph()[:21, :30].astype(np.float32) / 255
-    shown = no_reference.without(image)
+    shown = no_reference.mask_array(image)
     changed = np.argwhere((shown != image).any(axis=2))
     assert {tuple(place) for place in changed} <= {(y, x) for y in range(1, 21, 4) for x in range(1, 30, 4)}
     assert len(changed) > 30
     assert shown[5, 9] == pytest.approx((image[4, 9] + image[6, 9] + image[5, 8] + image[5, 10]) / 4)
-    assert no_reference.decibels(image, image) == 100
-    assert no_reference.decibels(image, image + np.float32(0.1)) == pytest.approx(20, abs=1e-3)
+    assert no_reference.prediction_score(image, image) == 100
+    assert no_reference.prediction_score(image, image + np.float32(0.1)) == pytest.approx(20, abs=1e-3)
     elsewhere = image.copy()
     elsewhere[::2] += 1
-    assert no_reference.decibels(image, elsewhere) == 100
+    assert no_reference.prediction_score(image, elsewhere) == 100
 
 
 def test_held_out_pixels_tell_what_is_nearer_to_the_clean_image():
@@ -73,9 +73,9 @@ def test_held_out_pixels_tell_what_is_nearer_to_the_clean_image():
     clean = torch.from_numpy(photograph()[:256, :256].astype(np.float32) / 255).permute(2, 0, 1)[None]
     noisy = synthesis.add(clean, generator(), SPEC)
     for blur in (1, 3, 7):
-        made = torch.nn.functional.avg_pool2d(no_reference.hide(noisy), blur, 1, blur // 2, count_include_pad=False)
-        error = (made - clean)[no_reference.PLACES].square().mean().item() + (25 / 255) ** 2
-        assert no_reference.decibels_of(noisy, made).item() == pytest.approx(-10 * np.log10(error), abs=0.12)
+        made = torch.nn.functional.avg_pool2d(no_reference.mask(noisy), blur, 1, blur // 2, count_include_pad=False)
+        error = (made - clean)[no_reference.HELD_OUT].square().mean().item() + (25 / 255) ** 2
+        assert no_reference.prediction_score_batch(noisy, made).item() == pytest.approx(-10 * np.log10(error), abs=0.12)
 
 
 def test_correlated_noise_is_told_from_independent_noise():
@@ -164,11 +164,11 @@ def test_self_supervision_never_sees_a_clean_pixel(noisy_folder, monkeypatch):
     stock, spec = runner._stock(job)
     assert (stock.clean[0] == patches.load(paths.PATCHES, "train")[0]).all() and spec.kind == "as_is"
     clean = patches.load(paths.PATCHES, "train")
-    drawn = noise_sampling.once(clean, None, SPEC, 0)
-    again = noise_sampling.once(clean, None, SPEC, 0)
+    drawn = noise_sampling.fixed_training_noise(clean, None, SPEC, 0)
+    again = noise_sampling.fixed_training_noise(clean, None, SPEC, 0)
     assert drawn.nbytes == 4 * clean.nbytes
     assert (drawn[3] == again[np.array([1, 3])][1]).all()
-    assert not (drawn[3] == noise_sampling.once(clean, None, SPEC, 1)[3]).any()
+    assert not (drawn[3] == noise_sampling.fixed_training_noise(clean, None, SPEC, 1)[3]).any()
     assert (drawn[3] - clean[3]).std() == pytest.approx(25, abs=1)
     first = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, job.device)
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0)
@@ -268,8 +268,8 @@ def test_what_self_supervision_costs():
         (["data=noisy_folder", "data.path=/x", "data.side=64"], "data.side must be null"),
         (["data=noisy_folder", "data.path=/x", "protocol.draws=2"], "protocol.draws must be 1 with noise 'as_is'"),
         (["data=polyu", "noise=as_is", "train.target=self"], "noise 'as_is': data polyu has clean images"),
-        (["train.target=self", "train.loss=ssim"], "loss: ssim has no use for a noisy target"),
-        (["train.target=self", "augment=hair"], "augment: with train.target self its noise is drawn before"),
+        (["train.target=self", "train.loss=ssim"], "loss: ssim does not work with target self"),
+        (["train.target=self", "augment=hair"], "augment: albumentations does not work with train.target self"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_a_line(overrides, said):

@@ -1,4 +1,4 @@
-"""Picture files denoised into picture files: which go where, many side by side in bounded memory, errors kept apart."""
+"""Denoise image files: plan the outputs, process images in parallel within bounded memory, report errors per image."""
 
 import os
 import shutil
@@ -17,14 +17,14 @@ from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 
 AUTO = "auto"
-PIXEL_BYTES = 64  # of a picture under way, the net's features aside: as read, as float, restored, encoded
+PIXEL_BYTES = 64  # memory of an image (as read, as float, restored, encoded) without the network's features
 GLOB = "*?["
-FAULTS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)  # RuntimeError: torch has no memory left, say
+FAULTS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)  # RuntimeError: for example torch out of memory
 
 
 @dataclass(frozen=True)
 class Task:
-    """A picture and where its denoised one goes."""
+    """An image file and the output file."""
 
     source: Path
     target: Path
@@ -32,11 +32,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are denoised."""
+    """How images are denoised."""
 
-    model: str = AUTO  # as denoisers.load takes it; auto: chosen for each picture
-    sigma_255: float | None = None  # None: estimated where it is of use
-    white: float | None = None  # the files' value that is white; None: by their depth
+    model: str = AUTO  # as denoisers.load takes it; auto: chosen for each image
+    sigma_255: float | None = None  # None: estimated where needed
+    white: float | None = None  # pixel value of white; None: by bit depth
     device: str = "auto"
     tile: int | None = None  # pixels
     force: bool = False  # overwrite
@@ -44,53 +44,53 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task."""
+    """Result of a task."""
 
     task: Task
-    status: str  # denoised, clean (written as it was), there (skipped) or failed
+    status: str  # denoised, clean (saved unchanged), there (skipped) or failed
     model: str = ""
-    reason: str = ""  # of the choice, or of the failure
-    level_unused: bool = False  # a noise level was given, of which the model makes no use
+    reason: str = ""  # for the choice of the model, or for the failure
+    level_unused: bool = False  # the model ignored the given noise level
 
 
 def tasks(sources: Sequence[str], output: str) -> list[Task]:
-    """What files, folders and glob patterns give, in order; each once.
+    """Tasks for files, folders and glob patterns, in order, each file once.
 
-    A folder keeps its structure below `output`; hidden files and whatever already lies in an `output` below the folder,
-    or below what comes before a pattern's first sign, are left out. A single file goes to the file `output`, unless
-    that is a folder, ends in a slash or has no suffix. ValueError where there is nothing, where several would go to a
-    file, where two would go to the same place or one onto itself.
+    The folder structure is kept below `output`. Hidden files are left out, and so are files in an `output` that lies
+    within the searched folder. A single file is written to the file `output`, unless that is a folder, ends in a slash
+    or has no suffix. UserError where no image is found, where `output` is a file but there are several images, or where
+    an output would overwrite its source or another output.
     """
     found = _found(sources, Path(output))
-    place = Path(output)
+    target = Path(output)
     single = len(sources) == 1 and Path(sources[0]).is_file()
-    if single and not (place.is_dir() or output.endswith(("/", os.sep)) or not place.suffix):
-        planned = [Task(next(iter(found)), place)]
-    elif place.is_file():
-        raise UserError(f"{output}: is a file; several pictures need a folder to go to")
+    if single and not (target.is_dir() or output.endswith(("/", os.sep)) or not target.suffix):
+        planned = [Task(next(iter(found)), target)]
+    elif target.is_file():
+        raise UserError(f"{output}: is a file; several images need a folder as output")
     else:
-        planned = [Task(source, place / relative) for source, relative in found.items()]
+        planned = [Task(source, target / relative) for source, relative in found.items()]
     _check(planned)
     return planned
 
 
-def pictures(sources: Sequence[str]) -> list[Path]:
-    """The files of files, folders and glob patterns. ValueError where there is nothing."""
+def image_files(sources: Sequence[str]) -> list[Path]:
+    """Image files given by files, folders and glob patterns. UserError where there are none."""
     return list(_found(sources, None))
 
 
-def passed_over(sources: Sequence[str], output: str) -> int:
-    """How many files of the folders and glob patterns are none of `tasks`, since their names are not pictures'."""
+def count_ignored(sources: Sequence[str], output: str) -> int:
+    """Number of files in folders and glob patterns that `tasks` leaves out because of their suffix."""
     files = {file for text in sources for file, _ in _expanded(text, Path(output)) if not Path(text).is_file()}
-    return sum(not _is_picture(file.name) for file in files)
+    return sum(not _is_image(file.name) for file in files)
 
 
 def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
-    """Do the tasks, and say of each what became of it, in order; an error in one does not stop the others.
+    """Do the tasks and yield their outcomes in order; an error in one does not stop the others.
 
-    Where there are enough of them each core takes a picture of its own, else they come one after another, on all
-    cores. An output that is there is complete, since it is written under another name first: it is skipped unless
-    `settings.force`.
+    With at least two images per core, images are processed in parallel, one core each; otherwise one after another on
+    all cores. Existing outputs are skipped unless `settings.force`: outputs are complete, because they are written
+    under a temporary name first.
     """
     from denoiselab.runtime import parallel
 
@@ -105,35 +105,35 @@ def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
 
 
 def failure(error: Exception, source: Path, target: Path | None = None) -> str:
-    """One of FAULTS in a line with the picture's name."""
+    """Message for one of FAULTS, in one line with the file name."""
     from denoiselab.runtime import devices
 
-    if devices.ran_out(error):
-        return f"{source}: too little memory for it; a smaller picture needs less"
+    if devices.is_out_of_memory(error):
+        return f"{source}: not enough memory; try a smaller image"
     reason = str(error) or type(error).__name__
     named = str(source) in reason or (target is not None and str(target) in reason)
     return reason if named else f"{source}: {reason}"
 
 
 class _Worker:
-    """Does one task. Called by several threads."""
+    """Processes a task; called by several threads."""
 
     def __init__(self, settings: Settings, jobs: int):
         from denoiselab.runtime import devices
 
         on_gpu = devices.choose(settings.device, "--device").type == "cuda"
         self.settings = settings
-        self.jobs = 1 if on_gpu else jobs  # of which each takes its share of memory; on a GPU they take turns
+        self.jobs = 1 if on_gpu else jobs  # share free memory; on a GPU, threads take turns
         self.memory = _Memory(psutil.virtual_memory().available // 2)
         self.turn: AbstractContextManager = threading.Lock() if on_gpu else nullcontext()
         self.loading = threading.Lock()
         self.loaded: dict[str, denoisers.Denoiser] = {}
-        if settings.model != AUTO:  # a wrong name is told before anything else
+        if settings.model != AUTO:  # report a wrong name first
             self.loaded[settings.model] = denoisers.load(settings.model)
 
     def __call__(self, task: Task) -> Outcome:
         if task.target.exists() and not self.settings.force:
-            return Outcome(task, "there", reason=f"{task.target}: is there already")
+            return Outcome(task, "there", reason=f"{task.target}: already exists")
         try:
             with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.settings.model))):
                 return self._denoised(task)
@@ -148,10 +148,10 @@ class _Worker:
         if name == AUTO:
             noise = denoisers.estimate(photo.pixels)
             if noise.kind == "clean" and settings.sigma_255 is not None:
-                noise = replace(noise, kind="gaussian", reason=f"noise of level {settings.sigma_255:g} of 255 as given")
+                noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
             name, reason = denoisers.choose(noise, photo.pixels.shape[2])
             if noise.kind == "clean":
-                _keep(task, photo)
+                _save_unchanged(task, photo)
                 return Outcome(task, "clean", reason=reason)
         denoiser = self._denoiser(name)
         with self.turn:
@@ -174,13 +174,13 @@ class _Worker:
 
 
 def _bytes(pixels: int, denoiser: denoisers.Denoiser | None) -> int:
-    """That a picture takes while it is under way; None: one that is chosen for it, which is taken in tiles."""
+    """Memory needed to process an image; `denoiser` None: one to be chosen, which works in tiles."""
     whole = denoiser.whole_bytes(pixels) if denoiser else 0
     return pixels * PIXEL_BYTES + (whole or min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL)
 
 
 class _Memory:
-    """So many bytes, of which each picture takes what it needs; one that needs more than that waits to be alone."""
+    """A budget of `total` bytes, shared by images in progress; an image that exceeds it is processed alone."""
 
     def __init__(self, total: int):
         self.total = self.free = total
@@ -200,8 +200,8 @@ class _Memory:
                 self.changed.notify_all()
 
 
-def _keep(task: Task, photo: photos.Photo) -> None:
-    """The picture as it is; the file itself where the kinds are the same."""
+def _save_unchanged(task: Task, photo: photos.Photo) -> None:
+    """Copy the file, or convert it where the suffixes differ."""
     if task.source.suffix.lower() != task.target.suffix.lower():
         photos.write(task.target, photo, photo.pixels)
         return
@@ -210,20 +210,21 @@ def _keep(task: Task, photo: photos.Photo) -> None:
 
 
 def _found(sources: Sequence[str], output: Path | None) -> dict[Path, Path]:
-    """{file: its place below the output}."""
+    """{file: its path relative to the output folder}."""
     found = {
         file: relative
         for text in sources
         for file, relative in _expanded(text, output)
-        if _is_picture(file.name) or Path(text).is_file()
+        if _is_image(file.name) or Path(text).is_file()
     }
     if not found:
-        raise UserError(f"{', '.join(sources)}: no pictures there ({', '.join(s[1:] for s in photos.SUFFIXES)})")
+        supported = ", ".join(suffix.removeprefix(".") for suffix in photos.SUFFIXES)
+        raise UserError(f"{', '.join(sources)}: no images found; supported: {supported}")
     return found
 
 
 def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
-    """(file, its place below the output) of a file, or of all that are not hidden in a folder or a pattern."""
+    """(file, its path relative to the output folder) of a file, or of the visible files of a folder or pattern."""
     path = Path(text)
     if path.is_file():
         yield path, Path(path.name)
@@ -232,12 +233,12 @@ def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
     elif any(sign in text for sign in GLOB):
         fixed = [*_until_glob(path.parts)]
         base = Path(*fixed)
-        made = output.resolve() if output and base.resolve() in output.resolve().parents else None
+        excluded = output.resolve() if output and base.resolve() in output.resolve().parents else None
         for file in sorted(base.glob(str(Path(*path.parts[len(fixed) :])))):
-            if file.is_file() and not file.name.startswith(".") and made not in file.resolve().parents:
+            if file.is_file() and not file.name.startswith(".") and excluded not in file.resolve().parents:
                 yield file, file.relative_to(base)
     else:
-        raise UserError(f"{text}: there is no such file, folder or pattern")
+        raise UserError(f"{text}: no such file or folder")
 
 
 def _until_glob(parts: Sequence[str]) -> Iterator[str]:
@@ -248,15 +249,15 @@ def _until_glob(parts: Sequence[str]) -> Iterator[str]:
 
 
 def _below(folder: Path, output: Path | None) -> Iterator[Path]:
-    """Files in a folder, sorted, without hidden ones; links to folders are not followed."""
-    left_out = output.resolve() if output else None
+    """Visible files in a folder, sorted; links to folders are not followed."""
+    excluded = output.resolve() if output else None
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and (Path(place) / n).resolve() != left_out)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and (Path(place) / n).resolve() != excluded)
         paths = (Path(place) / name for name in sorted(names) if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())  # not a pipe
+        yield from (path for path in paths if path.is_file())  # no pipes
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.lower().endswith(photos.SUFFIXES)
 
 
@@ -265,7 +266,7 @@ def _check(planned: Sequence[Task]) -> None:
     for task in planned:
         target = task.target.resolve()
         if target == task.source.resolve():
-            raise UserError(f"{task.source}: would be overwritten by its denoised picture; name another output")
+            raise UserError(f"{task.source}: would be overwritten by the output; choose another one")
         if target in sources:
-            raise UserError(f"{sources[target]} and {task.source} would both become {task.target}")
+            raise UserError(f"{sources[target]} and {task.source} would both be written to {task.target}")
         sources[target] = task.source

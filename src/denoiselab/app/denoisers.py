@@ -1,5 +1,5 @@
-"""Denoisers, ready to use: `load` makes one from a name, a path or an MLflow address; `known` and `trained` list what
-there is; `estimate` and `choose` pick one for an image.
+"""Denoisers, ready to use: `known` and `trained` list them, `load` loads one, `estimate` and `choose` pick one for an
+image.
 """
 
 import os
@@ -46,17 +46,17 @@ __all__ = [
 
 TILE = 1024  # pixels: larger ones are hardly faster
 SMALLEST_TILE = 128
-BYTES_PER_PIXEL = 1024  # of a tile, for a net's features: those of 17 layers of 64 take 768
-# Of pictures that are taken whole; measured: up to 68 bytes (nlm in colour), and 1246 for NAFNet of width 32.
+BYTES_PER_PIXEL = 1024  # of a tile, for a network's features; 17 layers of 64 need 768
+# Per pixel without tiling; measured: up to 68 bytes (nlm in colour), and 1246 for NAFNet of width 32.
 CLASSICAL_BYTES, NET_BYTES = 80, 1280
 MLFLOW = ("models:/", "runs:/")
 
 
 class Denoiser:
-    """A loaded one. `module` may move to another device; do not use one Denoiser on two devices at a time."""
+    """A loaded denoiser. `restore` moves `module` to its device: do not use a Denoiser on two devices at a time."""
 
     def __init__(self, entry: Entry, module: "nn.Module", gray: "nn.Module | None" = None):
-        """`gray` takes the place of `module` for gray pictures, where the method has one for them."""
+        """`gray` replaces `module` for gray images, if given."""
         self.entry = entry
         self.module = module
         self.gray = gray
@@ -64,15 +64,15 @@ class Denoiser:
 
     @property
     def reach(self) -> int | None:
-        """How many pixels away an output depends on the input; None: on all of it, so that tiles are none."""
+        """Radius of the receptive field in pixels; None: the whole image, so that tiling is impossible."""
         return getattr(self.module, "reach", None)
 
     def takes_level(self, channels: int) -> bool:
-        """Whether it makes use of a given noise level for a picture of so many channels."""
+        """Whether it uses a given noise level for an image of `channels` channels."""
         return bool(getattr(self.module, "noise_aware", False)) or (channels == 1 and self.channels == 3)
 
     def whole_bytes(self, pixels: int) -> int:
-        """Memory for a picture of so many pixels if it is taken whole; 0: it is taken in tiles, as there is memory."""
+        """Memory for an image of `pixels` pixels without tiling; 0 where tiles are adapted to the free memory."""
         if self.reach is not None:
             return 0
         return pixels * (CLASSICAL_BYTES if self.entry.origin == "classical" else NET_BYTES)
@@ -86,12 +86,12 @@ class Denoiser:
         tile: int | None = None,
         jobs: int = 1,
     ) -> np.ndarray:
-        """The denoised picture, float32 and not clipped, of (H, W, C) in [0, 1] plus noise, C 1 or 3.
+        """Restore an image (H, W, C), C 1 or 3, in [0, 1] plus noise; returns float32, not clipped.
 
-        A net for colours gets gray as `_three_of_gray` makes it; one for gray gets each colour on its own.
-        `sigma_255`: the noise level, for those that make use of it; None: estimated. `tile` in pixels, of pictures
-        that are larger; None: by the memory that is free, of which `jobs` such calls at a time take a share each.
-        ValueError where there is too little for a model that takes pictures whole.
+        A colour network restores a gray image through `_colour_of_gray`, a gray network each colour channel alone.
+        `sigma_255` is the noise level, for denoisers that use it; None: estimated. `tile` is the tile size in pixels;
+        None: by the free memory, shared among `jobs` parallel calls. UserError where memory is short for a model
+        without tiling.
         """
         from denoiselab.runtime import devices
 
@@ -105,7 +105,7 @@ class Denoiser:
             return self._restored(pixels, sigma_255, chosen, tile)
         if given == 1:
             level = estimate(pixels).sigma_255 if sigma_255 is None else sigma_255
-            restored = self._restored(_three_of_gray(pixels, level), 3**0.5 * level, chosen, tile)
+            restored = self._restored(_colour_of_gray(pixels, level), 3**0.5 * level, chosen, tile)
             return restored.mean(axis=2, keepdims=True)
         return np.concatenate(
             [self._restored(pixels[:, :, c : c + 1], sigma_255, chosen, tile) for c in range(given)], axis=2
@@ -115,9 +115,9 @@ class Denoiser:
         needed = self.whole_bytes(pixels.shape[0] * pixels.shape[1])
         if needed > free:
             raise UserError(
-                f"{self.entry.name} takes a picture whole, and for one of {pixels.shape[1]} x {pixels.shape[0]} pixels "
-                f"some {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free; take a model that works "
-                "in tiles, such as colour or gray, or a smaller picture"
+                f"{self.entry.name} works without tiling: {pixels.shape[1]} x {pixels.shape[0]} pixels need about "
+                f"{needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; use a model with tiling, such as "
+                "colour or gray, or a smaller image"
             )
 
     def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
@@ -127,14 +127,15 @@ class Denoiser:
         return tiled_inference.restore(module.to(device), pixels, device=device, sigma_255=sigma_255, tile=tile)
 
 
-def _three_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
-    """Three channels (H, W, 3) for a net for colours, whose mean is the gray picture (H, W, 1).
+def _colour_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
+    """Input (H, W, 3) for a colour network, with the gray image (H, W, 1) as the mean of its channels.
 
-    A net for colours takes noise that is the same in all channels for texture. White noise that adds up to zero over
-    the channels, of twice the picture's noise variance in each, makes theirs independent: covariance s^2 - 2 s^2 / 2.
+    A colour network mistakes noise that is equal in all channels for texture. Added white noise that sums to zero over
+    the channels, with twice the image's noise variance in each, makes their noise independent: the covariance is
+    s^2 - 2 s^2 / 2 = 0.
     """
     noise = np.random.default_rng(0).standard_normal((*pixels.shape[:2], 3), np.float32)
-    noise -= noise.mean(axis=2, keepdims=True)  # which leaves 2/3 of the variance
+    noise -= noise.mean(axis=2, keepdims=True)  # leaves 2/3 of the variance
     return pixels + np.float32(3**0.5 * sigma_255 / 255) * noise
 
 
@@ -175,7 +176,7 @@ def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
 
 
 def _calibrated(method: str, channels: int) -> "nn.Module":
-    """A classical method with the strengths that come with the package."""
+    """A classical method with the strengths in strengths.csv."""
     from denoiselab import architectures
 
     rows = [row for row in files.read_csv(STRENGTHS) if (row["method"], row["channels"]) == (method, str(channels))]
@@ -187,7 +188,7 @@ def _calibrated(method: str, channels: int) -> "nn.Module":
 
 
 def _tile(free: int, reach: int) -> int:
-    """Half of what is free may be taken, by a tile and what is computed around it."""
+    """Tile size such that a tile and its margin need at most half of the free memory."""
     from denoiselab.models.tiled_inference import GRID
 
     tile = TILE

@@ -1,4 +1,4 @@
-"""Is all there that denoising and experiments need? A finding for each part, none of which stops the others."""
+"""Check the installation and the project. Each check gives a finding; a failing one does not stop the others."""
 
 import os
 import platform
@@ -22,9 +22,9 @@ from denoiselab.runtime import files, paths, seeding
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
-PATIENCE_S = 15.0  # for something at the other end of a network
-LITTLE_GIB = 2.0  # of free memory
-EXTRAS = {  # packages that only some commands need
+PATIENCE_S = 15.0  # timeout for remotes
+LITTLE_GIB = 2.0  # free memory below this gets a note
+EXTRAS = {  # optional packages and what needs them
     "tifffile": "TIFF files",
     "onnx": "denoiselab export",
     "onnxscript": "denoiselab export",
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Finding:
-    """`note`: works, but something is missing that not everybody needs."""
+    """Result of a check. `note`: works, but something optional is missing."""
 
     subject: str
     state: State
@@ -47,7 +47,7 @@ class Finding:
 
 
 def findings(root: Path = Path()) -> Iterator[Finding]:
-    """About the machine, the packages, the released weights and the project in `root`."""
+    """Check the machine, the packages, the released weights and the project in `root`."""
     checks: dict[str, Callable[[Path], tuple[State, str]]] = {
         "machine": _machine,
         "torch": _torch,
@@ -63,7 +63,7 @@ def findings(root: Path = Path()) -> Iterator[Finding]:
     for subject, check in checks.items():
         try:
             yield Finding(subject, *check(root))
-        except Exception as error:  # noqa: BLE001 - one finding more, whatever it is
+        except Exception as error:  # noqa: BLE001 - reported as a finding
             yield Finding(subject, "problem", one_line(error, 300))
 
 
@@ -72,12 +72,12 @@ def _machine(root: Path) -> tuple[State, str]:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _torch(root: Path) -> tuple[State, str]:
-    """Computes a convolution on the device that would be used."""
+    """Compute a convolution on the device that would be used."""
     import torch
 
     from denoiselab.runtime import devices
@@ -90,11 +90,11 @@ def _torch(root: Path) -> tuple[State, str]:
     found = torch.nn.functional.conv2d(x.to(device), kernel.to(device)).cpu().double()
     said = f"{torch.__version__}, on {devices.describe(device)}"
     if not torch.allclose(found, expected, rtol=1e-4):
-        return "problem", f"{said}: a convolution there is wrong by {(found - expected).abs().max():.1e}"
+        return "problem", f"{said}: a convolution is wrong by {(found - expected).abs().max():.1e}"
     if device.type == "cpu" and shutil.which("nvidia-smi"):
-        return "note", f"{said}; there is nvidia-smi, but this torch sees no GPU: its build may be that for CPUs"
+        return "note", f"{said}; nvidia-smi is installed, but torch sees no GPU: it may be the CPU build"
     if device.type == "cpu" and torch.get_num_threads() > _cores():
-        return "note", f"{said}, more than the {_cores()} cores: set OMP_NUM_THREADS={_cores()}"
+        return "note", f"{said}, more than {_cores()} cores: set OMP_NUM_THREADS={_cores()}"
     return "ok", said
 
 
@@ -107,7 +107,7 @@ def _packages(root: Path) -> tuple[State, str]:
 
 
 def _installed(name: str) -> str:
-    """The version, or nothing."""
+    """The version; empty if not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -120,15 +120,15 @@ def _memory(root: Path) -> tuple[State, str]:
     from denoiselab.runtime import devices
 
     free = devices.free_bytes(torch.device("cpu")) / 2**30
-    little = "; that is little: large pictures are cut into small tiles" if free < LITTLE_GIB else ""
-    return "note" if little else "ok", f"{free:.1f} GiB are free{little}"
+    little = "; large images will be processed in small tiles" if free < LITTLE_GIB else ""
+    return "note" if little else "ok", f"{free:.1f} GiB free{little}"
 
 
 def _weights(root: Path) -> tuple[State, str]:
-    """The files of the released weights are those that conf/ names."""
+    """Compare the released weights with the sha256 in conf/."""
     base = denoisers.PROJECT
     if not (base / paths.released_block("")).parent.is_dir():
-        return "note", "no released weights: they are part of a clone of the project"
+        return "note", "no released weights; they come with a clone of the project"
     intact, wrong = [], []
     for path in sorted((base / paths.released_block("x").parent).glob("*.yaml")):
         block = yaml_files.read(path)
@@ -136,7 +136,7 @@ def _weights(root: Path) -> tuple[State, str]:
         if not weights.is_file():
             wrong.append(f"{block['weights']} is missing")
         elif files.sha256(weights) != block["sha256"]:
-            wrong.append(f"{block['weights']} is not the file that was released")
+            wrong.append(f"{block['weights']} differs from the released file")
         else:
             intact.append(path.stem)
     if wrong:
@@ -145,23 +145,23 @@ def _weights(root: Path) -> tuple[State, str]:
 
 
 def _denoising(root: Path) -> tuple[State, str]:
-    """Noise of sigma 25 on a shaded picture comes down."""
+    """Denoise a gradient with noise of sigma 25."""
     released = [entry for entry in denoisers.known() if entry.origin == "released" and entry.levels]
     if not released:
-        return "note", "not tried: no released weights"
+        return "note", "skipped: no released weights"
     denoiser = denoisers.load(released[0].name)
     ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)
     clean = np.broadcast_to(ramp[:, None, None], (64, 64, denoiser.channels))
     error = 25 / 255 * np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
     left = float(np.std(denoiser.restore(clean + error) - clean)) * 255
-    said = f"{denoiser.entry.name} takes noise of 25 down to {left:.1f} (standard deviations, of 255)"
+    said = f"{denoiser.entry.name} reduces noise from sigma 25 to {left:.1f} (of 255)"
     return "ok" if left < 25 / 2 else "problem", said
 
 
 def _project(root: Path) -> tuple[State, str]:
-    """As pipeline.doctor says, which needs no packages."""
+    """Run pipeline.doctor, which needs no packages."""
     if not (root / "dvc.yaml").is_file():
-        return "note", "this folder is no project: pictures can be denoised, experiments need a clone"
+        return "note", "not a project folder: images can be denoised, experiments need a clone"
     command = [sys.executable, "-m", "pipeline.doctor"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     said = "; ".join(line.removeprefix("doctor: ") for line in (done.stdout + done.stderr).splitlines())
@@ -169,30 +169,30 @@ def _project(root: Path) -> tuple[State, str]:
 
 
 def _dvc(root: Path) -> tuple[State, str]:
-    """The cache can be written, the remotes answer."""
+    """Check that the cache is writable and the remotes answer."""
     if not (root / ".dvc").is_dir():
-        return "note", "not asked: no project here"
+        return "note", "skipped: not a project folder"
     from dvc.repo import Repo
 
-    for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # which DVC does not write whole or not at all
-        if not whole(path):
-            return "problem", f"{path} is cut short, since DVC was killed: see docs/troubleshooting.md, Stored files"
+    for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # DVC does not write them atomically
+        if not is_intact_yaml(path):
+            return "problem", f"{path} is incomplete because DVC was killed; see docs/troubleshooting.md, Stored files"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
         if not os.access(home, os.W_OK):
-            return "problem", f"the cache {home} cannot be written"
+            return "problem", f"the cache {home} is not writable"
         remotes = list(repo.config["remote"])
         if not remotes:
-            return "ok", "the cache can be written; no remote: data and models stay on this machine"
+            return "ok", "cache writable; no remote, data and models stay on this machine"
         for name in remotes:
             remote = repo.cloud.get_remote(name)
             _patiently(partial(remote.fs.exists, remote.path), f"the remote {name}")
-        return "ok", f"the cache can be written; remotes that answer: {', '.join(remotes)}"
+        return "ok", f"cache writable; remotes reachable: {', '.join(remotes)}"
 
 
-def whole(path: Path) -> bool:
-    """Whether it is a mapping of YAML, or not there."""
+def is_intact_yaml(path: Path) -> bool:
+    """Whether `path` is a YAML mapping or does not exist."""
     try:
         return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
     except yaml.YAMLError:
@@ -208,24 +208,24 @@ def _mlflow(root: Path) -> tuple[State, str]:
 def _mirror(root: Path) -> tuple[State, str]:
     folder = os.environ.get(MIRROR)
     if not folder:
-        return "ok", f"{MIRROR} is not set: data sets are downloaded"
+        return "ok", f"{MIRROR} is not set; data sets are downloaded"
     if not Path(folder).is_dir():
-        return "problem", f"{MIRROR} is {folder}, which is no folder"
+        return "problem", f"{MIRROR}: {folder} is not a folder"
     return "ok", f"{MIRROR} is {folder}"
 
 
 def _patiently(ask: Callable[[], T], whom: str) -> T:
-    """What `ask` answers. ValueError where it takes too long, or its own error."""
+    """The answer of `ask`. UserError where it fails or takes longer than PATIENCE_S."""
     answers: list[T] = []
     errors: list[Exception] = []
 
     def asking() -> None:
         try:
             answers.append(ask())
-        except Exception as error:  # noqa: BLE001 - raised again
+        except Exception as error:  # noqa: BLE001 - raised below
             errors.append(error)
 
-    thread = threading.Thread(target=asking, daemon=True)  # which does not hold up the end of the process
+    thread = threading.Thread(target=asking, daemon=True)  # does not delay the end of the process
     thread.start()
     thread.join(PATIENCE_S)
     if errors:

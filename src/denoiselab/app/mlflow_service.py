@@ -1,6 +1,6 @@
-"""What a version of the registry serves: the file of a picture in, that of the restored one out.
+"""Service of a registered model version: image file in, restored image file out.
 
-MLflow runs this file as it stands, with the package's code beside it ("models from code"): nothing is pickled.
+MLflow runs this file as it is, with the package's code beside it ("models from code"): nothing is pickled.
 """
 
 import base64
@@ -16,13 +16,13 @@ from mlflow.pyfunc import PythonModel
 
 from denoiselab.runtime.errors import BusyError
 
-MAX_PIXELS = 50_000_000  # of a picture; told by its header, before it is decoded
-HIGHEST_LEVEL = 255  # of noise, of 255
+MAX_PIXELS = 50_000_000  # checked in the file header, before decoding
+HIGHEST_LEVEL = 255  # of noise, on the scale of 0 to 255
 WEIGHTS = "weights"  # artifact: the folder of a trained model
 
 
 class Service(PythonModel):
-    """Restores pictures one after another, each with all cores or the GPU."""
+    """Restores images one after another, each with all cores or the GPU."""
 
     def load_context(self, context: Any) -> None:
         from denoiselab.app import denoisers
@@ -31,27 +31,29 @@ class Service(PythonModel):
         self.alone = Lock()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[Any]:
-        """A row a picture: `image`, the bytes of a PNG, TIFF, JPEG or WebP file of any size, and `sigma_255`, its
-        noise level from 0 to 255, or nothing (or NaN, which JSON's null becomes) where the model shall tell. Returns
-        {"image": base64}: PNG, or TIFF for float values, at the picture's depth.
+        """Restore one image per row; returns {"image": base64} for each, a PNG, or a TIFF for float values, at the
+        image's bit depth.
 
-        A row that is no picture or has another level is a bad request (400), one for which memory is short may come
-        later (503), and what fails in here is no fault of the request (500): MLflow itself calls all of it 400.
+        `image`: bytes of a PNG, TIFF, JPEG or WebP file of any size. `sigma_255`: its noise level from 0 to 255;
+        missing or NaN (JSON's null): estimated by the model.
+
+        HTTP status: 400 where a row is not an image or its level is out of range, 503 where memory is short, 500 for
+        other failures (by default, MLflow answers 400 to all of them).
         """
         try:
             return [self._restored(**row) for row in model_input.to_dict("records")]
         except MlflowException:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            traceback.print_exc()  # for the server's own output
-            said = f"the server failed: {type(error).__name__}"
-            raise MlflowException(said, error_code=INTERNAL_ERROR) from None
+        except Exception as error:  # noqa: BLE001 - becomes HTTP 500
+            traceback.print_exc()  # to the server's log
+            message = f"the server failed: {type(error).__name__}"
+            raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
     def _restored(self, image: bytes, sigma_255: float | None = None) -> dict[str, str]:
         from denoiselab.imaging import photos
 
         level = _level(sigma_255)
-        with self.alone:  # what waits is not decoded
+        with self.alone:  # images that wait are not decoded yet
             photo = _read(image, self.denoiser)
             pixels = self.denoiser.restore(photo.pixels, sigma_255=level)
             suffix = ".tif" if photo.dtype.kind == "f" else ".png"
@@ -60,7 +62,7 @@ class Service(PythonModel):
 
 
 def _read(image: bytes, denoiser: Any) -> Any:
-    """The photos.Photo of a file, if there is memory for the denoisers.Denoiser to restore it."""
+    """The file as a photos.Photo, if there is enough memory for `denoiser` (a denoisers.Denoiser) to restore it."""
     from denoiselab.app import memory
     from denoiselab.imaging import photos
 
@@ -78,8 +80,8 @@ def _level(sigma_255: float | None) -> float | None:
     if sigma_255 is None or pd.isna(sigma_255):
         return None
     if not 0 <= sigma_255 <= HIGHEST_LEVEL:
-        said = f"sigma_255: {sigma_255:g} is no noise level; it is from 0 to {HIGHEST_LEVEL}, or left out"
-        raise MlflowException.invalid_parameter_value(said)
+        message = f"sigma_255: {sigma_255:g} is no noise level; give 0 to {HIGHEST_LEVEL}, or leave it out"
+        raise MlflowException.invalid_parameter_value(message)
     return sigma_255
 
 

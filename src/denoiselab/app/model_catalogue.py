@@ -19,7 +19,7 @@ from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]  # its released weights are available in every working directory
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
-NOISE_OF_CARD = re.compile(r"gaussian \(sigma of 255 ([\d.]+).*")
+NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255.*")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
 TITLES = {
     "gaussian": "Gaussian blur",
@@ -33,14 +33,14 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A denoiser, as its files describe it."""
+    """Description of a denoiser, from its files."""
 
     name: str
     origin: str  # released, trained or classical
     title: str
-    channels: int  # of the pictures that it was made for: 1 or 3
-    noise: str  # that it was trained on or is for, in words
-    levels: tuple[float, float] | None  # lowest and highest sigma_255 of its training, where that was Gaussian
+    channels: int  # 1 (gray) or 3 (colour)
+    noise: str  # it was trained on or is for, in words
+    levels: tuple[float, float] | None  # lowest and highest sigma_255 of Gaussian training noise
     licence: str  # of the weights; empty: not stated
     parameters: int
     folder: Path  # of the weights and their card
@@ -48,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Measured:
-    """A mean PSNR that the pipeline measured of a denoiser."""
+    """Mean PSNR of a denoiser, measured by the pipeline."""
 
     test_set: str
     noise: str
@@ -161,7 +161,7 @@ def described(folder: Path, *, name: str, origin: str) -> Entry:
 
 
 def _facts(readme: Path) -> dict[str, str]:
-    """Title and licence that the card of released weights states: its heading, and the YAML before that."""
+    """Title (the heading) and the YAML header of the card of released weights."""
     facts: dict[str, str] = {}
     for line in _lines(readme):
         if line.startswith("# "):
@@ -209,7 +209,7 @@ def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
 
 
 def _of_card(readme: Path) -> Iterator[Measured]:
-    """The rows of the measured part's table that are about the weights: their name is bold."""
+    """Rows for the weights themselves, whose name is bold, in the card's table of results."""
     for line in _lines(readme):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 7 and cells[3].startswith("**") and NUMBER.match(cells[4]) and NUMBER.fullmatch(cells[5]):
@@ -218,5 +218,5 @@ def _of_card(readme: Path) -> Iterator[Measured]:
 
 
 def _lines(readme: Path) -> list[str]:
-    """None where there is no such file; what is no text in it is marked."""
+    """Lines of the file, none if it does not exist; undecodable bytes are replaced."""
     return readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []

@@ -1,4 +1,4 @@
-"""Chooses a released model for the noise that was estimated in an image."""
+"""Choose a shipped model by the noise estimated in an image."""
 
 from denoiselab.noise.analysis import Estimate
 
@@ -9,9 +9,9 @@ def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
     if estimate.kind == "clean":
         return name, f"{estimate.reason}: needs no denoising"
     if estimate.kind == "impulse":
-        return "median", f"{estimate.reason}: a median takes them out"
+        return "median", f"{estimate.reason}: a median removes them"
     if estimate.kind == "correlated":
         if channels == 3:
             return "real", estimate.reason
-        return name, f"{estimate.reason}: no released net for gray is trained on that, some of it will stay"
+        return name, f"{estimate.reason}: no gray model was trained on such noise, some will remain"
     return name, estimate.reason

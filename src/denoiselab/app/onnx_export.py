@@ -21,17 +21,17 @@ from denoiselab.models import model_store
 from denoiselab.runtime import files, seeding
 from denoiselab.runtime.errors import UserError
 
-BOUND = 1e-4  # of the range of an image: a fortieth of an 8-bit level
-EXAMPLE = (2, 40, 56)  # batch, height and width that the network is traced with
-SHAPES = ((1, 64, 96), (2, 37, 51), (1, 129, 90))  # those it is checked with
-SIGMA_255 = 25.0  # that the checks tell a noise-aware network
+BOUND = 1e-4  # largest difference allowed, of the image's range: a fortieth of an 8-bit level
+EXAMPLE = (2, 40, 56)  # batch, height and width for tracing
+SHAPES = ((1, 64, 96), (2, 37, 51), (1, 129, 90))  # for the comparison
+SIGMA_255 = 25.0  # noise level for the comparison
 
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Check:
-    """Largest absolute difference from PyTorch for a (batch, height, width)."""
+    """Largest absolute difference from PyTorch at one (batch, height, width)."""
 
     shape: Shape
     difference: float
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Exported:
-    """What is in the file: the inputs' names and shapes, and how it did in the check."""
+    """Facts about the exported file: input names and shapes, size, and the comparison with PyTorch."""
 
     inputs: dict[str, list[int | str]]
     opset: int
@@ -48,16 +48,16 @@ class Exported:
     checks: list[Check]
 
     def values(self) -> dict[str, Any]:
-        """As plain values."""
+        """As a dictionary for JSON."""
         return asdict(self) | {"bound": BOUND}
 
 
 def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str]) -> Exported:
-    """Write `module` to `path`: noisy (N, C, H, W) float32 in, restored out, of the same shape and not clipped.
+    """Write `module` to `path`: input noisy (N, C, H, W) float32, output restored, of the same shape and not clipped.
 
-    A noise-aware module has a second input, sigma_255 (N,) float32; a label-aware one label (N,) int64. `notes` become
-    the file's metadata. ValueError where the module restores nothing or is no network, or where onnxruntime's result
-    differs from PyTorch's by more than BOUND: then `path` stays as it was.
+    A noise-aware module has a second input sigma_255 (N,) float32, a label-aware one label (N,) int64. `notes` become
+    the file's metadata. UserError where the module is a classifier or a classical method, or where onnxruntime and
+    PyTorch differ by more than BOUND; `path` is then left unchanged.
     """
     _refuse_others(module)
     module.eval()
@@ -67,21 +67,21 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
         content = model.SerializeToString()
         temporary.write_bytes(content)
         checks = list(_checks(module, channels, temporary))
-        wrong = [check for check in checks if not check.difference <= BOUND]  # which NaN is not, either
+        wrong = [check for check in checks if not check.difference <= BOUND]  # also NaN
         if wrong:
             worst = max(wrong, key=lambda check: check.difference)
             size = "x".join(map(str, worst.shape))
-            kept = "stays as it was" if path.exists() else "not written"
+            state = "left unchanged" if path.exists() else "not written"
             raise UserError(
-                f"{path}: {kept}: onnxruntime's result differs from PyTorch's by {worst.difference:.1e} at {size} "
-                f"(batch, height, width); {BOUND:.0e} is allowed"
+                f"{path}: {state}; onnxruntime and PyTorch differ by {worst.difference:.1e} at {size} "
+                f"(batch, height, width), the limit is {BOUND:.0e}"
             )
     inputs = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
     return Exported(inputs, model.opset_import[0].version, len(content), model_store.parameters(module), checks)
 
 
 def notes(entry: denoisers.Entry, module: nn.Module) -> dict[str, str]:
-    """What a file says of a denoiser: name, title, licence, noise and range of levels, sha256 of the weights."""
+    """Metadata of the file: name, title, licence, noise and range of levels, sha256 of the weights."""
     known = {
         "name": entry.name,
         "title": entry.title,
@@ -95,19 +95,19 @@ def notes(entry: denoisers.Entry, module: nn.Module) -> dict[str, str]:
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """Of the weights as safetensors, which is that of the weights' file of a trained or released model."""
+    """sha256 of the weights as safetensors: that of the weights file of a trained or released model."""
     return hashlib.sha256(serialize({k: v.contiguous() for k, v in module.state_dict().items()})).hexdigest()
 
 
 def _refuse_others(module: nn.Module) -> None:
     if getattr(module, "task", "restore") != "restore":
-        raise UserError("a classifier restores nothing: only networks that restore images are exported")
+        raise UserError("only networks that restore images can be exported; this is a classifier")
     if getattr(module, "calibrated", False):
-        raise UserError("a classical method is no network: there is nothing to export; run it with denoiselab denoise")
+        raise UserError("only networks can be exported; run classical methods with denoiselab denoise")
 
 
 def _inputs(module: nn.Module, channels: int, shape: Shape) -> dict[str, torch.Tensor]:
-    """What the module takes, by name: the same numbers for the same shape."""
+    """Inputs by name, random but reproducible for each shape."""
     batch, height, width = shape
     generator = seeding.generator("onnx", *shape)
     inputs = {"noisy": torch.rand((batch, channels, height, width), generator=generator)}
@@ -132,7 +132,7 @@ def _program(module: nn.Module, channels: int) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of packages that are not installed and of its own deprecations."""
+    """Silence the exporter's messages about optional packages and deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -145,22 +145,22 @@ def _quiet() -> Iterator[None]:
 
 
 def mean_of_cells(x: torch.Tensor, size: list[int]) -> torch.Tensor:
-    """F.adaptive_avg_pool2d of (N, C, H, W) as two products of matrices, for torch's own ties an export to one size."""
+    """F.adaptive_avg_pool2d of (N, C, H, W) as two matrix products; torch's own fixes the exported size."""
     rows, columns = (_weights(x, side, cells) for side, cells in zip(x.shape[-2:], size, strict=True))
     return rows @ x @ columns.transpose(0, 1)
 
 
 def _weights(x: torch.Tensor, side: int, cells: int) -> torch.Tensor:
-    """(cells, side): each cell's share of every pixel along a side. Cells overlap where they do not divide it."""
+    """Averaging matrix (cells, side) along one side. Cells overlap where `cells` does not divide `side`."""
     cell = torch.arange(cells, device=x.device)
-    first, behind = cell * side // cells, -((cell + 1) * side // -cells)
+    start, end = cell * side // cells, -((cell + 1) * side // -cells)
     pixel = torch.arange(side, device=x.device)
-    inside = (pixel >= first[:, None]) & (pixel < behind[:, None])
-    return inside.to(x.dtype) / (behind - first).to(x.dtype)[:, None]
+    inside = (pixel >= start[:, None]) & (pixel < end[:, None])
+    return inside.to(x.dtype) / (end - start).to(x.dtype)[:, None]
 
 
 def _tidied(model: Any, notes: Mapping[str, str]) -> Any:
-    """Sizes by name, notes as metadata, and none of the exporter's traces, which name folders of this machine."""
+    """Name the dimensions, add the notes, and remove the exporter's stack traces, which contain local paths."""
     import onnx
 
     names = ("batch", None, "height", "width")
@@ -168,7 +168,7 @@ def _tidied(model: Any, notes: Mapping[str, str]) -> Any:
         for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
             if name:
                 dimension.dim_param = name
-    del model.graph.value_info[:]  # sizes in between, by the names that were replaced
+    del model.graph.value_info[:]  # they use the replaced names
     graphs = [model.graph, *model.functions]
     for part in (*graphs, *(node for graph in graphs for node in graph.node), *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")

@@ -1,4 +1,4 @@
-"""One picture through several denoisers: what comes out, how long it takes and how near it is to the clean one."""
+"""One image restored by several denoisers, with times and, given the clean image, scores."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,19 +16,19 @@ INPUT, CLEAN = "input", "clean"
 
 @dataclass(frozen=True)
 class Score:
-    """Beside the clean picture; no SSIM of one that is smaller than its window."""
+    """Quality compared with the clean image."""
 
     psnr: float  # dB
-    ssim: float | None
+    ssim: float | None  # None: the image is smaller than the SSIM window
 
 
 @dataclass(frozen=True)
 class Version:
-    """The picture as one denoiser restored it, as it was given (`input`), or `clean`."""
+    """The image as restored by a denoiser, as given (`input`), or `clean`."""
 
     name: str
     pixels: np.ndarray  # (H, W, C) float32, not clipped
-    seconds: float | None = None  # of restoring alone
+    seconds: float | None = None  # without loading
     score: Score | None = None
 
     def numbers(self) -> dict[str, str | float | None]:
@@ -36,7 +36,7 @@ class Version:
         return {"name": self.name, "seconds": self.seconds, "psnr": psnr, "ssim": ssim}
 
     def facts(self) -> str:
-        """What is known, in fields of equal width."""
+        """Time and scores, in fields of equal width."""
         facts = [f"{self.seconds:6.2f} s" if self.seconds is not None else " " * 8]
         if self.score:
             facts.append(f"{self.score.psnr:6.2f} dB")
@@ -44,31 +44,27 @@ class Version:
         return "  ".join(facts).rstrip()
 
     def caption(self) -> str:
-        """Two lines: the name, then what is known."""
+        """Two lines: the name, then time and scores."""
         return f"{self.name}\n{self.facts().strip()}"
 
 
 def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
-    """Names of the denoisers that were made for pictures of so many channels, classical ones for any.
-
-    ValueError where there is none.
-    """
+    """Names of the denoisers for images of `channels` channels; classical ones suit any. UserError where there are
+    none."""
     names = [entry.name for entry in entries if entry.channels == channels or entry.origin == "classical"]
     if not names:
         kind = "gray" if channels == 1 else "colour"
-        raise UserError(f"no model for {kind} pictures; there: {', '.join(e.name for e in entries) or 'none at all'}")
+        raise UserError(f"no model for {kind} images; available: {', '.join(e.name for e in entries) or 'none'}")
     return names
 
 
 def versions(
     photo: photos.Photo, loaded: Sequence[denoisers.Denoiser], clean: np.ndarray | None = None
 ) -> Iterator[Version]:
-    """The photo, what each denoiser makes of it, and the clean picture if there is one, (H, W, C) in [0, 1].
-
-    ValueError where `clean` has another shape.
-    """
+    """The photo, each denoiser's result, and the `clean` image (H, W, C) in [0, 1] if given. UserError where its shape
+    differs from the photo's."""
     if clean is not None and clean.shape != photo.pixels.shape:
-        raise UserError(f"the clean picture is {_size(clean)}, the noisy one {_size(photo.pixels)}: they are no pair")
+        raise UserError(f"the clean image is {_size(clean)}, the noisy one {_size(photo.pixels)}; they must match")
     yield Version(INPUT, photo.pixels, None, score(clean, photo.pixels))
     for denoiser in loaded:
         yield restored(denoiser, photo, photo.pixels, clean)
@@ -77,7 +73,7 @@ def versions(
 
 
 def restored(denoiser: denoisers.Denoiser, photo: photos.Photo, noisy: np.ndarray, clean: np.ndarray | None) -> Version:
-    """What a denoiser makes of `noisy`, scored as a file of the photo's depth holds it."""
+    """Restore `noisy` (H, W, C); the score is that of the result rounded to the photo's bit depth."""
     began = time.perf_counter()
     pixels = denoiser.restore(noisy)
     seconds = time.perf_counter() - began
@@ -85,7 +81,7 @@ def restored(denoiser: denoisers.Denoiser, photo: photos.Photo, noisy: np.ndarra
 
 
 def score(clean: np.ndarray | None, other: np.ndarray) -> Score | None:
-    """PSNR and SSIM of (H, W, C) float32 by the report's definitions; nothing is clipped here. None without `clean`."""
+    """PSNR and SSIM of (H, W, C) float32 as in the report, without clipping; None without `clean`."""
     if clean is None:
         return None
     large = min(clean.shape[:2]) > 2 * image_quality.SSIM_RADIUS

@@ -118,7 +118,7 @@ def condition(name: str, root: Path = Path()) -> NoiseSpec:
     """One of `conditions`. UserError listing them if the name is unknown."""
     named = conditions(root)
     if name not in named:
-        raise UserError(f"noise {name!r} is unknown; there: {', '.join(named)}")
+        raise UserError(f"noise {name!r} is unknown; choose from: {', '.join(named)}")
     return named[name]
 
 

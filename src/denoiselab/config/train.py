@@ -100,7 +100,7 @@ class Train(Block):
             raise UserError("give steps or epochs, and null for the other")
         if self.target == "self" and (unsuitable := [name for name in self.loss if name not in PIXELWISE]):
             allowed = ", ".join(PIXELWISE)
-            raise UserError(f"loss: {', '.join(unsuitable)} has no use for a noisy target; with target self: {allowed}")
+            raise UserError(f"loss: {', '.join(unsuitable)} does not work with target self; use {allowed}")
         if "perceptual" in self.loss and self.perceptual is None:
             raise UserError("a perceptual loss needs `perceptual`: {kind: vgg16, ...} or {kind: classifier, ...}")
         return self

@@ -16,7 +16,7 @@ from denoiselab.data import leaks
 from denoiselab.data.manifest import SPLITS, Row, Source, write
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import limited
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime.errors import UserError
 
 MIN_SIDE = 16  # pixels; SSIM needs 11
@@ -38,7 +38,7 @@ def fetch(data: Data, out: Path) -> list[Row]:
         shutil.rmtree(out, ignore_errors=True)
         rows = [_store(source, data.channels, side, out) for source in images]
     found = leaks.find(rows)
-    dropped = leaks.droppable(found) if data.drop_leaks else set()
+    dropped = leaks.images_to_drop(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
         for name in filter(None, (row.path, row.noisy)):
             (out / name).unlink()
@@ -69,7 +69,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
             sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
             raise UserError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
         noisy = _reduced(noisy, side)
-        noisy_path, noisy_sha256 = f"noisy/{relative}", dataset_images.pixel_hash(noisy)
+        noisy_path, noisy_sha256 = f"noisy/{relative}", arrays.pixel_hash(noisy)
         dataset_images.write_png(out / noisy_path, noisy)
     return Row(
         image=source.image,
@@ -79,7 +79,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
         sets=" ".join(source.sets or ([source.source] if source.split == "test" else [])),
         path=relative,
         noisy=noisy_path,
-        sha256=dataset_images.pixel_hash(pixels),
+        sha256=arrays.pixel_hash(pixels),
         noisy_sha256=noisy_sha256,
         dhash=leaks.difference_hash(pixels),
         width=width,

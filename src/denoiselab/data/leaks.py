@@ -56,7 +56,7 @@ def find(rows: list[Row]) -> list[Leak]:
     return found + [leak for split in ("train", "val") for leak in _benchmark(members[split], bits[split])]
 
 
-def droppable(leaks: list[Leak]) -> set[str]:
+def images_to_drop(leaks: list[Leak]) -> set[str]:
     """The images to exclude: those in the earlier splits."""
     return {leak.image for leak in leaks}
 

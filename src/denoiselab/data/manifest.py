@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files, sealed_json
 from denoiselab.runtime.errors import UserError
 
@@ -84,7 +84,7 @@ def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.
         decoded = dataset_images.read(folder / path, channels)
     except ValueError as error:
         raise UserError(f"{error}; {REMEDY}") from None
-    if sha256 and dataset_images.pixel_hash(decoded) != sha256:
+    if sha256 and arrays.pixel_hash(decoded) != sha256:
         raise UserError(f"{folder / path}: differs from what was fetched; {REMEDY}")
     return decoded
 

@@ -1,7 +1,7 @@
 """Fixed noise for validation and test, drawn once for all models, seeded by (seed, image, condition, draw).
 
 `write` (stage add-noise) stores it for every test condition, see denoiselab.data.noisy_sets. Training noise is drawn at
-every step by training.loop.fit, except in self-supervised training, where `once` draws it once for each patch.
+every step by training.loop.fit; for self-supervised training `fixed_training_noise` draws it once for each patch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from denoiselab.config import Params
 from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
 from denoiselab.data import manifest, noisy_sets, patches
 from denoiselab.data.noisy_sets import TestImage
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.metrics import image_quality, protocols
 from denoiselab.noise import synthesis
@@ -77,7 +77,9 @@ def validation(
     )
 
 
-def once(clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int) -> patches.Stack:
+def fixed_training_noise(
+    clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int
+) -> patches.Stack:
     """Noisy training patches (N, H, W, C) with the same noise at every access, for self-supervised training.
 
     Real noisy patches are returned unchanged; overlapping patches get independent noise. UserError for `real` noise
@@ -141,7 +143,7 @@ def _write_val(folder: Path, params: Params, condition: str, spec: NoiseSpec, pa
     partners: Iterable[np.ndarray | None] = [None] * len(clean) if recorded is None else recorded
     drawn = zip(patches.index(folder, "val"), clean, partners, strict=True)
     draw = partial(_draw_val, params.seed, condition, spec)
-    with dataset_images.npy(path, clean.shape, np.float32) as write:
+    with arrays.npy(path, clean.shape, np.float32) as write:
         for patch, error in parallel.each(params.parallel, draw, drawn):
             write(patch)
             total += error
@@ -171,7 +173,7 @@ def _write_test(
         recorded = noisy_sets.read_image(raw, row, params.data.channels, noisy=True) if row.noisy else None
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
-    dataset_images.write_npy(path, noisy)
+    arrays.write_npy(path, noisy)
     psnr = None if isinstance(spec, AsIs) else image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
     return entry | {"psnr_noisy": psnr}

@@ -102,7 +102,7 @@ class Subject:
         condition, test, restored = output
         if self.classifies or condition.has_clean:
             return output
-        masked = replace(test, noisy=no_reference.without(test.noisy))
+        masked = replace(test, noisy=no_reference.mask_array(test.noisy))
         return condition, test, np.stack([restored, self.restore(masked, condition.sigma_255)])
 
     def measure(self, output: Output) -> Result:
@@ -187,7 +187,7 @@ def _scored_without_reference(
     measured, gain = dict.fromkeys(NO_REFERENCE, float("nan")), float("nan")
     if np.isfinite(outputs).all():
         measured = no_reference.measures(test.noisy, restored, predicted)
-        gain = measured["held_out"] - no_reference.decibels(test.noisy, no_reference.without(test.noisy))
+        gain = measured["held_out"] - no_reference.prediction_score(test.noisy, no_reference.mask_array(test.noisy))
     score = HeldOutScore(**(_row_key(subject, condition, test) | measured))
     observed = None if subject.as_it_is else _observed(subject, condition, test, restored, float("nan"))
     return Result(score, condition, _pixels(restored) if not subject.number else None, gain, observed)

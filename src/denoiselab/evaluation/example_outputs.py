@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files
 
 KINDS = ("best", "median", "worst")
@@ -43,7 +43,7 @@ class Keeper:
         own = self._gains.setdefault(condition, [])
         if len(own) < self._samples:
             self._submit(dataset_images.write_png, self._out / condition / f"{len(own):02d}.png", pixels)
-        self._submit(dataset_images.write_npy, self._file(condition, len(own)), pixels)
+        self._submit(arrays.write_npy, self._file(condition, len(own)), pixels)
         own.append((gain, image))
 
     def write(self) -> None:

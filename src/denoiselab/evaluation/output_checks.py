@@ -105,13 +105,12 @@ def _channels(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
 
 def _psnr(truth: np.ndarray, restored: np.ndarray) -> float:
     """PSNR of the clamped output in dB."""
-    error = _rms(truth, restored.clip(0, 1))
-    return min(-20 * math.log10(error), image_quality.HIGHEST_PSNR) if error else image_quality.HIGHEST_PSNR
+    return image_quality.capped_psnr(truth, restored.clip(0, 1), data_range=1)
 
 
 def _rms(one: np.ndarray, other: np.ndarray) -> float:
-    """RMS difference of two float32 images, summed in float64."""
-    return cv2.norm(one, other, cv2.NORM_L2) / one.size**0.5
+    """RMS difference of two float32 images."""
+    return image_quality.mse(one, other, data_range=1) ** 0.5
 
 
 @dataclass

@@ -1,7 +1,4 @@
-"""albumentations, and nothing but albumentations: the only module that imports it.
-
-A transform gets a seed with every call, so that what it does depends on names alone.
-"""
+"""The only module that imports albumentations. Every call passes a seed, so results do not depend on call order."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +6,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no request for the latest version
 
 import albumentations
 import numpy as np
@@ -24,8 +21,8 @@ Pair = tuple[np.ndarray, np.ndarray | None]
 class Pipeline:
     """A function (clean, noisy or None, seed) -> (clean, noisy or None) on (H, W, C) uint8.
 
-    Both get the same flips, turns and crops. ValueError names a transform or an argument that albumentations
-    does not have, or says why the transforms cannot be applied.
+    Both get the same flips, rotations and crops. UserError names a transform or argument unknown to albumentations, or
+    the reason why the transforms cannot be applied.
     """
 
     def __init__(self, transforms: tuple[Transform, ...]):
@@ -38,11 +35,11 @@ class Pipeline:
         images = {"image": clean} | ({} if noisy is None else {"noisy": noisy})
         try:
             results = self.compose(**images)
-        except Exception as error:  # noqa: BLE001  (transforms raise what they like)
+        except Exception as error:  # noqa: BLE001  (transforms raise anything)
             reason = one_line(error)
             raise UserError(f"augment.transforms: {reason}") from None
         for name in images:
-            _refuse_other_than_images(results[name], clean.shape[2])
+            _check_output(results[name], clean.shape[2])
         return results["image"], results.get("noisy")
 
 
@@ -61,7 +58,7 @@ def multiplicative(
 
 @cache
 def _once(name: str, **arguments: Any) -> Callable[[np.ndarray, int], np.ndarray]:
-    """One transform that is always applied, by one thread at a time: its seed is its own state."""
+    """One transform, always applied, by one thread at a time, as it stores the seed."""
     lock = Lock()
     compose = albumentations.Compose([getattr(albumentations, name)(p=1, **arguments)])
 
@@ -77,7 +74,7 @@ def _transform(spec: Transform) -> albumentations.BasicTransform:
     kind = getattr(albumentations, spec.name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
         raise UserError(f"augment.transforms: albumentations has no transform {spec.name!r}")
-    schema: Any = getattr(kind, "InitSchema")  # noqa: B009  (albumentations' own, unknown to type)
+    schema: Any = getattr(kind, "InitSchema")  # noqa: B009  (albumentations' attribute, unknown to mypy)
     allowed = set(schema.model_fields) | {"p"}
     arguments = dict(spec.model_extra or {})
     if unknown := arguments.keys() - allowed:
@@ -91,7 +88,7 @@ def _transform(spec: Transform) -> albumentations.BasicTransform:
         raise UserError(f"augment.transforms: {spec.name}: {one_line(error)}") from None
 
 
-def _refuse_other_than_images(result: Any, channels: int) -> None:
+def _check_output(result: Any, channels: int) -> None:
     kind, shape = getattr(result, "dtype", type(result)), tuple(np.shape(result))
     if not isinstance(result, np.ndarray) or kind != np.uint8 or len(shape) != 3 or shape[2] != channels:
         raise UserError(f"augment.transforms: must give (H, W, {channels}) uint8 images, not {kind} {shape}")

@@ -1,4 +1,4 @@
-"""Encode pictures as people have them: what each kind of file can hold, and how it is written."""
+"""Encode arrays to image files: the formats, what each can hold, and how it is written."""
 
 import struct
 import zlib
@@ -10,72 +10,70 @@ import numpy as np
 from PIL import Image
 
 from denoiselab.imaging import exif
-from denoiselab.imaging.decoders import PNG
 from denoiselab.runtime.errors import UserError
 
+PNG = b"\x89PNG\r\n\x1a\n"  # first bytes
+PNG_LEVEL = 3  # of compression: higher ones cost seconds and save little of a photo
 JPEG_QUALITY = 95
-PNG_LEVEL = 3  # of compression: higher ones cost seconds and save little of a photograph
 
 
-class About(NamedTuple):
-    """What goes into a file beside the values."""
+class Metadata(NamedTuple):
+    """What a file holds besides its values."""
 
-    icc: bytes | None
-    exif: bytes | None  # a bare block
+    icc: bytes | None = None
+    exif: bytes | None = None  # without JPEG's prefix
 
 
 class Format(NamedTuple):
-    """A kind of file: (values (H, W, N), about) -> bytes, and what it can hold."""
+    """A file format: (values (H, W, N), metadata) -> bytes, and what it can hold."""
 
-    encode: Callable[[np.ndarray, About], bytes]
+    encode: Callable[[np.ndarray, Metadata], bytes]
     dtypes: tuple[Any, ...] = (np.uint8,)
     alpha: bool = False
-    about: bool = True  # profile and EXIF
+    metadata: bool = True
 
 
 def of_suffix(suffix: str) -> Format:
-    """ValueError lists the suffixes there are."""
+    """The format of a suffix, in any case. UserError lists the supported ones."""
     found = FORMATS.get(suffix.lower())
     if found is None:
-        raise UserError(
-            f"{suffix or 'no suffix'} is no kind of picture that can be written; there: {', '.join(FORMATS)}"
-        )
+        raise UserError(f"cannot write {suffix or 'files without suffix'}; choose from: {', '.join(FORMATS)}")
     return found
 
 
-def _png(values: np.ndarray, about: About) -> bytes:
+def _png(values: np.ndarray, metadata: Metadata) -> bytes:
     return (
-        _png16(values, about)
+        _png16(values, metadata)
         if values.dtype == np.uint16
-        else _by_pillow(values, about, "PNG", compress_level=PNG_LEVEL)
+        else _by_pillow(values, metadata, "PNG", compress_level=PNG_LEVEL)
     )
 
 
-def _jpeg(values: np.ndarray, about: About) -> bytes:
-    return _by_pillow(values, about, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+def _jpeg(values: np.ndarray, metadata: Metadata) -> bytes:
+    return _by_pillow(values, metadata, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 
 
-def _webp(values: np.ndarray, about: About) -> bytes:
-    return _by_pillow(values, about, "WEBP", lossless=True, exact=True)
+def _webp(values: np.ndarray, metadata: Metadata) -> bytes:
+    return _by_pillow(values, metadata, "WEBP", lossless=True, exact=True)
 
 
-def _bmp(values: np.ndarray, about: About) -> bytes:
-    return _by_pillow(values, about, "BMP")
+def _bmp(values: np.ndarray, metadata: Metadata) -> bytes:
+    return _by_pillow(values, metadata, "BMP")
 
 
-def _by_pillow(values: np.ndarray, about: About, form: str, **options: Any) -> bytes:
-    """8 bits."""
-    if about.exif:
-        options["exif"] = exif.PREFIX + about.exif
-    if about.icc:
-        options["icc_profile"] = about.icc
+def _by_pillow(values: np.ndarray, metadata: Metadata, form: str, **options: Any) -> bytes:
+    """Encode uint8."""
+    if metadata.exif:
+        options["exif"] = exif.PREFIX + metadata.exif
+    if metadata.icc:
+        options["icc_profile"] = metadata.icc
     stream = BytesIO()
     Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).save(stream, form, **options)
     return stream.getvalue()
 
 
-def _png16(values: np.ndarray, about: About) -> bytes:
-    """A PNG of 16 bits, which Pillow cannot write in colour, nor OpenCV with a profile. W3C: PNG, third edition."""
+def _png16(values: np.ndarray, metadata: Metadata) -> bytes:
+    """Encode uint16: Pillow cannot in colour, OpenCV cannot with a profile. W3C: PNG, third edition."""
     height, width, planes = values.shape
     rows = np.ascontiguousarray(values, ">u2").view(np.uint8).reshape(height, -1)
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -84,10 +82,10 @@ def _png16(values: np.ndarray, about: About) -> bytes:
     filtered[:, 1 + 2 * planes :] -= rows[:, : -2 * planes]
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[planes]
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))]
-    if about.icc:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(about.icc)))
-    if about.exif:
-        chunks.append((b"eXIf", about.exif))
+    if metadata.icc:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.exif:
+        chunks.append((b"eXIf", metadata.exif))
     chunks += [(b"IDAT", zlib.compress(filtered.tobytes(), PNG_LEVEL)), (b"IEND", b"")]
     parts = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -95,7 +93,7 @@ def _png16(values: np.ndarray, about: About) -> bytes:
     return PNG + b"".join(parts)
 
 
-def _tiff(values: np.ndarray, about: About) -> bytes:
+def _tiff(values: np.ndarray, metadata: Metadata) -> bytes:
     import tifffile
 
     stream = BytesIO()
@@ -107,22 +105,22 @@ def _tiff(values: np.ndarray, about: About) -> bytes:
         extrasamples=["unassalpha"] if values.shape[2] in (2, 4) else None,
         compression="zlib",
         predictor=values.dtype.kind == "u",
-        iccprofile=about.icc,
+        iccprofile=metadata.icc,
         metadata=None,
         software=False,
-        byteorder=exif.byte_order(about.exif or b""),
+        byteorder=exif.byte_order(metadata.exif or b""),
     )
-    return exif.into_tiff(stream.getvalue(), about.exif) if about.exif else stream.getvalue()
+    return exif.into_tiff(stream.getvalue(), metadata.exif) if metadata.exif else stream.getvalue()
 
 
-_16_BITS = Format(_png, (np.uint8, np.uint16), alpha=True)
-_FLOAT = Format(_tiff, (np.uint8, np.uint16, np.float32), alpha=True)
-FORMATS = {
-    ".png": _16_BITS,
+_PNG = Format(_png, (np.uint8, np.uint16), alpha=True)
+_TIFF = Format(_tiff, (np.uint8, np.uint16, np.float32), alpha=True)
+FORMATS = {  # by suffix; decoders reads the same ones
+    ".png": _PNG,
     ".jpg": Format(_jpeg),
     ".jpeg": Format(_jpeg),
-    ".tif": _FLOAT,
-    ".tiff": _FLOAT,
-    ".bmp": Format(_bmp, about=False),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format(_bmp, metadata=False),
     ".webp": Format(_webp, alpha=True),
 }

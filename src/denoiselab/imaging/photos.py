@@ -1,110 +1,77 @@
-"""Pictures of users between files and arrays, at the depth they have: 8 bits, 16 bits or float, with transparency,
-colour profile and EXIF. (denoiselab.imaging.dataset_images reads those of the pipeline, as uint8.)
+"""Photos of users: files to float arrays and back, at their own depth (8 bits, 16 bits or float), with transparency,
+colour profile and EXIF. dataset_images reads the images of data sets, as uint8.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from denoiselab.imaging import decoders, encoders
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
-from denoiselab.runtime.sanitize import one_line
 
 SUFFIXES = tuple(encoders.FORMATS)
-MAX_PIXELS = 178_956_970  # of which Pillow says that more may be a decompression bomb
-# Float values that are higher, and more of them, are in other units than [0, 1].
+MAX_PIXELS = decoders.MAX_PIXELS
+# More than this share of float values above this one: their unit is not [0, 1].
 HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
-BITS = (8, 10, 12, 14, 16)  # of cameras' values, which files store in 16
-# Noise goes below black, its mean over a square of such a side hardly: where more are lower, black is another value.
+BITS = (8, 10, 12, 14, 16)  # depths of cameras that store 16-bit files
+# Noise falls below black, but its mean over a square of this side hardly does: lower means show another black level.
 SQUARE, LOWEST_MEAN = 32, -0.1
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` decides
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture, upright, and what goes back into a file with it."""
+    """An upright photo, and what is needed to write it back."""
 
-    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3; 0 is black and 1 is `white` in the file
+    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3; 0 is black, 1 is `white` in the file
     alpha: np.ndarray | None  # (H, W) as in the file
     dtype: np.dtype  # of the file: uint8, uint16 or float32
-    white: float  # in the file's own units
+    white: float  # in the file's unit
     icc: bytes | None
-    exif: bytes | None  # without JPEG's prefix, its orientation reset
+    exif: bytes | None  # without JPEG's prefix, orientation reset
 
 
 def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
-    """Decode a file, or its bytes, which messages call `name`.
+    """Decode a file, or its bytes; messages call it `name`.
 
-    `white` is the file's value that becomes 1.0; None: 255 of 8 bits, of 16 the highest value of the fewest BITS that
-    hold the picture (4095 of a 12-bit camera's), of float 1, or the highest value where more than one in a hundred is
-    above 2. ValueError names the file and the reason: missing, unreadable,
-    damaged, of more than `max_pixels` (which its header tells, before it is decoded), of several pages, CMYK, with
-    values farther below 0 than noise takes them.
+    `white` is the file's value that becomes 1.0. By default: 255 for 8 bits; for 16 bits the highest value of the
+    smallest depth in BITS that holds the photo (4095 for a 12-bit camera); for float 1, or the highest value where
+    more than 1 % of the values are above 2.
+
+    UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
+    header, before decoding), several pages, CMYK, values further below 0 than noise explains.
     """
-    with _opened(source, name, max_pixels) as stream:
+    with decoders.opened(source, name) as stream:
         return _photo(decoders.decode(stream, max_pixels), white)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
-    """Number of pixels, from the header; may be above `max_pixels`, which messages name. ValueError as `read`."""
-    with _opened(source, name, max_pixels) as stream:
-        return decoders.size(stream)
-
-
-@contextmanager
-def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[BinaryIO]:
-    """The file. What goes wrong with it comes out as a ValueError with its name and the reason."""
-    called = name or (str(source) if isinstance(source, Path) else "the picture")
-    try:
-        with source.open("rb") if isinstance(source, Path) else BytesIO(source) as stream:
-            yield stream
-            return
-    except UnidentifiedImageError:
-        reason = f"not an image that can be read ({', '.join(s[1:] for s in SUFFIXES)})"
-    except FileNotFoundError:
-        reason = "there is no such file"
-    except IsADirectoryError:
-        reason = "is a folder"
-    except PermissionError:
-        reason = "may not be read: permission denied"
-    except Image.DecompressionBombError:
-        reason = f"too many pixels to be safe to decode; at most {max_pixels} are allowed"
-    except MemoryError:
-        reason = "too large for this machine's memory"
-    except UnsupportedError as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - of a damaged file a decoder may raise anything
-        reason = f"damaged image: {one_line(error)}"
-    raise UserError(f"{called}: {reason}")
+    """Number of pixels stated by the header; may exceed `max_pixels`, which is for messages. UserError as `read`."""
+    with decoders.opened(source, name) as stream:
+        return decoders.size(stream, max_pixels)
 
 
 def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
-    """The file of `pixels`, (H, W, C) as those of `photo`, with the photo's depth, transparency, profile and EXIF.
+    """Encode `pixels`, shaped as those of `photo`, with the photo's depth, transparency, profile and EXIF.
 
-    Integers are rounded and clamped, to white where the photo has nothing above it; float values stay as they are.
-    ValueError where that kind of file cannot hold them, values are not finite, or the shape is another one.
+    Integers are rounded and clipped, at white if nothing in the photo is above it; float values stay as they are.
+    UserError: the format cannot hold them, values are not finite, or the shape differs.
     """
     if pixels.shape != photo.pixels.shape:
-        raise UserError(f"pixels of shape {pixels.shape} are not those of a picture of {photo.pixels.shape}")
+        raise UserError(f"pixels have shape {pixels.shape}; the photo has {photo.pixels.shape}")
     if not np.isfinite(pixels).all():
-        raise UserError("the picture has values that are not finite")
+        raise UserError("the image has values that are not finite")
     check(photo, suffix)
     colours = _as_in_file(photo, pixels)
     values = colours if photo.alpha is None else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
-    return encoders.of_suffix(suffix).encode(values, encoders.About(photo.icc, photo.exif))
+    return encoders.of_suffix(suffix).encode(values, encoders.Metadata(photo.icc, photo.exif))
 
 
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
-    """(H, W, C) float32 in [0, 1], clipped and, unless the photo is of float, rounded as its file holds them."""
+    """(H, W, C) float32 clipped to [0, 1] and, unless the photo is float, rounded to the levels of its file."""
     clipped = np.clip(pixels, 0, 1)
     if photo.dtype.kind == "f":
         return clipped
@@ -113,20 +80,20 @@ def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
 
 
 def check(photo: Photo, suffix: str) -> None:
-    """ValueError where files of that suffix cannot hold a picture of the photo's kind."""
+    """UserError if files of that suffix cannot hold the photo's depth, transparency or metadata."""
     form = encoders.of_suffix(suffix)
     if photo.dtype not in form.dtypes:
         kind = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
-        raise UserError(f"{suffix} files cannot hold a {kind} picture; write {_able(photo)}")
+        raise UserError(f"{suffix} files cannot hold {kind} pixels; write {_able(photo)}")
     if photo.alpha is not None and not form.alpha:
         raise UserError(f"{suffix} files cannot hold transparency; write {_able(photo)}")
-    if (photo.icc or photo.exif) and not form.about:
+    if (photo.icc or photo.exif) and not form.metadata:
         raise UserError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """ValueErrors with the file's name before them."""
+    """Prefix a ValueError with the file's name."""
     try:
         yield
     except ValueError as error:
@@ -134,37 +101,18 @@ def named(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
-    """`encode` into a file that is either whole or not there. ValueError also names the file."""
+    """`encode` into a file, replaced as a whole. UserError names the file."""
     with named(path):
         content = encode(photo, pixels, path.suffix)
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _white(colours: np.ndarray) -> float:
-    """Of 16 bits: what the fewest BITS hold. Of float: 1, which noise may exceed, or the highest value."""
-    if colours.dtype.kind == "f":
-        return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
-    return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
-
-
-def _below_black(pixels: np.ndarray) -> bool:
-    """Whether there are values below 0 that noise of any usual level does not explain."""
-    import cv2
-
-    if pixels.min() >= LOWEST_MEAN:
-        return False
-    return bool((cv2.blur(pixels, (SQUARE, SQUARE)) < LOWEST_MEAN).mean() > SHARE_OF_NOISE)
-
-
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
-    values = decoded.upright()
-    if not values.size:
-        raise UnsupportedError("has no pixels")
-    colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
+    dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
     if white is None:
-        white = 255.0 if values.dtype == np.uint8 else _white(colours)
-    if not np.isfinite(white) or (values.dtype.kind == "f" and not np.isfinite(colours).all()):
+        white = 255.0 if dtype == np.uint8 else _white(colours)
+    if not np.isfinite(white) or (dtype.kind == "f" and not np.isfinite(colours).all()):
         raise UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
     pixels /= np.float32(white)
@@ -172,12 +120,27 @@ def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
         raise UnsupportedError(
             f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
         )
-    alpha = values[:, :, -1].copy() if values.shape[2] in (2, 4) else None
-    return Photo(pixels, alpha, values.dtype, white, decoded.icc, decoded.exif)
+    return Photo(pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.icc, decoded.exif)
+
+
+def _white(colours: np.ndarray) -> float:
+    """Default white of 16-bit and float values, see `read`."""
+    if colours.dtype.kind == "f":
+        return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+    return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
+
+
+def _below_black(pixels: np.ndarray) -> bool:
+    """Whether values are further below 0 than any usual noise explains."""
+    import cv2
+
+    if pixels.min() >= LOWEST_MEAN:
+        return False
+    return bool((cv2.blur(pixels, (SQUARE, SQUARE)) < LOWEST_MEAN).mean() > SHARE_OF_NOISE)
 
 
 def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
-    """In the file's own type and units."""
+    """In the file's type and unit."""
     scaled = pixels * np.float32(photo.white)
     if photo.dtype.kind == "f":
         return scaled.astype(photo.dtype, copy=False)
@@ -186,4 +149,5 @@ def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
 
 
 def _able(photo: Photo) -> str:
+    """Suffixes that can hold any photo of this depth."""
     return ".tif" if photo.dtype.kind == "f" else ".png or .tif"

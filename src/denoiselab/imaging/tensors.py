@@ -1,14 +1,14 @@
-"""Images between NumPy's interleaved (H, W, C) and torch's planar (1, C, H, W) layout."""
+"""Convert images between NumPy's (H, W, C) and torch's (1, C, H, W) layout."""
 
 import numpy as np
 import torch
 
 
 def planar(image: np.ndarray) -> torch.Tensor:
-    """(1, C, H, W) of (H, W, C), of the same values and type; shares the memory where it can."""
+    """(H, W, C) to (1, C, H, W), same type; shares memory if possible."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
 def interleaved(images: torch.Tensor) -> np.ndarray:
-    """(H, W, C) of (1, C, H, W), on the CPU and contiguous."""
+    """(1, C, H, W) to (H, W, C), contiguous, on the CPU."""
     return images[0].permute(1, 2, 0).contiguous().cpu().numpy()

@@ -20,8 +20,10 @@ HIGHEST_PSNR = 100.0  # dB; used for identical images, to keep means and differe
 def mse(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
     """Mean squared error over all pixels and channels, relative to data_range squared."""
     _same_shape(clean, restored)
-    if clean.dtype == restored.dtype == np.uint8:
-        squares = round(cv2.norm(clean, restored, cv2.NORM_L2SQR))  # OpenCV squares a square root
+    if clean.dtype == restored.dtype and clean.dtype in (np.uint8, np.float32):
+        squares = cv2.norm(clean, restored, cv2.NORM_L2SQR)  # summed in float64
+        if clean.dtype == np.uint8:
+            squares = round(squares)  # OpenCV squares a square root
         return squares / (clean.size * data_range**2)
     difference = np.subtract(clean, restored, dtype=np.float64)
     difference /= data_range

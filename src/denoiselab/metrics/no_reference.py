@@ -6,7 +6,8 @@ noisy value. For noise that is independent between pixels and has mean 0, the ex
 clean pixel plus the noise variance, which is the same for all models: the better prediction is closer to the clean
 image.
 
-Images are float32 in [0, 1] plus noise: arrays (H, W, C), or tensors (N, C, H, W) for `hide` and `decibels_of`.
+Images are float32 in [0, 1] plus noise: arrays (H, W, C), or tensors (N, C, H, W) for `mask` and
+`prediction_score_batch`.
 """
 
 import math
@@ -19,44 +20,44 @@ from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.noise.level_estimation import estimate_sigma_255
 
 GRID = 4  # one pixel is held out of every GRID x GRID
-PLACES = (..., slice(1, None, GRID), slice(1, None, GRID))  # index of the held-out pixels
+HELD_OUT = (..., slice(1, None, GRID), slice(1, None, GRID))  # index of the held-out pixels
 BLOCK = 16  # side in pixels of the blocks from which the noise correlation is estimated
 FLATTEST = 0.1  # fraction of the blocks used
 RADIUS = 7  # of the mean filter in pixels; detail is the difference from the local mean
 MIN_MSE = 1e-10  # corresponds to 100 dB
 
 
-def hide(noisy: torch.Tensor) -> torch.Tensor:
+def mask(noisy: torch.Tensor) -> torch.Tensor:
     """Replace the held-out pixels of images (N, C, H, W) by the mean of their four neighbours, in every channel."""
     padded = F.pad(noisy, (1, 1, 1, 1), mode="reflect")
     up, down = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
     left, right = padded[..., 1:-1, :-2], padded[..., 1:-1, 2:]
     masked = noisy.clone()
-    masked[PLACES] = (up[PLACES] + down[PLACES] + left[PLACES] + right[PLACES]) / 4
+    masked[HELD_OUT] = (up[HELD_OUT] + down[HELD_OUT] + left[HELD_OUT] + right[HELD_OUT]) / 4
     return masked
 
 
-def decibels_of(noisy: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """-10 log10 of the MSE at the held-out pixels, (N,), in dB; `predicted`: the output for `hide(noisy)`."""
-    error = (noisy[PLACES].double() - predicted[PLACES].double()).square().mean(dim=(1, 2, 3))
+def prediction_score_batch(noisy: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """-10 log10 of the MSE at the held-out pixels, (N,), in dB; `predicted`: the output for `mask(noisy)`."""
+    error = (noisy[HELD_OUT].double() - predicted[HELD_OUT].double()).square().mean(dim=(1, 2, 3))
     return -10 * error.clamp(min=MIN_MSE).log10()
 
 
-def without(noisy: np.ndarray) -> np.ndarray:
-    """`hide` for an array."""
-    return interleaved(hide(planar(noisy)))
+def mask_array(noisy: np.ndarray) -> np.ndarray:
+    """`mask` for an array."""
+    return interleaved(mask(planar(noisy)))
 
 
-def decibels(noisy: np.ndarray, predicted: np.ndarray) -> float:
-    """`decibels_of` for arrays."""
-    return decibels_of(planar(noisy), planar(predicted)).item()
+def prediction_score(noisy: np.ndarray, predicted: np.ndarray) -> float:
+    """`prediction_score_batch` for arrays."""
+    return prediction_score_batch(planar(noisy), planar(predicted)).item()
 
 
 def measures(noisy: np.ndarray, restored: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Values of a scores.HeldOutScore; `restored`: output for the image, `predicted`: output for `without(noisy)`."""
+    """Values of a HeldOutScore; `restored`: output for the image, `predicted`: output for `mask_array(noisy)`."""
     image, output = planar(noisy), planar(restored)
     return {
-        "held_out": decibels(noisy, predicted),
+        "held_out": prediction_score(noisy, predicted),
         "sigma_255": estimate_sigma_255(image).item(),
         "sigma_255_left": estimate_sigma_255(output).item(),
         "noise_correlation": noise_correlation(image),

@@ -14,7 +14,7 @@ MEASURES = {  # with clean images; changing a text changes the hash
     "image": "8 bits / 255, gray or RGB",
 }
 
-JUDGED = {  # without clean images; changing a text changes the hash
+NO_REFERENCE = {  # without clean images; changing a text changes the hash
     "output": "as the model gave it; for the held-out pixels of the image less these",
     "held out": "of every 4x4 pixels the second of the second row, all channels, shown as the mean of its 4 neighbours",
     "score": "-10 log10 of the mean squared error at the held-out pixels of the noisy image, mean over images",
@@ -44,7 +44,7 @@ class Protocol:
 def of(spec: NoiseSpec, settings: Settings) -> Protocol:
     """Protocol of a test condition, independent of the noise level."""
     if isinstance(spec, AsIs):
-        return Protocol("no-clean-images", JUDGED | {"noise": "the images' own"})
+        return Protocol("no-clean-images", NO_REFERENCE | {"noise": "the images' own"})
     stored = STORED[spec.clip, spec.quantise]
     if isinstance(spec, Real):
         name = "real-pairs"

@@ -9,7 +9,7 @@ from denoiselab.runtime.errors import UserError
 
 CARD = "model.json"
 KIND = sealed_json.Kind(range(2, 4), sealed=3)
-REMEDY = "train it anew, or bring it back from Git or DVC's cache"
+REMEDY = "train it again, or restore it from Git or DVC's cache"
 
 
 def write(folder: Path, weights: Iterable[str], card: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def restore(
         try:
             return _restored(model, noisy, device, sigma_255, label, tile)
         except (MemoryError, RuntimeError) as error:
-            if not devices.ran_out(error):
+            if not devices.is_out_of_memory(error):
                 raise
         tile = _smaller_tile(model, noisy, device, tile)  # outside the handler: the error's frames are freed
 
@@ -63,11 +63,11 @@ def _smaller_tile(model: nn.Module, noisy: np.ndarray, device: torch.device, til
     height, width = noisy.shape[:2]
     largest, place = min(tile or max(height, width), max(height, width)), devices.describe(device)
     if getattr(model, "reach", None) is None or largest <= GRID:
-        why = f"even in tiles of {GRID} pixels" if largest <= GRID else "which this model takes whole"
-        raise UserError(f"{place}: out of memory for a picture of {width}x{height} pixels, {why}; reduce the picture")
+        why = f"even in tiles of {GRID} pixels" if largest <= GRID else "which this model cannot tile"
+        raise UserError(f"{place}: out of memory for an image of {width}x{height} pixels, {why}; use a smaller image")
     devices.release(device)
     smaller = max(GRID, largest // 2 // GRID * GRID)
-    _warn(f"warning: {place}: out of memory; tiles of {smaller} pixels (evaluate.tile, --tile) are tried")
+    _warn(f"warning: {place}: out of memory; trying tiles of {smaller} pixels (evaluate.tile, --tile)")
     return smaller
 
 

@@ -78,7 +78,7 @@ def estimate(pixels: np.ndarray) -> Estimate:
             f"({1 / slope:.0f} photons at white, read noise {read_noise:.1f} of 255)"
         )
         return Estimate(white, "signal-dependent", reason, 1 / slope, read_noise, correlation=correlation)
-    return Estimate(white, "gaussian", f"even noise of level {white:.1f} of 255", correlation=correlation)
+    return Estimate(white, "gaussian", f"white noise of level {white:.1f} of 255", correlation=correlation)
 
 
 class _Blocks(NamedTuple):

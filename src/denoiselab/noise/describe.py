@@ -14,7 +14,7 @@ def in_words(spec: dict[str, Any]) -> str:
         return "the images' own noise"
     if spec["kind"] == "sometimes":
         return f"with probability {keys['p']:g} {in_words(keys['noise'])}"
-    values = [f"{k.replace('_255', ' of 255').replace('_', ' ')} {_value(v)}" for k, v in keys.items()]
+    values = [_setting(key, value) for key, value in keys.items()]
     ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
     values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
     return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
@@ -26,9 +26,14 @@ def in_short(spec: NoiseSpec) -> str:
     return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
 
 
+def _setting(key: str, value: Any) -> str:
+    name = key.removesuffix("_255").replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} {_value(value)}{' of 255' if key.endswith('_255') else ''}"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"{value[0]:g} to {value[1]:g}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -92,7 +92,7 @@ def _uuid(name: str, uuids: list[str]) -> str:
 def choose(wanted: str, where: str = "train.device") -> torch.device:
     """auto: CUDA if available, else the CPU. UserError, beginning with `where`, if cuda is not available."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{where}: cuda is asked for, but torch sees no CUDA device; allowed here: auto, cpu")
+        raise UserError(f"{where}: cuda was requested, but torch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -115,7 +115,7 @@ def free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that the device or the machine ran out of memory."""
     typed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return typed or (isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY))
@@ -133,7 +133,7 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"{describe(device)}: out of memory; {advice}") from None
 

@@ -24,7 +24,7 @@ def one_line(error: object, limit: int = 200) -> str:
     return " ".join(text.split())[:limit] or type(error).__name__
 
 
-def told(error: UserError | OSError) -> str:
+def error_message(error: UserError | OSError) -> str:
     """Message of an error without logins: one line, or one for each mistake in settings."""
     if isinstance(error, OSError) and error.strerror:
         lines = [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]

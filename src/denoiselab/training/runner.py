@@ -152,7 +152,9 @@ def _stock(job: Job) -> tuple[batches.Stock, NoiseSpec]:
     clean, noisy = patches.load(paths.PATCHES, "train"), patches.load_noisy(paths.PATCHES, "train")
     labels = _class_indices(job, "train")
     if job.settings.target == "self":
-        return batches.Stock(noise_sampling.once(clean, noisy, job.noise, job.params.seed), None, labels), AS_IS
+        return batches.Stock(
+            noise_sampling.fixed_training_noise(clean, noisy, job.noise, job.params.seed), None, labels
+        ), AS_IS
     return batches.Stock(clean, noisy, labels), job.noise
 
 

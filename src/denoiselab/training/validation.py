@@ -120,8 +120,8 @@ class HeldOut(Validation):
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
         """{"held_out"} in dB (see metrics.no_reference), then the scores of Validation."""
         values = [
-            no_reference.decibels_of(
-                noisy, tiled_inference.forward(model.eval(), no_reference.hide(noisy), level, labels)
+            no_reference.prediction_score_batch(
+                noisy, tiled_inference.forward(model.eval(), no_reference.mask(noisy), level, labels)
             )
             for level, _, noisy, labels in self._shares(only)
         ]

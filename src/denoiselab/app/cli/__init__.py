@@ -1,5 +1,7 @@
-"""The command `denoiselab`. A module here is a subcommand and has a function of its own name; those with a leading
-underscore are shared. Whatever is slow to import is imported by the functions that need it: help answers at once.
+"""The command `denoiselab`.
+
+Each module here is a subcommand with a function of the same name; modules with a leading underscore are shared. Slow
+imports are inside the functions that need them, so that --help answers at once.
 """
 
 import pkgutil
@@ -12,14 +14,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from denoiselab.runtime.errors import UserError
-from denoiselab.runtime.sanitize import printable, told
+from denoiselab.runtime.sanitize import error_message, printable
 
 
 class _Printable:
-    """What is said of arguments that are not understood can be printed, whatever they are."""
+    """Escapes unprintable characters in error messages about the arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        any_given = bool(args)  # else what is raised is the help
+        any_given = bool(args)  # without arguments, the error is the help text
         try:
             return super().parse_args(ctx, args)  # type: ignore[misc]
         except Exception as error:
@@ -34,10 +36,10 @@ class _Group(_Printable, TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="Denoise pictures, and find out which denoiser is the right one.",
+    help="Denoise images and find the right denoiser for them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # help is the same text in every terminal, and in docs/commands.md
+    rich_markup_mode=None,  # the same help text in every terminal and in docs/commands.md
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -53,14 +55,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Say the version and exit."
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     pass
 
 
 class _Command(_Printable, TyperCommand):
-    """Of IN... OUT a single value is taken for OUT; that IN is missing then is not what anybody means."""
+    """Reports OUT as missing where a single value is given for IN... OUT; typer reports IN."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = any(not argument.startswith("-") for argument in args)
@@ -78,14 +80,14 @@ for _name in sorted(module.name for module in pkgutil.iter_modules(__path__) if 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. A user's mistake ends it with one line on stderr and exit code 1, wrong usage with 2."""
+    """Run the command line. A user error ends it with one line on stderr and exit code 1, wrong usage with 2."""
     try:
         app(args=arguments, prog_name="denoiselab")
     except (UserError, OSError) as error:
-        sys.exit(f"error: {told(error)}")
+        sys.exit(f"error: {error_message(error)}")
     except Exception as error:
-        from denoiselab.runtime.devices import ran_out
+        from denoiselab.runtime.devices import is_out_of_memory
 
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
-        sys.exit("error: too little memory for that; a smaller picture, or fewer models at a time, need less")
+        sys.exit("error: not enough memory; try a smaller image or fewer models at a time")

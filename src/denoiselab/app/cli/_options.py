@@ -1,4 +1,4 @@
-"""What subcommands share: options, and what is checked of them."""
+"""Options and checks shared by the subcommands."""
 
 import os
 from importlib.util import find_spec
@@ -9,8 +9,8 @@ import typer
 
 from denoiselab.runtime.errors import UserError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, in place of text.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")]
 
 
 def model_names(begun: str) -> list[str]:
@@ -21,24 +21,24 @@ def model_names(begun: str) -> list[str]:
 
 
 def check_free(path: Path, force: bool) -> None:
-    """ValueError where there is a file already, or a folder, which nothing overwrites, or where none can be made."""
+    """UserError where `path` is a folder, exists already (unless `force`) or cannot be written."""
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file")
+        raise UserError(f"{path}: is a folder; give a file name")
     if path.exists() and not force:
-        raise UserError(f"{path}: is there already; --force overwrites it")
+        raise UserError(f"{path}: already exists; use --force to overwrite it")
     check_writable(path)
 
 
 def check_writable(path: Path) -> None:
-    """ValueError where no file can be made: the folder, or the nearest there is, is none or may not be changed."""
+    """UserError where no file can be created at `path`: its nearest existing parent is a file or write-protected."""
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir():
-        raise UserError(f"{path}: cannot be written: {nearest} is no folder")
+        raise UserError(f"{path}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{path}: cannot be written: no permission to write in {nearest}")
+        raise UserError(f"{path}: cannot be written: no write permission in {nearest}")
 
 
 def need(command: str, *packages: str) -> None:
-    """ValueError where packages are missing that only this command needs."""
+    """UserError where packages that only this command needs are not installed."""
     if missing := [name for name in packages if find_spec(name) is None]:
         raise UserError(f"denoiselab {command} needs {', '.join(missing)}: pip install {' '.join(missing)}")

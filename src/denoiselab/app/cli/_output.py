@@ -1,4 +1,4 @@
-"""What subcommands share: how they say things, so that no file name can break a line."""
+"""Printing for the subcommands; unprintable characters, in file names for example, are escaped."""
 
 import json
 import os
@@ -11,12 +11,12 @@ __all__ = ["plain", "quiet", "report", "say"]
 
 
 def say(text: object) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(plain(text), file=sys.stderr)
 
 
 def report(text: str, values: Any, as_json: bool) -> None:
-    """What was found on stdout: lines of text, or `values` as JSON."""
+    """Print results on stdout: `text`, or `values` as JSON."""
     if as_json:
         print(json.dumps(values, indent=2, allow_nan=False))
     else:
@@ -24,5 +24,5 @@ def report(text: str, values: Any, as_json: bool) -> None:
 
 
 def quiet() -> bool:
-    """Whether there is nobody to look at a progress bar."""
+    """Whether to hide progress bars: in CI, or where stderr is not a terminal."""
     return bool(os.environ.get("CI")) or not sys.stderr.isatty()

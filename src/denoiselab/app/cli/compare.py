@@ -1,4 +1,4 @@
-"""denoiselab compare: several denoisers on one picture, side by side."""
+"""denoiselab compare: one image restored by several denoisers, side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +13,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def compare(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="The noisy picture.", show_default=False)],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Noisy image.", show_default=False)],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The picture to make: .png, .jpg or .webp.", show_default=False)
+        Path, typer.Argument(metavar="OUT", help="Comparison to write: .png, .jpg or .webp.", show_default=False)
     ],
-    clean: Annotated[
-        Path | None, typer.Option(help="The same picture without noise: PSNR and SSIM are measured against it.")
-    ] = None,
+    clean: Annotated[Path | None, typer.Option(help="The same image without noise, for PSNR and SSIM.")] = None,
     models: Annotated[
         str | None,
         typer.Option(
@@ -30,10 +28,10 @@ def compare(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a picture with several models and show the results side by side.
+    """Restore an image with several models and show the results side by side.
 
-    Every model gets a panel with its name, the seconds it took (without loading) and, with --clean, PSNR and SSIM as
-    the report measures them, at the picture's depth. A panel has the whole picture and, below it, its middle enlarged.
+    Each panel has the whole image, its centre enlarged, the model's name, the time in seconds (without loading) and,
+    with --clean, PSNR and SSIM as in the report, measured at the image's bit depth.
 
     \b
     Examples:
@@ -43,7 +41,7 @@ def compare(
     """
     check_free(out, force)
     if out.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{out}: the picture must be one of {', '.join(SUFFIXES)}")
+        raise UserError(f"{out}: unknown format; choose from: {', '.join(SUFFIXES)}")
 
     from denoiselab.app import denoisers, side_by_side
     from denoiselab.imaging import photos
@@ -52,11 +50,11 @@ def compare(
     from denoiselab.report.figures.gallery import gallery
     from denoiselab.runtime import files
 
-    noisy, reference = photos.read(picture), photos.read(clean) if clean else None
-    if reference and reference.dtype == noisy.dtype:  # both on one scale: noise above white makes nothing darker
-        noisy = photos.read(picture, white=reference.white)
+    noisy, reference = photos.read(source), photos.read(clean) if clean else None
+    if reference and reference.dtype == noisy.dtype:  # on one scale, also where noise exceeds white
+        noisy = photos.read(source, white=reference.white)
     elif reference and noisy.dtype.kind == "f":
-        noisy = photos.read(picture, white=1.0)
+        noisy = photos.read(source, white=1.0)
     target = reference.pixels if reference else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
     loaded = [denoisers.load(name.strip()) for name in names]
@@ -66,9 +64,9 @@ def compare(
         if version.name != side_by_side.CLEAN:
             rows.append(version.numbers())
             facts.append((version.name, version.facts()))
-    made = gallery(panels)
+    comparison = gallery(panels)
     with files.replacing(out) as temporary:
-        made.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
+        comparison.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
     width = max(len(name) for name, _ in facts)
-    lines = [f"{name:{width}}  {known}".rstrip() for name, known in facts]
-    report("\n".join([*lines, f"side by side in {out}"]), {"out": str(out), "versions": rows}, as_json)
+    lines = [f"{name:{width}}  {text}".rstrip() for name, text in facts]
+    report("\n".join([*lines, f"written to {out}"]), {"out": str(out), "versions": rows}, as_json)

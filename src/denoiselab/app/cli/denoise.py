@@ -1,4 +1,4 @@
-"""denoiselab denoise: pictures in, denoised pictures out."""
+"""denoiselab denoise: restore image files."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def denoise(
     sources: Annotated[
-        list[str], typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes such as '*.tif'.")
+        list[str], typer.Argument(metavar="IN...", help="Images, folders, or patterns in quotes such as '*.tif'.")
     ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single picture, else a folder.")],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single image, otherwise a folder.")],
     model: Annotated[
         str,
         typer.Option(
@@ -29,23 +29,23 @@ def denoise(
     ] = "auto",
     sigma: Annotated[
         float | None,
-        typer.Option(min=0, max=255, help="Noise level of 255 where it is known, for models that take one."),
+        typer.Option(min=0, max=255, help="Noise level on the scale of 0 to 255, for models that take one."),
     ] = None,
     white: Annotated[
         float | None,
-        typer.Option(min=1e-9, help="The files' value that is white; by default the highest of 8, 10, 12 ... bits."),
+        typer.Option(min=1e-9, help="Pixel value of white. Default: by bit depth (8, 10, 12, 14 or 16)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Side of the tiles in pixels; else by the memory that is free.")
+        int | None, typer.Option(min=64, help="Tile size in pixels. Default: as free memory allows, up to 1024.")
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise pictures: PNG, JPEG, TIFF, WebP and BMP, at their depth, with their EXIF, profile and transparency.
+    """Denoise PNG, JPEG, TIFF, WebP and BMP images. Bit depth, EXIF, colour profile and transparency are kept.
 
-    The model is chosen for each picture by its noise (see denoiselab estimate), unless --model names one. Of a folder
-    that was partly done, what is missing is done; a picture that cannot be read stops no other, and the exit code is 1.
+    Without --model, the model is chosen for each image by its noise (see denoiselab estimate). In a folder, images that
+    have an output already are skipped. Images that cannot be read are listed, and the exit code is 1.
 
     \b
     Examples:
@@ -55,34 +55,34 @@ def denoise(
       denoiselab denoise noisy.png better.png --model models/unet --json
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+        raise typer.BadParameter(f"unknown device {device!r}; choose from: auto, cpu, cuda", param_hint="--device")
     from tqdm import tqdm
 
     from denoiselab.app import batch_denoise
 
     planned = batch_denoise.tasks(sources, output)
-    passed_over = batch_denoise.passed_over(sources, output)
+    ignored = batch_denoise.count_ignored(sources, output)
     if len(sources) == 1 and Path(sources[0]).is_file():
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
     settings = batch_denoise.Settings(model, sigma, white, device, tile, force)
-    outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="picture", disable=quiet()))
-    _summarise(outcomes, passed_over)
+    outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="image", disable=quiet()))
+    _summarise(outcomes, ignored)
     if as_json:
         report("", [_row(outcome) for outcome in outcomes], as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _summarise(outcomes: "list[Outcome]", passed_over: int) -> None:
-    """What became of them, on stderr."""
+def _summarise(outcomes: "list[Outcome]", ignored: int) -> None:
+    """Print the model of a single image, or the errors and the counts of several, on stderr."""
     if blind := {outcome.model: None for outcome in outcomes if outcome.level_unused}:
-        say(f"--sigma: of no use to {', '.join(blind)}, which {'takes' if len(blind) == 1 else 'take'} no noise level")
-    if len(outcomes) == 1 and outcomes[0].status in ("denoised", "clean") and not passed_over:
+        say(f"--sigma: ignored by {', '.join(blind)}: no noise level needed")
+    if len(outcomes) == 1 and outcomes[0].status in ("denoised", "clean") and not ignored:
         (one,) = outcomes
         chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
-        say(f"{one.task.target}: {chosen}{', written as it was' if one.status == 'clean' else ''}")
+        say(f"{one.task.target}: {chosen}{', saved unchanged' if one.status == 'clean' else ''}")
         return
     for outcome in outcomes:
         if outcome.status == "failed":
@@ -90,14 +90,14 @@ def _summarise(outcomes: "list[Outcome]", passed_over: int) -> None:
     counted = Counter(outcome.status for outcome in outcomes)
     models = Counter(outcome.model for outcome in outcomes if outcome.model)
     by = ", ".join(f"{name} {number}" for name, number in models.most_common())
-    said = {
+    labels = {
         "denoised": f"denoised ({by})",
-        "clean": "written as they were, being clean",
-        "there": "there already (--force does them again)",
+        "clean": "clean, saved unchanged",
+        "there": "already there (use --force to redo)",
         "failed": "failed",
     }
-    counts = [f"{counted[status]} {words}" for status, words in said.items() if counted[status]]
-    say(", ".join([*counts, *([f"{passed_over} passed over, being no pictures"] if passed_over else [])]))
+    counts = [f"{counted[status]} {label}" for status, label in labels.items() if counted[status]]
+    say(", ".join([*counts, *([f"{ignored} ignored (not images)"] if ignored else [])]))
 
 
 def _row(outcome: "Outcome") -> dict[str, str]:

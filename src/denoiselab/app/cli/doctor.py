@@ -1,4 +1,4 @@
-"""denoiselab doctor: is all there that is needed?"""
+"""denoiselab doctor: check the installation and the project."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +14,11 @@ SIGNS = {"ok": "ok      ", "note": "note    ", "problem": "PROBLEM "}
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine, the packages, the released weights and the project in this folder.
 
-    Tries what would be used: a convolution on the device, a denoising, the sha256 of the weights, DVC's cache and
-    remotes, the MLflow store, the mirror of the data sets. Changes nothing. The exit code is 1 where something does not
-    work; notes are about what not everybody needs.
+    Computes a convolution on the device, denoises a test image, verifies the sha256 of the weights, and contacts DVC's
+    cache and remotes, the MLflow store and the mirror of the data sets. Changes nothing. The exit code is 1 if a check
+    fails. Notes are about parts that not everybody needs.
 
-    It needs the packages; where they are missing, `python -m pipeline.doctor` says what to do.
+    If packages are missing, this command cannot start: use `python -m pipeline.doctor`.
 
     \b
     Examples:
@@ -32,8 +32,8 @@ def doctor(as_json: AsJson = False) -> None:
         found.append(finding)
         if not as_json:
             print(plain(f"{SIGNS[finding.state]}{finding.subject}: {finding.said}"), flush=True)
-    well = all(finding.state != "problem" for finding in found)
+    passed = all(finding.state != "problem" for finding in found)
     if as_json:
-        report("", {"ok": well, "findings": [asdict(finding) for finding in found]}, as_json)
-    if not well:
+        report("", {"ok": passed, "findings": [asdict(finding) for finding in found]}, as_json)
+    if not passed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""denoiselab estimate: the noise of pictures, and what is for it."""
+"""denoiselab estimate: the noise in images, and the model for it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,19 +12,19 @@ from denoiselab.app.cli._output import plain, report, say
 
 def estimate(
     sources: Annotated[
-        list[str], typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes such as '*.tif'.")
+        list[str], typer.Argument(metavar="IN...", help="Images, folders, or patterns in quotes such as '*.tif'.")
     ],
     white: Annotated[
         float | None,
-        typer.Option(min=1e-9, help="The files' value that is white; by default the highest of 8, 10, 12 ... bits."),
+        typer.Option(min=1e-9, help="Pixel value of white. Default: by bit depth (8, 10, 12, 14 or 16)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate the level and kind of noise in pictures, and say which model fits.
+    """Estimate the level and kind of noise in images, and choose a model.
 
-    The level is the standard deviation where white is 255. Kinds: gaussian (even), signal-dependent (grows with
-    brightness, as photons do), correlated (a camera's, smeared by processing and JPEG), impulse (black and white
-    dots), clean. An estimate takes fine texture for noise where a picture has little else.
+    The level is the standard deviation on a scale where white is 255. Kinds: gaussian (the same everywhere),
+    signal-dependent (grows with brightness, as photon noise does), correlated (camera noise smeared by processing and
+    JPEG), impulse (black and white dots), clean. Images of fine texture alone seem noisier than they are.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def estimate(
     from denoiselab.app import batch_denoise
 
     rows, failed = [], False
-    for source in batch_denoise.pictures(sources):
+    for source in batch_denoise.image_files(sources):
         try:
             rows.append(_row(source, white))
         except batch_denoise.FAULTS as error:

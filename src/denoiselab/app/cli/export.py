@@ -1,4 +1,4 @@
-"""denoiselab export: a network as an ONNX file."""
+"""denoiselab export: write a network as an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,18 +19,18 @@ def export(
             autocompletion=model_names,
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to make.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="File to write.")],
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a network as ONNX, for runtimes without Python or PyTorch.
 
-    The file takes pictures of any size, and any number of them at once: input `noisy`, float32 (batch, channels,
-    height, width), black 0 and white 1; output `restored`, of the same shape and not clipped. Networks that are told
-    the noise level have a second input, `sigma_255`, a number for each picture (`denoiselab estimate` tells it).
+    The input `noisy` is float32 (batch, channels, height, width) of any size, black 0 and white 1. The output
+    `restored` has the same shape and is not clipped. Networks that need the noise level have a second input,
+    `sigma_255`, with one value per image (see denoiselab estimate).
 
-    onnxruntime's result is compared with PyTorch's at three sizes; if they differ by more than 0.0001, nothing is
-    written, and an old file stays. Name, licence, noise range and the sha256 of the weights are in the file's metadata.
+    Results of onnxruntime and PyTorch are compared at three sizes. If they differ by more than 0.0001, nothing is
+    written. Name, licence, noise range and the sha256 of the weights are stored in the file's metadata.
 
     \b
     Examples:
@@ -39,21 +39,22 @@ def export(
     """
     check_free(out, force)
     if out.suffix.lower() != ".onnx":
-        raise UserError(f"{out}: the file must end in .onnx")
+        raise UserError(f"{out}: the file name must end in .onnx")
     need("export", "onnx", "onnxscript", "onnxruntime")
 
     from denoiselab.app import denoisers, onnx_export
 
     denoiser = denoisers.load(model)
     entry = denoiser.entry
-    done = onnx_export.export(denoiser.module, denoiser.channels, out, onnx_export.notes(entry, denoiser.module))
+    exported = onnx_export.export(denoiser.module, denoiser.channels, out, onnx_export.notes(entry, denoiser.module))
     lines = [
-        f"{out}: {entry.name}, {done.parameters:,} parameters, {done.size / 1e6:.1f} MB, opset {done.opset}",
-        *(f"  input {name}: {' x '.join(map(str, shape))}" for name, shape in done.inputs.items()),
-        f"largest difference between onnxruntime and PyTorch ({onnx_export.BOUND:g} is allowed):",
+        f"{out}: {entry.name}, {exported.parameters:,} parameters, "
+        f"{exported.size / 1e6:.1f} MB, opset {exported.opset}",
+        *(f"  input {name}: {' x '.join(map(str, shape))}" for name, shape in exported.inputs.items()),
+        f"largest difference between onnxruntime and PyTorch (limit {onnx_export.BOUND:g}):",
         *(
             f"  {' x '.join(map(str, check.shape))} (batch, height, width): {check.difference:.1e}"
-            for check in done.checks
+            for check in exported.checks
         ),
     ]
-    report("\n".join(lines), {"out": str(out), "name": entry.name, **done.values()}, as_json)
+    report("\n".join(lines), {"out": str(out), "name": entry.name, **exported.values()}, as_json)

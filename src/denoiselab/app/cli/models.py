@@ -1,4 +1,4 @@
-"""denoiselab models: what can denoise a picture here."""
+"""denoiselab models: list the available denoisers."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from denoiselab.app.cli._output import plain, report
 if TYPE_CHECKING:
     from denoiselab.app.denoisers import Entry, Measured
 
-COLUMNS = ("model", "origin", "pictures", "noise", "PSNR (gain) in dB", "parameters", "licence")
+COLUMNS = ("model", "origin", "images", "noise", "PSNR (gain) in dB", "parameters", "licence")
 
 
 def models(as_json: AsJson = False) -> None:
@@ -52,8 +52,8 @@ def _print(listed: "list[tuple[Entry, list[Measured]]]") -> None:
 
 
 def _cells(entry: "Entry", measured: "list[Measured]") -> tuple[str, ...]:
-    pictures = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
-    last = measured[-1].test_set if measured else ""  # of several sets the best known ones come last
+    images = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
+    last = measured[-1].test_set if measured else ""  # cards list the best-known test set last
     scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == last]
     numbers = f"{last}, " + ", ".join(scores) if scores else ""
-    return entry.name, entry.origin, pictures, entry.noise, numbers, f"{entry.parameters:,}", entry.licence
+    return entry.name, entry.origin, images, entry.noise, numbers, f"{entry.parameters:,}", entry.licence

@@ -1,4 +1,4 @@
-"""denoiselab noise: pictures with noise of a known kind."""
+"""denoiselab noise: add noise of a known kind to images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,10 +22,10 @@ def _list(wanted: bool) -> None:
 
         named = noise_presets.conditions()
         width = max(map(len, {**named, **noise_presets.KINDS}))
-        print("Conditions, for --noise:")
+        print("Conditions for --noise:")
         for name, spec in named.items():
             print(f"  {name:{width}}  {in_words(spec.model_dump(mode='json'))}")
-        print("\nKinds, for --kind, and what their --level is (the usual one, if none is given):")
+        print("\nKinds for --kind, with the meaning of --level and its default:")
         for name, kind in noise_presets.KINDS.items():
             print(f"  {name:{width}}  {kind.level} ({kind.usual:g})")
         raise typer.Exit
@@ -46,26 +46,24 @@ def _kinds(begun: str) -> list[str]:
 def noise(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Clean pictures, folders, or patterns in quotes such as '*.tif'."),
+        typer.Argument(metavar="IN...", help="Clean images, folders, or patterns in quotes such as '*.tif'."),
     ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single picture, else a folder.")],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="A file for a single image, otherwise a folder.")],
     name: Annotated[
         str | None,
         typer.Option(
             "--noise",
-            help="A condition that the project tests with, such as gaussian25.",
+            help="A test condition of the project, such as gaussian25.",
             autocompletion=_conditions,
         ),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Or a kind of noise, such as gaussian.", autocompletion=_kinds)
-    ] = None,
+    kind: Annotated[str | None, typer.Option(help="A kind of noise, such as gaussian.", autocompletion=_kinds)] = None,
     level: Annotated[
-        float | None, typer.Option("--level", "--sigma", help="How much of --kind, in the unit that --list says.")
+        float | None, typer.Option("--level", "--sigma", help="Strength of --kind, in the unit that --list shows.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed draws other noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_float: Annotated[
-        bool, typer.Option("--float", help=f"Write float TIFF ({FLOAT_SUFFIX}): nothing is clipped or rounded.")
+        bool, typer.Option("--float", help=f"Write float TIFF ({FLOAT_SUFFIX}), without clipping or rounding.")
     ] = False,
     listed: Annotated[
         bool, typer.Option("--list", callback=_list, is_eager=True, help="List the conditions and kinds, and exit.")
@@ -73,11 +71,11 @@ def noise(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add noise to clean pictures: a condition that the project tests with, or a kind of noise at a level.
+    """Add noise to clean images: a test condition of the project, or a kind of noise at a level.
 
-    The noise is drawn from the seed, its own name and the file's name: the same command makes the same pixels.
-    Pictures keep their depth, profile and EXIF. Files of 8 or 16 bits clip what gets darker than black or lighter than
-    white, as a camera does; the published tables of Gaussian noise are about unclipped noise, which needs --float.
+    The noise depends on the seed, the name of the noise and the file name: the same command writes the same pixels. Bit
+    depth, colour profile and EXIF are kept. Files of 8 or 16 bits clip values below black and above white, as a camera
+    does. Published results for Gaussian noise are for unclipped noise: use --float to reproduce them.
 
     \b
     Examples:
@@ -88,11 +86,11 @@ def noise(
       denoiselab noise clean.png noisy.tif --noise gaussian50 --float
     """
     if name and kind:
-        raise typer.BadParameter("--noise and --kind exclude each other: a condition has its kind")
+        raise typer.BadParameter("use either --noise or --kind, not both")
     if not (name or kind):
-        raise typer.BadParameter("one of --noise and --kind is needed; --list says what there is")
+        raise typer.BadParameter("--noise or --kind is required; see --list")
     if name and level is not None:
-        raise typer.BadParameter("--level is for --kind; a condition has its level")
+        raise typer.BadParameter("--level needs --kind; a condition of --noise has its own level")
 
     from denoiselab.app import batch_denoise
     from denoiselab.config import noise_presets
@@ -101,12 +99,12 @@ def noise(
     spec = noise_presets.condition(name) if name else noise_presets.of_kind(str(kind), level)
     words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
     rows, failed = [], False
-    for picture, target in _planned(sources, output, as_float):
+    for source, target in _planned(sources, output, as_float):
         try:
             check_free(target, force)
-            row = _write(picture, target, spec, (seed, name or kind, picture.name), as_float)
+            row = _write(source, target, spec, (seed, name or kind, source.name), as_float)
         except batch_denoise.FAULTS as error:
-            say(f"error: {batch_denoise.failure(error, picture, target)}")
+            say(f"error: {batch_denoise.failure(error, source, target)}")
             failed = True
         else:
             rows.append(row)
@@ -119,7 +117,7 @@ def noise(
 
 
 def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path, Path]]:
-    """Which picture goes where; float ones to TIFF, unless a file was named."""
+    """(source, target) of every image; with `as_float`, targets in a folder end in .tif."""
     from denoiselab.app import batch_denoise
 
     tasks = [(task.source, task.target) for task in batch_denoise.tasks(sources, output)]
@@ -128,17 +126,17 @@ def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path
     taken: dict[Path, Path] = {}
     for source, target in tasks:
         if target in taken:
-            raise UserError(f"{taken[target]} and {source} would both become {target}")
+            raise UserError(f"{taken[target]} and {source} would both be written to {target}")
         taken[target] = source
     return tasks
 
 
 def _clipping(share: float) -> str:
-    return f"; {share:.1%} of the values are cut to what the file can hold" if share else ""
+    return f"; {share:.1%} of the values clipped to the file's range" if share else ""
 
 
-def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
-    """Write a picture with noise, drawn from `key`; returns what is to say of it."""
+def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
+    """Write an image with noise that is seeded by `key`; returns its row of the JSON output."""
     from dataclasses import replace
 
     import numpy as np
@@ -149,17 +147,16 @@ def _write(picture: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ..
     from denoiselab.noise import synthesis as noises
     from denoiselab.runtime import seeding
 
-    photo = photos.read(picture)
+    photo = photos.read(source)
     if as_float and photo.dtype.kind == "u":
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
     with photos.named(target):
         photos.check(photo, target.suffix)
     noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec))
-    whole = photo.dtype.kind == "f"
-    stored = noisy if whole else noisy.clip(0, 1)
+    stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
     photos.write(target, photo, stored)
     return {
-        "in": str(picture),
+        "in": str(source),
         "out": str(target),
         "psnr": image_quality.capped_psnr(photo.pixels, stored, data_range=1),
         "clipped": float(np.mean(noisy != stored)),

@@ -1,4 +1,4 @@
-"""denoiselab serve: the web page, for this machine's own browser."""
+"""denoiselab serve: the web page."""
 
 import sys
 from typing import Annotated
@@ -7,17 +7,17 @@ import typer
 
 
 def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page's address.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any other than 127.0.0.1 opens the page to the network.")
+        str, typer.Option(help="Address to listen on. Any but 127.0.0.1 opens the page to the network.")
     ] = "127.0.0.1",
-    max_megabytes: Annotated[int, typer.Option(help="Size of a picture's file, at most.")] = 50,
-    max_megapixels: Annotated[int, typer.Option(help="Size of a picture, at most.")] = 24,
+    max_megabytes: Annotated[int, typer.Option(help="Largest file, in MB.")] = 50,
+    max_megapixels: Annotated[int, typer.Option(help="Largest image, in megapixels.")] = 24,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Show the web page: upload a picture, denoise it, compare, download. Ctrl-C ends it.
+    """Serve the web page: upload an image, denoise it, compare and download. Ctrl-C stops it.
 
-    It listens to this machine alone, sends nothing anywhere, and computes one picture at a time.
+    The page is for this machine alone, sends nothing anywhere, and processes one image at a time.
 
     \b
     Examples:
@@ -30,8 +30,8 @@ def serve(
     allowed = Limits(max_megabytes, max_megapixels)
     if host not in server.LOOPBACK:
         print(
-            f"warning: {host} is open to the network: whoever reaches port {port} can use this page and this machine's"
-            " processor; there is no password",
+            f"warning: {host} is open to the network: there is no password, and anybody who reaches port {port} can use"
+            " this page and this machine's processor",
             file=sys.stderr,
         )
     server.run(host, port, allowed, browser=browser)

@@ -1,6 +1,6 @@
 """The web page of `denoiselab serve`.
 
-`app` is the script that Streamlit runs for every visitor, `slider` a component of it, `leaving` ends visits; but for
-`main` and `server`, which start it, the other modules know nothing of Streamlit. It puts this folder first on the path,
-so no module here may have the name of one of the standard library.
+Streamlit runs the script `app` for every visitor; `slider` is a component of it, `session_cleanup` deletes visitors'
+data, `main` and `server` start the server. The other modules do not use Streamlit. Streamlit puts this folder first on
+sys.path: no module here may have the name of a standard library module.
 """

@@ -1,7 +1,7 @@
-"""The page itself: the script that Streamlit runs for a visitor at every change. Its arguments are those of Limits.
+"""The page: Streamlit runs this script for a visitor at every change. Its arguments are the fields of Limits.
 
-Models and what was made of the samples are shared by all visitors, their own pictures by none: what was made of those
-is kept for the visit alone.
+All visitors share the models and the results for sample images. Results for a visitor's own images are kept for that
+visit only.
 """
 
 import sys
@@ -21,14 +21,14 @@ from denoiselab.imaging import photos
 from denoiselab.runtime import devices
 from denoiselab.runtime.errors import BusyError
 
-AS_IT_IS = "none"
+NO_NOISE = "none"
 STYLE = Path(__file__).parent / "app.css"
-SAMPLE, OWN = "A sample", "Your own"
+SAMPLE, OWN = "Sample", "Your own"
 
 
 @st.cache_resource(show_spinner=False)
 def line() -> Line:
-    """Of all visitors."""
+    """The queue that all visitors share."""
     return Line(limits.WAITING)
 
 
@@ -52,21 +52,21 @@ def main() -> None:
 
 
 def choose(allowed: Limits) -> computation.Task | None:
-    """What the visitor asks for; None until there is a picture and a model."""
-    st.header("1. Picture", anchor=False)
-    source = st.radio("Picture", [SAMPLE, OWN], horizontal=True, label_visibility="collapsed")
-    picture = sample() if source == SAMPLE else upload(allowed)
+    """The visitor's choices; None until an image and a model are chosen."""
+    st.header("1. Image", anchor=False)
+    source = st.radio("Image", [SAMPLE, OWN], horizontal=True, label_visibility="collapsed")
+    image = sample() if source == SAMPLE else upload(allowed)
     st.header("2. Noise", anchor=False)
     noise = choose_noise(source)
     st.header("3. Denoiser", anchor=False)
     models = choose_models()
-    return computation.Task(*picture, noise, models, sample=source == SAMPLE) if picture and models else None
+    return computation.Task(*image, noise, models, sample=source == SAMPLE) if image and models else None
 
 
 def sample() -> tuple[bytes, str]:
-    """A bundled photograph and its file's name."""
+    """A bundled photo and its file name."""
     name = st.selectbox(
-        "Photograph",
+        "Photo",
         SAMPLES,
         format_func=lambda name: f"{SAMPLES[name].title} ({SAMPLES[name].credit})",
         label_visibility="collapsed",
@@ -76,9 +76,9 @@ def sample() -> tuple[bytes, str]:
 
 
 def upload(allowed: Limits) -> tuple[bytes, str] | None:
-    """The visitor's own picture and its file's name."""
+    """The visitor's own image and its file name."""
     file = st.file_uploader(
-        f"A picture of at most {allowed.megabytes} MB and {allowed.megapixels} megapixels",
+        f"Up to {allowed.megabytes} MB and {allowed.megapixels} megapixels",
         type=[suffix.removeprefix(".") for suffix in photos.SUFFIXES],
     )
     if file is None:
@@ -92,9 +92,9 @@ def upload(allowed: Limits) -> tuple[bytes, str] | None:
 
 
 def choose_noise(source: str) -> tuple[str, float] | None:
-    """A kind and its level; None: the picture as it is."""
-    options = [AS_IT_IS, *KINDS]
-    titles = {AS_IT_IS: "None: take it as it is"} | {name: kind.title for name, kind in KINDS.items()}
+    """Kind and level of the noise to add; None: no noise."""
+    options = [NO_NOISE, *KINDS]
+    titles = {NO_NOISE: "No added noise"} | {name: kind.title for name, kind in KINDS.items()}
     name = st.selectbox(
         "Noise to add",
         options,
@@ -103,8 +103,8 @@ def choose_noise(source: str) -> tuple[str, float] | None:
         key=f"noise of {source}",
         label_visibility="collapsed",
     )
-    if name == AS_IT_IS:
-        st.caption(texts.AS_IT_IS)
+    if name == NO_NOISE:
+        st.caption(texts.NO_NOISE)
         return None
     kind = KINDS[name]
     level = st.slider(kind.slider, kind.low, kind.high, kind.start, kind.step, key=f"level of {name}")
@@ -123,13 +123,13 @@ def choose_models() -> tuple[str, ...]:
         placeholder="Choose a denoiser",
         label_visibility="collapsed",
     )
-    with st.expander("What there is to choose"):
+    with st.expander("Available denoisers"):
         st.markdown(texts.models(listed))
     return tuple(names)
 
 
 def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
-    """The task's outcome, computed when it is this visitor's turn; None where it failed, and the page says why."""
+    """The task's outcome, computed when it is this visitor's turn; None where it failed and the page shows why."""
     visit = session_cleanup.visit()
     if visit.task != task:
         visit.forget()
@@ -137,7 +137,7 @@ def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
             visit.outcome, visit.failure = compute(task, allowed)
         except BusyError as busy:
             st.error(texts.plain(str(busy)))
-            st.button(texts.AGAIN)  # a click runs the script
+            st.button(texts.AGAIN)  # a click runs the script again
             return None
         visit.task = task
     if visit.failure:
@@ -146,7 +146,7 @@ def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
 
 
 def compute(task: computation.Task, allowed: Limits) -> tuple[computation.Outcome | None, str]:
-    """An outcome, or why there is none. BusyError where there may be one later."""
+    """The outcome, or None and the reason. BusyError where trying again later may succeed."""
     if outcome := computation.kept(task):
         return outcome, ""
     place = st.empty()
@@ -155,28 +155,28 @@ def compute(task: computation.Task, allowed: Limits) -> tuple[computation.Outcom
         computation.check(task, allowed.pixels)
         outcome = line().do(
             lambda step: computation.run(task, allowed.pixels, step),
-            waiting=lambda ahead: told(status, texts.place(ahead)),
-            tell=lambda step: told(status, step or texts.place(0)),
+            waiting=lambda ahead: show_step(status, texts.place(ahead)),
+            tell=lambda step: show_step(status, step or texts.place(0)),
         )
         return outcome, ""
     except BusyError:
         raise
     except batch_denoise.FAULTS as error:
-        said = texts.failure(error)
-        if devices.ran_out(error) or isinstance(error, OSError):
-            raise BusyError(said) from None
-        return None, said
+        message = texts.failure(error)
+        if devices.is_out_of_memory(error) or isinstance(error, OSError):
+            raise BusyError(message) from None
+        return None, message
     finally:
         place.empty()
 
 
-def told(status: StatusContainer, text: str) -> None:
-    """Streamlit stops the script here when the visitor has left or changed something."""
+def show_step(status: StatusContainer, text: str) -> None:
+    """Show the current step. Streamlit stops the script here if the visitor has left or changed something."""
     status.update(label=text)
 
 
 def show(outcome: computation.Outcome, task: computation.Task) -> None:
-    """The slider, the scores, the estimate and the downloads."""
+    """Show the slider, the noise estimate, the scores and the downloads."""
     slider(outcome.views, outcome.results[0].model, key="slider")
     st.markdown(texts.noise_found(outcome, task.noise))
     st.markdown(texts.table(outcome))

@@ -1,4 +1,4 @@
-"""What the page computes for a visitor: add noise to a picture, estimate it, denoise with each model, score, encode."""
+"""Computation for a visitor: add noise, estimate it, denoise with each model, score, encode."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from denoiselab.app.web.views import Gallery, Views
 from denoiselab.imaging import photos
 
 AUTO = "auto"
-NOISY, CLEAN = "noisy", "clean"
+NOISY, ORIGINAL, CLEAN = "noisy", "original", "clean"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a visitor asks for; `noise` is a kind and its level, None: the picture as it is."""
+    """A visitor's choices. `noise`: kind and level of the noise to add, or None."""
 
-    data: bytes  # of the file
-    name: str  # of the file
+    data: bytes  # file content
+    name: str  # file name
     noise: tuple[str, float] | None
     models: tuple[str, ...]  # names and paths as denoisers.load takes them, and AUTO
-    sample: bool = False  # whose outcome is for whoever asks for the same
+    sample: bool = False  # its outcome is shared by all visitors
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of a model: how it did, and the file to download."""
+    """Time, score and download of one model."""
 
     model: str
     title: str
@@ -41,12 +41,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a task. The files are deleted with it."""
+    """Results of a task; its files are deleted with it."""
 
     size: tuple[int, int]  # width, height
     depth: str  # "16-bit"
     estimate: denoisers.Estimate
-    chosen: tuple[str, str] | None  # by AUTO: the model, and why
+    chosen: tuple[str, str] | None  # by AUTO: model and reason
     noisy: Score | None
     results: list[Result]
     views: Views
@@ -55,7 +55,7 @@ class Outcome:
 
 @lru_cache(8)
 def model(name: str) -> denoisers.Denoiser:
-    """Loaded once, for all visitors."""
+    """Load a model once for all visitors."""
     return denoisers.load(name)
 
 
@@ -63,20 +63,20 @@ _samples: dict[Task, Outcome] = {}
 
 
 def kept(task: Task) -> Outcome | None:
-    """Of a sample that somebody asked for before."""
+    """The outcome for a sample image, if it was computed before."""
     return _samples.get(task) if task.sample else None
 
 
 def check(task: Task, max_pixels: int) -> None:
-    """ValueError for what the file's header tells: that it is no picture, or has more pixels. It decodes nothing."""
+    """UserError where the file's header shows that it is not an image or exceeds `max_pixels`; decodes nothing."""
     if photos.size(task.data, name=task.name, max_pixels=max_pixels) > max_pixels:
-        photos.read(task.data, name=task.name, max_pixels=max_pixels)  # which says so
+        photos.read(task.data, name=task.name, max_pixels=max_pixels)  # raises the error
 
 
 def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
-    """Do a task, telling each step; what `tell` raises stops it. Not for several threads at a time.
+    """Compute a task, reporting each step to `tell`, which may stop it by raising. Not thread-safe.
 
-    ValueError says in one line what is wrong with the picture or why it cannot be done.
+    UserError, in one line, where the image is invalid or cannot be processed.
     """
     outcome = kept(task) or _run(task, max_pixels, tell)
     if task.sample:
@@ -87,7 +87,7 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
 
 
 def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
-    tell("Reading the picture")
+    tell("Reading the image")
     pixels = min(photos.size(task.data, name=task.name, max_pixels=max_pixels), max_pixels)
     memory.check_memory(pixels, [model(name) for name in task.models if name != AUTO])
     photo = photos.read(task.data, name=task.name, max_pixels=max_pixels)
@@ -99,7 +99,7 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     chosen = denoisers.choose(estimate, channels) if AUTO in task.models else None
     before = side_by_side.score(clean, noisy)
     gallery = Gallery(noisy if clean is None else clean)
-    gallery.add(NOISY if clean is not None else "as it is", _decibels(before), noisy)
+    gallery.add(NOISY if clean is not None else ORIGINAL, _decibels(before), noisy)
     folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
     results: list[Result] = []
     for name in _distinct(task.models, chosen):
@@ -114,12 +114,12 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
         assert version.seconds is not None
         results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download))
     if clean is not None:
-        gallery.add(CLEAN, "the reference", clean)
+        gallery.add(CLEAN, "reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
 
 
 def _suffix(name: str, photo: photos.Photo) -> str:
-    """Of the file of a denoised picture: that of the original where it can hold it, else PNG's, else TIFF's."""
+    """Suffix of the denoised file: that of the original if the format can hold the image, else .png, else .tif."""
     for suffix in (Path(name).suffix.lower(), ".png", ".tif"):
         try:
             photos.check(photo, suffix)
@@ -134,7 +134,7 @@ def _depth(photo: photos.Photo) -> str:
 
 
 def _distinct(models: tuple[str, ...], chosen: tuple[str, str] | None) -> list[str]:
-    """AUTO replaced by what was chosen."""
+    """Names without duplicates, AUTO replaced by the chosen model."""
     return list(dict.fromkeys(chosen[0] if name == AUTO and chosen else name for name in models))
 
 

@@ -1,7 +1,7 @@
-"""Files that visitors download: sent from the disk, each at an address that nobody guesses, while its owner lives.
+"""Downloads: files sent from disk, each at an unguessable address, as long as their Download object exists.
 
-Streamlit's own button forgets a file whenever the script runs again, which a click may bring about by itself, unless
-the whole file is kept in memory.
+Streamlit's own download button keeps the whole file in memory, or forgets it when the script runs again, which a click
+can cause.
 """
 
 import secrets
@@ -12,15 +12,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-GONE = "This picture is no longer kept: denoise it once more."
+GONE = "This file has been deleted. Denoise the image again."
 
 
 class Download:
-    """A file and the name to save it under."""
+    """A file, and the name under which the browser saves it."""
 
     def __init__(self, file: Path, name: str) -> None:
         self.file, self.name = file, name
-        self.address = f"download/{secrets.token_urlsafe()}"  # on the page's own server
+        self.address = f"download/{secrets.token_urlsafe()}"  # relative to the page's server
         _kept[self.address] = self
 
 
@@ -28,7 +28,7 @@ _kept: WeakValueDictionary[str, Download] = WeakValueDictionary()
 
 
 async def send(request: Request) -> Response:
-    """The file of an address; 404 where its owner is gone."""
+    """The file for an address; 404 if it has been deleted."""
     download = _kept.get(f"download/{request.path_params['key']}")
     if download is None or not download.file.is_file():
         return PlainTextResponse(GONE, status_code=404)

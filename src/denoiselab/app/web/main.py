@@ -1,4 +1,4 @@
-"""What Streamlit serves: the page's script, and the files to download from it."""
+"""The Streamlit application: the page's script and the downloads."""
 
 import gc
 from pathlib import Path
@@ -9,7 +9,7 @@ from denoiselab.app.web.downloads import ROUTE
 
 app = App(Path(__file__).with_name("app.py"), routes=[ROUTE])
 
-# Streamlit searches all objects for garbage after every run of the script: with torch's among them, that took three
-# quarters of a run (0.24 s, now 0.1), in which no other visitor's went on. What is loaded by now stays anyway.
+# Streamlit runs the garbage collector after every run of the script. With torch's objects this took three quarters of a
+# run (0.24 s, now 0.1 s) and blocked other visitors. Objects loaded so far are permanent: exclude them.
 gc.collect()
 gc.freeze()

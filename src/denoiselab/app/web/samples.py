@@ -1,4 +1,4 @@
-"""Photographs to try the page with, which come with scikit-image and scikit-learn; no released model saw them."""
+"""Sample photos from scikit-image and scikit-learn; no released model was trained on them."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,20 +9,20 @@ from denoiselab.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph and where it is inside its package."""
+    """A photo and its place in its package."""
 
     title: str
     package: str
     inside: str
-    credit: str  # public domain or CC0, but for those that say so
+    credit: str  # public domain or CC0 unless stated
 
     @property
     def path(self) -> Path:
-        """ValueError where it is missing."""
+        """UserError where the file is missing."""
         spec = find_spec(self.package)
         file = Path((spec.submodule_search_locations or [""])[0] if spec else "") / self.inside
         if not file.is_file():
-            raise UserError(f"{self.inside} is missing from the package {self.package}; install {self.package} again")
+            raise UserError(f"{self.inside} is missing from the package {self.package}; reinstall {self.package}")
         return file
 
 

@@ -1,4 +1,4 @@
-"""Streamlit's server, set up for this page."""
+"""Start Streamlit's server for the page."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def environment(host: str, port: int, allowed: Limits, browser: bool) -> dict[str, str]:
-    """Streamlit's options: nothing is sent home, visitors see no traces of errors, files are not watched."""
+    """Streamlit's options: no usage statistics, no tracebacks for visitors, no file watcher."""
     options = {
         "SERVER_ADDRESS": host,
         "SERVER_PORT": str(port),
@@ -26,7 +26,7 @@ def environment(host: str, port: int, allowed: Limits, browser: bool) -> dict[st
         "THEME_DARK_PRIMARY_COLOR": "#66bdf0",
     }
     if host in LOOPBACK:
-        options["SERVER_ALLOWED_HOSTS"] = " ".join(LOOPBACK)  # a foreign page's name for this machine is none of them
+        options["SERVER_ALLOWED_HOSTS"] = " ".join(LOOPBACK)  # against DNS rebinding
     return {f"STREAMLIT_{name}": value for name, value in options.items()}
 
 
@@ -34,8 +34,8 @@ def run(host: str, port: int, allowed: Limits, browser: bool) -> None:
     """Serve the page until a signal ends it."""
     from streamlit.web import cli
 
-    from denoiselab.app.web import computation  # noqa: F401 - what is slow to import, before the first visitor waits for it
+    from denoiselab.app.web import computation  # noqa: F401 - slow import, done before the first visit
 
     os.environ.update(environment(host, port, allowed, browser))
-    print(f"denoiselab: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+    print(f"denoiselab: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it)", flush=True)
     cli.main(["run", str(MAIN), "--", str(allowed.megabytes), str(allowed.megapixels)], standalone_mode=False)

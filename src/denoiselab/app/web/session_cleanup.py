@@ -1,7 +1,7 @@
-"""What a visitor leaves behind is deleted.
+"""Delete a visitor's data after the visit.
 
-Streamlit keeps the uploads and the state of a session that has lost its browser, in case that comes back, and forgets
-those that did not only when another session ends: the last visitor's would stay.
+Streamlit keeps the uploads and state of a disconnected session in case the browser reconnects, and drops them only when
+another session ends: the last visitor's data would stay.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from denoiselab.app.web.computation import Outcome, Task
 
 @dataclass
 class Visit:
-    """A visitor's last task and what became of it."""
+    """A visitor's last task and its result."""
 
-    session: str  # Streamlit's name for it
+    session: str  # Streamlit's id
     task: Task | None = None
     outcome: Outcome | None = None
     failure: str = ""
 
     def forget(self) -> None:
-        """Delete the pictures."""
+        """Delete the images."""
         self.task = self.outcome = None
         self.failure = ""
 
 
 def _left(visit: Visit) -> None:
-    """The browser is gone; its visitor is once it stays away for half of the time that Streamlit would wait."""
+    """Called when the browser disconnects: close the session unless it reconnects within half of Streamlit's limit."""
     visit.forget()
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # not the server's thread: it is ending, or has closed the session already
+    except RuntimeError:  # not in the server's thread: it is shutting down, or the session is closed already
         return
     loop.call_later(st.get_option("server.disconnectedSessionTTL") / 2, _close, visit.session)
 
@@ -46,7 +46,7 @@ def _close(session: str) -> None:
 
 @st.cache_resource(scope="session", on_release=_left, show_spinner=False)
 def visit() -> Visit:
-    """That of the session whose script is running; Streamlit drops it when the browser goes."""
+    """The visit of the running script's session; Streamlit drops it when the browser disconnects."""
     context = get_script_run_ctx()
     assert context is not None
     return Visit(context.session_id)

@@ -1,7 +1,7 @@
-// Two stacked pictures, the upper one cut off at a divider. Zoomed in, the picture scrolls beneath it.
+// Two stacked images, the upper one clipped at the divider. When zoomed in, the image scrolls beneath the divider.
 
-const HEIGHT = 0.72; // of the screen, at most
-const ENLARGED = 2; // times, at most, of a small picture shown whole
+const HEIGHT = 0.72; // maximum share of the screen height
+const ENLARGED = 2; // maximum enlargement of a small image shown whole
 
 export default function ({ parentElement, data }) {
   const one = (selector) => parentElement.querySelector(selector);
@@ -24,7 +24,7 @@ export default function ({ parentElement, data }) {
     one(`output.${side}`).textContent = view.note ? `${name}: ${view.note}` : name;
   }
 
-  /** Size of window and stage in CSS pixels: whole, the picture fits the window; zoomed in, it is as large as it is. */
+  /** Set the size of window and stage in CSS pixels: the whole image fits the window; zoomed in, it has its own size. */
   function lay() {
     const [width, height] = data.whole;
     const most = Math.min(box.clientWidth, ENLARGED * width, (HEIGHT * innerHeight * width) / height);
@@ -68,7 +68,7 @@ export default function ({ parentElement, data }) {
     move();
   }
 
-  let drag = null; // what a pointer that is down does when it moves
+  let drag = null; // handles movements of a pressed pointer
 
   frame.onpointerdown = (event) => {
     const grabbed = event.target.closest(".handle");

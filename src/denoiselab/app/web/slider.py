@@ -1,4 +1,4 @@
-"""The before/after slider as a component of Streamlit: slider.html, slider.css and slider.js beside this module."""
+"""The before/after slider, a Streamlit component made of slider.html, slider.css and slider.js."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 
 def slider(views: Views, right: str, key: str) -> None:
-    """Show two of the views, the first one and `right` until the visitor chooses others."""
+    """Show two of the views, at first the first one and `right`; the visitor can choose others."""
     html, css, js = ((FOLDER / f"slider.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     component = st.components.v2.component("denoiselab_slider", html=html, css=css, js=js)
     component(data={**asdict(views), "right": right}, key=key)

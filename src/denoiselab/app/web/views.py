@@ -1,4 +1,4 @@
-"""What the page shows of pictures: each whole and, where that is made smaller, the same detail at its own size."""
+"""Images as shown on the page: whole and, if that needs reducing, a detail at full resolution."""
 
 import base64
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ import numpy as np
 from denoiselab.metrics import image_quality
 from denoiselab.report.figures.pictures import busiest
 
-WHOLE = 2_000_000  # pixels, of a picture shown whole
-LONGEST = 16_000  # pixels, its longer side: JPEG has at most 65,500, browsers fewer
-DETAIL = 900  # pixels, side of the detail of a larger one
-QUALITY = 92  # of JPEG, without subsampling: noise stays noise
+WHOLE = 2_000_000  # pixels of an image shown whole
+LONGEST = 16_000  # pixels of its longer side; the limit is 65,500 in JPEG, lower in browsers
+DETAIL = 900  # pixels, side of the detail
+QUALITY = 92  # of JPEG, without chroma subsampling, to preserve noise
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture as data URIs; no detail where the whole picture is shown at its own size."""
+    """An image as data URIs. `detail` is None where `whole` has full resolution."""
 
     name: str
     note: str
@@ -27,7 +27,7 @@ class View:
 
 @dataclass
 class Views:
-    """Pictures of one size and what they are called; sizes are (width, height) in pixels."""
+    """Views of images of one size; sizes are (width, height) in pixels."""
 
     whole: tuple[int, int]
     detail: tuple[int, int] | None = None
@@ -35,7 +35,7 @@ class Views:
 
 
 class Gallery:
-    """Makes the views of pictures of one size; the detail is the busiest part of the first."""
+    """Makes views of images of one size; the detail is the busiest part of the first image."""
 
     def __init__(self, first: np.ndarray) -> None:
         height, width = first.shape[:2]
@@ -48,7 +48,7 @@ class Gallery:
             self.shown.detail = (cut.shape[1], cut.shape[0])
 
     def add(self, name: str, note: str, pixels: np.ndarray) -> None:
-        """(H, W, C) float32, what is outside [0, 1] clipped."""
+        """Add an image (H, W, C) float32; values outside [0, 1] are clipped."""
         if self._scale == 1:
             self.shown.views.append(View(name, note, _uri(pixels), None))
             return
@@ -57,7 +57,7 @@ class Gallery:
 
 
 def _uri(pixels: np.ndarray) -> str:
-    """(h, w, C) or (h, w) float32 as a data URI."""
+    """Image (H, W, C) or (H, W) float32 as a JPEG data URI."""
     values = image_quality.to_uint8(pixels)
     if values.ndim == 3 and values.shape[2] == 3:
         values = cv2.cvtColor(values, cv2.COLOR_RGB2BGR)

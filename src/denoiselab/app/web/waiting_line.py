@@ -1,6 +1,6 @@
-"""The line of visitors whose pictures are waiting to be computed: one at a time, first come, first served.
+"""Queue of visitors: one computation at a time, first come, first served.
 
-All are computed by one thread: each new one would keep memory and a team of torch's threads of its own.
+A single thread does all computations, because each further thread would hold memory and torch threads of its own.
 """
 
 from collections import deque
@@ -13,25 +13,25 @@ from typing import TypeVar
 
 from denoiselab.runtime.errors import BusyError
 
-POLL_S = 0.5  # seconds after which a visitor is told anew how it stands, or is noticed to have left
+POLL_S = 0.5  # seconds between progress updates; visitors who have left are noticed then
 T = TypeVar("T")
 Tell = Callable[[str], None]
 
 
 class Line:
-    """For all threads of a process; at most `length` wait behind the one whose turn it is."""
+    """Queue for all threads of a process; at most `length` wait behind the current one."""
 
     def __init__(self, length: int) -> None:
         self._length = length
-        self._tickets: deque[object] = deque()  # the first one's turn it is
+        self._tickets: deque[object] = deque()  # the first one is being served
         self._changed = Condition()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="denoiselab-page")
 
     def do(self, job: Callable[[Tell], T], waiting: Callable[[int], None], tell: Tell) -> T:
-        """What `job` returns, in its turn. BusyError where the line is full.
+        """Run `job` when its turn comes and return its result. BusyError where the queue is full.
 
-        `waiting` is called with the number of those ahead while there are any, `tell` with the step that the job says
-        it is at, both in the calling thread; what they raise leaves the line and ends the job at its next step.
+        `waiting` is called with the number of visitors ahead, then `tell` with the job's current step, both in the
+        calling thread. An exception raised there leaves the queue and ends the job at its next step.
         """
         with self._turn(waiting):
             steps: list[str] = []
@@ -67,7 +67,7 @@ class Line:
     def _join(self) -> object:
         with self._changed:
             if len(self._tickets) > self._length:
-                raise BusyError(f"{self._length} pictures are waiting already; try it again in a minute")
+                raise BusyError(f"{self._length} pictures are waiting already; try again in a minute")
             ticket = object()
             self._tickets.append(ticket)
             return ticket

@@ -130,13 +130,13 @@ def _seed(trial: Trial, place: int, params: Params) -> None:
 def _reporting(trial: Trial, log: loop.Log) -> loop.Log:
     """`log`, and the first validation score to Optuna, which may end the trial."""
 
-    def told(step: int, row: dict[str, float]) -> None:
+    def report(step: int, row: dict[str, float]) -> None:
         log(step, row)
         trial.report(next(value for key, value in row.items() if key.startswith("val_")), step)
         if trial.should_prune():
             raise Pruned
 
-    return told
+    return report
 
 
 def _suggest(trial: Trial, key: str, space: Any) -> Any:
