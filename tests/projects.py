@@ -107,7 +107,7 @@ def reproduce(project: Path, *overrides: str, to: str = "") -> list[str]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for stage in stages:
             _run_here(stage, patch)
-    return [stage.addressing for stage in stages]
+    return [stage.name for stage in stages]
 
 
 def _stages(project: Path, to: str) -> list["Stage"]:
@@ -118,7 +118,7 @@ def _stages(project: Path, to: str) -> list["Stage"]:
     with Repo(str(project)) as repo:
         graph = repo.index.graph  # from a stage to those that it needs
         if to:
-            [last] = repo.stage.collect(to)
+            last = next(stage for stage in graph if stage.cmd and stage.name == to)
             graph = graph.subgraph({last} | networkx.descendants(graph, last))
         return [stage for stage in networkx.topological_sort(graph.reverse()) if stage.cmd]
 

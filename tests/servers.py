@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bench._servers import free_port, running, stop
 
-__all__ = ["documented", "free_port", "running", "stop"]
+__all__ = ["NO_JOBS", "documented", "free_port", "running", "stop"]
+
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else an MLflow server starts seven interpreters more
 
 
 def documented(page: Path, begin: str, **values: str) -> list[str]:

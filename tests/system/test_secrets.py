@@ -20,7 +20,7 @@ from denoiselab.tracking import ping, runs
 from pipeline import ui
 from tests import nets
 from tests.conftest import ROOT
-from tests.servers import free_port, running
+from tests.servers import NO_JOBS, free_port, running
 
 SECRET = "geheim4711"
 CARD = {"architecture": {"arch": "dncnn"}, "noise": {"name": "gaussian25"}, "data_sha256": "0", "seed": 0}
@@ -90,7 +90,7 @@ def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, mon
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@127.0.0.1:{port}")
     monkeypatch.setattr(tracking.worker, "PATIENCE_S", 600)
-    with running([*command, *places], f"{address}/health", tmp_path / "server.log"):
+    with running([*command, *places], f"{address}/health", tmp_path / "server.log", **NO_JOBS):
         card = model_store.read_card(paths.model("long"))
         with tracking.training("long", card, "fingerprint", paths.model("long")) as log:
             log(0, {"step": 0, "val_psnr": 18.0})

@@ -19,7 +19,7 @@ from denoiselab.runtime import files, paths
 from pipeline import evaluate, promote, train
 from tests import nets, postgres
 from tests.conftest import ROOT
-from tests.servers import documented, free_port, running, stop
+from tests.servers import NO_JOBS, documented, free_port, running, stop
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
     with postgres.server() as database:
         places = {"backend_store_uri": database, "artifacts_destination": str(folder / "artifacts")}
         command = [*documented(DOCS, "mlflow server --backend-store-uri", port=str(port), **places), "--workers", "1"]
-        start = partial(running, command, f"{address}/health", folder / "server.log")
+        start = partial(running, command, f"{address}/health", folder / "server.log", **NO_JOBS)
         with start() as process:
             yield Server(address, folder, process, start)
 
