@@ -159,7 +159,7 @@ class Race:
         self.settings = params.training(task.model)
         self.device = devices.choose(self.settings.device)
         devices.prepare(self.device)
-        stock = batches.Stock(patches.load(ground / "patches", "train"))
+        stock = batches.TrainingPatches(patches.load(ground / "patches", "train"))
         settings = self.settings
         self.batches = batches.build(stock, settings.batch, settings.crop, params.augment, seed, self.device)
         self.validation = Validation(ground / "noisy", ground / "patches", settings.val_patches, self.device)

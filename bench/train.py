@@ -29,7 +29,7 @@ from denoiselab.config import Params, Train
 from denoiselab.imaging import dataset_images
 from denoiselab.runtime import devices
 from denoiselab.training import loop, losses, optimizer
-from denoiselab.training.batches import Batch, ResidentBatches, Stock
+from denoiselab.training.batches import Batch, ResidentBatches, TrainingPatches
 from pipeline import ALLOCATOR
 
 COMPARED = """\
@@ -97,7 +97,7 @@ def measure(name: str, steps: int, rounds: int) -> None:
     settings = params.training(name).model_copy(update=changed)
     device = devices.choose(settings.device)
     devices.prepare(device)
-    stock = Stock(np.load("patches.npy"))
+    stock = TrainingPatches(np.load("patches.npy"))
     batches = ResidentBatches(stock, settings.batch, settings.crop, True, 0, device)
     block, criterion = params.entry(name).architecture(), losses.build(settings.loss)
 

@@ -13,9 +13,9 @@ def main() -> None:
     several = device_choice.has_weights(params, name)
     with launcher.processes(params, name, "pipeline.evaluate", several=several):
         summaries = scoring.evaluate(params, name)
-        folders = paths.trainings(name) if distributed.first() else []
+        folders = paths.trainings(name) if distributed.is_first() else []
         for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True)):
-            tracking.log_evaluation(name, folder, summary, [] if number else scoring.pictures(params, name))
+            tracking.log_evaluation(name, folder, summary, [] if number else scoring.sample_strips(params, name))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def processes(params: Params, name: str, module: str, *, several: bool) -> Itera
     elif int(os.environ.get("RANK", "0")):
         sys.exit()
     devices.claim(device_choice.wanted(params, name))
-    with distributed.joined(device_choice.device(params, name) if several else None):
+    with distributed.process_group(device_choice.device(params, name) if several else None):
         yield
 
 

@@ -24,7 +24,9 @@ def main() -> None:
     which.add_argument("model", metavar="MODEL", nargs="?", help="name in params.models")
     args = parser.parse_args()
     outcome = (
-        registry.back() if args.back else registry.promote(config.load(), args.model, MLFLOW_SERVICE, force=args.force)
+        registry.rollback()
+        if args.back
+        else registry.promote(config.load(), args.model, MLFLOW_SERVICE, force=args.force)
     )
     if not outcome.moved:
         sys.exit(outcome.said)

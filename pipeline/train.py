@@ -19,13 +19,13 @@ def main() -> None:
         for job in all_jobs:
             with tracked(job) as log:
                 results.append(runner.run(job, log))
-        if distributed.first():
+        if distributed.is_first():
             runner.record(all_jobs, results)
 
 
 def tracked(job: jobs.Job) -> AbstractContextManager[Log]:
     """The MLflow run of the job; only the first process logs."""
-    if not distributed.first():
+    if not distributed.is_first():
         return nullcontext(lambda step, values: None)
     return tracking.training(job.name, job.card(), job.fingerprint, job.folder)
 

@@ -28,7 +28,7 @@ def trained(entry: str) -> Trained:
     params, right = config.load(), distributed.share
     if option == "augmented":
         params = params.model_copy(update={"augment": config.Albumentations.model_validate(AUGMENTED)})
-    if distributed.first():
+    if distributed.is_first():
         shutil.rmtree(paths.checkpoints(), ignore_errors=True)
     with (
         patch.object(batches, "RESIDENT_SHARE", 0 if option == "streamed" else batches.RESIDENT_SHARE),
@@ -39,9 +39,9 @@ def trained(entry: str) -> Trained:
 
 
 def main(out: Path, *entries: str) -> None:
-    with distributed.joined(torch.device("cpu")):
+    with distributed.process_group(torch.device("cpu")):
         results = {entry: trained(entry) for entry in entries}
-        if distributed.first():
+        if distributed.is_first():
             torch.save(results, out)
 
 

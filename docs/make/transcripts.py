@@ -201,7 +201,7 @@ def _bundled(name: str) -> Path:
 def _save(picture: Image.Image, path: Path) -> None:
     """Save as WebP, in the best quality within LARGEST."""
     content = next(found for found in _encoded(picture) if len(found) <= LARGEST)
-    with files.replacing(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

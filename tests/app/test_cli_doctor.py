@@ -38,7 +38,7 @@ def test_all_checks_pass_outside_a_project_and_nothing_is_created(copy):
     assert found["weights"] == ("ok", "colour, gray, real: intact")
     assert found["project"][0] == found["DVC"][0] == "note"
     assert found["denoising"][0] == found["torch"][0] == "ok"
-    assert "not there yet" in found["MLflow"][1]
+    assert "does not exist yet" in found["MLflow"][1]
     assert sorted(copy.rglob("*")) == before
 
 

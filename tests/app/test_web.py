@@ -93,7 +93,7 @@ def test_a_full_queue_refuses_at_once():
     line, refused = Line(1), []
 
     def second(ahead: int) -> None:
-        with pytest.raises(ValueError, match="1 pictures are waiting already"):
+        with pytest.raises(ValueError, match="1 images are waiting already"):
             line.do(quick, nothing, nothing)
         refused.append(ahead)
         raise InterruptedError  # and leaves
@@ -230,13 +230,13 @@ def test_after_a_full_queue_the_visitor_can_try_again(page, monkeypatch):
     """A full queue is not kept as the result of the image."""
 
     def full(*_: object, **__: object) -> None:
-        raise BusyError("20 pictures are waiting already")
+        raise BusyError("20 images are waiting already")
 
     with monkeypatch.context() as patch:
         patch.setattr(Line, "do", full)
         page.run()
         assert not page.exception
-        assert [error.value for error in page.error] == ["20 pictures are waiting already"]
+        assert [error.value for error in page.error] == ["20 images are waiting already"]
     page.button[0].click().run()
     assert not page.exception and not page.error and not page.button
     assert any("Noise found" in text.value for text in page.markdown)

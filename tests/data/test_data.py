@@ -75,7 +75,7 @@ def test_a_missing_an_empty_and_a_small_folder_are_refused(tmp_path, photos):
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         fetch(folder(tmp_path / "nowhere"), tmp_path / "raw")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: 0 to split"):
+    with pytest.raises(ValueError, match="empty: only 0 to split"):
         fetch(folder(tmp_path / "empty"), tmp_path / "raw")
 
 

@@ -281,7 +281,7 @@ def test_an_invalid_table_of_hair_is_refused(tmp_path, old, new, words):
 def test_hair_without_a_table_or_with_few_pairs_is_refused(tmp_path):
     members = hair_members(2)
     archive = make_zip(tmp_path / "a.zip", members)
-    refused(from_archive("hair", archive), tmp_path / "raw", f"data hair: {archive}", "2 to split")
+    refused(from_archive("hair", archive), tmp_path / "raw", f"data hair: {archive}", "only 2 to split")
     del members["set/labels.csv"]
     archive = make_zip(tmp_path / "b.zip", members)
     refused(from_archive("hair", archive), tmp_path / "raw", "b.zip has 0 files labels.csv")
@@ -378,7 +378,7 @@ def test_missing_ffhq_is_refused_with_instructions(tmp_path):
     words = ("data.path: ", "nowhere does not exist", "github.com/NVlabs/ffhq-dataset", "CC BY-NC-SA 4.0")
     refused(own_files("ffhq", tmp_path / "nowhere"), tmp_path / "raw", *words)
     archive = make_zip(tmp_path / "few.zip", {"a.png": encoded(noise(0))})
-    refused(own_files("ffhq", archive), tmp_path / "raw", f"data.path: {archive}: 1 to split")
+    refused(own_files("ffhq", archive), tmp_path / "raw", f"data.path: {archive}: only 1 to split")
 
 
 # pairs
@@ -438,7 +438,7 @@ def test_invalid_pairs_are_refused(tmp_path):
     refused(made("1", [*three, "d.png"], three), out, "data.path: no clean image for ", "noisy/d.png")
     refused(made("2", three, three + five), out, "no noisy image for ", "clean/x0.png, ", "clean/x2.png and 2 more")
     refused(made("3", [*three, "a.bmp"], three), out, "a.bmp and ", "a.png: images of the same name")
-    refused(made("4", three[:2], three[:2]), out, f"data.path: {tmp_path / '4'}: pairs: 2 to split")
+    refused(made("4", three[:2], three[:2]), out, f"data.path: {tmp_path / '4'}: pairs: only 2 to split")
     refused(made("5", three, []), out, "data.path: ", "clean is not a folder")
     refused(made("6", three, three, noisy="clean"), out, "clean/a.png: is both noisy and clean")
     data = made("7", three, three)
@@ -637,7 +637,9 @@ def test_cifar10_4k(tmp_path):
     archive = make_tar(tmp_path / "b.tar", {"val/cat/1.png": encoded(noise(0))})
     refused(from_archive("cifar10_4k", archive), tmp_path / "raw", "b.tar has no folder train")
     archive = make_tar(tmp_path / "c.tar", {"train/cat/1.png": encoded(noise(0))})
-    refused(from_archive("cifar10_4k", archive), tmp_path / "raw", "data cifar10_4k: ", "c.tar: images: 1 to split")
+    refused(
+        from_archive("cifar10_4k", archive), tmp_path / "raw", "data cifar10_4k: ", "c.tar: images: only 1 to split"
+    )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/data").glob("*.yaml")), ids=lambda path: path.stem)

@@ -93,7 +93,7 @@ def broken(root: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("few", "2 to split; training, validation and test need one each"),
+        ("few", "only 2 to split; training, validation and test need at least one each"),
         ("small", r"64x64 is smaller than a patch \(patches.size: 96\)"),
         ("alone", "no clean image for"),
         ("sizes", "a pair of different sizes"),

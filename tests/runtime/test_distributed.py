@@ -21,7 +21,7 @@ from denoiselab.evaluation import scoring
 from denoiselab.models import model_store
 from denoiselab.runtime import distributed, files, paths
 from denoiselab.training import jobs, loop, runner
-from denoiselab.training.batches import ResidentBatches, Stock
+from denoiselab.training.batches import ResidentBatches, TrainingPatches
 from pipeline import launcher
 from tests import distributed_worker
 from tests.conftest import ROOT, composed, of_two_classes
@@ -258,12 +258,12 @@ def test_arguments_that_torchrun_rejects_are_named(words, message):
 
 
 def test_every_process_needs_patches(project, monkeypatch):
-    monkeypatch.setattr(distributed, "world", lambda: 6)
+    monkeypatch.setattr(distributed, "world_size", lambda: 6)
     with working_in(project) as params:
         job = jobs.resolve(params, "plain")
         with pytest.raises(ValueError, match=r"train.val_patches: 5 patches for 6 processes"):
             runner.train(job, lambda step, row: None)
-        stock = Stock(patches.load(paths.PATCHES, "train"))
+        stock = TrainingPatches(patches.load(paths.PATCHES, "train"))
         source = ResidentBatches(stock, 5, 24, True, 0, job.device)
         with pytest.raises(ValueError, match=r"train.batch: 5 patches for 6 processes"):
             loop.fit(None, source, None, job.settings, job.noise, None, device=job.device)

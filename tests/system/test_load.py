@@ -96,7 +96,7 @@ def test_another_name_or_size_and_failures_are_detected(sent):
     assert page.verdict(shown(sent, size="204 × 160"), sent)[0] == WRONG
     assert page.verdict(Shown(errors=["damaged image"]), sent)[0] == WRONG
     assert page.verdict(Shown(crashes=["ZeroDivisionError"]), sent) == (WRONG, "ZeroDivisionError")
-    assert page.verdict(Shown(errors=[r"20 pictures are waiting already\; try"]), sent) == (LATER, "")
+    assert page.verdict(Shown(errors=[r"20 images are waiting already\; try"]), sent) == (LATER, "")
 
 
 @pytest.mark.parametrize("kind", [uploads.NOTHING, uploads.DAMAGED, uploads.PIXELS])

@@ -110,7 +110,7 @@ def test_training_names_the_settings_to_lower(monkeypatch, where):
     """Whether the patches or a training step exceed the memory."""
     params = composed("model=dncnn", "models.dncnn.batch=10", "models.dncnn.crop=40", "train.val_patches=20")
     monkeypatch.setattr(jobs._Data, "read", lambda: jobs._Data([], []))
-    monkeypatch.setattr(distributed, "first", lambda: False)
+    monkeypatch.setattr(distributed, "is_first", lambda: False)
     job = jobs.resolve(params, "dncnn")
     monkeypatch.setattr(runner, "_validation", lambda job: None)
     monkeypatch.setattr(runner, "_stock", lambda job: (None, None))

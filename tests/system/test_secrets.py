@@ -56,7 +56,7 @@ def test_the_message_about_an_unreachable_store_hides_its_password(tmp_path, mon
     said = capfd.readouterr()
     assert "warning: MLflow" in said.err
     with pytest.raises(ValueError, match="does not answer") as error:
-        ping.answer()
+        ping.check()
     with pytest.raises(ValueError, match="MLflow: ") as other, runs.answering():
         runs.connect().search_experiments()
     with pytest.raises(SystemExit):
@@ -97,7 +97,7 @@ def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, mon
         nets.log("long")
         monkeypatch.setattr("sys.argv", ["promote", "long"])
         promote.main()
-        assert "answers" in ping.answer()
+        assert "answers" in ping.check()
         (run,) = runs.connect().search_runs([runs.experiment_id()])
         assert run.info.status == "FINISHED" and run.data.metrics
     said = capfd.readouterr()

@@ -101,8 +101,8 @@ PICTURE = encoded(png(photograph()[:48, :40]))
         ({"dataframe_records": [{"image": encoded(png(photograph()[:64, :64])[:2000])}]}, "image: damaged image"),
         ({"dataframe_records": [{"picture": ""}]}, "missing inputs.*image"),
         ({"inputs": {"image": 7}}, "image"),
-        ({"dataframe_records": [{"image": PICTURE, "sigma_255": -1.0}]}, "sigma_255: -1 is no noise level"),
-        ({"dataframe_records": [{"image": PICTURE, "sigma_255": 1e30}]}, "sigma_255: 1e.30 is no noise level"),
+        ({"dataframe_records": [{"image": PICTURE, "sigma_255": -1.0}]}, "sigma_255: -1 is not a noise level"),
+        ({"dataframe_records": [{"image": PICTURE, "sigma_255": 1e30}]}, "sigma_255: 1e.30 is not a noise level"),
         ({"image": "AAAA"}, "dataframe_records"),
     ],
 )

@@ -224,7 +224,7 @@ def test_what_cannot_be_registered_is_named(project, monkeypatch):
         run(monkeypatch, "short")
     card = model_store.read_card(paths.model("short"))
     metadata.KIND.write(paths.model("short") / "model.json", card | {"parameters": 0})
-    with pytest.raises(ValueError, match="is a method without weights; only nets that restore are promoted"):
+    with pytest.raises(ValueError, match="is a method without weights; only networks that restore images"):
         run(monkeypatch, "short")
     metadata.KIND.write(paths.model("short") / "model.json", card | {"task": "classify"})
     with pytest.raises(ValueError, match="is a classifier"):

@@ -30,7 +30,7 @@ def patches(astronaut) -> np.ndarray:
 
 
 def build(clean, noisy=None, *, batch=4, crop=32, augment=D4, seed=0):
-    return batches.build(batches.Stock(clean, noisy), batch, crop, augment, seed, CPU)
+    return batches.build(batches.TrainingPatches(clean, noisy), batch, crop, augment, seed, CPU)
 
 
 def pipeline(*transforms: dict, workers: int = 0) -> Albumentations:
@@ -164,8 +164,10 @@ def test_partners_get_the_same_crop_and_turn(patches, augment):
 @pytest.mark.parametrize("augment", [D4, NONE], ids=["d4", "none"])
 def test_streamed_batches_have_the_bytes_of_resident_ones(patches, augment, tmp_path):
     """In any order of steps, over the end of an epoch, from several files."""
-    whole = batches.Stock(patches, 255 - patches, np.arange(len(patches)))
-    files = batches.Stock(stack(tmp_path, patches, "train"), stack(tmp_path, 255 - patches, "noisy"), whole.labels)
+    whole = batches.TrainingPatches(patches, 255 - patches, np.arange(len(patches)))
+    files = batches.TrainingPatches(
+        stack(tmp_path, patches, "train"), stack(tmp_path, 255 - patches, "noisy"), whole.labels
+    )
     resident = batches.ResidentBatches(whole, 4, 32, augment.kind == "d4", 3, CPU)
     streamed = batches.StreamedBatches(files, 4, 32, augment.kind == "d4", 3, CPU)
     from_files = batches.ResidentBatches(files, 4, 32, augment.kind == "d4", 3, CPU)
@@ -189,7 +191,7 @@ def test_the_next_steps_are_gathered_while_one_computes(patches):
             gathered.release()
             return np.asarray(self)[rows]
 
-    source = batches.StreamedBatches(batches.Stock(patches.view(Watched)), 4, 32, True, 0, CPU)
+    source = batches.StreamedBatches(batches.TrainingPatches(patches.view(Watched)), 4, 32, True, 0, CPU)
     source(0)
     for _ in range(1 + batches.STEPS_AHEAD):
         assert gathered.acquire(timeout=30)
@@ -204,7 +206,7 @@ def test_a_file_that_cannot_be_read_ends_the_training(patches):
             raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        batches.StreamedBatches(batches.Stock(patches.view(Broken)), 4, 32, True, 0, CPU)(0)
+        batches.StreamedBatches(batches.TrainingPatches(patches.view(Broken)), 4, 32, True, 0, CPU)(0)
 
 
 def test_patches_are_streamed_where_they_would_fill_half_of_the_free_memory(patches, monkeypatch):
@@ -324,7 +326,7 @@ sys.exit(f"asked for {asked[0]}" if asked else 0)
 def test_every_patch_keeps_its_label(patches, augment):
     """Patches of one gray level each, which no turn changes: level n has the label n."""
     flat = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], (12, 16, 16, 3)).copy()
-    labelled = batches.Stock(flat, labels=np.arange(12))
+    labelled = batches.TrainingPatches(flat, labels=np.arange(12))
     augment = augment if augment is D4 else pipeline({"name": "HorizontalFlip", "p": 0.5})
     source = batches.build(labelled, 5, 8, augment, 0, CPU)
     seen = set()

@@ -13,7 +13,7 @@ from denoiselab.config.train import Freeze, Train
 from denoiselab.metrics import batched
 from denoiselab.noise import synthesis
 from denoiselab.training import loop, losses, optimizer
-from denoiselab.training.batches import ResidentBatches, Stock
+from denoiselab.training.batches import ResidentBatches, TrainingPatches
 from denoiselab.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ class KilledError(Exception):
 def fit(patches, settings, *, recorded=None, spec=SPEC, checkpoint=None, kill_at=None, block=BLOCK, validate=None):
     torch.manual_seed(0)
     model = architectures.build(block)
-    inner = ResidentBatches(Stock(patches, recorded), settings.batch, settings.crop, True, 0, CPU)
+    inner = ResidentBatches(TrainingPatches(patches, recorded), settings.batch, settings.crop, True, 0, CPU)
 
     class Killing:
         batch, steps_per_epoch = inner.batch, inner.steps_per_epoch
@@ -331,7 +331,7 @@ def test_a_noise_aware_model_is_told_the_level_of_each_image(patches, params):
     model = architectures.build(block)
     original = model.forward
     model.forward = lambda noisy, sigma=None: (told.append(sigma), original(noisy, sigma))[1]
-    batches = ResidentBatches(Stock(patches), 4, 32, True, 0, CPU)
+    batches = ResidentBatches(TrainingPatches(patches), 4, 32, True, 0, CPU)
     loss = lambda output, batch: (output - batch.clean).square().mean()  # noqa: E731
     loop.fit(model, batches, Silent(patches), settings(params, steps=2, validate_every=2), blind, loss, device=CPU)
     batch = batches(1)

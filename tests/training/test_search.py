@@ -71,7 +71,7 @@ def test_several_processes_for_a_trial_are_refused(tree, tmp_path, monkeypatch):
     tuned(tree)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^train.launcher: 'torchrun .*one process: make it null; .* tune.storage"):
+    with pytest.raises(ValueError, match=r"^train.launcher: 'torchrun .*one process: set it to null; .* tune.storage"):
         tune.main()
 
 
@@ -215,7 +215,7 @@ def test_two_machines_search_together_on_postgresql(project, tmp_path, postgresq
     assert [len(trials) for trials in counted] == [6, 2]
     assert {trial.user_attrs[studies.WORKER][1] for trial in counted[0]} == {process.pid for process in processes}
     for trials, done in zip(found, counted, strict=True):
-        assert sorted(studies.place(trial, trials) for trial in done) == list(range(len(done)))
+        assert sorted(studies.trial_index(trial, trials) for trial in done) == list(range(len(done)))
         assert len({str(trial.params) for trial in done}) == len(done)
     winners = {(machine / "conf/model/unet_tuned.yaml").read_text(encoding="utf-8") for machine in machines}
     assert len(winners) == 1

@@ -30,7 +30,7 @@ def generator() -> torch.Generator:
 def test_the_samplers_take_different_neighbours_of_every_cell():
     rows, columns = torch.meshgrid(torch.arange(7), torch.arange(10), indexing="ij")
     images = torch.stack([rows, columns]).float()[None].expand(50, -1, -1, -1)
-    one, two = (supervision.sampled(images, chosen) for chosen in supervision.draw(images, generator()))
+    one, two = (supervision.subsample(images, chosen) for chosen in supervision.draw_subsamples(images, generator()))
     assert one.shape == two.shape == (50, 2, 3, 5)
     assert ((one - two).abs().sum(dim=1) == 1).all()  # a step across or down
     cells = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(5), indexing="ij"))
@@ -45,8 +45,8 @@ def test_the_loss_is_that_of_the_paper():
     factor = torch.tensor(0.5, requires_grad=True)
     batch = batches.Batch(torch.full_like(noisy, torch.nan), None, None, generator())
     mse = lambda output, batch: (output - batch.clean).square().mean()  # noqa: E731
-    loss = supervision.neighbours(lambda noisy, labels, clean=None: factor * noisy, noisy, batch, mse)
-    one, two = (supervision.sampled(noisy, chosen) for chosen in supervision.draw(noisy, generator()))
+    loss = supervision.neighbor2neighbor(lambda noisy, labels, clean=None: factor * noisy, noisy, batch, mse)
+    one, two = (supervision.subsample(noisy, chosen) for chosen in supervision.draw_subsamples(noisy, generator()))
     residual, step, gamma = 0.5 * one - two, 0.5 * (one - two), supervision.GAMMA
     assert loss.item() == pytest.approx((residual**2 + gamma * (residual - step) ** 2).mean().item(), rel=1e-5)
     loss.backward()
@@ -142,7 +142,7 @@ def test_the_report_says_what_is_unknown_of_small_images(noisy_folder, monkeypat
         rows.to_csv(path, index=False)
     report.write(params)
     text = paths.REPORT_MD.read_text(encoding="utf-8")
-    assert "should be that of the noise (unknown, the noisy images being too small), and" in text
+    assert "should be that of the noise (unknown, because the noisy images are too small), and" in text
     assert "| nan |" in text
     for path, content in tables.items():
         path.write_bytes(content)
@@ -170,9 +170,9 @@ def test_self_supervision_never_sees_a_clean_pixel(noisy_folder, monkeypatch):
     assert (drawn[3] == again[np.array([1, 3])][1]).all()
     assert not (drawn[3] == noise_sampling.fixed_training_noise(clean, None, SPEC, 1)[3]).any()
     assert (drawn[3] - clean[3]).std() == pytest.approx(25, abs=1)
-    first = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, job.device)
+    first = batches.build(batches.TrainingPatches(drawn), 4, 32, params.augment, 0, job.device)
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0)
-    streamed = batches.build(batches.Stock(drawn), 4, 32, params.augment, 0, job.device)
+    streamed = batches.build(batches.TrainingPatches(drawn), 4, 32, params.augment, 0, job.device)
     assert torch.equal(first(2).clean, streamed(2).clean)
     assert first(2).clean.min() < 0
 
@@ -198,7 +198,7 @@ def fit(settings: config.Train, checkpoint: Checkpoint | None = None, kill_at: i
     pixels = np.stack(
         [photograph(name)[y : y + 64, 100:164] for name in ("astronaut", "coffee") for y in (20, 90, 160)]
     )
-    inner = batches.ResidentBatches(batches.Stock(pixels), 4, 32, True, 0, torch.device("cpu"))
+    inner = batches.ResidentBatches(batches.TrainingPatches(pixels), 4, 32, True, 0, torch.device("cpu"))
 
     class Killed:
         batch, steps_per_epoch = inner.batch, inner.steps_per_epoch
@@ -231,10 +231,10 @@ def test_shares_of_a_batch_add_up_to_its_loss(monkeypatch):
     network = lambda noisy, labels, clean=None: noisy.square()  # noqa: E731
 
     def loss() -> float:
-        return supervision.neighbours(network, noisy, batches.Batch(noisy, None, None, generator()), mse).item()
+        return supervision.neighbor2neighbor(network, noisy, batches.Batch(noisy, None, None, generator()), mse).item()
 
     whole = loss()
-    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     parts = 0.0
     for rank, count in ((0, 3), (1, 2)):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)

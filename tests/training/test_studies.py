@@ -36,7 +36,7 @@ def worker(folder: str, url: str, together: Barrier) -> None:
         return float(place)
 
     together.wait(timeout=60)
-    studies.work(study(url), TRIALS, objective, lambda trial: None)
+    studies.run_trials(study(url), TRIALS, objective, lambda trial: None)
 
 
 def test_two_processes_share_a_study_on_postgresql(postgresql, tmp_path, monkeypatch):
@@ -79,9 +79,9 @@ def test_a_lost_trial_is_repeated_once_at_its_place_with_its_values(here):
     here.tell(other, 1.5)
     for _ in range(2):  # by two machines that see it at once
         here.enqueue_trial({"x": x}, user_attrs={studies.REPEATS: lost.number})
-    studies.work(here, 3, drawn, lambda trial: None)
+    studies.run_trials(here, 3, drawn, lambda trial: None)
     trials = here.get_trials()
-    assert [studies.place(trial, trials) for trial in trials] == [0, 1, 0, 0, 2]
+    assert [studies.trial_index(trial, trials) for trial in trials] == [0, 1, 0, 0, 2]
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
     assert trials[2].params == {"x": x} and trials[2].value == x
 
@@ -92,12 +92,12 @@ def test_an_interrupted_trial_is_repeated_with_its_values(here):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        studies.work(here, 2, interrupted, lambda trial: None)
+        studies.run_trials(here, 2, interrupted, lambda trial: None)
     told: list[int] = []
-    studies.work(here, 2, drawn, lambda trial: told.append(trial.number))
+    studies.run_trials(here, 2, drawn, lambda trial: told.append(trial.number))
     trials = here.get_trials()
     assert trials[1].params == trials[0].params
-    assert [studies.place(trial, trials) for trial in trials] == [0, 0, 1]
+    assert [studies.trial_index(trial, trials) for trial in trials] == [0, 0, 1]
     assert told == [1, 2]
 
 
@@ -106,7 +106,7 @@ def test_no_trial_is_begun_beside_the_last_ones(here, monkeypatch):
     elsewhere = here.ask()
     elsewhere.set_user_attr(studies.WORKER, ["another machine", 1])
     monkeypatch.setattr(time, "sleep", lambda seconds: here.tell(elsewhere, 1.0))
-    studies.work(here, 1, drawn, lambda trial: pytest.fail("begun by this process"))
+    studies.run_trials(here, 1, drawn, lambda trial: pytest.fail("begun by this process"))
     assert len(here.get_trials()) == 1
 
 
@@ -127,8 +127,8 @@ def test_a_trial_is_lost_only_when_its_process_is_gone(here):
     ("url", "said"),
     [
         ("postgresql://me:secret@127.0.0.1:9/studies", r"postgresql://me:\*\*\*@127.0.0.1:9/studies.*refused"),
-        ("postgres://me:secret@127.0.0.1/studies", "no address of a database, such as postgresql://"),
-        ("postgresql://me:secret@127.0.0.1:port/studies", "no address of a database, such as postgresql://"),
+        ("postgres://me:secret@127.0.0.1/studies", "not a database URL such as postgresql://"),
+        ("postgresql://me:secret@127.0.0.1:port/studies", "not a database URL such as postgresql://"),
     ],
 )
 def test_a_wrong_storage_is_said_in_one_line_without_the_password(url, said, tmp_path, monkeypatch):

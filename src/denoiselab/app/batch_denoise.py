@@ -58,8 +58,8 @@ def tasks(sources: Sequence[str], output: str) -> list[Task]:
 
     The folder structure is kept below `output`. Hidden files are left out, and so are files in an `output` that lies
     within the searched folder. A single file is written to the file `output`, unless that is a folder, ends in a slash
-    or has no suffix. UserError where no image is found, where `output` is a file but there are several images, or where
-    an output would overwrite its source or another output.
+    or has no suffix. UserError if no image is found, if `output` is a file but there are several images, or if an
+    output would overwrite its source or another output.
     """
     found = _found(sources, Path(output))
     target = Path(output)
@@ -75,7 +75,7 @@ def tasks(sources: Sequence[str], output: str) -> list[Task]:
 
 
 def image_files(sources: Sequence[str]) -> list[Path]:
-    """Image files given by files, folders and glob patterns. UserError where there are none."""
+    """Image files given by files, folders and glob patterns. UserError if there are none."""
     return list(_found(sources, None))
 
 
@@ -201,11 +201,11 @@ class _Memory:
 
 
 def _save_unchanged(task: Task, photo: photos.Photo) -> None:
-    """Copy the file, or convert it where the suffixes differ."""
+    """Copy the file, or convert it if the suffixes differ."""
     if task.source.suffix.lower() != task.target.suffix.lower():
         photos.write(task.target, photo, photo.pixels)
         return
-    with files.replacing(task.target) as temporary:
+    with files.atomic_write(task.target) as temporary:
         shutil.copyfile(task.source, temporary)
 
 

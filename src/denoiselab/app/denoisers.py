@@ -72,7 +72,7 @@ class Denoiser:
         return bool(getattr(self.module, "noise_aware", False)) or (channels == 1 and self.channels == 3)
 
     def whole_bytes(self, pixels: int) -> int:
-        """Memory for an image of `pixels` pixels without tiling; 0 where tiles are adapted to the free memory."""
+        """Memory for an image of `pixels` pixels without tiling; 0 if tiles are adapted to the free memory."""
         if self.reach is not None:
             return 0
         return pixels * (CLASSICAL_BYTES if self.entry.origin == "classical" else NET_BYTES)
@@ -88,10 +88,10 @@ class Denoiser:
     ) -> np.ndarray:
         """Restore an image (H, W, C), C 1 or 3, in [0, 1] plus noise; returns float32, not clipped.
 
-        A colour network restores a gray image through `_colour_of_gray`, a gray network each colour channel alone.
-        `sigma_255` is the noise level, for denoisers that use it; None: estimated. `tile` is the tile size in pixels;
-        None: by the free memory, shared among `jobs` parallel calls. UserError where memory is short for a model
-        without tiling.
+        A colour network restores a gray image through `_colour_of_gray`; a gray network restores each colour channel
+        separately. `sigma_255` is the noise level, for denoisers that use it; None: estimated. `tile` is the tile size
+        in pixels; None: chosen by the free memory, which `jobs` parallel calls share. UserError if there is too little
+        memory for a model without tiling.
         """
         from denoiselab.runtime import devices
 
@@ -142,10 +142,9 @@ def _colour_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
 def load(reference: str, root: Path = Path()) -> Denoiser:
     """Load a denoiser by its name, its path or its MLflow address.
 
-    A name is one of `known`, whatever the workspace `root` holds. A path contains a slash, is relative to `root` and
+    A name is one of `known`, independent of the workspace `root`. A path contains a slash, is relative to `root` and
     leads to a folder with model.json or to a weights file in one. MLflow addresses are models:/name@alias,
-    models:/name/1 and runs:/id/model. UserError where there is no such model or it is damaged; no other one takes its
-    place.
+    models:/name/1 and runs:/id/model. UserError if there is no such model or it is damaged.
     """
     if reference.startswith(MLFLOW):
         from denoiselab.tracking import model_download

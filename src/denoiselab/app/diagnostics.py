@@ -202,7 +202,7 @@ def is_intact_yaml(path: Path) -> bool:
 def _mlflow(root: Path) -> tuple[State, str]:
     from denoiselab.tracking import ping
 
-    return "ok", _patiently(ping.answer, "the MLflow store")
+    return "ok", _patiently(ping.check, "the MLflow store")
 
 
 def _mirror(root: Path) -> tuple[State, str]:
@@ -215,7 +215,7 @@ def _mirror(root: Path) -> tuple[State, str]:
 
 
 def _patiently(ask: Callable[[], T], whom: str) -> T:
-    """The answer of `ask`. UserError where it fails or takes longer than PATIENCE_S."""
+    """Result of `ask`. UserError if it fails or takes longer than PATIENCE_S."""
     answers: list[T] = []
     errors: list[Exception] = []
 

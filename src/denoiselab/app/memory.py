@@ -13,7 +13,7 @@ PROGRAM_BYTES = 1 << 29  # libraries, weights and tiles
 
 
 def check_memory(pixels: int, chosen: Iterable[Denoiser]) -> None:
-    """BusyError where free memory is too small for an image of `pixels` pixels and the `chosen` denoisers."""
+    """BusyError if there is too little memory to restore an image of `pixels` pixels with the `chosen` denoisers."""
     whole = max((denoiser.whole_bytes(pixels) for denoiser in chosen), default=0)
     needed, free = PROGRAM_BYTES + pixels * BYTES_PER_PIXEL + whole, devices.free_bytes(torch.device("cpu"))
     if needed > free:

@@ -37,8 +37,8 @@ class Service(PythonModel):
         `image`: bytes of a PNG, TIFF, JPEG or WebP file of any size. `sigma_255`: its noise level from 0 to 255;
         missing or NaN (JSON's null): estimated by the model.
 
-        HTTP status: 400 where a row is not an image or its level is out of range, 503 where memory is short, 500 for
-        other failures (by default, MLflow answers 400 to all of them).
+        HTTP status: 400 if a row is not an image or its level is out of range, 503 if memory is short, 500 for other
+        failures (MLflow's default is 400 for all of them).
         """
         try:
             return [self._restored(**row) for row in model_input.to_dict("records")]
@@ -80,7 +80,7 @@ def _level(sigma_255: float | None) -> float | None:
     if sigma_255 is None or pd.isna(sigma_255):
         return None
     if not 0 <= sigma_255 <= HIGHEST_LEVEL:
-        message = f"sigma_255: {sigma_255:g} is no noise level; give 0 to {HIGHEST_LEVEL}, or leave it out"
+        message = f"sigma_255: {sigma_255:g} is not a noise level; use 0 to {HIGHEST_LEVEL}, or leave it out"
         raise MlflowException.invalid_parameter_value(message)
     return sigma_255
 

@@ -39,7 +39,7 @@ class Entry:
     origin: str  # released, trained or classical
     title: str
     channels: int  # 1 (gray) or 3 (colour)
-    noise: str  # it was trained on or is for, in words
+    noise: str  # description of the noise that it was trained on or is meant for
     levels: tuple[float, float] | None  # lowest and highest sigma_255 of Gaussian training noise
     licence: str  # of the weights; empty: not stated
     parameters: int
@@ -66,8 +66,8 @@ def known() -> list[Entry]:
 
 
 def trained(root: Path = Path()) -> list[Entry]:
-    """Denoisers in the workspace `root`, each under its path: those its experiment trained (models/unet), and released
-    weights that are not the package's own (models/released/mine).
+    """Denoisers in the workspace `root`, named by their path: those trained by its experiment (models/unet), and its
+    released weights (models/released/mine) unless `root` is the package's own project.
 
     Models that do not restore images (classifiers, the noisy input) and damaged ones are left out.
     """
@@ -82,8 +82,8 @@ def trained(root: Path = Path()) -> list[Entry]:
 
 
 def named(name: str, root: Path = Path()) -> Entry:
-    """The denoiser of `known` called `name`. UserError where it is damaged or there is none; `root` is the workspace
-    that the message refers to."""
+    """The denoiser of `known` called `name`. UserError if it is damaged or does not exist; the message then suggests
+    models in the workspace `root`."""
     if folder := _released().get(name):
         return described(folder, name=name, origin="released")
     for entry in _classical():
@@ -133,7 +133,7 @@ def _classical() -> Iterator[Entry]:
 
 
 def described(folder: Path, *, name: str, origin: str) -> Entry:
-    """Entry of a folder with a model. UserError where there is none, or one that does not restore images."""
+    """Entry of a folder with a model. UserError if there is none, or it does not restore images."""
     card = metadata.read(folder)
     facts = _facts(folder / "README.md")
     try:
@@ -189,9 +189,9 @@ def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
     if levels:
         return _gaussian(*levels)
     if card["imported"]:
-        return "as its source says"
+        return "see its source"
     kind = card["noise"]["train"]["kind"]
-    return "of real cameras" if kind == "real" else kind.replace("_", " ")
+    return "camera noise" if kind == "real" else kind.replace("_", " ")
 
 
 def _gaussian(low: float, high: float) -> str:

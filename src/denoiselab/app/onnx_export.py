@@ -56,12 +56,12 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
     """Write `module` to `path`: input noisy (N, C, H, W) float32, output restored, of the same shape and not clipped.
 
     A noise-aware module has a second input sigma_255 (N,) float32, a label-aware one label (N,) int64. `notes` become
-    the file's metadata. UserError where the module is a classifier or a classical method, or where onnxruntime and
-    PyTorch differ by more than BOUND; `path` is then left unchanged.
+    the file's metadata. UserError if the module is a classifier or a classical method, or if onnxruntime and PyTorch
+    differ by more than BOUND; `path` is then left unchanged.
     """
     _refuse_others(module)
     module.eval()
-    with files.replacing(path) as temporary, torch.no_grad():
+    with files.atomic_write(path) as temporary, torch.no_grad():
         program = _program(module, channels)
         model = _tidied(program.model_proto, notes)
         content = model.SerializeToString()

@@ -49,7 +49,7 @@ class Version:
 
 
 def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
-    """Names of the denoisers for images of `channels` channels; classical ones suit any. UserError where there are
+    """Names of the denoisers for images of `channels` channels; classical ones suit any. UserError if there are
     none."""
     names = [entry.name for entry in entries if entry.channels == channels or entry.origin == "classical"]
     if not names:
@@ -61,7 +61,7 @@ def suitable(entries: Sequence[denoisers.Entry], channels: int) -> list[str]:
 def versions(
     photo: photos.Photo, loaded: Sequence[denoisers.Denoiser], clean: np.ndarray | None = None
 ) -> Iterator[Version]:
-    """The photo, each denoiser's result, and the `clean` image (H, W, C) in [0, 1] if given. UserError where its shape
+    """The photo, each denoiser's result, and the `clean` image (H, W, C) in [0, 1] if given. UserError if its shape
     differs from the photo's."""
     if clean is not None and clean.shape != photo.pixels.shape:
         raise UserError(f"the clean image is {_size(clean)}, the noisy one {_size(photo.pixels)}; they must match")

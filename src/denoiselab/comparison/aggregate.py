@@ -84,7 +84,7 @@ def _by_set(rows: pd.DataFrame) -> pd.DataFrame:
 def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """reports/comparison.csv: means and bootstrap intervals over images, one row per model, test set and condition.
 
-    `published`: PSNR in the literature of the method that the model's entry names, for this set, protocol and noise.
+    `published`: published PSNR of the method named in the model's entry, for this test set, protocol and noise.
     """
     scores = [score for score in SCORES if score in rows]
     result, found = [], means(rows, scores, params)
@@ -134,7 +134,7 @@ def _seeds(rows: pd.DataFrame) -> dict[str, object]:
 def _published(
     params: Params, model: str, set_name: str, condition: str, protocol: str, psnr: Any
 ) -> dict[str, object]:
-    """The published value of the first method in the entry's `published` that has one; "-S": trained for one level."""
+    """Published PSNR of the first method in `published` that has one; "-S" methods only for a model of that level."""
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
     specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)

@@ -28,7 +28,7 @@ class Difference:
     seeds_overlap: bool  # whether a training run of `worse` scores above one of `better`
 
     def verdict(self, level: float) -> str:
-        """At significance level `level`: "better", "level" (no significant difference), or "few" (images to test)."""
+        """At significance level `level`: "better", "level" (no significant difference) or "few" (too few images)."""
         if smallest_p(self.groups, self.tests) >= level:
             return "few"
         significant = self.interval.low > 0 and self.p < level and not self.seeds_overlap
@@ -92,7 +92,7 @@ def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:
 
 
 def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
-    """Paired differences of the pairs `names`, in their order, over the images that both models have a score of."""
+    """Paired differences of the pairs `names`, in order, over the images for which both models have a score."""
     table = by_image(here, score)
     groups = groups_of(here, table.index)
     seeds = here.groupby(["seed", "model"])[score].mean().unstack("model")

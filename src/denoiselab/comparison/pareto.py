@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def front(costs: Sequence[float], qualities: Sequence[float]) -> list[bool]:
-    """Whether each point is on the front: no other point is at least as cheap and as good, and better in one of both.
+    """Whether each point is on the front: no other one is at least as cheap and as good, and better in cost or quality.
 
     Points with a quality of NaN are never on the front.
     """

@@ -9,11 +9,13 @@ from denoiselab.config.params import (
     Entry,
     Evaluate,
     Lpips,
+    NoAugmentation,
     Parallel,
     Params,
     Patches,
     Protocol,
     Transform,
+    Turns,
     load,
 )
 from denoiselab.config.train import Train
@@ -26,12 +28,14 @@ __all__ = [
     "Entry",
     "Evaluate",
     "Lpips",
+    "NoAugmentation",
     "Parallel",
     "Params",
     "Patches",
     "Protocol",
     "Train",
     "Transform",
+    "Turns",
     "check",
     "load",
 ]

@@ -58,7 +58,7 @@ def cut(raw: Path, params: Patches, channels: int, out: Path, workers: Parallel 
     rows = {split: manifest.read(raw, split) for split in ("train", "val")}
     _check_sizes(rows["train"], params.size, "patches.size")
     _check_sizes(rows["val"], params.val_size, "patches.val_size")
-    with files.replacing(out / INDEX) as path, path.open("w", newline="", encoding="utf-8") as handle:
+    with files.atomic_write(out / INDEX) as path, path.open("w", newline="", encoding="utf-8") as handle:
         index = csv.DictWriter(handle, [f.name for f in fields(Place)], lineterminator="\n")
         index.writeheader()
         raw, paired = raw.absolute(), {split: all(row.noisy for row in images) for split, images in rows.items()}

@@ -63,7 +63,7 @@ class Subject:
     model: nn.Module
     card: dict[str, Any]
     device: torch.device
-    trained: tuple[float, float] | None  # lowest and highest sigma (of 255), if known
+    trained: tuple[float, float] | None  # lowest and highest training sigma (of 255), if known
     perceptual: lpips.Lpips | None
 
     @property

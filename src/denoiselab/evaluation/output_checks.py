@@ -15,10 +15,10 @@ from denoiselab.metrics import image_quality
 
 CONSTANT_255 = 1.0  # an output is constant if its standard deviation is below this in every channel ...
 VARIED_255 = 4.0  # ... and that of the clean image is at least this
-UNCHANGED = 0.1  # smallest RMS change of a sound output, relative to the noise
-FAR = (-1.0, 2.0)  # a sound output has at most a thousandth of its values outside,
-SHIFTED = -0.25  # at most a hundredth below (unless black is -1),
-FARTHEST = 10.0  # and none this far from 0
+UNCHANGED = 0.1  # smallest RMS change of a valid output, relative to the noise
+FAR = (-1.0, 2.0)  # at most 0.1 % of the values of a valid output are outside this range,
+SHIFTED = -0.25  # at most 1 % are below this (more suggest that black is -1),
+FARTHEST = 10.0  # and none is this far from 0
 SCALES = {"0 to 255": (1 / 255, 0.0), "-1 to 1": (0.5, 0.5)}  # factor and offset to 0 to 1
 SCALE_DB = 3.0  # gain of rescaling that shows a wrong range
 SWAPPED_DB = 0.5  # gain of reversing the channels that shows swapped channels

@@ -32,19 +32,19 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     """Evaluate all training runs of models/<name>/ on all stored conditions; returns the means of each run.
 
     metrics.json has the means over all runs; example outputs, curve and time are of the first run. Several processes
-    divide the images; the first one writes the files, the others return nothing.
+    divide the images; the first one writes the files, the others return an empty list.
     """
     trainings = distributed.from_first(lambda: len(paths.trainings(name)))
     first, *others = [evaluator.load(params, name, number) for number in range(trainings)]
     tests = _tests(params)
-    distributed.agree(images=[(condition.name, test.row.image, test.sha256) for condition, test in tests])
-    outputs, cost = _timed(first, tests[:ALONE]) if distributed.first() else ([], {})
+    distributed.check_equal(images=[(condition.name, test.row.image, test.sha256) for condition, test in tests])
+    outputs, cost = _timed(first, tests[:ALONE]) if distributed.is_first() else ([], {})
     distributed.broadcast(cost)  # the other processes wait here
     monitor = output_checks.Monitor(params.evaluate.alarms, first.trained)
     rows = [_collect(chain(map(first.measure, outputs), _results(first, tests[ALONE:])), first, monitor)]
     rows += [_collect(_results(subject, tests), subject, monitor) for subject in others]
     levels = list(_curve(first))
-    if not distributed.first():
+    if not distributed.is_first():
         return []
     every = [row for own in rows for row in own]
     kind, means = first.row_type(tests)
@@ -96,7 +96,7 @@ def _each(subject: Subject, items: Iterable[Any], *steps: Callable[[Any], Any]) 
 
     On the CPU items run in parallel, one thread each; on CUDA one at a time, while others are read and measured.
     """
-    own = islice(items, distributed.rank(), None, distributed.world())
+    own = islice(items, distributed.rank(), None, distributed.world_size())
     if subject.device.type == "cpu":
         return distributed.in_order(parallel.each(subject.params.parallel, partial(_apply, steps), own))
     read, compute, measure = steps
@@ -118,7 +118,7 @@ def _identity(item: Any) -> Any:
 def _collect(results: Iterable[Result], subject: Subject, monitor: output_checks.Monitor) -> list[Any]:
     """The rows of a training run. `monitor` observes all outputs; examples of the first run are stored."""
     scores = []
-    samples, keeps = subject.params.evaluate.samples, not subject.number and distributed.first()
+    samples, keeps = subject.params.evaluate.samples, not subject.number and distributed.is_first()
     with example_outputs.keeping(paths.samples(subject.name), samples) if keeps else nullcontext() as keeper:
         for result in results:
             scores.append(result.score)
@@ -129,10 +129,10 @@ def _collect(results: Iterable[Result], subject: Subject, monitor: output_checks
     return scores
 
 
-def pictures(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
+def sample_strips(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]:
     """The centres of the samples as strips noisy, restored, clean: (key, (h, 3 w, C) uint8).
 
-    Without clean images the third part is the residual, amplified, around gray.
+    Without clean images the third part is the amplified residual; 0 is gray.
     """
     for condition in noisy_sets.names(paths.NOISY):
         tests = noisy_sets.test(paths.RAW, paths.NOISY, condition, params.data.channels, draw=0)

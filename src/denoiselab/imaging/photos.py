@@ -104,7 +104,7 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
     """`encode` into a file, replaced as a whole. UserError names the file."""
     with named(path):
         content = encode(photo, pixels, path.suffix)
-    with files.replacing(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -29,7 +29,7 @@ def save(folder: Path, weights: dict[str, dict[str, torch.Tensor]], card: dict[s
     and the settings of the training.
     """
     for name, tensors in weights.items():
-        with files.replacing(folder / f"{name}.safetensors") as temporary:
+        with files.atomic_write(folder / f"{name}.safetensors") as temporary:
             temporary.write_bytes(serialize({k: v.contiguous() for k, v in tensors.items()}))
     metadata.write(folder, weights, card)
 

@@ -28,7 +28,7 @@ Shared = TypeVar("Shared", torch.Tensor, list[Any])
 
 
 @contextmanager
-def joined(device: torch.device | None) -> Iterator[None]:
+def process_group(device: torch.device | None) -> Iterator[None]:
     """Process group of all processes started by torchrun, one GPU each or on the CPU; `device` None: no group.
 
     UserError if a machine has more processes than GPUs.
@@ -54,41 +54,41 @@ def _on(device: torch.device) -> dict[str, Any]:
     return {"backend": "nccl", "device_id": torch.device("cuda", local)}
 
 
-def world() -> int:
+def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return dist.get_rank() if world() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is rank 0: it alone reads checkpoints, writes files, tracks and prints."""
     return rank() == 0
 
 
 def share(whole: Shared) -> Shared:
     """This process's items of a tensor (N, ...) or list."""
-    return whole[rank() :: world()] if world() > 1 else whole
+    return whole[rank() :: world_size()] if world_size() > 1 else whole
 
 
 def gather(local: torch.Tensor, items: int | None = None) -> torch.Tensor:
     """Inverse of `share`, on every process: (N, ...) from each process's items; `items`: N, if known."""
-    if world() == 1:
+    if world_size() == 1:
         return local
     items = items or int(total(torch.tensor(len(local), device=local.device)))
-    padded = local.new_zeros((-(-items // world()), *local.shape[1:]))
+    padded = local.new_zeros((-(-items // world_size()), *local.shape[1:]))
     padded[: len(local)] = local
-    parts = [torch.empty_like(padded) for _ in range(world())]
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
     dist.all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:items]
 
 
 def broadcast(value: T) -> T:
     """Rank 0's value, on every process."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     dist.broadcast_object_list(box, src=0)
@@ -97,7 +97,7 @@ def broadcast(value: T) -> T:
 
 def from_first(read: Callable[[], T]) -> T:
     """`read()` called on rank 0 only; its result on every process."""
-    return cast(T, broadcast(read() if first() else None))
+    return cast(T, broadcast(read() if is_first() else None))
 
 
 def in_order(local: Iterable[T]) -> Iterator[T]:
@@ -105,12 +105,12 @@ def in_order(local: Iterable[T]) -> Iterator[T]:
 
     Iterate on every process. Each item is sent when rank 0 needs it, so few are in memory at a time.
     """
-    if not first():
+    if not is_first():
         for item in local:
             dist.send_object_list([[item]], dst=0)
         dist.send_object_list([[]], dst=0)
         return
-    senders, source = deque(range(world())), iter(local)
+    senders, source = deque(range(world_size())), iter(local)
     while senders:
         sender = senders.popleft()
         received = list(islice(source, 1)) if sender == 0 else _received(sender)  # empty: no more items
@@ -125,11 +125,11 @@ def _received(sender: int) -> list[Any]:
     return box[0]
 
 
-def agree(**values: object) -> None:
+def check_equal(**values: object) -> None:
     """UserError naming the values that differ from rank 0's."""
     expected = broadcast(values)
     if other := [name for name, value in values.items() if value != expected[name]]:
-        raise UserError(f"process {rank()} of {world()}: {', '.join(other)} differ from process 0")
+        raise UserError(f"process {rank()} of {world_size()}: {', '.join(other)} differ from process 0")
 
 
 class _Total(torch.autograd.Function):
@@ -148,12 +148,12 @@ class _Total(torch.autograd.Function):
 
 def total(values: torch.Tensor) -> torch.Tensor:
     """Sum over all processes, differentiable: the gradient is that of the sum of the processes' losses."""
-    return _Total.apply(values) if world() > 1 else values
+    return _Total.apply(values) if world_size() > 1 else values
 
 
 def mean(value: torch.Tensor, items: int) -> torch.Tensor:
     """Mean over the items of all processes, from the mean over this process's `items`."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     summed = total(torch.stack([value * items, value.new_tensor(items)]))
     return summed[0] / summed[1]
@@ -166,7 +166,7 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     one: DistributedDataParallel rearranges its buckets after the first step, which changes the rounding.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if world() == 1 or not gradients:
+    if world_size() == 1 or not gradients:
         return
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
@@ -174,13 +174,13 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(summed.view(gradient.shape))
 
 
-def unite(model: nn.Module, images: int) -> None:
+def synchronise(model: nn.Module, images: int) -> None:
     """Prepare a model, in place, for batches of `images` that are shared out over the processes.
 
     Copies rank 0's weights to all. BatchNorm uses the statistics of the whole batch, dropout its part of the whole
     batch's mask. Names of weights do not change.
     """
-    if world() == 1:
+    if world_size() == 1:
         return
     for tensor in model.state_dict().values():
         weights = tensor.contiguous()

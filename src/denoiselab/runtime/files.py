@@ -25,7 +25,7 @@ ABANDONED_S = 24 * 3600  # age of another machine's temporary file after which i
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success, rename it to `path` (atomic replacement).
 
     Survives a power loss: `path` is the complete old or new file, and the new one once this has returned. The data are
@@ -89,7 +89,7 @@ def _abandoned(temporary: Path, host: str, process: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -107,7 +107,7 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one line for each mapping; missing columns stay empty."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

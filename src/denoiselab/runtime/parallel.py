@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Parallel(Protocol):
-    """Where per-image work is done, such as the block `parallel` of params.yaml."""
+    """Settings of per-image work, such as the block `parallel` of params.yaml."""
 
     @property
     def jobs(self) -> int:

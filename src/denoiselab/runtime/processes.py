@@ -9,9 +9,9 @@ PR_SET_PDEATHSIG = 1  # option of Linux's prctl
 
 
 def alive(host: str | None, process: str | int | None, here: str) -> bool:
-    """Whether a process of `host` may still run, seen from the machine `here`; assumed for other machines.
+    """Whether a process may still be running. Always True unless its `host` is `here`, this machine.
 
-    False for this process's own id: the mark was left by an earlier process with the same id.
+    False for this process's own id: an earlier process with the same id is meant.
     """
     import psutil
 

@@ -24,7 +24,7 @@ def record_evaluation(name: str, cost: dict[str, Any]) -> None:
 
 
 def training_cost(name: str) -> dict[str, Any]:
-    """UserError, as in all following functions, if a file is missing, damaged or changed."""
+    """Stored cost of training. UserError, as in all functions below, if a file is missing, damaged or changed."""
     return KIND.read(paths.training_cost(name), _remedy("train", name))
 
 

@@ -1,7 +1,7 @@
-"""MLflow tracking: runs of trainings, evaluations and searches.
+"""MLflow tracking of training runs, evaluations and searches.
 
 One background thread makes every call to the store, so that a slow, locked or unreachable store never delays a training
-run. Whatever could not be logged then is logged from the files by stage evaluate.
+run. If logging fails, stage evaluate logs the run later from the files.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ Log = Callable[[int, dict[str, float]], None]
 def training(
     name: str, card: dict[str, Any], fingerprint: str, folder: Path | None, parent: Future[str] | None = None
 ) -> Iterator[Log]:
-    """The MLflow run of one training run; yields log(step, values). A resumed training continues its MLflow run.
+    """The MLflow run of one training run; yields log(step, values). A resumed training run continues its MLflow run.
 
     An exception sets the status FAILED (or its attribute `run_status`), an interrupt or SIGTERM sets KILLED; both are
-    raised again. At the end the weights in `folder` are logged. `parent`: the run of a search that this is a trial of;
-    trials keep no weights and so have no folder.
+    raised again. At the end the weights in `folder` are logged. For a trial, `parent` is the run of its search and
+    `folder` is None, as trials keep no weights.
     """
     worker = Worker()
     run: dict[str, str] = {}
@@ -91,7 +91,7 @@ def log_evaluation(
 ) -> None:
     """Log test metrics, per-image scores and images (key, (H, W, C) uint8) to the run that trained `folder`'s weights.
 
-    Where the store has no such run (weights from DVC's cache, or the store was unreachable), it is created from the
+    If the store has no such run (weights from DVC's cache, or the store was unreachable), it is created from the
     files. Runs whose process is gone are marked KILLED first.
     """
     worker = Worker()
@@ -103,7 +103,7 @@ def log_evaluation(
     worker.do(lambda: content.test_scores(run["id"], summary, at))
     worker.do(lambda: content.test_rows(run["id"], name, folder))
     for key, pixels in pictures:
-        worker.do(partial(content.picture, run, key, pixels))
+        worker.do(partial(content.log_image, run, key, pixels))
     worker.finish()
 
 

@@ -43,7 +43,7 @@ def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
 
 
 def test_rows(run: str, name: str, folder: Path) -> None:
-    """Log test/per_image.csv: the scores of the training in `folder`, with the hashes of their noisy test images."""
+    """Log test/per_image.csv: the scores of the training run in `folder`, with hashes of the noisy test images."""
     seed = str(model_store.read_card(folder)["seed"])
     path = stage_outputs.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]
@@ -64,7 +64,7 @@ def test_rows(run: str, name: str, folder: Path) -> None:
     connect().log_text(run, text.getvalue(), TEST_ROWS)
 
 
-def picture(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
+def log_image(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
     """Log an image, (H, W, C) uint8, for MLflow's image grid."""
     connect().log_image(run["id"], pixels, key=re.sub(r"[^A-Za-z0-9_./-]+", "_", key), step=0)
 
@@ -97,6 +97,6 @@ def model_files(run: str, folder: Path) -> None:
 
 
 def steps(run: str) -> list[int]:
-    """The steps whose validations the run already has."""
+    """Steps whose validation scores the run already contains."""
     scores = ("held_out", "psnr", "accuracy")
     return [m.step for score in scores for m in connect().get_metric_history(run, f"val/{score}")]

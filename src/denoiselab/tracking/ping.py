@@ -10,15 +10,15 @@ from denoiselab.tracking import runs
 SQLITE = "sqlite:///"
 
 
-def answer() -> str:
-    """One line: the store's address, and that it answers or will be created. Raises UserError where it does not answer.
+def check() -> str:
+    """One line: the store's address, and whether it answers or will be created. UserError if it does not answer.
 
-    Creates no store and asks once; afterwards this process no longer waits long for the store.
+    Creates no store. Sets a short timeout without retries, which stays in force for this process.
     """
     address = runs.uri()
     shown = without_login(address)
     if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
-        return f"{shown}: not there yet, created by the first training run"
+        return f"{shown}: does not exist yet; the first training run creates it"
     os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     try:
         runs.connect().search_experiments(max_results=1)

@@ -38,8 +38,8 @@ def promote(params: Params, name: str, service: Path, *, force: bool = False) ->
     """Register the network in models/<name>/ and make it the champion if it is better than the current one.
 
     Without a champion it must be better than the noisy input. `force` promotes in any case; a tag records it.
-    `service`: the Python file that serves the version. Raises UserError where there is nothing to register, or the
-    store does not answer.
+    `service`: the Python file that serves the version. UserError if there is nothing to register, or the store
+    does not answer.
     """
     folder = paths.model(name)
     card = _card(folder, name)
@@ -59,10 +59,10 @@ def promote(params: Params, name: str, service: Path, *, force: bool = False) ->
                 return Outcome(True, f"{_named(version)} is the champion{how}: {verdict.said}")
 
 
-def back() -> Outcome:
+def rollback() -> Outcome:
     """Undo the last promotion: the previous champion becomes the champion again.
 
-    Deleted versions are skipped. Raises UserError where there is no previous one.
+    Deleted versions are skipped. UserError if there is no previous one.
     """
     with runs.answering(), _alone():
         champion = _champion()
@@ -92,7 +92,7 @@ def _card(folder: Path, name: str) -> dict[str, Any]:
     card = model_store.read_card(folder)
     if card["task"] != "restore" or not card["parameters"]:
         kind = "a classifier" if card["task"] != "restore" else "a method without weights"
-        raise UserError(f"{folder}: is {kind}; only nets that restore are promoted")
+        raise UserError(f"{folder}: is {kind}; only networks that restore images can be promoted")
     return card
 
 
@@ -128,7 +128,7 @@ def _tags(run: Any, card: dict[str, Any], rows: pd.DataFrame, params: Params) ->
 
 
 def _register(run: Any, folder: Path, service: Path, tags: dict[str, str]) -> str:
-    """The version of these weights, created where there is none."""
+    """The version of these weights, created if there is none."""
     client, weights = runs.connect(), model_store.digest(folder)
     _make(client)
     for version in client.search_model_versions(f"name = '{MODEL}'"):
@@ -172,9 +172,9 @@ def _judge(rows: pd.DataFrame, champion: str | None, params: Params) -> Verdict:
 
 
 def _move(version: str, champion: str | None, verdict: Verdict) -> bool:
-    """Make a version the champion. False where the champion is no longer the one it was compared with.
+    """Make a version the champion. False if the champion is no longer the one it was compared with.
 
-    MLflow has no compare-and-set: another machine's promotion is noticed up to this moment, not after it.
+    MLflow has no compare-and-set: if another machine promotes a version after this check, that is not detected.
     """
     client, history = runs.connect(), _history(champion)
     if _champion() != champion:
@@ -202,7 +202,7 @@ def _history(champion: str | None) -> list[str]:
 
 
 def _point(history: list[str]) -> None:
-    """Make the last version the champion. The alias moves first, so that a kill leaves a visibly old history."""
+    """Make the last version the champion. The alias is set first: after a kill, `_history` corrects the tag."""
     client = runs.connect()
     client.set_registered_model_alias(MODEL, ALIAS, history[-1])
     client.set_registered_model_tag(MODEL, HISTORY, " ".join(history[-LONGEST:]))

@@ -1,4 +1,4 @@
-"""MLflow runs of the one experiment: created, found, resumed after a kill."""
+"""Runs of the project's MLflow experiment: create, find, and resume after a kill."""
 
 import hashlib
 import json
@@ -52,8 +52,8 @@ def _known(address: str) -> str:
 def experiment_id() -> str:
     """The experiment's id. One process at a time creates store and experiment.
 
-    Without a server, artifacts lie in the main working tree: MLflow fixes their place when the experiment is created,
-    and the copy of the project that a queued experiment runs in is soon deleted.
+    Without a server, artifacts are stored in the main working tree, as a queued experiment runs in a temporary copy of
+    the project and MLflow sets their location when the experiment is created.
     """
     database = _database()
     with _alone() as folder:
@@ -91,7 +91,7 @@ def _make(database: Path, folder: Path) -> None:
 
     for left in folder.glob("*.new*"):  # and its journal
         left.unlink()
-    unfinished = folder / f"{uuid4().hex}.new"  # MLflow keeps what it has opened, by its name
+    unfinished = folder / f"{uuid4().hex}.new"  # a new name each time: MLflow caches open databases by name
     mlflow.MlflowClient(f"{SQLITE}{unfinished}").search_experiments(max_results=1)
     files.flush(unfinished)
     unfinished.replace(database)
@@ -99,7 +99,7 @@ def _make(database: Path, folder: Path) -> None:
 
 
 def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
-    """A new run for a training run, or the killed one of the same training run."""
+    """Create the run of a training run, or resume it if that was killed; returns its id."""
     experiment, client = experiment_id(), connect()
     run = _resumed(experiment, fingerprint, parent)
     if run:
@@ -110,7 +110,7 @@ def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None)
 
 
 def search(model: str, label: str, settings: dict[str, Any]) -> str:
-    """A new run for a search, or the killed one of the same search."""
+    """Create the run of a search, or resume it if that was killed; returns its id."""
     experiment, client = experiment_id(), connect()
     run = _resumed(experiment, label, None)
     if not run:
@@ -121,7 +121,7 @@ def search(model: str, label: str, settings: dict[str, Any]) -> str:
 
 
 def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
-    """The killed run of that fingerprint, set to RUNNING again."""
+    """The killed run with this fingerprint, set to RUNNING again; None if there is none."""
     client = connect()
     with _alone():
         killed = [run for run in _killed(experiment, parent) if run.data.tags.get("training") == fingerprint]
@@ -134,7 +134,7 @@ def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | Non
 
 
 def mark_killed_runs() -> None:
-    """Set the status of every run to KILLED that is RUNNING though its process is gone. Creates no store."""
+    """Set RUNNING runs whose process is gone to KILLED. Creates no store."""
     database = _database()
     if database is None or database.exists():
         experiment = experiment_id()
@@ -217,7 +217,7 @@ def _alive(run: Any) -> bool:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn errors of the store, and its silence, into a UserError."""
+    """Convert errors and timeouts of the store into a UserError."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -10,13 +10,13 @@ from denoiselab.runtime.sanitize import one_line, printable, without_login
 
 # Attempts at a call; the pauses between them add up to 63 s, so a database may be locked for a minute.
 ATTEMPTS = 7
-PATIENCE_S = 90  # seconds that the end of a stage waits for one job; a store that makes progress is waited for
+PATIENCE_S = 90  # seconds that a stage waits at its end for each job
 
 Job = Callable[[], None]
 
 
 class Worker:
-    """Runs jobs in order; the first one that keeps failing ends it with a warning."""
+    """Runs jobs in order. Ends, with a warning, at a job that still fails after ATTEMPTS."""
 
     def __init__(self) -> None:
         self.jobs: queue.Queue[Job | None] = queue.Queue()
@@ -41,7 +41,7 @@ class Worker:
             pass
 
     def _go_on_after(self, job: Job) -> bool:
-        """Run a job, repeating it where it fails; returns whether to run further jobs."""
+        """Run a job, with retries; returns whether to run further jobs."""
         for attempt in range(ATTEMPTS):
             try:
                 job()

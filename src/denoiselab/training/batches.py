@@ -1,7 +1,7 @@
 """Training batches: a pure function of (seed, step), so that a resumed run draws the same batches.
 
-Every epoch visits all patches in a new order; a last, smaller batch is dropped. Where the data are pairs, the noisy
-photos' patches get the same crops and turns.
+Every epoch visits all patches in a new order; a smaller batch at its end is dropped. In noisy/clean pairs, both patches
+get the same crop, flip and rotation.
 """
 
 import os
@@ -29,22 +29,22 @@ GATHERING_THREADS = 4  # mostly waiting for the disk
 Pixels = np.ndarray | Stack
 
 
-class Stock(NamedTuple):
+class TrainingPatches(NamedTuple):
     """All training patches."""
 
-    clean: Pixels  # (N, H, W, C) uint8, H = W; for self-supervised training noisy ones, see noise_sampling.Drawn
-    noisy: Pixels | None = None  # patches of the real noisy photos, where the data are pairs
-    labels: np.ndarray | None = None  # (N,) int64, where the data have classes
+    clean: Pixels  # (N, H, W, C) uint8, H = W; noisy for self-supervised training, see noise_sampling.Drawn
+    noisy: Pixels | None = None  # real noisy patches, if the data are pairs
+    labels: np.ndarray | None = None  # (N,) int64, if the data have classes
 
 
 class Batch(NamedTuple):
     clean: torch.Tensor  # (B, C, H, W) float32 in [0, 1]
-    recorded: torch.Tensor | None  # real noisy patches, where the data are pairs
+    recorded: torch.Tensor | None  # real noisy patches, if the data are pairs
     labels: torch.Tensor | None  # (B,) int64
     generator: torch.Generator  # for the noise
 
     def share(self) -> "Batch":
-        """This process's share."""
+        """This process's share of the batch."""
         recorded, labels = (None if part is None else distributed.share(part) for part in (self.recorded, self.labels))
         return Batch(distributed.share(self.clean), recorded, labels, self.generator)
 
@@ -52,23 +52,25 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """Source of batches for `fit`."""
 
-    batch: int  # patches a step, over all processes
+    batch: int  # patches per step, over all processes
     steps_per_epoch: int
 
     def __call__(self, step: int) -> Batch: ...
 
 
-def build(stock: Stock, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device) -> Batches:
-    """Batches of crops. The patches are kept on the device where they fill at most half of its free memory.
+def build(
+    stock: TrainingPatches, batch: int, crop: int | None, augment: Augment, seed: int, device: torch.device
+) -> Batches:
+    """Batches of crops. The patches are kept on the device if they fill at most half of its free memory.
 
-    Several processes decide alike: there must be room in all.
+    With several processes, they must fit in all of them; otherwise all stream.
     """
     if isinstance(augment, Albumentations):
         return AugmentedBatches(stock, batch, crop, augment, seed, device)
     size = sum(part.nbytes for part in stock if part is not None)
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1  # processes, the memory
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1  # sharing the memory
     fits = torch.tensor(int(size * sharing <= RESIDENT_SHARE * devices.free_bytes(device)), device=device)
-    kind = ResidentBatches if int(distributed.total(fits)) == distributed.world() else StreamedBatches
+    kind = ResidentBatches if int(distributed.total(fits)) == distributed.world_size() else StreamedBatches
     return kind(stock, batch, crop, augment.kind == "d4", seed, device)
 
 
@@ -90,7 +92,7 @@ class Order:
 
 
 class Held(NamedTuple):
-    """Patches on the device: all of a Stock, or those of a step."""
+    """Patches on the device: all training patches, or those of a step."""
 
     clean: torch.Tensor
     noisy: torch.Tensor | None
@@ -100,7 +102,9 @@ class Held(NamedTuple):
 class CroppedBatches(ABC):
     """Crops, flips and quarter turns on the device in one gather, without per-sample Python."""
 
-    def __init__(self, stock: Stock, order: Order, crop: int | None, turns: bool, seed: int, device: torch.device):
+    def __init__(
+        self, stock: TrainingPatches, order: Order, crop: int | None, turns: bool, seed: int, device: torch.device
+    ):
         self.size = stock.clean.shape[1]
         self.crop = min(crop or self.size, self.size)
         self.turns = turns
@@ -122,7 +126,7 @@ class CroppedBatches(ABC):
 
     @abstractmethod
     def _patches(self, step: int) -> tuple[Held, torch.Tensor]:
-        """Patches on the device, and the indices (B,) of the step's."""
+        """Patches on the device, and the indices (B,) of those that the step uses."""
 
     def _places(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Row and column of every pixel of every crop, (B, crop, crop): random corner, one of 8 orientations."""
@@ -145,7 +149,9 @@ class CroppedBatches(ABC):
 class ResidentBatches(CroppedBatches):
     """All patches stay on the device."""
 
-    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
+    def __init__(
+        self, stock: TrainingPatches, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device
+    ):
         super().__init__(stock, Order(len(stock.clean), batch, seed, device), crop, turns, seed, device)
         self.held = Held(*(None if part is None else _resident(part, device) for part in stock))  # type: ignore[arg-type]
 
@@ -159,7 +165,9 @@ class StreamedBatches(CroppedBatches):
     On CUDA they are copied from pinned memory on a separate stream. Each of several processes gathers its share.
     """
 
-    def __init__(self, stock: Stock, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device):
+    def __init__(
+        self, stock: TrainingPatches, batch: int, crop: int | None, turns: bool, seed: int, device: torch.device
+    ):
         super().__init__(stock, Order(len(stock.clean), batch, seed), crop, turns, seed, device)
         self.stock = stock
         self.all = torch.arange(self.order.batch, device=device)
@@ -203,7 +211,13 @@ class AugmentedBatches:
     """
 
     def __init__(
-        self, stock: Stock, batch: int, crop: int | None, augment: Albumentations, seed: int, device: torch.device
+        self,
+        stock: TrainingPatches,
+        batch: int,
+        crop: int | None,
+        augment: Albumentations,
+        seed: int,
+        device: torch.device,
     ):
         self.order = Order(len(stock.clean), batch, seed)
         self.steps = _Steps(stock, crop, augment, self.order, seed)
@@ -224,7 +238,7 @@ class AugmentedBatches:
                 sampler=range(step, 2**62),
                 num_workers=self.workers,
                 pin_memory=self.device.type == "cuda",
-                generator=torch.Generator(),  # else it draws from torch's global one, which a resumed run has restored
+                generator=torch.Generator(),  # otherwise it changes the state of torch's global generator
             )
             self._loaded = iter(loader)
         self._next = step + 1
@@ -245,11 +259,11 @@ class AugmentedBatches:
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
     """Item `step`: this process's share of the step's augmented crops, (B, H, W, C) uint8."""
 
-    def __init__(self, stock: Stock, crop: int | None, augment: Albumentations, order: Order, seed: int):
+    def __init__(self, stock: TrainingPatches, crop: int | None, augment: Albumentations, order: Order, seed: int):
         from denoiselab.imaging import albumentations_adapter
 
         self.clean, self.noisy, self.order, self.seed = stock.clean, stock.noisy, order, seed
-        self.own = slice(distributed.rank(), None, distributed.world())
+        self.own = slice(distributed.rank(), None, distributed.world_size())
         self.crop = min(crop or stock.clean.shape[1], stock.clean.shape[1])
         self.apply = albumentations_adapter.Pipeline(tuple(augment.transforms))
         self._one(0, 0, 0)  # a mistake in the settings is raised here, not in a worker
@@ -274,7 +288,7 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
 
 
 def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
-    """On the device, with one copy in memory: shards are read one by one, an array is not copied."""
+    """Move to the device, holding one copy in memory: shards are read one at a time."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array if array.flags.writeable else np.array(array)).to(device)
     whole = torch.empty(array.shape, dtype=torch.from_numpy(array[0].copy()).dtype, device=device)
@@ -284,5 +298,5 @@ def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
 
 
 def _to_float(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) of 0 to 255 to (B, C, H, W) float32, white at 1."""
+    """Convert (B, H, W, C), white 255, to (B, C, H, W) float32, white 1."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)

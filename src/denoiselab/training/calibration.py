@@ -1,6 +1,6 @@
 """Calibrate the strength of a classical method on the validation patches, at each noise level.
 
-With the blind-spot score (validation.HeldOut) this is Batson, Royer: Noise2Self, ICML 2019.
+With the blind-spot score (validation.BlindSpotValidation) this is Batson, Royer: Noise2Self, ICML 2019.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ REFINEMENTS = 2  # rounds of trials halfway between the best strength and its ne
 def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
     """Set the best strength of `model`, an architectures.classical.Classical, at every noise level of `validate`.
 
-    The first score of `validate` decides. Returns one row a trial: level, strength, scores.
+    Maximises the first score of `validate`. Returns one row per trial: level, strength, scores.
     """
     rows: list[dict[str, float]] = []
     chosen: dict[float, float] = {}

@@ -36,8 +36,8 @@ class Checkpoint:
             yield
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the last state. Raises OSError where it cannot be written, and keeps the last one."""
-        with files.replacing(self.path) as temporary, temporary.open("wb") as handle:
+        """Replace the saved state. OSError if it cannot be written; the saved one is then kept."""
+        with files.atomic_write(self.path) as temporary, temporary.open("wb") as handle:
             try:
                 torch.save({"format": VERSIONS[-1], **state}, handle)
             except RuntimeError as error:
@@ -46,7 +46,7 @@ class Checkpoint:
                 raise
 
     def load(self) -> dict[str, Any] | None:
-        """The last state, on the CPU; None where there is none. Raises UserError for another format."""
+        """The saved state, on the CPU; None if there is none. UserError if its format is not supported."""
         if not self.path.exists():
             return None
         try:
@@ -62,7 +62,7 @@ class Checkpoint:
 
 
 def _check(path: Path) -> None:
-    """Raises UserError for a wrong CRC-32 in torch's zip file, which torch.load does not check."""
+    """Verify the CRC-32 in torch's zip file, which torch.load does not check. UserError if it is wrong."""
     with zipfile.ZipFile(path) as parts:
         if damaged := parts.testzip():
             raise UserError(f"{damaged} has a wrong checksum")

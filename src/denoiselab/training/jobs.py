@@ -1,4 +1,4 @@
-"""Training jobs: everything that decides the result of a training run, resolved from params.yaml and the data."""
+"""Training jobs: everything that determines the result of a training run, resolved from params.yaml and the data."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from denoiselab.models import device_choice, model_store
 from denoiselab.runtime import distributed, files, paths
 from denoiselab.runtime.errors import UserError
 
-# The code that decides the result of a training run, beside its architecture: no checkpoint of other code is resumed.
+# Code that determines the result of a training run, besides the architecture: changing it invalidates checkpoints.
 SOURCES = (
     "architectures/__init__.py",
     "architectures/_layers.py",
@@ -56,7 +56,7 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless", "albumentations")
 
 @dataclass(frozen=True)
 class Job:
-    """One training run, resolved."""
+    """A training run with all its settings resolved."""
 
     name: str
     number: int  # 0 for the first seed
@@ -65,7 +65,7 @@ class Job:
     params: Params
     device: torch.device
     needed: dict[str, Any] | None  # model.json of the model that it builds on
-    classes: list[str]  # sorted; empty where the data have none
+    classes: list[str]  # sorted; empty if the data have none
     data_sha256: str  # patches, noisy validation patches, and the model that it builds on
     code_sha256: str  # SOURCES and the architecture
 
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def needed_folder(self) -> Path:
-        """Folder of the model that it builds on, if any: that of the same seed where there are several."""
+        """Folder of the model that it builds on, if any; if that has several seeds, the one with the same number."""
         return _needed(self.entry, self.number)
 
     @property
@@ -123,8 +123,8 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the run and its checkpoint: settings, data, code, and what else rounding depends on."""
-        processes = [torch.get_num_threads(), distributed.world()]
+        """Identifies the run and its checkpoint: settings, data, code, and everything that affects rounding."""
+        processes = [torch.get_num_threads(), distributed.world_size()]
         machine = [*map(version, LIBRARIES), self.device.type, *processes]
         return hashlib.sha256(
             json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
@@ -137,7 +137,7 @@ def is_trained(params: Params, name: str) -> bool:
 
 
 def resolve_all(params: Params, name: str) -> list[Job]:
-    """The jobs of an entry: one a seed, or a single one where nothing is trained."""
+    """The jobs of an entry: one per seed, or a single one if nothing is trained."""
     _check_blocks(params)
     numbers = range(params.seeds if is_trained(params, name) else 1)
     data = _Data.read()
@@ -145,7 +145,7 @@ def resolve_all(params: Params, name: str) -> list[Job]:
 
 
 def resolve(params: Params, name: str, number: int = 0) -> Job:
-    """Resolve and check one job. Checks every model's block, so that a mistake in a later one costs no training."""
+    """Resolve and check one job. Checks the blocks of all models, so that mistakes are found before any training."""
     _check_blocks(params)
     return _resolve(params, name, number, _Data.read())
 
@@ -163,7 +163,7 @@ class _Data:
     """Digests and classes of the training data, read once for all seeds."""
 
     digests: list[str]  # sha256 of the patches, and of the noisy validation patches of each condition
-    classes: list[str]  # sorted; empty where some training patches have none
+    classes: list[str]  # sorted; empty if some training patches have none
 
     @staticmethod
     def read() -> "_Data":
@@ -199,7 +199,7 @@ def _needed(entry: Entry, number: int) -> Path:
 
 
 def _check_classes(job: Job) -> None:
-    """Raises UserError where the model's number of classes is not that of the data."""
+    """UserError if the model and the data have different numbers of classes."""
     wanted = job.entry.architecture().get("classes")
     if wanted is not None and wanted != len(job.classes):
         there = f"{len(job.classes)} classes" if job.classes else "no classes"

@@ -13,24 +13,24 @@ from denoiselab.training import optimizer
 
 
 class Learner:
-    """Takes the optimiser steps. Everything a step depends on is in `state()` or follows from the history.
+    """Takes the optimiser steps. All state that a step needs is in `state()` or can be derived from the history.
 
-    Each of several processes has one; they step on the sum of all gradients, so the models stay equal.
+    Each process has its own; all apply the sum of the gradients of all processes, so the models stay identical.
     """
 
     def __init__(self, model: nn.Module, settings: Train, images: int):
         """`images`: size of a batch over all processes."""
         self.model, self.settings = model, settings
-        distributed.unite(model, images)
-        self.trained = [p for p in model.parameters() if p.requires_grad]  # what the model froze itself stays frozen
+        distributed.synchronise(model, images)
+        self.trained = [p for p in model.parameters() if p.requires_grad]  # layers frozen by the model stay frozen
         self.optimizer = optimizer.build(self.trained, settings)
         self.average = None
         if settings.ema:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
 
     @property
-    def kept(self) -> nn.Module:
-        """The module that is validated and whose weights are kept: the averaged one where there is an average."""
+    def evaluated(self) -> nn.Module:
+        """The module that is validated and saved: the one with averaged weights, if `ema` is set."""
         return self.average.module if self.average is not None else self.model
 
     def prepare(self, rate: float, thawed: int) -> None:
@@ -55,7 +55,7 @@ class Learner:
 
     @torch.no_grad()
     def _update_average(self, average: AveragedModel, decay: float) -> None:
-        """As `AveragedModel.update_parameters`, which makes the host wait for CUDA at every step."""
+        """As `AveragedModel.update_parameters`, but without making the host wait for CUDA at every step."""
         if average.n_averaged == 0:  # a tensor, but on the CPU
             average.update_parameters(self.model)
         else:
@@ -63,19 +63,19 @@ class Learner:
             average.n_averaged += 1
 
     def finite(self) -> bool:
-        """Whether all of `state()` is finite: a squared gradient may overflow while weights and loss do not."""
+        """Whether `state()` is finite: squared gradients may overflow although weights and loss are finite."""
         moments = [value for values in self.optimizer.state.values() for value in values.values()]
         average = _floats(self.average.module) if self.average is not None else []
         tensors = [*_floats(self.model), *average, *(value for value in moments if isinstance(value, torch.Tensor))]
         return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """Everything to store in a checkpoint."""
         average = self.average.state_dict() if self.average is not None else None
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": average}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore what `state()` gave."""
+        """Restore a state returned by `state()`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
@@ -88,9 +88,9 @@ def _floats(model: nn.Module) -> list[torch.Tensor]:
 
 
 def freeze(model: nn.Module, trained: list[nn.Parameter], frozen: tuple[str, ...]) -> None:
-    """Of the parameters `trained`, freeze those of the layers named in `frozen`, with their BatchNorm statistics.
+    """Freeze the layers named in `frozen`, with their BatchNorm statistics; unfreeze the rest of `trained`.
 
-    Raises UserError for a layer that does not exist.
+    UserError for a layer that does not exist.
     """
     ids = {id(p) for p in trained}
     for layer in frozen:

@@ -1,6 +1,6 @@
-"""The training loop: batch, noise, loss, optimiser step; now and then validation, best weights, checkpoint.
+"""The training loop: batch, noise, loss, optimiser step; at intervals validation, best weights, checkpoint.
 
-It knows nothing of MLflow: `log(step, values)` gets every validation.
+Independent of MLflow: `log(step, values)` is called after each validation.
 """
 
 import math
@@ -34,12 +34,12 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 class Validate(Protocol):
-    """Scores of a model, higher is better. The first one chooses the best weights and counts for all patience."""
+    """Scores of a model, higher is better. The first one selects the weights; every `patience` refers to it."""
 
     def __call__(self, model: nn.Module) -> dict[str, float]: ...
 
     def preview(self, model: nn.Module) -> torch.Tensor | None:
-        """The first validation patches, restored, (N, H, W, C) uint8; None where the model returns no images."""
+        """The first validation patches, restored, (N, H, W, C) uint8; None if the model returns no images."""
         ...
 
 
@@ -48,14 +48,14 @@ class TrainingState:
     """Progress and results of a training run, stored in every checkpoint beside the Learner's state."""
 
     step: int = 0
-    seconds: float = 0.0  # training and validation, over all sittings
-    history: list[dict[str, float]] = field(default_factory=list)  # one row a validation
+    seconds: float = 0.0  # training and validation, including interrupted runs
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per validation
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # score -> value, step, weights
     previews: dict[str, tuple[int, torch.Tensor]] = field(default_factory=dict)  # moment -> step, pixels
 
     @property
     def score(self) -> str:
-        """Column of the history that all patience goes by."""
+        """History column to which every `patience` setting refers."""
         return f"val_{next(iter(self.best), 'psnr')}"
 
     def stalls(self, patience: int | None) -> int:
@@ -79,10 +79,10 @@ def fit(
 
     Resumes from `checkpoint`; on the CPU it then ends with the same bytes as an uninterrupted run. Several processes
     train as one, each on its share of every batch; the first one writes the checkpoint and logs.
-    Raises UserError as soon as the loss, a score or a weight is not finite; such a state is never saved.
+    UserError as soon as the loss, a score or a weight is not finite; such a state is never saved.
     """
-    if batches.batch < distributed.world():
-        raise UserError(f"train.batch: {batches.batch} patches for {distributed.world()} processes")
+    if batches.batch < distributed.world_size():
+        raise UserError(f"train.batch: {batches.batch} patches for {distributed.world_size()} processes")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(model, settings, batches.batch)
     network = _network(model, settings, device)
@@ -93,7 +93,7 @@ def fit(
     total, count = torch.zeros((), device=device), 0  # loss since the last validation
     bar = _progress(state, steps)
     for row in state.history:
-        log(int(row["step"]), row)  # again: a kill may have cut off the logging
+        log(int(row["step"]), row)  # again, in case logging was interrupted
     started = time.perf_counter() - state.seconds
 
     while state.step < steps and not state.stalls(settings.patience):
@@ -116,23 +116,23 @@ def fit(
         state.step += 1
         total, count = total + loss.detach(), count + 1
 
-        # Now and then: read the loss
+        # At intervals: read the loss
         validating = state.step % every == 0 or state.step == steps
         if validating or state.step % REPORT_EVERY == 0:
             state.seconds = time.perf_counter() - started
             mean = _finite(distributed.total(total).item() / count, state)
             _show(bar, state, mean, batches.batch)
 
-        # Now and then: validate, keep the best weights, save a checkpoint, log
+        # At intervals: validate, keep the best weights, save a checkpoint, log
         if validating:
-            scores = validate(learner.kept)
+            scores = validate(learner.evaluated)
             _finite(sum(scores.values()), state)
             if not learner.finite():
                 raise _diverged("a weight or the optimiser's state", state)
             row = {"step": state.step, "epoch": state.step / batches.steps_per_epoch, "lr": rate, "loss": mean}
             state.history.append(row | {f"val_{name}": value for name, value in scores.items()})
-            _keep_best(state, learner.kept, scores)
-            _keep_preview(state, validate.preview(learner.kept), steps)
+            _keep_best(state, learner.evaluated, scores)
+            _keep_preview(state, validate.preview(learner.evaluated), steps)
             state.seconds = time.perf_counter() - started
             _save(checkpoint, state, learner)
             log(state.step, state.history[-1])
@@ -169,7 +169,7 @@ def _keep_best(state: TrainingState, model: nn.Module, scores: dict[str, float])
 
 
 def _keep_preview(state: TrainingState, preview: torch.Tensor | None, steps: int) -> None:
-    """The first validation's, the last one's, and that of the first validation in the second half."""
+    """Keep the previews of the first validation, the first one in the second half, and the last one."""
     if preview is None:
         return
     state.previews.setdefault("first", (state.step, preview))
@@ -198,7 +198,7 @@ def _resume(checkpoint: Checkpoint | None, learner: Learner) -> TrainingState:
     if torch.cuda.is_available() and saved["cuda_rng"] is not None:
         torch.cuda.set_rng_state(saved["cuda_rng"])
     state = TrainingState(**saved["state"])
-    if distributed.first():
+    if distributed.is_first():
         print(f"resuming at step {state.step}", file=sys.stderr)
     return state
 
@@ -213,7 +213,7 @@ def _save(checkpoint: Checkpoint | None, state: TrainingState, learner: Learner)
 
 
 def _progress(state: TrainingState, steps: int) -> "tqdm[Any]":
-    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty() or not distributed.first()
+    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty() or not distributed.is_first()
     return tqdm(initial=state.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
 
 

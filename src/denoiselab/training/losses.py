@@ -29,7 +29,7 @@ class Perceptual(nn.Module):
     """Perceptual loss: mean squared distance of feature maps (Johnson et al., ECCV 2016, equation 2).
 
     `features.features(x)` gives a list of feature maps (N, C, H, W); the network is frozen. Each map's distance is
-    divided by the mean square of the clean image's map, so that all layers count alike in any network.
+    divided by the mean square of the clean image's map, so that all layers have the same weight in any network.
     """
 
     def __init__(self, features: nn.Module):

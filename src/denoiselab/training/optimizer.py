@@ -9,7 +9,7 @@ from denoiselab.config import Train
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
-History = list[dict[str, float]]  # a row a validation
+History = list[dict[str, float]]  # one row per validation
 
 
 def build(parameters: list[nn.Parameter], settings: Train) -> torch.optim.Optimizer:
@@ -47,7 +47,7 @@ def _share(settings: Train, step: int, total: int, epoch: int, score: str, histo
 
 
 def stalls(history: History, score: str, patience: int | None) -> int:
-    """How often `patience` validations in a row did not improve on the best score so far; `patience` None: 0."""
+    """How many times `patience` consecutive validations did not improve the best score; 0 if `patience` is None."""
     best, since, count = -math.inf, 0, 0
     for row in history:
         since = 0 if row[score] > best else since + 1

@@ -24,17 +24,17 @@ from denoiselab.training import batches, loop, losses
 from denoiselab.training.calibration import calibrate
 from denoiselab.training.checkpoint import Checkpoint
 from denoiselab.training.jobs import Job
-from denoiselab.training.validation import Accuracy, HeldOut, Validation
+from denoiselab.training.validation import BlindSpotValidation, ClassifierValidation, Validation
 
 AS_IS = AsIs(kind="as_is", clip=False, quantise=False)
 
 
 def run(job: Job, log: loop.Log) -> loop.TrainingState:
-    """Train or calibrate a job's model and write its weights, and for the first seed the validation previews.
+    """Train or calibrate the model of a job; write its weights and, for the first seed, the validation previews.
 
-    Several processes train together; the first one writes.
+    With several processes, all train together and the first one writes.
     """
-    if distributed.first():
+    if distributed.is_first():
         print(f"{job.name}: seed {job.seed}, on {_machine(job)}", file=sys.stderr)
     model, validate = _prepared(job)
     if job.trains:
@@ -43,7 +43,7 @@ def run(job: Job, log: loop.Log) -> loop.TrainingState:
         result = _calibrate(job, model, validate)
         for row in result.history:
             log(int(row["step"]), row)
-    if distributed.first():
+    if distributed.is_first():
         _write(job, model, result)
         if not job.number:
             _write_previews(job, validate, result)
@@ -51,7 +51,7 @@ def run(job: Job, log: loop.Log) -> loop.TrainingState:
 
 
 def record(jobs: list[Job], results: list[loop.TrainingState]) -> None:
-    """Write the history of an entry's training runs (one row a seed and validation) and the mean cost of a run."""
+    """Write the history of an entry's training runs (one row per seed and validation) and the mean cost of a run."""
     rows = [{"seed": job.seed} | row for job, result in zip(jobs, results, strict=True) for row in result.history]
     first = jobs[0]
     files.write_csv(paths.history(first.name), list(dict.fromkeys(key for row in rows for key in row)), rows)
@@ -69,12 +69,12 @@ def record(jobs: list[Job], results: list[loop.TrainingState]) -> None:
 
 
 def _machine(job: Job) -> str:
-    processes = f"{distributed.world()} processes, each on " if distributed.world() > 1 else ""
+    processes = f"{distributed.world_size()} processes, each on " if distributed.world_size() > 1 else ""
     return processes + devices.describe(job.device)
 
 
 def train(job: Job, log: loop.Log) -> loop.TrainingState:
-    """Train without writing anything but checkpoints: a trial of a hyper-parameter search."""
+    """Train, writing only checkpoints: for the trials of a hyper-parameter search."""
     model, validate = _prepared(job)
     return _train(job, model, validate, log)
 
@@ -94,7 +94,7 @@ def _enough_memory(job: Job) -> AbstractContextManager[None]:
 
 
 def _start(job: Job) -> nn.Module:
-    """The model at the start: initialised, with imported weights, with another entry's weights, or around its model."""
+    """The model before training: initialised, with imported weights, or with another entry's weights or network."""
     torch.manual_seed(seeding.key(job.seed, "init"))
     model = architectures.build(job.entry.architecture(), where=f"models.{job.name}")
     architectures.initialise(model, job.entry.init)
@@ -118,7 +118,13 @@ def _start(job: Job) -> nn.Module:
 
 
 def _validation(job: Job) -> Validation:
-    kind = Accuracy if job.task == "classify" else HeldOut if job.settings.target == "self" else Validation
+    kind = (
+        ClassifierValidation
+        if job.task == "classify"
+        else BlindSpotValidation
+        if job.settings.target == "self"
+        else Validation
+    )
     labels, has_clean = _class_indices(job, "val"), job.params.noise.has_clean
     own = (job.noise, job.params.seed) if job.entry.noise and has_clean else None
     return kind(paths.NOISY, paths.PATCHES, job.settings.val_patches, job.device, labels=labels, own=own)
@@ -126,9 +132,9 @@ def _validation(job: Job) -> Validation:
 
 def _train(job: Job, model: nn.Module, validate: Validation, log: loop.Log) -> loop.TrainingState:
     settings, params = job.settings, job.params
-    distributed.agree(parameters=job.card(), data=job.data_sha256, code=job.code_sha256)
+    distributed.check_equal(parameters=job.card(), data=job.data_sha256, code=job.code_sha256)
     stock, spec = _stock(job)
-    checkpoint = Checkpoint(paths.checkpoints(), job.fingerprint) if distributed.first() else None
+    checkpoint = Checkpoint(paths.checkpoints(), job.fingerprint) if distributed.is_first() else None
     with _enough_memory(job), checkpoint.held() if checkpoint else nullcontext():
         source = batches.build(stock, settings.batch, settings.crop, params.augment, job.seed, job.device)
         return loop.fit(
@@ -144,24 +150,24 @@ def _train(job: Job, model: nn.Module, validate: Validation, log: loop.Log) -> l
         )
 
 
-def _stock(job: Job) -> tuple[batches.Stock, NoiseSpec]:
-    """The training patches, with labels where the data have classes, and the noise to draw at every step.
+def _stock(job: Job) -> tuple[batches.TrainingPatches, NoiseSpec]:
+    """The training patches, with labels if the data have classes, and the noise to add at every step.
 
-    Self-supervised training gets noisy patches instead of clean ones, and no further noise.
+    Self-supervised training uses noisy patches instead of clean ones and adds no noise.
     """
     clean, noisy = patches.load(paths.PATCHES, "train"), patches.load_noisy(paths.PATCHES, "train")
     labels = _class_indices(job, "train")
     if job.settings.target == "self":
-        return batches.Stock(
+        return batches.TrainingPatches(
             noise_sampling.fixed_training_noise(clean, noisy, job.noise, job.params.seed), None, labels
         ), AS_IS
-    return batches.Stock(clean, noisy, labels), job.noise
+    return batches.TrainingPatches(clean, noisy, labels), job.noise
 
 
 def _class_indices(job: Job, split: str) -> np.ndarray | None:
     """Class index of every patch, (N,) int64, for a model that uses classes, else None.
 
-    Raises UserError for a class that the training patches lack.
+    UserError for a class that has no training patches.
     """
     if "classes" not in job.entry.architecture():
         return None
@@ -198,7 +204,7 @@ def _obtain(name: str, address: str, sha256: str | None) -> Path:
 
 
 def _calibrate(job: Job, model: nn.Module, validate: Validation) -> loop.TrainingState:
-    """Calibrate a classical method and validate; imported weights and identity are validated alone."""
+    """Calibrate and validate a classical method; imported weights and the identity are only validated."""
     started = time.perf_counter()
     with parallel.joblib_backend(job.params.parallel):
         history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
@@ -224,7 +230,7 @@ def _write(job: Job, model: nn.Module, result: loop.TrainingState) -> None:
 
 
 def _write_previews(job: Job, validate: Validation, result: loop.TrainingState) -> None:
-    """One row a validation patch: noisy, restored at the first, middle and last validation, clean where known."""
+    """One row per validation patch: noisy; restored at the first, middle and last validation; clean if known."""
     folder = paths.progress(job.name)
     folder.mkdir(parents=True, exist_ok=True)
     if not result.previews:

@@ -1,4 +1,4 @@
-"""Scores on the validation patches. They choose weights and strengths; test images are never used for that."""
+"""Scores on the validation patches, for selecting weights and strengths; test images are never used for that."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -43,11 +43,11 @@ class Validation:
         labels: np.ndarray | None = None,
         own: tuple[NoiseSpec, int] | None = None,
     ):
-        """`labels`: (N,) of all validation patches. `own`: noise and seed to draw instead of the stored conditions."""
+        """`labels`: (N,), of all validation patches. `own`: noise and seed that replace the stored conditions."""
         names = noisy_sets.names(noisy_root)
         chosen = noisy_sets.spread(patch_folder, limit)
-        if len(chosen) < distributed.world():
-            raise UserError(f"train.val_patches: {len(chosen)} patches for {distributed.world()} processes")
+        if len(chosen) < distributed.world_size():
+            raise UserError(f"train.val_patches: {len(chosen)} patches for {distributed.world_size()} processes")
         classes = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
 
         def part(level: float, clean: np.ndarray, noisy: np.ndarray) -> Part:
@@ -70,7 +70,7 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, only: float | None = None) -> dict[str, float]:
-        """{"psnr", "ssim"} of the outputs clamped to [0, 1]; `only`: conditions of this noise level alone."""
+        """{"psnr", "ssim"} of the outputs clamped to [0, 1]; `only`: use only this noise level."""
         scores: dict[str, list[torch.Tensor]] = defaultdict(list)
         for part in self._outputs(model, only):
             restored = part.output.clamp(0, 1)
@@ -101,7 +101,7 @@ class Validation:
         for whole in self.parts:
             if only is not None and whole.level != only:
                 continue
-            own = slice((distributed.rank() - done) % distributed.world(), None, distributed.world())
+            own = slice((distributed.rank() - done) % distributed.world_size(), None, distributed.world_size())
             done += len(whole.clean)
             part = Part(whole.level, *(None if t is None else t[own] for t in whole[1:]))  # type: ignore[arg-type]
             size = max(1, BATCH_PIXELS // (part.clean.shape[-1] * part.clean.shape[-2]))
@@ -110,10 +110,10 @@ class Validation:
                 yield Part(part.level, *batch)  # type: ignore[arg-type]
 
 
-class HeldOut(Validation):
+class BlindSpotValidation(Validation):
     """Blind-spot score of a self-supervised training run: how well masked noisy pixels are predicted.
 
-    PSNR and SSIM are recorded too where clean images are known, but choose nothing.
+    If clean images are known, PSNR and SSIM are recorded too, but not used for selection.
     """
 
     @torch.inference_mode()
@@ -129,7 +129,7 @@ class HeldOut(Validation):
         return scores | (super().__call__(model, only) if self.has_clean else {})
 
 
-class Accuracy(Validation):
+class ClassifierValidation(Validation):
     """Accuracy and log-likelihood of a classifier."""
 
     @torch.inference_mode()

@@ -62,7 +62,7 @@ def _options(
 
 
 class _Command(_Printable, TyperCommand):
-    """Reports OUT as missing where a single value is given for IN... OUT; typer reports IN."""
+    """If only one value is given for IN... OUT, reports OUT as missing (typer reports IN)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = any(not argument.startswith("-") for argument in args)

@@ -21,7 +21,7 @@ def model_names(begun: str) -> list[str]:
 
 
 def check_free(path: Path, force: bool) -> None:
-    """UserError where `path` is a folder, exists already (unless `force`) or cannot be written."""
+    """UserError if `path` is a folder, exists already (unless `force`) or cannot be written."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file name")
     if path.exists() and not force:
@@ -30,7 +30,7 @@ def check_free(path: Path, force: bool) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """UserError where no file can be created at `path`: its nearest existing parent is a file or write-protected."""
+    """UserError if no file can be created at `path`: its nearest existing parent is a file or write-protected."""
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir():
         raise UserError(f"{path}: cannot be written: {nearest} is not a folder")
@@ -39,6 +39,6 @@ def check_writable(path: Path) -> None:
 
 
 def need(command: str, *packages: str) -> None:
-    """UserError where packages that only this command needs are not installed."""
+    """UserError if packages that only this command needs are not installed."""
     if missing := [name for name in packages if find_spec(name) is None]:
         raise UserError(f"denoiselab {command} needs {', '.join(missing)}: pip install {' '.join(missing)}")

@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Restore an image with several models and show the results side by side.
 
-    Each panel has the whole image, its centre enlarged, the model's name, the time in seconds (without loading) and,
+    Each panel shows the whole image, its centre enlarged, the model's name, the time in seconds (without loading) and,
     with --clean, PSNR and SSIM as in the report, measured at the image's bit depth.
 
     \b
@@ -65,7 +65,7 @@ def compare(
             rows.append(version.numbers())
             facts.append((version.name, version.facts()))
     comparison = gallery(panels)
-    with files.replacing(out) as temporary:
+    with files.atomic_write(out) as temporary:
         comparison.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
     width = max(len(name) for name, _ in facts)
     lines = [f"{name:{width}}  {text}".rstrip() for name, text in facts]

@@ -44,8 +44,8 @@ def denoise(
 ) -> None:
     """Denoise PNG, JPEG, TIFF, WebP and BMP images. Bit depth, EXIF, colour profile and transparency are kept.
 
-    Without --model, the model is chosen for each image by its noise (see denoiselab estimate). In a folder, images that
-    have an output already are skipped. Images that cannot be read are listed, and the exit code is 1.
+    Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
+    images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
 
     \b
     Examples:

@@ -14,9 +14,9 @@ SIGNS = {"ok": "ok      ", "note": "note    ", "problem": "PROBLEM "}
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine, the packages, the released weights and the project in this folder.
 
-    Computes a convolution on the device, denoises a test image, verifies the sha256 of the weights, and contacts DVC's
+    Computes a convolution on the device, denoises a test image, verifies the sha256 of the weights, and checks DVC's
     cache and remotes, the MLflow store and the mirror of the data sets. Changes nothing. The exit code is 1 if a check
-    fails. Notes are about parts that not everybody needs.
+    fails. Notes concern optional parts.
 
     If packages are missing, this command cannot start: use `python -m pipeline.doctor`.
 

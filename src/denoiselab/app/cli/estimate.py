@@ -1,4 +1,4 @@
-"""denoiselab estimate: the noise in images, and the model for it."""
+"""denoiselab estimate: estimate the noise in images and choose a model for it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,8 @@ def estimate(
 
     The level is the standard deviation on a scale where white is 255. Kinds: gaussian (the same everywhere),
     signal-dependent (grows with brightness, as photon noise does), correlated (camera noise smeared by processing and
-    JPEG), impulse (black and white dots), clean. Images of fine texture alone seem noisier than they are.
+    JPEG), impulse (black and white dots), clean. In images without smooth areas, fine texture counts
+    as noise.
 
     \b
     Examples:

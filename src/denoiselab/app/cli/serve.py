@@ -17,7 +17,7 @@ def serve(
 ) -> None:
     """Serve the web page: upload an image, denoise it, compare and download. Ctrl-C stops it.
 
-    The page is for this machine alone, sends nothing anywhere, and processes one image at a time.
+    By default, only this machine can open the page. It sends nothing anywhere and processes one image at a time.
 
     \b
     Examples:

@@ -129,7 +129,7 @@ def choose_models() -> tuple[str, ...]:
 
 
 def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
-    """The task's outcome, computed when it is this visitor's turn; None where it failed and the page shows why."""
+    """The task's outcome, computed when it is this visitor's turn; None if it failed, with the reason on the page."""
     visit = session_cleanup.visit()
     if visit.task != task:
         visit.forget()
@@ -146,7 +146,7 @@ def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
 
 
 def compute(task: computation.Task, allowed: Limits) -> tuple[computation.Outcome | None, str]:
-    """The outcome, or None and the reason. BusyError where trying again later may succeed."""
+    """The outcome, or None and the reason. BusyError if a later attempt may succeed."""
     if outcome := computation.kept(task):
         return outcome, ""
     place = st.empty()

@@ -68,7 +68,7 @@ def kept(task: Task) -> Outcome | None:
 
 
 def check(task: Task, max_pixels: int) -> None:
-    """UserError where the file's header shows that it is not an image or exceeds `max_pixels`; decodes nothing."""
+    """UserError if the file's header shows that it is not an image or exceeds `max_pixels`; decodes nothing."""
     if photos.size(task.data, name=task.name, max_pixels=max_pixels) > max_pixels:
         photos.read(task.data, name=task.name, max_pixels=max_pixels)  # raises the error
 
@@ -76,7 +76,7 @@ def check(task: Task, max_pixels: int) -> None:
 def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     """Compute a task, reporting each step to `tell`, which may stop it by raising. Not thread-safe.
 
-    UserError, in one line, where the image is invalid or cannot be processed.
+    UserError if the image is invalid or cannot be processed.
     """
     outcome = kept(task) or _run(task, max_pixels, tell)
     if task.sample:

@@ -17,7 +17,7 @@ class Limits:
     megapixels: int = 24
 
     def __post_init__(self) -> None:
-        """UserError where a limit is below 1."""
+        """UserError if a limit is below 1."""
         for name in ("megabytes", "megapixels"):
             if getattr(self, name) < 1:
                 raise UserError(f"--max-{name}: must be at least 1, not {getattr(self, name)}")
@@ -27,6 +27,6 @@ class Limits:
         return self.megapixels * 10**6
 
     def check_file(self, size: int) -> None:
-        """UserError where a file of `size` bytes is too large."""
+        """UserError if a file of `size` bytes is too large."""
         if size > self.megabytes * 10**6:
             raise UserError(f"{size / 1e6:.1f} MB; the limit is {self.megabytes} MB")

@@ -132,7 +132,7 @@ KINDS: dict[str, Kind] = {
 
 
 def added(clean: np.ndarray, kind: str, level: float) -> np.ndarray:
-    """Add noise to `clean` (H, W, C) float32 in [0, 1]; returns float32. UserError where `kind` needs colour and the
+    """Add noise to `clean` (H, W, C) float32 in [0, 1]; returns float32. UserError if `kind` needs colour and the
     image is gray."""
     spec = noise_presets.of_kind(kind, level)
     if kind == "iso" and clean.shape[2] != 3:

@@ -18,7 +18,7 @@ class Sample:
 
     @property
     def path(self) -> Path:
-        """UserError where the file is missing."""
+        """UserError if the file is missing."""
         spec = find_spec(self.package)
         file = Path((spec.submodule_search_locations or [""])[0] if spec else "") / self.inside
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""Images as shown on the page: whole and, if that needs reducing, a detail at full resolution."""
+"""Images as shown on the page: whole and, if they must be downscaled for that, a detail at full resolution."""
 
 import base64
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ QUALITY = 92  # of JPEG, without chroma subsampling, to preserve noise
 
 @dataclass(frozen=True)
 class View:
-    """An image as data URIs. `detail` is None where `whole` has full resolution."""
+    """An image as data URIs. `detail` is None if `whole` has full resolution."""
 
     name: str
     note: str

@@ -28,7 +28,7 @@ class Line:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="denoiselab-page")
 
     def do(self, job: Callable[[Tell], T], waiting: Callable[[int], None], tell: Tell) -> T:
-        """Run `job` when its turn comes and return its result. BusyError where the queue is full.
+        """Run `job` when its turn comes and return its result. BusyError if the queue is full.
 
         `waiting` is called with the number of visitors ahead, then `tell` with the job's current step, both in the
         calling thread. An exception raised there leaves the queue and ends the job at its next step.
@@ -67,7 +67,7 @@ class Line:
     def _join(self) -> object:
         with self._changed:
             if len(self._tickets) > self._length:
-                raise BusyError(f"{self._length} pictures are waiting already; try again in a minute")
+                raise BusyError(f"{self._length} images are waiting already; try again in a minute")
             ticket = object()
             self._tickets.append(ticket)
             return ticket

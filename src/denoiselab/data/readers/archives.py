@@ -56,7 +56,7 @@ class _Census:
         if size < 0:
             raise _refused(name, "a negative size")
         if self.size > self.limit:
-            raise _refused(name, f"with it the files have {self.size} bytes, more than the limit of {self.limit}")
+            raise _refused(name, f"the files so far have {self.size} bytes, more than the limit of {self.limit}")
         parts = _parts(name)
         if not parts and not folder:
             raise _refused(name, "no file name")

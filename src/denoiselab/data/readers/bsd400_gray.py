@@ -1,4 +1,4 @@
-"""The standard gray benchmark, bit-exact: Train400 for training, BSD68 and Set12 for the test.
+"""The standard gray benchmark, bit-exact: Train400 for training, BSD68 and Set12 for testing.
 
 Train400 has a 180x180 crop of each training and test image of BSDS500, converted to gray as MATLAB does
 (tables/train400_crops.csv); BSD68 has 68 images of its val split (tables/bsd68_ids.csv).

@@ -1,4 +1,4 @@
-"""BSDS500 in colour: its train and test splits for training, its val split for the test.
+"""BSDS500 in colour: its train and test splits for training, its val split for testing.
 
 The 68 images of CBSD68 and BSD68 are in its val split, so that training on it would leak them.
 """
@@ -14,7 +14,7 @@ IMAGES = "BSDS500/data/images"
 
 
 def images(data: Bsds500, sources: Sources) -> list[Source]:
-    """The 500 images: 400 for training and validation, 100 for the test, 68 of these in CBSD68."""
+    """The 500 images: 400 for training and validation, 100 for testing, 68 of these in CBSD68."""
     files = photographs(data.bsds500, sources)
     cbsd68 = {row["bsds500_val_id"] for row in table("bsd68_ids")}
     found = []

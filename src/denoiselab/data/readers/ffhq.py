@@ -1,4 +1,4 @@
-"""FFHQ from a zip or folder of the user, as it has no direct download address."""
+"""FFHQ from a zip file or folder that the user provides: it has no direct download address."""
 
 import zipfile
 from pathlib import Path

@@ -13,7 +13,7 @@ MAX_SHOWN = 3  # names in a message
 
 
 def images(data: Pairs, sources: Sources) -> list[Source]:
-    """All pairs below `data.path`, matched by the path in their folder without suffix and extension.
+    """All pairs below `data.path`, matched by their path below the noisy or clean folder, without suffix and extension.
 
     UserError names images without a partner, or that match both suffixes.
     """

@@ -22,7 +22,7 @@ def by_share(groups: Iterable[str], split: Split, seed: int, where: str = "") ->
     """
     order = ranked(set(groups), seed)
     if len(order) < 3:
-        raise UserError(f"{where}{len(order)} to split; training, validation and test need one each")
+        raise UserError(f"{where}only {len(order)} to split; training, validation and test need at least one each")
     n_test = min(max(1, round(split.test * len(order))), len(order) - 2)
     n_val = min(max(1, round(split.val * len(order))), len(order) - n_test - 1)
     names = ["test"] * n_test + ["val"] * n_val + ["train"] * (len(order) - n_test - n_val)

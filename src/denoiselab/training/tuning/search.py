@@ -1,8 +1,8 @@
-"""Hyper-parameter search on the validation patches, with Optuna. The test images are never looked at.
+"""Hyper-parameter search on the validation patches, with Optuna. Test images are not used.
 
-A search is a study a phase, in SQLite under .tune/ or in any database that several machines share. A trial is a
-training of the entry with other values, pruned where the median of the others was better at that step. Each trial's
-sampler is seeded by its place in the study: a search that was killed goes on, its unfinished trial from its checkpoint.
+Each phase is one Optuna study, in SQLite under .tune/ or in a database shared by several machines. A trial trains the
+entry with other values; it is pruned if its score is below the median of the other trials at the same step. The
+sampler is seeded by the trial's place in the study. A killed search resumes, its unfinished trial from its checkpoint.
 """
 
 import hashlib
@@ -24,41 +24,41 @@ from denoiselab.training import jobs, loop, runner
 from denoiselab.training.tuning import studies
 from denoiselab.training.tuning.studies import FINISHED
 
-Tracked = Callable[[jobs.Job, int], AbstractContextManager[loop.Log]]  # (job, number of the trial) -> log
+Tracked = Callable[[jobs.Job, int], AbstractContextManager[loop.Log]]  # (job, trial number) -> log
 
 
 class Pruned(Exception):  # noqa: N818  (no error)
-    """A trial that is not worth its further steps."""
+    """Raised inside a trial to stop it early."""
 
     run_status = "FINISHED"
 
 
 def run(params: Params, model: str, tracked: Tracked) -> dict[str, optuna.Study]:
-    """Search every phase in turn; returns the finished studies by phase."""
+    """Run the phases one after another; returns the finished studies by phase."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found: dict[str, optuna.Study] = {}
     storage = studies.storage(params.tune.storage)
     for name, phase in params.tune.phases.items():
         study = _study(params, model, name, storage)
         objective = partial(_value, params, model, phase, best(found), tracked)
-        studies.work(study, phase.trials, objective, partial(_tell, study, name, phase))
+        studies.run_trials(study, phase.trials, objective, partial(_tell, study, name, phase))
         found[name] = study
     return found
 
 
 def settings(params: Params, model: str) -> Train:
-    """Those of the model's training. ValueError where they ask for several processes: a trial has one."""
+    """Training settings of the model. UserError if they require several processes: a trial runs in one."""
     found = params.training(model)
     if found.launcher:
         raise UserError(
-            f"train.launcher: {found.launcher!r}, but a search trains each trial in one process: make it null; "
-            "searches started side by side share the trials out, by tune.storage also on several machines"
+            f"train.launcher: {found.launcher!r}, but a search trains each trial in one process: set it to null; "
+            "searches that run at the same time share the trials, with tune.storage also across machines"
         )
     return found
 
 
 def best(found: dict[str, optuna.Study]) -> dict[str, Any]:
-    """The best values of all phases. ValueError where a phase has no finished trial."""
+    """The best values of all phases. UserError if a phase has no completed trial."""
     values: dict[str, Any] = {}
     for name, study in found.items():
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -68,7 +68,7 @@ def best(found: dict[str, optuna.Study]) -> dict[str, Any]:
 
 
 def changed(params: Params, model: str, values: dict[str, Any], phase: Phase | None = None) -> Params:
-    """The parameters with other values in a model's block, and the budget of a phase's trials."""
+    """`params` with `values` in the model's block and, given a phase, with the number of steps of its trials."""
     block = params.entry(model).model_dump(exclude_unset=True) | values
     if phase is not None:
         block = {k: v for k, v in block.items() if k != "epochs"} | {
@@ -79,7 +79,7 @@ def changed(params: Params, model: str, values: dict[str, Any], phase: Phase | N
 
 
 def name(params: Params, model: str, phase: str) -> str:
-    """The study's name: a search over another space, with other data or settings, is another study."""
+    """Name of the study. It contains a hash of search space, data and settings: changing one starts a new study."""
     spaces = {key: value.model_dump(mode="json") for key, value in params.tune.phases.items()}
     job = jobs.resolve(changed(params, model, {}), model)
     text = json.dumps([spaces, params.tune.startup_trials, job.card()], sort_keys=True)
@@ -98,14 +98,14 @@ def _study(params: Params, model: str, phase: str, storage: optuna.storages.Base
 
 
 def _every(phase: Phase) -> int:
-    """Steps between the validations of a trial."""
+    """Number of steps between validations of a trial."""
     return max(1, phase.steps // phase.validations)
 
 
 def _value(
     params: Params, model: str, phase: Phase, fixed: dict[str, Any], tracked: Tracked, trial: Trial, place: int
 ) -> float:
-    """Train with a trial's values; the best validation score."""
+    """Train with the values of a trial; returns the best validation score."""
     _seed(trial, place, params)
     values = {key: _plain(_suggest(trial, key, space)) for key, space in phase.space.items()}
     job = jobs.resolve(changed(params, model, fixed | values, phase), model)
@@ -114,21 +114,21 @@ def _value(
             result = runner.train(job, _reporting(trial, log))
     except Pruned:
         raise optuna.TrialPruned from None
-    except ValueError as error:  # a loss that is not finite, say: a bad trial, not the end of the search
+    except ValueError as error:  # for example, the loss is not finite: prune this trial, continue the search
         trial.set_user_attr("error", str(error))
         raise optuna.TrialPruned from None
     return next(iter(result.best.values()))["value"]
 
 
 def _seed(trial: Trial, place: int, params: Params) -> None:
-    """Seed the sampler by the trial's place in the study, which no other trial has, whatever process began it."""
+    """Seed the sampler by the trial's place in the study, which is unique and independent of the process."""
     trial.study.sampler = optuna.samplers.TPESampler(
         seed=seeding.key(params.seed, "tune", place) % 2**32, n_startup_trials=params.tune.startup_trials
     )
 
 
 def _reporting(trial: Trial, log: loop.Log) -> loop.Log:
-    """`log`, and the first validation score to Optuna, which may end the trial."""
+    """A `log` that also reports the first validation score to Optuna, which may prune the trial."""
 
     def report(step: int, row: dict[str, float]) -> None:
         log(step, row)
@@ -148,7 +148,7 @@ def _suggest(trial: Trial, key: str, space: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a params file has it: choices are stored as JSON, numbers need no more than four digits."""
+    """A value as written to a params file: choices are decoded from JSON, floats have four significant digits."""
     if isinstance(value, str):
         try:
             return json.loads(value)
