@@ -90,5 +90,5 @@ def test_the_shell_completes_commands_models_and_noise(typed, offered):
     environment = {**os.environ, "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
     environment["_DENOISELAB_COMPLETE"] = "complete_bash"
     command = [sys.executable, "-m", "denoiselab.app.cli"]
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert said.split() == offered

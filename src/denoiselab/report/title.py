@@ -29,7 +29,7 @@ def title(specs: Sequence[dict[str, Any]], sizes: dict[str, int]) -> str:
 
 def _noise(specs: Sequence[dict[str, Any]]) -> str:
     kinds = list(dict.fromkeys(kind for spec in specs for kind in _kinds(spec)))
-    names = _join(NOISES[kind] for kind in kinds)
+    names = _join(NOISES.get(kind, f"{kind} noise") for kind in kinds)
     key, word = LEVELS.get(kinds[0], ("", ""))
     levels = [spec.get(key) for spec in specs]
     if len(kinds) > 1 or not all(isinstance(level, int | float) for level in levels):
