@@ -56,6 +56,8 @@ def launch(settings: Train, module: str, *arguments: str) -> None:
         sys.exit(max(1, error.get_first_failure()[1].exitcode))  # negative if killed by a signal
     except SignalException as error:
         sys.exit(128 + error.sigval)
+    except UserError:
+        raise
     except (ValueError, RendezvousError) as error:
         raise _refusal(launcher, str(error)) from None
     sys.exit()
@@ -84,5 +86,5 @@ def _options(launcher: str, module: str, arguments: tuple[str, ...]) -> argparse
     return options
 
 
-def _refusal(launcher: str, message: str) -> ValueError:
+def _refusal(launcher: str, message: str) -> UserError:
     return UserError(f"train.launcher: {launcher!r}: {one_line(message, 500)}")

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import error_message
 from denoiselab.tracking import runs
 from pipeline import run
 
@@ -10,8 +12,11 @@ HOST, PORT = "127.0.0.1", "5000"
 
 
 def main() -> None:
-    with runs.answering():
-        runs.mark_killed_runs()
+    try:
+        with runs.answering():
+            runs.mark_killed_runs()
+    except (UserError, OSError) as error:
+        print(f"warning: killed runs are not marked: {error_message(error)}", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]
     os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": runs.uri()})  # may hold a password
 

@@ -35,11 +35,11 @@ from denoiselab.data.readers.sources import Sources
 from denoiselab.imaging import dataset_images, encoders, exif, photos
 from denoiselab.models import model_store, pretrained
 from denoiselab.report.rendering import page
-from denoiselab.runtime.errors import SettingsError
+from denoiselab.runtime.errors import SettingsError, UserError
 from denoiselab.runtime.sanitize import markdown
 from denoiselab.training import checkpoint
 
-REFUSALS = (ValueError, OSError)
+REFUSALS = (UserError, OSError)
 LONGEST = 4096  # characters of an error message
 CPU_S = 20.0  # processor time per input on one core
 MEMORY_MIB = 1024  # additional memory per input

@@ -14,6 +14,7 @@ from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.report.figures import gallery
 from denoiselab.report.figures._panels import Panel
+from denoiselab.runtime.errors import UserError
 from tests.command import denoiselab
 from tests.conftest import ROOT
 
@@ -112,7 +113,7 @@ def test_a_gray_image_needs_a_gray_model():
     gray, colour = (Entry(n, "released", "", c, "", None, "", 1, ROOT) for n, c in (("gray", 1), ("colour", 3)))
     classical = replace(colour, name="nlm", origin="classical")
     assert side_by_side.suitable([colour, gray, classical], 1) == ["gray", "nlm"]
-    with pytest.raises(ValueError, match="no model for gray images; available: colour"):
+    with pytest.raises(UserError, match="no model for gray images; available: colour"):
         side_by_side.suitable([colour], 1)
 
 

@@ -21,6 +21,7 @@ from denoiselab.app.cli import _options
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CI": "1"}
@@ -201,7 +202,7 @@ def test_patterns_keep_the_folder_structure(folder, tmp_path):
 def test_the_output_of_a_single_image(folder, tmp_path, monkeypatch, output, target):
     monkeypatch.chdir(tmp_path)
     if target is None:
-        with pytest.raises(ValueError, match="would be overwritten"):
+        with pytest.raises(UserError, match="would be overwritten"):
             batch_denoise.tasks([str(folder / "a.png")], output)
     else:
         (task,) = batch_denoise.tasks([str(folder / "a.png")], output)
@@ -210,7 +211,7 @@ def test_the_output_of_a_single_image(folder, tmp_path, monkeypatch, output, tar
 
 def test_two_images_are_not_written_to_one_file(folder, tmp_path):
     Image.fromarray(noisy()).save(folder / "deep" / "a.png")
-    with pytest.raises(ValueError, match="would both be written to"):
+    with pytest.raises(UserError, match="would both be written to"):
         batch_denoise.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
 
 

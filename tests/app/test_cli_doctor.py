@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from denoiselab.app import denoisers, diagnostics
+from denoiselab.runtime.errors import UserError
 from tests.command import denoiselab
 from tests.conftest import ROOT
 
@@ -89,5 +90,5 @@ def test_waiting_for_an_answer_has_a_limit(monkeypatch):
     from threading import Event
 
     monkeypatch.setattr(diagnostics, "PATIENCE_S", 0.05)
-    with pytest.raises(ValueError, match=r"the store does not answer within 0\.05 s"):
+    with pytest.raises(UserError, match=r"the store does not answer within 0\.05 s"):
         diagnostics._patiently(Event().wait, "the store")

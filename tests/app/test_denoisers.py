@@ -12,6 +12,7 @@ from denoiselab.app import denoisers, model_catalogue
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.runtime import devices, files, seeding
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
 
 RELEASED = ROOT / "models" / "released"
@@ -105,7 +106,7 @@ def test_an_unknown_name_is_refused_with_the_path_to_use(name, said, tmp_path):
     workspace(tmp_path, "unet")
     shutil.copytree(RELEASED / "gray", tmp_path / "models/released/own")
     shutil.copytree(RELEASED / "gray", tmp_path / "folder")
-    with pytest.raises(ValueError, match=f"^{said}$"):
+    with pytest.raises(UserError, match=f"^{said}$"):
         denoisers.load(name, tmp_path)
     assert denoisers.load(said.rpartition(" ")[2], tmp_path).channels
 
@@ -118,7 +119,7 @@ def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
     for name in ("best_psnr.safetensors", "model.json"):
         path = tmp_path / "project/models/released/colour" / name
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(ValueError, match=rf"released/colour/{name}: .*; train it again, or restore it from Git"):
+        with pytest.raises(UserError, match=rf"released/colour/{name}: .*; train it again, or restore it from Git"):
             denoisers.load("colour", tmp_path)
 
 
@@ -167,7 +168,7 @@ def test_unknown_and_broken_models_are_refused(tmp_path, monkeypatch, reference,
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(UserError, match=reason):
         denoisers.load(reference)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
@@ -225,7 +226,7 @@ def test_without_tiling_an_image_needs_memory_for_all_of_it(tmp_path, monkeypatc
     monkeypatch.setattr(devices, "free_bytes", lambda device: net.whole_bytes(200 * 200))
     assert net.restore(photo(3)).shape == (200, 200, 3)
     said = r"^models/net works without tiling: 201 x 200 pixels need about 0\.1 GB"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         net.restore(photo_of(200).repeat(3, 2)[:, [0, *range(200)]])
 
 

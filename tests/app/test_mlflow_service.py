@@ -45,7 +45,7 @@ def refused(serving: mlflow_service.Service, **row: object) -> tuple[int, str]:
 @pytest.mark.parametrize("level", [-1.0, -1e-9, 255.1, 1e30, math.inf, -math.inf])
 def test_an_impossible_level_is_a_bad_request(serving, level):
     status, said = refused(serving, image=PICTURE, sigma_255=level)
-    assert status == 400 and "is not a noise level; give 0 to 255, or leave it out" in said
+    assert status == 400 and "is not a noise level; use 0 to 255, or leave it out" in said
 
 
 @pytest.mark.parametrize("level", [0.0, 25.0, 255.0, None, math.nan])

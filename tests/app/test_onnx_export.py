@@ -12,6 +12,7 @@ from torch import nn
 from denoiselab import architectures
 from denoiselab.app import onnx_export
 from denoiselab.models import model_store, tiled_inference
+from denoiselab.runtime.errors import UserError
 from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built, noisy
 from tests.conftest import ROOT
 
@@ -80,7 +81,7 @@ class Drifting(nn.Module):
 
 
 def test_a_wrong_export_is_deleted(tmp_path):
-    with pytest.raises(ValueError, match=r"not written; onnxruntime and PyTorch differ by .*, the limit is 1e-04"):
+    with pytest.raises(UserError, match=r"not written; onnxruntime and PyTorch differ by .*, the limit is 1e-04"):
         onnx_export.export(Drifting(), 3, tmp_path / "drifting.onnx", {})
     assert list(tmp_path.iterdir()) == []
 
@@ -90,7 +91,7 @@ def test_a_wrong_export_is_deleted(tmp_path):
     [("classical", "run classical methods with denoiselab"), *((c, "this is a classifier") for c in CLASSIFIERS)],
 )
 def test_classifiers_and_classical_methods_are_refused(arch, reason, tmp_path):
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(UserError, match=reason):
         onnx_export.export(architectures.build((BLOCKS | CLASSIFIERS)[arch]), 3, tmp_path / "refused.onnx", {})
 
 

@@ -28,7 +28,7 @@ from denoiselab.config import noise_presets
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.noise import synthesis
-from denoiselab.runtime.errors import BusyError
+from denoiselab.runtime.errors import BusyError, UserError
 
 
 def nothing(_: object) -> None:
@@ -93,7 +93,7 @@ def test_a_full_queue_refuses_at_once():
     line, refused = Line(1), []
 
     def second(ahead: int) -> None:
-        with pytest.raises(ValueError, match="1 images are waiting already"):
+        with pytest.raises(UserError, match="1 images are waiting already"):
             line.do(quick, nothing, nothing)
         refused.append(ahead)
         raise InterruptedError  # and leaves
@@ -135,16 +135,16 @@ def test_leaving_or_failing_does_not_block_others_and_stops_the_computation():
 
 def test_file_size_image_size_and_memory_are_limited(monkeypatch):
     Limits(megabytes=5).check_file(5_000_000)
-    with pytest.raises(ValueError, match=r"^5\.1 MB; the limit is 5 MB"):
+    with pytest.raises(UserError, match=r"^5\.1 MB; the limit is 5 MB"):
         Limits(megabytes=5).check_file(5_100_000)
-    with pytest.raises(ValueError, match="--max-megapixels: must be at least 1, not 0"):
+    with pytest.raises(UserError, match="--max-megapixels: must be at least 1, not 0"):
         Limits(megapixels=0)
     monkeypatch.setattr(memory.devices, "free_bytes", lambda device: 2 * 10**9)
     tiled, whole = map(denoisers.load, ("colour", "nlm"))
     memory.check_memory(10**7, [tiled])
-    with pytest.raises(ValueError, match=r"20.0 megapixels need 2\.5 GB of memory, 2\.0 GB are free"):
+    with pytest.raises(UserError, match=r"20.0 megapixels need 2\.5 GB of memory, 2\.0 GB are free"):
         memory.check_memory(2 * 10**7, [])
-    with pytest.raises(ValueError, match=r"10.0 megapixels need 2\.3 GB of memory, 2\.0 GB are free"):
+    with pytest.raises(UserError, match=r"10.0 megapixels need 2\.3 GB of memory, 2\.0 GB are free"):
         memory.check_memory(10**7, [tiled, whole])
 
 
@@ -176,7 +176,7 @@ def test_the_slider_of_a_noise_sets_its_strength(name, astronaut):
 def test_colour_noise_is_refused_for_a_gray_image(astronaut):
     gray = astronaut[:64, :64, :1].astype(np.float32) / 255
     assert noise_choices.added(gray, "gaussian", 25).shape == gray.shape
-    with pytest.raises(ValueError, match="this noise is for colour images only; choose another kind for a gray image"):
+    with pytest.raises(UserError, match="this noise is for colour images only; choose another kind for a gray image"):
         noise_choices.added(gray, "iso", 0.5)
 
 
@@ -347,7 +347,7 @@ def test_a_large_image_is_reduced_and_has_a_detail_at_full_resolution(monkeypatc
 def test_too_many_pixels_are_refused_before_anything_is_computed(astronaut):
     steps = []
     task = computation.Task(png(astronaut[:50, :50]), "me.png", None, ("colour",))
-    with pytest.raises(ValueError, match=r"me\.png: 50x50 pixels are too many; the limit is 0\.0025 megapixels"):
+    with pytest.raises(UserError, match=r"me\.png: 50x50 pixels are too many; the limit is 0\.0025 megapixels"):
         computation.run(task, 2499, steps.append)
     assert steps == ["Reading the image"]
 

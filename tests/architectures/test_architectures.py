@@ -9,6 +9,7 @@ from denoiselab import architectures
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import seeding
+from denoiselab.runtime.errors import UserError
 
 # One small block for every architecture; test_every_architecture_is_tested keeps it complete.
 BLOCKS = {
@@ -203,10 +204,10 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         {name: model.state_dict() for name in ("best_psnr", "best_ssim")},
         {"architecture": BLOCKS["resunet"], "adopted": None},
     )
-    with pytest.raises(ValueError, match=r"best_psnr\.safetensors: cannot be loaded"):
+    with pytest.raises(UserError, match=r"best_psnr\.safetensors: cannot be loaded"):
         model_store.load(tmp_path)
     (tmp_path / "best_psnr.safetensors").write_bytes(b"abc")
-    with pytest.raises(ValueError, match=r"best_psnr\.safetensors: differs from what was written; train it again"):
+    with pytest.raises(UserError, match=r"best_psnr\.safetensors: differs from what was written; train it again"):
         model_store.load(tmp_path)
 
 
@@ -292,9 +293,9 @@ def test_invalid_blocks_are_refused_with_what_is_allowed():
         ValueError, match=r"models\.unet: unknown key 'dept'; allowed: channels, depth, features, batch_norm"
     ):
         architectures.build(BLOCKS["dncnn"] | {"dept": 3}, where="models.unet")
-    with pytest.raises(ValueError, match=r"models\.unet\.depth: input should be greater than or equal to 2"):
+    with pytest.raises(UserError, match=r"models\.unet\.depth: input should be greater than or equal to 2"):
         architectures.build(BLOCKS["dncnn"] | {"depth": 1}, where="models.unet")
-    with pytest.raises(ValueError, match=r"models\.unet: sigmoid and normalise exclude each other"):
+    with pytest.raises(UserError, match=r"models\.unet: sigmoid and normalise exclude each other"):
         architectures.build(BLOCKS["unet_classic"] | {"sigmoid": True}, where="models.unet")
 
 
@@ -342,11 +343,11 @@ def guided(guidance: str) -> nn.Module:
 
 def test_a_guided_net_needs_its_classifier():
     model = architectures.build(BLOCKS["guided_unet"])
-    with pytest.raises(ValueError, match=r"guidance 'classifier' needs a trained classifier: call adopt"):
+    with pytest.raises(UserError, match=r"guidance 'classifier' needs a trained classifier: call adopt"):
         model(noisy(1, 3, 16, 16))
-    with pytest.raises(ValueError, match="with 5 classes cannot adopt a ClassifierCNN of 7"):
+    with pytest.raises(UserError, match="with 5 classes cannot adopt a ClassifierCNN of 7"):
         model.adopt(architectures.build(CLASSIFIERS["classifier_cnn"] | {"classes": 7}))
-    with pytest.raises(ValueError, match="cannot adopt a DnCNN"):
+    with pytest.raises(UserError, match="cannot adopt a DnCNN"):
         model.adopt(architectures.build(BLOCKS["dncnn"]))
 
 
@@ -443,7 +444,7 @@ def test_initialisation_can_be_chosen(arch, scheme):
 
 
 def test_an_unknown_initialisation_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"'he' is unknown; allowed: none, xavier_uniform"):
+    with pytest.raises(UserError, match=r"'he' is unknown; allowed: none, xavier_uniform"):
         architectures.initialise(built("dncnn"), "he")
 
 

@@ -4,12 +4,13 @@ import pytest
 import yaml
 
 from denoiselab import config
+from denoiselab.runtime.errors import UserError
 
 
 def refused(tree: dict, tmp_path) -> str:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         config.load(path)
     return str(error.value)
 
@@ -81,7 +82,7 @@ def test_at_most_ten_mistakes_are_named(tree, tmp_path, mistakes, lines):
 def test_not_yaml_is_one_line(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("a: [", encoding="utf-8")
-    with pytest.raises(ValueError, match="not YAML") as error:
+    with pytest.raises(UserError, match="not YAML") as error:
         config.load(path)
     assert len(str(error.value).splitlines()) == 1
 
@@ -106,14 +107,14 @@ def test_a_perceptual_classifier_must_be_needed(tree):
     block = tree["models"]["unet"]
     block |= {"loss": {"perceptual": 1.0}, "perceptual": {"kind": "classifier", "model": "models/dncnn"}}
     params = config.Params.model_validate(tree)
-    with pytest.raises(ValueError, match=r"models.unet.needs must be perceptual.model, 'models/dncnn'"):
+    with pytest.raises(UserError, match=r"models.unet.needs must be perceptual.model, 'models/dncnn'"):
         params.training("unet")
     block["needs"] = "models/dncnn"
     assert config.Params.model_validate(tree).training("unet").perceptual.model == "models/dncnn"
 
 
 def test_an_unknown_model_is_refused_with_the_choices(params):
-    with pytest.raises(ValueError, match=r"unknown model 'vgg'; choose from: noisy, gaussian"):
+    with pytest.raises(UserError, match=r"unknown model 'vgg'; choose from: noisy, gaussian"):
         params.entry("vgg")
 
 

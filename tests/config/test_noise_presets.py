@@ -6,6 +6,7 @@ import torch
 from denoiselab.config import noise_presets
 from denoiselab.noise import synthesis
 from denoiselab.runtime import seeding
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT
 
 
@@ -51,17 +52,17 @@ def test_the_level_of_every_kind_sets_its_strength(kind):
 
 
 def test_unknown_names_and_levels_are_refused():
-    with pytest.raises(ValueError, match="noise 'gaussian99' is unknown; choose from: animals_05, blind55/sigma15, "):
+    with pytest.raises(UserError, match="noise 'gaussian99' is unknown; choose from: animals_05, blind55/sigma15, "):
         noise_presets.condition("gaussian99", ROOT)
-    with pytest.raises(ValueError, match="noise kind 'gauss' is unknown; choose from: gaussian, poisson, "):
+    with pytest.raises(UserError, match="noise kind 'gauss' is unknown; choose from: gaussian, poisson, "):
         noise_presets.of_kind("gauss")
-    with pytest.raises(ValueError, match="noise jpeg of 200: quality: input should be less than or equal to 100"):
+    with pytest.raises(UserError, match="noise jpeg of 200: quality: input should be less than or equal to 100"):
         noise_presets.of_kind("jpeg", 200)
-    with pytest.raises(ValueError, match="noise gaussian of -1: sigma_255: input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match="noise gaussian of -1: sigma_255: input should be greater than or equal to 0"):
         noise_presets.of_kind("gaussian", -1)
 
 
 def test_named_noise_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(noise_presets, "PROJECT", tmp_path)
-    with pytest.raises(ValueError, match="named noise needs a clone"):
+    with pytest.raises(UserError, match="named noise needs a clone"):
         noise_presets.conditions(tmp_path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from denoiselab.data.readers import archives
+from denoiselab.runtime.errors import UserError
 
 FILES = {"top/a.txt": b"alpha" * 3000, "top/deep/b.bin": os.urandom(200_000), "c.txt": b"", "top/d.txt": b"x" * 1024}
 LIMIT = 1_000_000
@@ -63,7 +64,7 @@ def refusal(archive: Path, limit: int = LIMIT) -> str:
     """Message of the error: one line that names the archive. No files may be left."""
     out = archive.parent / "out"
     before = set(archive.parent.rglob("*"))
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         archives.unpack(archive, out, limit=limit)
     text = str(error.value)
     assert set(archive.parent.rglob("*")) == before
@@ -127,7 +128,7 @@ def test_only_wanted_files_are_unpacked(tmp_path, make):
 
 def test_unwanted_files_are_checked_too(tmp_path):
     archive = make_tar(tmp_path / "x", {"good": b"", "../bad": b""})
-    with pytest.raises(ValueError, match=r"'\.\./bad'"):
+    with pytest.raises(UserError, match=r"'\.\./bad'"):
         archives.unpack(archive, tmp_path / "out", limit=LIMIT, wanted=lambda name: name == "good")
 
 

@@ -8,6 +8,7 @@ from denoiselab.config.data import Embedded, Folder
 from denoiselab.data import manifest
 from denoiselab.data.fetch import fetch
 from denoiselab.imaging import arrays, dataset_images
+from denoiselab.runtime.errors import UserError
 
 GUARDED = {"allow_leak": False, "drop_leaks": False}
 
@@ -72,10 +73,10 @@ def test_subfolders_are_read_and_file_names_are_unique(tmp_path, photos):
 
 
 def test_a_missing_an_empty_and_a_small_folder_are_refused(tmp_path, photos):
-    with pytest.raises(ValueError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
         fetch(folder(tmp_path / "nowhere"), tmp_path / "raw")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: only 0 to split"):
+    with pytest.raises(UserError, match="empty: only 0 to split"):
         fetch(folder(tmp_path / "empty"), tmp_path / "raw")
 
 
@@ -84,12 +85,12 @@ def test_identical_pixels_in_two_splits_are_refused(tmp_path, photos):
     test = next(row.image for row in rows if row.split == "test")
     for n in range(8):  # some of them in another split
         Image.open(photos / test).save(photos / f"copy{n}.png")
-    with pytest.raises(ValueError, match="identical pixels") as error:
+    with pytest.raises(UserError, match="identical pixels") as error:
         fetch(folder(photos), tmp_path / "raw")
     assert "copy" in str(error.value)
 
 
 def test_a_damaged_image_is_named(tmp_path, photos):
     (photos / "photo1.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ValueError, match=r"photo1\.jpg"):
+    with pytest.raises(UserError, match=r"photo1\.jpg"):
         fetch(folder(photos), tmp_path / "raw")

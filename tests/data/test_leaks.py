@@ -18,6 +18,7 @@ from denoiselab.data.manifest import Row, Source
 from denoiselab.data.readers import folder
 from denoiselab.data.readers.sources import table
 from denoiselab.imaging import dataset_images
+from denoiselab.runtime.errors import UserError
 from tests.conftest import photograph
 
 # Modified copies of a photograph (H, W, 3), as found in data sets.
@@ -88,7 +89,7 @@ def test_versions_of_a_photograph_in_two_splits_are_refused(tmp_path, offered, o
     shipped("astronaut", tmp_path)
     VERSIONS[version](tmp_path / version, small("astronaut"))
     for one, two in (("astronaut.png", version), (version, "astronaut.png")):
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(UserError) as error:
             offered(*others, (places[0], tmp_path / one), (places[1], tmp_path / two))
         message = str(error.value)
         assert f"leak: {one} ({places[0]}) and {two} ({places[1]}) " in message
@@ -109,7 +110,7 @@ def test_duplicates_on_a_white_background_are_found(tmp_path, offered, others, v
     """Rounding in flat areas must not count as a difference."""
     Image.fromarray(on_white("astronaut")).save(tmp_path / "astronaut.png")
     VERSIONS[version](tmp_path / version, on_white("astronaut"))
-    with pytest.raises(ValueError, match="leak: "):
+    with pytest.raises(UserError, match="leak: "):
         offered(*others, ("train", tmp_path / "astronaut.png"), ("test", tmp_path / version))
 
 
@@ -164,13 +165,13 @@ def test_images_of_the_earlier_split_are_dropped_and_listed(tmp_path, offered, o
 def test_a_split_that_becomes_empty_is_refused(tmp_path, offered, others):
     one = shipped("astronaut", tmp_path)
     Image.open(one).save(tmp_path / "copy.png")
-    with pytest.raises(ValueError, match="data folder: no image in the val split"):
+    with pytest.raises(UserError, match="data folder: no image in the val split"):
         offered(others[0], ("val", one), ("test", tmp_path / "copy.png"), drop=True)
 
 
 def test_a_split_without_images_is_refused(offered, others):
     for n, split in enumerate(manifest.SPLITS):
-        with pytest.raises(ValueError, match=f"^data folder: no image in the {split} split$"):
+        with pytest.raises(UserError, match=f"^data folder: no image in the {split} split$"):
             offered(*others[:n], *others[n + 1 :])
 
 
@@ -249,7 +250,7 @@ def benchmark_image(tmp_path_factory) -> Path:
 
 
 def test_the_files_of_a_benchmark_are_found(benchmark_image, offered, others):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         offered(*others, ("train", benchmark_image))
     assert "leak: 101085.jpg (train) and 101085.jpg (BSDS500 val) have identical pixels" in str(error.value)
 
@@ -257,7 +258,7 @@ def test_the_files_of_a_benchmark_are_found(benchmark_image, offered, others):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_versions_of_a_benchmark_image_are_found(tmp_path, benchmark_image, offered, others, version):
     VERSIONS[version](tmp_path / version, np.asarray(Image.open(benchmark_image)))
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         offered(*others, ("train", tmp_path / version))
     assert f"leak: {version} (train) and 101085.jpg (BSDS500 val) " in str(error.value)
     rows = offered(*others, ("train", tmp_path / version), drop=True)

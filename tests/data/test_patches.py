@@ -9,6 +9,7 @@ from PIL import Image
 from denoiselab.config import Patches
 from denoiselab.data import manifest, patches
 from denoiselab.imaging import arrays, dataset_images
+from denoiselab.runtime.errors import UserError
 
 
 def raw(folder, sizes: dict[str, tuple[int, int]]) -> None:
@@ -72,7 +73,7 @@ def test_shards_are_one_memory_mapped_array(tmp_path):
 
 
 def test_a_split_without_patches_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no val patches; run `dvc repro -f patchify`"):
+    with pytest.raises(UserError, match="no val patches; run `dvc repro -f patchify`"):
         patches.load(tmp_path, "val")
 
 
@@ -103,7 +104,7 @@ def test_scales_smaller_than_a_patch_give_no_patches(tmp_path):
 
 def test_scales_without_any_patch_are_refused(tmp_path):
     raw(tmp_path, {"train-a": (60, 60), "val-a": (90, 120)})
-    with pytest.raises(ValueError, match=r"patches.scales: at \[0.5\] no image is as large as a patch of 40 pixels"):
+    with pytest.raises(UserError, match=r"patches.scales: at \[0.5\] no image is as large as a patch of 40 pixels"):
         patches.cut(tmp_path, params(scales=[0.5]), 3, tmp_path / "out")
 
 
@@ -134,5 +135,5 @@ def test_data_without_pairs_have_no_noisy_patches(tmp_path):
 @pytest.mark.parametrize(("name", "key"), [("train-small", "patches.size"), ("val-small", "patches.val_size")])
 def test_an_image_smaller_than_a_patch_is_named(tmp_path, name, key):
     raw(tmp_path, {"train-a": (100, 100), "val-a": (90, 120), name: (30, 100)})
-    with pytest.raises(ValueError, match=rf"{name}: 100x30 is smaller than a patch \({key}: 40\)"):
+    with pytest.raises(UserError, match=rf"{name}: 100x30 is smaller than a patch \({key}: 40\)"):
         patches.cut(tmp_path, params(), 3, tmp_path / "out")

@@ -20,6 +20,7 @@ from denoiselab.data.fetch import _slug, fetch
 from denoiselab.data.readers import bsd400_gray, bsds500, polyu, sources
 from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT
 
 CLASSES = ["airplane", "bird", "cat"]
@@ -49,7 +50,7 @@ def own_files(name: str, path: Path, **changes) -> Data:
 
 def refused(data: Data, out: Path, *words: str) -> None:
     """fetch must fail with one line that contains all `words`, and leave nothing unpacked."""
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         fetch(data, out)
     assert "\n" not in str(error.value)
     for word in words:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from denoiselab.data import patches
 from denoiselab.data.fetch import fetch
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, composed, photograph
 from tests.projects import TINY, make_project, reproduce
 
@@ -102,7 +103,7 @@ def broken(root: Path, case: str) -> None:
 def test_the_pages_messages_are_what_is_said(case, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert said.replace("\\", "") in PAGE
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         broken(tmp_path / "photos", case)
 
 
@@ -113,7 +114,7 @@ def test_the_pages_messages_are_what_is_said(case, said, tmp_path, monkeypatch):
 def test_the_pages_messages_on_settings_are_what_is_said(overrides):
     if overrides[0] == "data=noisy_folder":
         overrides = [*overrides, "data.path=/x"]
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         composed(*overrides)
     said = str(error.value).split(": ", 1)[1]  # behind the file's name
     assert said in PAGE

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from denoiselab.imaging import dataset_images, decoders
+from denoiselab.runtime.errors import UserError
 
 COLOURS = {1: "minisblack", 3: "rgb"}  # TIFF's photometric interpretation
 
@@ -81,7 +82,7 @@ def test_bad_files_are_refused_by_name_in_one_line(tmp_path, pixels):
         made("film.webp", lambda p: image.save(p, save_all=True, append_images=[image.rotate(90)])): "2 frames",
     }
     for path, reason in bad.items():
-        with pytest.raises(ValueError, match=reason) as error:
+        with pytest.raises(UserError, match=reason) as error:
             dataset_images.read(path, 3)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
@@ -113,7 +114,7 @@ def test_an_opaque_channel_of_tiff_is_dropped(tmp_path, pixels, depth, kind):
     assert np.array_equal(dataset_images.read(tmp_path / "a.tif", 3), pixels)
     values[0, 0, 3] = 0
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=[kind])
-    with pytest.raises(ValueError, match="transparen"):
+    with pytest.raises(UserError, match="transparen"):
         dataset_images.read(tmp_path / "a.tif", 3)
 
 
@@ -129,5 +130,5 @@ def test_float_and_cut_16_bit_colour_are_refused(tmp_path, pixels):
     cv2.imwrite(str(tmp_path / "cut.png"), pixels.astype(np.uint16) * 257)
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
     for name, reason in {"float.tif": "float pixels", "cut.png": "damaged image"}.items():
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(UserError, match=reason):
             dataset_images.read(tmp_path / name, 3)

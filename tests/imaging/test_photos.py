@@ -12,6 +12,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from denoiselab.imaging import decoders, exif, photos
+from denoiselab.runtime.errors import UserError
 from tests.conftest import photograph
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -254,7 +255,7 @@ def test_noise_below_black_is_accepted(sigma_255):
 def test_a_black_level_below_zero_is_refused(scale, black):
     stream = BytesIO()
     tifffile.imwrite(stream, sample("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
-    with pytest.raises(ValueError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
+    with pytest.raises(UserError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
         photos.read(stream.getvalue(), name="a.tif")
 
 
@@ -265,7 +266,7 @@ def test_a_channel_of_unknown_meaning_is_not_transparency(planes):
     tifffile.imwrite(
         stream, sample("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
     )
-    with pytest.raises(ValueError, match="a channel besides its colours"):
+    with pytest.raises(UserError, match="a channel besides its colours"):
         photos.read(stream.getvalue())
 
 
@@ -347,13 +348,13 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
     }
     for name, (content, reason) in bad.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=reason) as error:
+        with pytest.raises(UserError, match=reason) as error:
             photos.read(tmp_path / name, max_pixels=1000 if name == "large.png" else photos.MAX_PIXELS)
         assert str(error.value).startswith(f"{tmp_path / name}: ")
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=r"none\.png: there is no such file"):
+    with pytest.raises(UserError, match=r"none\.png: there is no such file"):
         photos.read(tmp_path / "none.png")
-    with pytest.raises(ValueError, match=r"upload\.png: not an image"):
+    with pytest.raises(UserError, match=r"upload\.png: not an image"):
         photos.read(b"hello", name="upload.png")
 
 
@@ -361,7 +362,7 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
 def test_missing_tiles_of_tiff_are_not_black(tags):
     stream = BytesIO()
     tifffile.imwrite(stream, sample("uint8", 1)[:48, :80, 0], tile=(48, 80), metadata=None)
-    with pytest.raises(ValueError, match="damaged image: the data of some pixels are missing"):
+    with pytest.raises(UserError, match="damaged image: the data of some pixels are missing"):
         photos.read(patched(stream.getvalue(), **tags))
 
 
@@ -404,7 +405,7 @@ def test_a_tiff_bomb_takes_little_memory(options, tags, reason):
     bomb = patched(stream.getvalue(), **tags)
     assert len(bomb) < 500_000 and photos.read(stream.getvalue()).pixels.shape == (4000, 1000, 1)
     tracemalloc.start()
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(UserError, match=reason):
         photos.read(bomb)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
@@ -419,12 +420,12 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
         (as_photo(sample("uint8", 3)), ".gif", "cannot write .gif; choose from: .png"),
     ]
     for photo, suffix, reason in refused:
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(UserError, match=reason):
             photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
     photo = as_photo(sample("uint8", 3))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         photos.write(tmp_path / "a.png", photo, photo.pixels * np.nan)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(UserError, match="shape"):
         photos.write(tmp_path / "a.png", photo, photo.pixels[:, :, :1])
     assert not list(tmp_path.iterdir())
 

@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from denoiselab.imaging.tensors import planar
 from denoiselab.metrics import batched, image_quality
+from denoiselab.runtime.errors import UserError
 from tests.conftest import photograph
 
 
@@ -36,7 +37,7 @@ def test_ssim_agrees_with_scikit_image(pair, size):
 
 
 def test_ssim_refuses_images_smaller_than_the_window():
-    with pytest.raises(ValueError, match="20x10 is smaller than the window"):
+    with pytest.raises(UserError, match="20x10 is smaller than the window"):
         image_quality.ssim(np.zeros((10, 20)), np.zeros((10, 20)), data_range=1)
 
 
@@ -82,10 +83,10 @@ def test_batched_metrics_are_computed_for_each_image(astronaut):
 
 def test_to_uint8_clips_and_rounds():
     assert image_quality.to_uint8(np.array([-1, 0, 0.5, 1, 2])).tolist() == [0, 0, 128, 255, 255]
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         image_quality.to_uint8(np.array([np.nan]))
 
 
 def test_different_shapes_are_refused():
-    with pytest.raises(ValueError, match="different shapes"):
+    with pytest.raises(UserError, match="different shapes"):
         image_quality.mse(np.zeros((4, 4)), np.zeros((4, 5)), data_range=1)

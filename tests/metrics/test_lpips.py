@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from denoiselab import config
 from denoiselab.metrics import lpips
 from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
 from tests.conftest import photograph
 
 CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512}
@@ -87,10 +88,10 @@ def test_gray_images_equal_three_identical_channels(block):
 
 
 def test_wrong_files_are_refused(block):
-    with pytest.raises(ValueError, match=r"vgg\.pth: .*sha256"):
+    with pytest.raises(UserError, match=r"vgg\.pth: .*sha256"):
         lpips.load(config.Lpips(**(block | {"heads_sha256": "0" * 64})))
     swapped = {"vgg16": block["heads"], "sha256": block["heads_sha256"]}
-    with pytest.raises(ValueError, match=r"vgg\.pth: not torchvision's VGG16"):
+    with pytest.raises(UserError, match=r"vgg\.pth: not torchvision's VGG16"):
         lpips.load(config.Lpips(**(block | swapped)))
-    with pytest.raises(ValueError, match=r"vgg16-397923af\.pth: not the heads of LPIPS"):
+    with pytest.raises(UserError, match=r"vgg16-397923af\.pth: not the heads of LPIPS"):
         lpips.read_heads(Path(block["vgg16"]))

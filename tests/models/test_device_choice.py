@@ -6,6 +6,7 @@ import torch
 from denoiselab.config import Params
 from denoiselab.models import device_choice
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import UserError
 from pipeline import launcher
 from tests.conftest import composed
 
@@ -37,11 +38,11 @@ def test_methods_without_weights_need_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = composed("model=[gaussian,dncnn]", "train.device=cuda")
     assert device_choice.device(params, "gaussian").type == "cpu"
-    with pytest.raises(ValueError, match=r"train.device: cuda was requested"):
+    with pytest.raises(UserError, match=r"train.device: cuda was requested"):
         device_choice.device(params, "dncnn")
 
 
 def test_an_invalid_block_is_refused(tree):
     tree["models"]["dncnn"]["dept"] = 3
-    with pytest.raises(ValueError, match=r"models.dncnn: unknown key 'dept'"):
+    with pytest.raises(UserError, match=r"models.dncnn: unknown key 'dept'"):
         device_choice.has_weights(Params.model_validate(tree), "dncnn")

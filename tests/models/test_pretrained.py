@@ -9,6 +9,7 @@ from torch import nn
 
 from denoiselab import architectures
 from denoiselab.models import pretrained
+from denoiselab.runtime.errors import UserError
 
 FOLDED = {"arch": "dncnn", "channels": 1, "depth": 5, "features": 8, "batch_norm": False}
 NORMED = FOLDED | {"batch_norm": True}
@@ -65,7 +66,7 @@ def test_own_weights_round_trip(tmp_path):
 )
 def test_weights_of_another_shape_are_refused(tmp_path, change, message):
     torch.save({f"model.{name}": tensor for name, tensor in kair().state_dict().items()}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         pretrained.load_weights(architectures.build(FOLDED | change), "dncnn", tmp_path / "weights.pth")
     assert len(str(error.value).splitlines()) == 1
 
@@ -83,7 +84,7 @@ class Trap:
 @pytest.mark.parametrize("writer", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_code_in_a_weights_file_is_not_run(tmp_path, writer):
     writer({"model.0.weight": Trap(tmp_path / "sprung")}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match="not a file of plain tensors"):
+    with pytest.raises(UserError, match="not a file of plain tensors"):
         pretrained.load_weights(architectures.build(FOLDED), "dncnn", tmp_path / "weights.pth")
     assert not (tmp_path / "sprung").exists()
 
@@ -91,6 +92,6 @@ def test_code_in_a_weights_file_is_not_run(tmp_path, writer):
 @pytest.mark.parametrize(("name", "content"), [("a.pth", b"hello"), ("b.pth", b""), ("c.safetensors", b"hello")])
 def test_other_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=name) as error:
+    with pytest.raises(UserError, match=name) as error:
         pretrained.load_weights(architectures.build(FOLDED), "dncnn", tmp_path / name)
     assert len(str(error.value).splitlines()) == 1

@@ -22,6 +22,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.imaging import albumentations_adapter
 from denoiselab.noise import synthesis
 from denoiselab.runtime import seeding
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT
 
 N = 400_000
@@ -266,7 +267,7 @@ def test_iso_is_stronger_with_more_intensity(astronaut):
 
 
 def test_iso_refuses_gray_images():
-    with pytest.raises(ValueError, match=r"^noise iso is for colour images; data\.channels is 1$"):
+    with pytest.raises(UserError, match=r"^noise iso is for colour images; data\.channels is 1$"):
         draw(flat(0.5, 1, 1, 16, 16), "iso")
 
 
@@ -636,7 +637,7 @@ def test_invalid_noise_is_refused(part, block, message):
     tree["noise"] = {"name": "x", "train": EXAMPLES["gaussian"], "test": {"c": EXAMPLES["gaussian"]}}
     config.check(Params, tree)
     tree["noise"] |= {"train": block} if part == "train" else {"test": {"c": block}}
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         config.check(Params, tree)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -648,18 +649,18 @@ def test_the_legacy_seed_is_for_gaussian_noise(kind):
     tree["protocol"]["legacy_seed"] = True
     config.check(Params, tree)
     tree["noise"]["test"]["other"] = EXAMPLES[kind]
-    with pytest.raises(ValueError, match=r"protocol.legacy_seed requires gaussian noise with per_channel true"):
+    with pytest.raises(UserError, match=r"protocol.legacy_seed requires gaussian noise with per_channel true"):
         config.check(Params, tree)
 
 
 def test_the_legacy_seed_is_for_one_draw_and_independent_channels():
     tree = yaml.safe_load(default())
     tree["protocol"] = {"legacy_seed": True, "draws": 2}
-    with pytest.raises(ValueError, match=r"protocol.draws must be 1 with legacy_seed"):
+    with pytest.raises(UserError, match=r"protocol.draws must be 1 with legacy_seed"):
         config.check(Params, tree)
     tree["protocol"]["draws"] = 1
     tree["noise"]["test"]["sigma25"]["per_channel"] = False
-    with pytest.raises(ValueError, match=r"requires gaussian noise with per_channel true"):
+    with pytest.raises(UserError, match=r"requires gaussian noise with per_channel true"):
         config.check(Params, tree)
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from denoiselab.report import leaderboard
 from denoiselab.report.leaderboard import ranking, settings, sources
+from denoiselab.runtime.errors import UserError
 from tests.projects import TINY, call, dvc, make_project, runs, setting
 
 PSNR = {"noisy": [20.0, 20.2, 20.4], "unet": [30.0, 31.0, 33.0], "dncnn": [29.0, 30.5, 32.0]}
@@ -204,17 +205,17 @@ def test_an_experiment_is_read_from_its_files(stored, made):
 
 def test_an_experiment_without_its_own_comparison_is_refused(stored):
     files, lock = stored
-    with pytest.raises(ValueError, match="stage compare was not run"):
+    with pytest.raises(UserError, match="stage compare was not run"):
         read(files, {k: v for k, v in lock.items() if k != "compare"})
-    with pytest.raises(ValueError, match=r"reports/comparison\.csv is missing"):
+    with pytest.raises(UserError, match=r"reports/comparison\.csv is missing"):
         read({k: v for k, v in files.items() if k != "reports/comparison.csv"}, lock)
-    with pytest.raises(ValueError, match=r"reports/comparison\.csv differs from dvc\.lock"):
+    with pytest.raises(UserError, match=r"reports/comparison\.csv differs from dvc\.lock"):
         read(files | {"reports/comparison.csv": files["reports/comparison.csv"] + b"\n"}, lock)
-    with pytest.raises(ValueError, match=r"stage evaluate@noisy was not run with the current data\.channels"):
+    with pytest.raises(UserError, match=r"stage evaluate@noisy was not run with the current data\.channels"):
         read(
             files | {"params.yaml": files["params.yaml"].replace(b"channels: 3", b"channels: 1")}, lock | {"fetch": {}}
         )
-    with pytest.raises(ValueError, match="stage evaluate@noisy was not run with the current data/raw"):
+    with pytest.raises(UserError, match="stage evaluate@noisy was not run with the current data/raw"):
         read(files, lock | {"fetch": {"outs": [{"path": "data/raw", "md5": "d1.dir"}]}})
 
 
@@ -247,7 +248,7 @@ def test_the_page_names_the_best(made, tmp_path, monkeypatch):
 
 def test_a_folder_without_a_repository_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=str(tmp_path)):
+    with pytest.raises(UserError, match=str(tmp_path)):
         leaderboard.write()
 
 

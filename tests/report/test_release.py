@@ -13,6 +13,7 @@ from denoiselab.evaluation import scoring
 from denoiselab.models import model_store
 from denoiselab.report import release
 from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, composed, many_photos, run_stages, small, trained
 
 NET = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
@@ -65,7 +66,7 @@ def test_only_an_entry_that_imports_the_release_is_described(root, monkeypatch):
     folder, params = root
     monkeypatch.chdir(folder)
     release.publish(params, "tiny")
-    with pytest.raises(ValueError, match=r"models.tiny: does not import models/released/tiny"):
+    with pytest.raises(UserError, match=r"models.tiny: does not import models/released/tiny"):
         release.describe(params, "tiny")
 
 
@@ -73,7 +74,7 @@ def test_exactly_one_network_is_published(root, monkeypatch):
     folder, params = root
     monkeypatch.chdir(folder)
     alone = params.model_copy(update={"models": {k: v for k, v in params.models.items() if k != "net"}})
-    with pytest.raises(ValueError, match="found: none"):
+    with pytest.raises(UserError, match="found: none"):
         release.publish(alone, "tiny")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT
 
 UUIDS = ["GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333"]
@@ -91,7 +92,7 @@ def test_a_launcher_claims_all_its_gpus_at_once(machine, claiming):
 
 
 def test_more_processes_than_gpus_are_refused(machine):
-    with pytest.raises(ValueError, match="4 processes need 4 GPUs, but only 3 can be used"):
+    with pytest.raises(UserError, match="4 processes need 4 GPUs, but only 3 can be used"):
         devices.claim("auto", 4)
 
 

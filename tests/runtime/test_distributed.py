@@ -20,6 +20,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.evaluation import scoring
 from denoiselab.models import model_store
 from denoiselab.runtime import distributed, files, paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, loop, runner
 from denoiselab.training.batches import ResidentBatches, TrainingPatches
 from pipeline import launcher
@@ -253,7 +254,7 @@ def test_an_invalid_launcher_is_reported_in_one_line(project, tmp_path):
 )
 def test_arguments_that_torchrun_rejects_are_named(words, message):
     settings = composed().train.model_copy(update={"launcher": words})
-    with pytest.raises(ValueError, match=f"train.launcher: '{words}': .*{message}"):
+    with pytest.raises(UserError, match=f"train.launcher: '{words}': .*{message}"):
         launcher.launch(settings, "pipeline.train", "plain")
 
 
@@ -261,11 +262,11 @@ def test_every_process_needs_patches(project, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 6)
     with working_in(project) as params:
         job = jobs.resolve(params, "plain")
-        with pytest.raises(ValueError, match=r"train.val_patches: 5 patches for 6 processes"):
+        with pytest.raises(UserError, match=r"train.val_patches: 5 patches for 6 processes"):
             runner.train(job, lambda step, row: None)
         stock = TrainingPatches(patches.load(paths.PATCHES, "train"))
         source = ResidentBatches(stock, 5, 24, True, 0, job.device)
-        with pytest.raises(ValueError, match=r"train.batch: 5 patches for 6 processes"):
+        with pytest.raises(UserError, match=r"train.batch: 5 patches for 6 processes"):
             loop.fit(None, source, None, job.settings, job.noise, None, device=job.device)
 
 

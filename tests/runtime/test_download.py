@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from denoiselab.runtime import download
+from denoiselab.runtime.errors import UserError
 
 BODY = os.urandom(300_000)
 NEWER = os.urandom(200_000)
@@ -166,7 +167,7 @@ def obtain(url: str, tmp_path: Path, **changes) -> Path:
 
 def refusal(url: str, tmp_path: Path, **changes) -> str:
     """Message of the error: one line that names the URL."""
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         obtain(url, tmp_path, **changes)
     text = str(error.value)
     assert "\n" not in text and url in text
@@ -346,7 +347,7 @@ def test_the_mirror_has_priority(tmp_path, server, monkeypatch, relative):
     assert obtain(url, tmp_path, sha256=digest(BODY)) == mirrored
     assert obtain("a file.zip", tmp_path) == mirrored
     assert server.seen == []
-    with pytest.raises(ValueError, match=f"mirror/set/a file.zip: sha256 is {digest(BODY)}, expected 00"):
+    with pytest.raises(UserError, match=f"mirror/set/a file.zip: sha256 is {digest(BODY)}, expected 00"):
         obtain(url, tmp_path, sha256="00")
     assert mirrored.exists()
     assert obtain(server.url("whole/file"), tmp_path).read_bytes() == BODY  # not in the mirror
@@ -391,5 +392,5 @@ def test_invalid_addresses_are_refused(tmp_path, monkeypatch, url, reason):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, server):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(ValueError, match="cache/set/file: cannot be written: Not a directory"):
+    with pytest.raises(UserError, match="cache/set/file: cannot be written: Not a directory"):
         obtain(server.url("whole/file"), tmp_path)

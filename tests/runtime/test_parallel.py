@@ -19,6 +19,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.evaluation import scoring
 from denoiselab.models import model_store
 from denoiselab.runtime import files, parallel, paths
+from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph, small, trained
 
 PLACES = ("one", "threads", "cluster")
@@ -162,13 +163,13 @@ class Silent:
 def test_the_timeout_of_python_3_10_is_reported_in_one_line(monkeypatch, port, message):
     monkeypatch.setattr(pytest.importorskip("distributed"), "Client", Silent)
     monkeypatch.setattr(asyncio, "TimeoutError", TimeoutOf310)
-    with pytest.raises(ValueError, match=f"^parallel.scheduler: .*{message}"):
+    with pytest.raises(UserError, match=f"^parallel.scheduler: .*{message}"):
         list(parallel.each(Settings(jobs=-1, scheduler=f"tcp://nobody:{port}"), doubled, range(3)))
 
 
 def test_without_dask_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ValueError, match=r"^parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`"):
+    with pytest.raises(UserError, match=r"^parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`"):
         list(parallel.each(Settings(jobs=-1, scheduler="tcp://127.0.0.1:9"), doubled, range(3)))
 
 

@@ -15,6 +15,7 @@ from denoiselab.data import fetch
 from denoiselab.report.figures import scores
 from denoiselab.report.rendering import page
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import markdown, printable, without_login
 from tests import conftest
 from tests.conftest import photograph, run_stages, small
@@ -97,7 +98,7 @@ def test_fetch_refuses_names_with_control_characters(tmp_path, monkeypatch, name
     (folder / "astronaut-0.png").rename(folder / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with pytest.raises(ValueError, match="a name with a control character, or that is not UTF-8") as error:
+    with pytest.raises(UserError, match="a name with a control character, or that is not UTF-8") as error:
         fetch.fetch(small(folder).data, tmp_path / "raw")
     assert str(error.value).isprintable()
 

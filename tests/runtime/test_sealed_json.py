@@ -13,6 +13,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.imaging import dataset_images
 from denoiselab.models import metadata, model_store
 from denoiselab.runtime import files, paths, sealed_json, stage_outputs
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs
 from denoiselab.training.checkpoint import Checkpoint
 from tests.conftest import composed, photograph
@@ -91,7 +92,7 @@ def test_a_damaged_file_is_named_with_a_remedy(stored, here, name):
         damage[0](path, int(damage[1]))
         same = path.suffix in (".png", ".json") and harmless(path, whole)
         if not same:
-            with pytest.raises(ValueError, match=rf"{path.name}.*dvc repro -f {FILES[name]}") as refusal:
+            with pytest.raises(UserError, match=rf"{path.name}.*dvc repro -f {FILES[name]}") as refusal:
                 use(stored[0], here)
             assert "\n" not in str(refusal.value)
         path.write_bytes(whole)
@@ -116,7 +117,7 @@ def harmless(path, whole: bytes) -> bool:
 
 def test_noise_is_not_drawn_on_damaged_patches(stored, here):
     flip(here / "patches" / "val-00000.npy", 5000)
-    with pytest.raises(ValueError, match=r"val-00000.npy: differs from what was written; run `dvc repro -f patchify`"):
+    with pytest.raises(UserError, match=r"val-00000.npy: differs from what was written; run `dvc repro -f patchify`"):
         noise_sampling.write(here / "raw", here / "patches", stored[0], here / "noisy")
 
 
@@ -148,7 +149,7 @@ def test_damaged_weights_are_not_loaded(tmp_path, name):
     for bit in range(0, 8 * len(whole), 97):
         flip(path, bit)
         if not (path.suffix == ".json" and harmless(path, whole)):
-            with pytest.raises(ValueError, match=name):
+            with pytest.raises(UserError, match=name):
                 model_store.load(tmp_path)
         path.write_bytes(whole)
 
@@ -186,7 +187,7 @@ def test_older_formats_are_read(tmp_path):
     files.write_json(tmp_path / "a.json", {"x": 1})
     assert KIND.read(tmp_path / "a.json", "mend it") == {"x": 1}
     files.write_json(tmp_path / "a.json", {"format": 3, "x": 1})
-    with pytest.raises(ValueError, match=r"a.json: differs from what was written; mend it"):
+    with pytest.raises(UserError, match=r"a.json: differs from what was written; mend it"):
         KIND.read(tmp_path / "a.json", "mend it")
 
 
@@ -196,7 +197,7 @@ def test_a_model_of_format_2_is_read(tmp_path):
     files.write_json(tmp_path / "model.json", card | {"format": 2, "weights": ["best_psnr"]})
     model_store.load(tmp_path)
     files.write_json(tmp_path / "model.json", card | {"format": 1})
-    with pytest.raises(ValueError, match=r"format 1 is not supported, .* reads 2 to 3; train it again"):
+    with pytest.raises(UserError, match=r"format 1 is not supported, .* reads 2 to 3; train it again"):
         metadata.read(tmp_path)
 
 
@@ -212,7 +213,7 @@ def test_data_of_format_1_are_read(stored, here):
         files.write_json(index, {k: content[k] for k in content if k not in ("format", "sha256")})
     use(stored[0], here)
     cut(here / "patches" / "val-00000.npy", 900)
-    with pytest.raises(ValueError, match=r"val-00000.npy: cannot be read"):
+    with pytest.raises(UserError, match=r"val-00000.npy: cannot be read"):
         patches.load(here / "patches", "val")
 
 
@@ -240,7 +241,7 @@ def test_released_models_are_intact_and_of_the_latest_format():
 def test_a_manifest_is_not_read_without_its_hash(here):
     assert manifest.read(here / "raw")
     (here / "raw" / "dataset.json").unlink()
-    with pytest.raises(ValueError, match=r"dataset.json: cannot be read: .*; run `dvc repro -f fetch`"):
+    with pytest.raises(UserError, match=r"dataset.json: cannot be read: .*; run `dvc repro -f fetch`"):
         manifest.read(here / "raw")
 
 

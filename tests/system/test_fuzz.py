@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench._project import environment
 from bench.fuzz import __main__ as fuzzer
 from bench.fuzz import seeds, targets
+from denoiselab.runtime.errors import UserError
 
 EXAMPLES = {  # a few seconds per target
     **{"exif": 400, "manifest": 300, "image": 150, "photo": 150, "archive": 150, "tables": 80},
@@ -163,7 +164,7 @@ def test_reading_an_image_starts_no_program(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: started.append(args))
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\n")
-    with pytest.raises(ValueError, match="not an image that can be read"):
+    with pytest.raises(UserError, match="not an image that can be read"):
         dataset_images.read(tmp_path / "a.png", 3)
     assert not started
 
@@ -182,10 +183,10 @@ def test_the_check_detects_bad_error_messages(tmp_path):
 
         return run
 
-    assert "empty error message" in fails(raising(ValueError()))
-    assert "several lines" in fails(raising(ValueError("a\nb")))
-    assert "10000 characters" in fails(raising(ValueError("a" * 10_000)))
-    assert "does not name the file" in fails(raising(ValueError("a")), named=True)
+    assert "empty error message" in fails(raising(UserError()))
+    assert "several lines" in fails(raising(UserError("a\nb")))
+    assert "10000 characters" in fails(raising(UserError("a" * 10_000)))
+    assert "does not name the file" in fails(raising(UserError("a")), named=True)
     with pytest.raises(KeyError):
         targets.check(targets.Target(raising(KeyError("a")), list), b"", tmp_path)
 

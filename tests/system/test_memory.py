@@ -11,6 +11,7 @@ from denoiselab.imaging import dataset_images
 from denoiselab.models import tiled_inference
 from denoiselab.models.tiled_inference import GRID, restore
 from denoiselab.runtime import devices, distributed
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, runner
 from tests.conftest import composed, photograph
 
@@ -67,14 +68,14 @@ def test_a_given_tile_size_shrinks_too():
 
 
 def test_if_no_tile_fits_the_error_gives_the_image_size():
-    with pytest.raises(ValueError, match=rf"out of memory for an image of 420x300 pixels, even in tiles of {GRID}"):
+    with pytest.raises(UserError, match=rf"out of memory for an image of 420x300 pixels, even in tiles of {GRID}"):
         restore(Hungry(10, ERRORS["CUDA"]), picture(), device=CPU)
 
 
 def test_models_without_tiling_are_named():
     hungry = Hungry(10, ERRORS["CPU"])
     hungry.reach = None
-    with pytest.raises(ValueError, match="420x300 pixels, which this model cannot tile; use a smaller image"):
+    with pytest.raises(UserError, match="420x300 pixels, which this model cannot tile; use a smaller image"):
         restore(hungry, picture(), device=CPU)
     assert len(hungry.seen) == 1
 
@@ -134,5 +135,5 @@ def test_building_a_model_names_them_too(monkeypatch):
         raise ERRORS["CPU"]
 
     monkeypatch.setattr(architectures, "build", fails)
-    with pytest.raises(ValueError, match=r"lower batch \(\d+\), .* or the model's width"):
+    with pytest.raises(UserError, match=r"lower batch \(\d+\), .* or the model's width"):
         runner.train(job, lambda step, values: None)

@@ -16,6 +16,7 @@ from denoiselab.app import cli
 from denoiselab.config import Params, load
 from denoiselab.models import model_store
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.tracking import ping, runs
 from pipeline import ui
 from tests import nets
@@ -55,9 +56,9 @@ def test_the_message_about_an_unreachable_store_hides_its_password(tmp_path, mon
         log(0, {"step": 0, "val_psnr": 18.0})
     said = capfd.readouterr()
     assert "warning: MLflow" in said.err
-    with pytest.raises(ValueError, match="does not answer") as error:
+    with pytest.raises(UserError, match="does not answer") as error:
         ping.check()
-    with pytest.raises(ValueError, match="MLflow: ") as other, runs.answering():
+    with pytest.raises(UserError, match="MLflow: ") as other, runs.answering():
         runs.connect().search_experiments()
     with pytest.raises(SystemExit):
         cli.main(["denoise", str(ROOT / "params.yaml"), "x.png", "--model", "models:/net@champion"])
@@ -127,7 +128,7 @@ def test_params_reject_passwords(tree, tmp_path, place, address):
         block = block[parent]
     block[key] = address
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    with pytest.raises(ValueError, match="this file is in Git") as error:
+    with pytest.raises(UserError, match="this file is in Git") as error:
         load(tmp_path / "params.yaml")
     assert SECRET not in str(error.value)
 

@@ -16,6 +16,7 @@ from denoiselab.config import load
 from denoiselab.data import noisy_sets
 from denoiselab.models import metadata, model_store
 from denoiselab.runtime import paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.tracking import registry, runs
 from pipeline import promote
 from tests import nets
@@ -110,7 +111,7 @@ def test_force_and_back(workspace, monkeypatch, capsys):
     assert "by force" in capsys.readouterr().out
     run(monkeypatch, "--back")
     assert champion() == "1"
-    with pytest.raises(ValueError, match="version 1 was the first champion"):
+    with pytest.raises(UserError, match="version 1 was the first champion"):
         run(monkeypatch, "--back")
 
 
@@ -125,7 +126,7 @@ def test_back_undoes_one_promotion_after_another(workspace, monkeypatch):
         run(monkeypatch, "--back")
         seen.append(champion())
     assert seen == ["1", "2", "1"]
-    with pytest.raises(ValueError, match="version 1 was the first champion"):
+    with pytest.raises(UserError, match="version 1 was the first champion"):
         run(monkeypatch, "--back")
     run(monkeypatch, "long")
     run(monkeypatch, "--back")
@@ -141,7 +142,7 @@ def test_back_knows_what_was_moved_by_hand_and_what_was_deleted(workspace, monke
     run(monkeypatch, "--back")
     assert champion() == "2"
     client().delete_model_version("denoiselab", "1")
-    with pytest.raises(ValueError, match="version 2 was the first champion"):
+    with pytest.raises(UserError, match="version 2 was the first champion"):
         run(monkeypatch, "--back")
 
 
@@ -218,16 +219,16 @@ def test_other_test_images_are_refused(project, monkeypatch):
 
 @pytest.mark.slow
 def test_what_cannot_be_registered_is_named(project, monkeypatch):
-    with pytest.raises(ValueError, match="there is no such model; run `dvc repro evaluate@none`"):
+    with pytest.raises(UserError, match="there is no such model; run `dvc repro evaluate@none`"):
         run(monkeypatch, "none")
-    with pytest.raises(ValueError, match="MLflow has no evaluated run of these weights; run `dvc repro -s -f"):
+    with pytest.raises(UserError, match="MLflow has no evaluated run of these weights; run `dvc repro -s -f"):
         run(monkeypatch, "short")
     card = model_store.read_card(paths.model("short"))
     metadata.KIND.write(paths.model("short") / "model.json", card | {"parameters": 0})
-    with pytest.raises(ValueError, match="is a method without weights; only networks that restore images"):
+    with pytest.raises(UserError, match="is a method without weights; only networks that restore images"):
         run(monkeypatch, "short")
     metadata.KIND.write(paths.model("short") / "model.json", card | {"task": "classify"})
-    with pytest.raises(ValueError, match="is a classifier"):
+    with pytest.raises(UserError, match="is a classifier"):
         run(monkeypatch, "short")
 
 
@@ -235,7 +236,7 @@ def test_what_cannot_be_registered_is_named(project, monkeypatch):
 def test_a_store_that_does_not_answer_is_named(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ValueError, match=r"MLflow: .*127\.0\.0\.1.*refused"):
+    with pytest.raises(UserError, match=r"MLflow: .*127\.0\.0\.1.*refused"):
         run(monkeypatch, "short")
 
 
@@ -248,7 +249,7 @@ def test_the_champion_denoises_pictures(workspace, monkeypatch):
     own = denoisers.load("models/short").restore(picture)
     for reference in ("models:/denoiselab@champion", "models:/denoiselab/1", f"runs:/{version.run_id}/model"):
         np.testing.assert_array_equal(denoisers.load(reference).restore(picture), own)
-    with pytest.raises(ValueError, match=r"models:/denoiselab@other.*alias other not found"):
+    with pytest.raises(UserError, match=r"models:/denoiselab@other.*alias other not found"):
         denoisers.load("models:/denoiselab@other")
 
 

@@ -216,8 +216,13 @@ def test_a_killed_training_is_marked_killed(root, monkeypatch, marked_by):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}  # of the tests: the package's place is known
     assert subprocess.run([sys.executable, "-c", KILLED], env=environment, timeout=120).returncode == -signal.SIGKILL
     assert [run.info.status for run in runs(root)[1]] == ["RUNNING"]
-    monkeypatch.setattr(os, "execve", lambda *command: None)
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *command: started.append(command))
     marked_by()
+    for _, command, environment in started:
+        assert command[-4:] == ["--host", "127.0.0.1", "--port", "5000"]
+        assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{root / 'mlflow.db'}"
+    assert len(started) == (marked_by is ui.main)
     assert [run.info.status for run in runs(root)[1]] == ["KILLED"]
 
 

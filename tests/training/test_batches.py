@@ -16,6 +16,7 @@ from denoiselab.config.noise import Gaussian
 from denoiselab.data.patches import Stack
 from denoiselab.noise import synthesis
 from denoiselab.runtime import devices
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import batches
 from tests.conftest import ROOT
 
@@ -284,7 +285,7 @@ def test_a_worker_is_handed_names_of_files_not_patches(patches, tmp_path):
     ],
 )
 def test_a_wrong_transform_is_named_in_one_line(patches, transform, said, workers):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         build(patches, augment=pipeline({"p": 1.0} | transform, workers=workers))
     assert str(error.value).startswith(said)
     assert len(str(error.value).splitlines()) == 1
@@ -300,9 +301,9 @@ def test_a_patch_that_becomes_too_small_is_told_in_one_line(patches, workers):
         for step in range(40):
             source(step)
 
-    with pytest.raises(ValueError, match=r"a patch became 16x16, smaller than the 32-pixel crop") as error:
+    with pytest.raises(UserError, match=r"a patch became 16x16, smaller than the 32-pixel crop") as error:
         several()
-    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1 and str(error.value).startswith("augment.transforms: ")
 
 
 def test_albumentations_does_not_look_at_the_network():

@@ -12,6 +12,7 @@ from denoiselab.config.noise import Gaussian, Real
 from denoiselab.config.train import Freeze, Train
 from denoiselab.metrics import batched
 from denoiselab.noise import synthesis
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import loop, losses, optimizer
 from denoiselab.training.batches import ResidentBatches, TrainingPatches
 from denoiselab.training.checkpoint import Checkpoint
@@ -165,7 +166,7 @@ def test_old_checkpoints_are_removed(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_it(patches, params):
-    with pytest.raises(ValueError, match="training diverged: the loss or a score is not finite at step"):
+    with pytest.raises(UserError, match="training diverged: the loss or a score is not finite at step"):
         fit(patches, settings(params, lr=1e30, grad_clip=None, warmup_steps=0))
 
 
@@ -176,7 +177,7 @@ def test_a_training_that_explodes_leaves_its_last_good_checkpoint(patches, param
     calls = iter(range(1000))
     monkeypatch.setattr(synthesis, "add", lambda *args: add(*args) * (1e30 if next(calls) == 23 else 1.0))
     checkpoint = Checkpoint(tmp_path, "x")
-    with pytest.raises(ValueError, match=r"not finite at step (25|30); .*; the checkpoint of step 20 is kept"):
+    with pytest.raises(UserError, match=r"not finite at step (25|30); .*; the checkpoint of step 20 is kept"):
         fit(patches, settings(params, grad_clip=None), checkpoint=checkpoint)
     state = checkpoint.load()
     assert state["state"]["step"] == 20
@@ -195,7 +196,7 @@ def tensors(value) -> list[torch.Tensor]:
 def test_an_optimiser_that_overflows_is_not_kept(patches, params, tmp_path):
     """Squares of gradients do at 1e20, and the weights stand still: neither loss nor scores show it."""
     checkpoint = Checkpoint(tmp_path, "x")
-    with pytest.raises(ValueError, match="a weight or the optimiser's state is not finite at step 10; lower lr"):
+    with pytest.raises(UserError, match="a weight or the optimiser's state is not finite at step 10; lower lr"):
         fit(patches, settings(params, loss={"mse": 1e25}, grad_clip=None), checkpoint=checkpoint)
     assert checkpoint.load() is None
 
@@ -231,7 +232,7 @@ def test_a_compiled_training_is_the_same_training(patches, params, tmp_path):
 
 def test_compiling_without_a_compiler_is_refused(patches, params, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ValueError, match=r"train.compile: needs a C\+\+ compiler; install no-such-comp"):
+    with pytest.raises(UserError, match=r"train.compile: needs a C\+\+ compiler; install no-such-comp"):
         fit(patches, settings(params, compile=True))
 
 
@@ -314,7 +315,7 @@ def test_frozen_layers_stand_still_and_thaw_from_the_last(patches, params):
     assert moved([2.0, 1.0, 0.5], patience=None) == {"layers.5"}
     assert moved([2.0, 1.0, 3.0]) == {"layers.3", "layers.5"}
     assert moved([2.0, 1.0, 0.0, 3.0]) == {"layers.2", "layers.3", "layers.5"}
-    with pytest.raises(ValueError, match=r"freeze.layers: no layer 'encoder' with weights; choose from: layers"):
+    with pytest.raises(UserError, match=r"freeze.layers: no layer 'encoder' with weights; choose from: layers"):
         fit(patches, settings(params, freeze=Freeze(layers=["encoder"], patience=None)))
 
 
@@ -401,5 +402,5 @@ def test_vgg16_loads_torchvisions_names_and_refuses_others(tmp_path):
     assert torch.equal(maps[2], net.features(torch.rand(1, 3, 32, 40) * 0 + 0.5)[2]) is False
     del names["features.0.bias"]
     torch.save(names, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other.pth: not torchvision's VGG16: lacks features.0.bias"):
+    with pytest.raises(UserError, match=r"other.pth: not torchvision's VGG16: lacks features.0.bias"):
         vgg.load_weights(tmp_path / "other.pth")

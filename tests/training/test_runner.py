@@ -14,6 +14,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.evaluation import scoring
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.runtime import files, parallel, paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, runner
 from tests.conftest import composed, of_two_classes, trained
 
@@ -125,10 +126,10 @@ def test_a_guided_net_holds_its_classifier_untouched_and_loads_whole(here):
 
 def test_a_guided_net_without_its_classifier_is_refused(here):
     params = make(here, guided={"needs": "data/patches"})
-    with pytest.raises(ValueError, match=r"models.guided.needs: must name the classifier that guides it"):
+    with pytest.raises(UserError, match=r"models.guided.needs: must name the classifier that guides it"):
         train(params, "guided")
     train(make(here), "plain")
-    with pytest.raises(ValueError, match="cannot adopt a UNet"):
+    with pytest.raises(UserError, match="cannot adopt a UNet"):
         train(make(here, guided={"needs": "models/plain"}), "guided")
     with pytest.raises(
         ValueError, match=r"models.oracle.classes: 3, but the training patches of the data have 2 classes"
@@ -142,7 +143,7 @@ def test_a_class_that_training_lacks_matters_to_those_alone_that_are_about_class
     monkeypatch.setattr(patches, "labels", lambda folder, split: strange.get(split) or original(folder, split))
     params = make(here)
     train(params, "plain")
-    with pytest.raises(ValueError, match=r"models.classifier: val patches of a class that training lacks: rocket"):
+    with pytest.raises(UserError, match=r"models.classifier: val patches of a class that training lacks: rocket"):
         train(params, "classifier")
 
 
@@ -166,7 +167,7 @@ def test_training_starts_from_the_weights_it_is_told(here):
     before, after = weights("plain"), weights("tuned")
     kernels = [key for key in before if before[key].ndim == 4]
     assert kernels and all(torch.allclose(before[key], after[key], atol=1e-7) for key in kernels)
-    with pytest.raises(ValueError, match=r"models.tuned.init_from: its weights do not fit this model"):
+    with pytest.raises(UserError, match=r"models.tuned.init_from: its weights do not fit this model"):
         train(make(here, tuned={"widths": [4, 6, 10]}), "tuned")
 
 

@@ -16,6 +16,7 @@ import yaml
 from denoiselab import config
 from denoiselab.config import Params
 from denoiselab.config.tune import Phase
+from denoiselab.runtime.errors import UserError
 from denoiselab.training.tuning import search, studies
 from pipeline import tune
 from tests import projects
@@ -61,7 +62,7 @@ def test_mistakes_are_named(tree, tmp_path, phase, said):
     tree["tune"]["phases"] = {"all": phase}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"params\.yaml") as error:
+    with pytest.raises(UserError, match=r"params\.yaml") as error:
         config.load(path)
     assert said in str(error.value)
 
@@ -71,7 +72,7 @@ def test_several_processes_for_a_trial_are_refused(tree, tmp_path, monkeypatch):
     tuned(tree)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^train.launcher: 'torchrun .*one process: set it to null; .* tune.storage"):
+    with pytest.raises(UserError, match=r"^train.launcher: 'torchrun .*one process: set it to null; .* tune.storage"):
         tune.main()
 
 

@@ -13,6 +13,7 @@ from denoiselab.data import noise_sampling, patches
 from denoiselab.metrics import no_reference
 from denoiselab.noise import synthesis
 from denoiselab.runtime import distributed, paths, stage_outputs
+from denoiselab.runtime.errors import UserError
 from denoiselab.training import batches, jobs, loop, runner, supervision
 from denoiselab.training.checkpoint import Checkpoint
 from tests.conftest import composed, many_photos, photograph, run_stages
@@ -273,5 +274,5 @@ def test_what_self_supervision_costs():
     ],
 )
 def test_what_does_not_go_together_is_said_in_a_line(overrides, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         composed(*overrides)

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from denoiselab.runtime.errors import UserError
 from denoiselab.training.tuning import studies
 from tests.conftest import ROOT
 
@@ -133,7 +134,7 @@ def test_a_trial_is_lost_only_when_its_process_is_gone(here):
 )
 def test_a_wrong_storage_is_said_in_one_line_without_the_password(url, said, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with pytest.raises(ValueError, match=f"^tune.storage: .*{said}") as error:
+    with pytest.raises(UserError, match=f"^tune.storage: .*{said}") as error:
         studies.storage(url)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
 
@@ -141,7 +142,7 @@ def test_a_wrong_storage_is_said_in_one_line_without_the_password(url, said, tmp
 def test_a_driver_that_is_missing_is_named_with_what_installs_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(ValueError, match=r"driver is not installed: .*requirements-scale\.txt") as error:
+    with pytest.raises(UserError, match=r"driver is not installed: .*requirements-scale\.txt") as error:
         studies.storage("postgresql://me:secret@127.0.0.1/studies")
     assert "secret" not in str(error.value)
     assert (ROOT / "requirements-scale.txt").read_text(encoding="utf-8").count("psycopg2-binary") == 1

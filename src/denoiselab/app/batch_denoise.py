@@ -234,7 +234,11 @@ def _expanded(text: str, output: Path | None) -> Iterator[tuple[Path, Path]]:
         fixed = [*_until_glob(path.parts)]
         base = Path(*fixed)
         excluded = output.resolve() if output and base.resolve() in output.resolve().parents else None
-        for file in sorted(base.glob(str(Path(*path.parts[len(fixed) :])))):
+        try:
+            matches = sorted(base.glob(str(Path(*path.parts[len(fixed) :]))))
+        except ValueError as error:  # such as **.png before Python 3.13
+            raise UserError(f"{text}: {error}") from None
+        for file in matches:
             if file.is_file() and not file.name.startswith(".") and excluded not in file.resolve().parents:
                 yield file, file.relative_to(base)
     else:

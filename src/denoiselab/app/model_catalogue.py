@@ -205,6 +205,7 @@ def measured(entry: Entry, root: Path = Path()) -> list[Measured]:
     if entry.folder.parent.resolve() != (root / paths.model("")).resolve() or not (root / paths.COMPARISON).is_file():
         return []
     rows = [row for row in files.read_csv(root / paths.COMPARISON) if row["model"] == entry.folder.name]
+    rows = [row for row in rows if row.get("psnr_mean") and row.get("psnr_gain")]  # empty or missing without scores
     return [Measured(r["set"], r["condition"], float(r["psnr_mean"]), float(r["psnr_gain"])) for r in rows]
 
 

@@ -21,7 +21,7 @@ SCORES = ("psnr", "ssim", "mse", "lpips")  # lpips only if it was measured
 def read(params: Params) -> pd.DataFrame:
     """The per-image rows of all restoration models of params.models; an image of two test sets has two rows.
 
-    ValueError if the models were not evaluated on the same images, conditions and protocols.
+    UserError if the models were not evaluated on the same images, conditions and protocols.
     """
     rows = _rows(params, "restore", "per_image.csv")
     keys = ["condition", "protocol", "protocol_sha256", "image", "draw"]
@@ -68,12 +68,8 @@ def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     frames = []
     for model in of_task(params, task):
         path = stage_outputs.evaluated(model, file)
-        try:
-            frames.append(
-                pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=nan, float_precision="round_trip")
-            )
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        options = {"dtype": texts, "keep_default_na": False, "na_values": nan, "float_precision": "round_trip"}
+        frames.append(stage_outputs.read_table(path, **options))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

@@ -217,7 +217,8 @@ class Params(Block):
         overrides = self.entry(model).overrides()
         budget = {"steps": None, "epochs": None} if overrides.keys() & {"steps", "epochs"} else {}
         try:  # a model may override single keys of the schedule
-            schedule = self.train.schedule.model_dump() | overrides.get("schedule", {})
+            own = overrides.get("schedule", {})
+            schedule = self.train.schedule.model_dump() | own if isinstance(own, dict) else own
             settings = Train.model_validate(self.train.model_dump() | budget | overrides | {"schedule": schedule})
         except ValidationError as error:
             raise SettingsError(explain(error, Train, prefix=f"models.{model}.")) from None

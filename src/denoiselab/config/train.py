@@ -75,7 +75,7 @@ class Train(Block):
     precision: Literal["float32", "bfloat16"]  # bfloat16: autocast
     compile: bool  # torch.compile the forward and backward pass of training
     optimizer: Literal["adam", "adamw"]
-    betas: tuple[float, float]
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
     weight_decay: float = Field(ge=0)
     lr: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)  # linear increase to lr

@@ -45,7 +45,7 @@ class Row:
     sets: str  # separated by spaces
     path: str  # relative to the manifest
     noisy: str  # relative path of the real noisy photograph, or empty
-    sha256: str  # of the decoded pixels, see dataset_images.pixel_hash
+    sha256: str  # of the decoded pixels, see imaging.arrays.pixel_hash
     noisy_sha256: str
     dhash: str  # 64 hex digits, see leaks.difference_hash
     width: int

@@ -255,10 +255,10 @@ class Shards:
 
 def _windows(pixels: Image.Image, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
     """All patches of an image resized to `size_wh`: a view (rows, columns, size, size, C)."""
+    if min(size_wh) < size:
+        return np.empty((0, 0, size, size, len(pixels.getbands())), np.uint8)
     scaled = np.asarray(pixels if pixels.size == size_wh else pixels.resize(size_wh, Image.Resampling.BICUBIC))
     scaled = scaled.reshape(*scaled.shape[:2], -1)
-    if min(scaled.shape[:2]) < size:
-        return np.empty((0, 0, size, size, scaled.shape[2]), np.uint8)
     windows = sliding_window_view(scaled, (size, size), axis=(0, 1))  # type: ignore[call-overload]
     return windows[::stride, ::stride].transpose(0, 1, 3, 4, 2)
 

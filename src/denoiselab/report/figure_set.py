@@ -84,7 +84,7 @@ def trainings(params: Params) -> dict[str, Any]:
 
 def _trained(params: Params) -> dict[str, pd.DataFrame]:
     """The training histories of the networks."""
-    histories = {name: pd.read_csv(stage_outputs.history(name)) for name in params.models}
+    histories = {name: stage_outputs.read_table(stage_outputs.history(name)) for name in params.models}
     return {name: history for name, history in histories.items() if "loss" in history}
 
 

@@ -45,7 +45,7 @@ def publish(params: Params, name: str) -> Path:
 def describe(params: Params, name: str) -> Path:
     """Write the measured part of the card of models/released/<name>, which the experiment must have evaluated.
 
-    Returns the card. ValueError if the entry does not import these weights, or the card lacks the markers.
+    Returns the card. UserError if the entry does not import these weights, or the card lacks the markers.
     """
     folder = paths.released(name)
     card, release = folder / "README.md", model_store.read_card(folder)

@@ -32,8 +32,8 @@ def trained(name: str, number: int) -> Path:
 
 def trainings(name: str) -> list[Path]:
     """Folders of the training runs of all seeds, in order."""
-    others = sorted((model(name) / "seeds").glob("*"), key=lambda path: int(path.name))
-    return [model(name), *others]
+    seeds = [path for path in (model(name) / "seeds").glob("*") if path.name.isdecimal()]
+    return [model(name), *sorted(seeds, key=lambda path: int(path.name))]
 
 
 def history(name: str) -> Path:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from denoiselab.runtime import paths, sealed_json
+from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.sanitize import one_line
 
 KIND = sealed_json.Kind(range(1, 3), sealed=2)
 EVALUATED = ("per_image.csv", "curve.csv", "metrics.json", "alarms.json")
@@ -40,6 +42,16 @@ def history(name: str) -> Path:
 def evaluated(name: str, file: str) -> Path:
     """One of EVALUATED, in reports/evaluate/<name>/."""
     return _verified(paths.evaluation(name) / file, paths.inference_cost(name), _remedy("evaluate", name))
+
+
+def read_table(path: Path, **options: Any) -> Any:
+    """A CSV file as pandas.DataFrame. UserError if it is missing or damaged."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
 def _verified(table: Path, record: Path, remedy: str) -> Path:

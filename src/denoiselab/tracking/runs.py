@@ -40,7 +40,10 @@ def uri() -> str:
 
 def _known(address: str) -> str:
     """The address without user and password, which MLflow would print; they go into the environment instead."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI: not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return address
     login, _, host = parts.netloc.rpartition("@")

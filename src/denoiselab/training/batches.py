@@ -244,8 +244,8 @@ class AugmentedBatches:
         self._next = step + 1
         try:
             clean, noisy = next(self._loaded)
-        except ValueError as error:  # raised in a worker: its text holds the traceback
-            raise UserError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from None
+        except UserError as error:  # raised in a worker: its text holds the traceback
+            raise UserError(str(error).splitlines()[-1].rpartition("UserError: ")[2]) from None
         generator = seeding.generator(self.seed, "batch", step, device=self.device)
         recorded = None if noisy is None else self._whole(noisy)
         labels = None if self.labels is None else self.labels[self.order(step).to(self.device)]

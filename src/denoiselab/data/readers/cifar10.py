@@ -21,7 +21,7 @@ def images(data: Cifar10, sources: Sources) -> list[Source]:
     meta = next(root.rglob("batches.meta.txt"), None)
     if meta is None:
         raise UserError(f"data cifar10: batches.meta.txt is missing from {data.cifar10.url}")
-    classes = meta.read_text(encoding="ascii").split()
+    classes = meta.read_text(encoding="ascii", errors="replace").split()
     found = []
     for stem in BATCHES:
         path = meta.with_name(f"{stem}.bin")

@@ -20,7 +20,7 @@ def images(data: Stl10, sources: Sources) -> list[Source]:
     names = next(folder.rglob("class_names.txt"), None)
     if names is None:
         raise UserError(f"data stl10: class_names.txt is missing from {data.stl10.url}")
-    classes = names.read_text(encoding="ascii").split()
+    classes = names.read_text(encoding="ascii", errors="replace").split()
     found = []
     for split in ("train", "test"):
         path = names.with_name(f"{split}_X.bin")

@@ -55,7 +55,7 @@ class Unfinished:
 def gather() -> tuple[list[Experiment], list[Unfinished]]:
     """The workspace, if it has a comparison, and all experiments of the repository in the working directory.
 
-    ValueError outside a DVC project with a Git repository.
+    UserError outside a DVC project with a Git repository.
     """
     found: list[Experiment] = []
     unreadable: list[Unfinished] = []
@@ -106,7 +106,7 @@ def _run(*command: str) -> bytes:
 
 
 def experiment(name: str, baseline: str, read: Read) -> Experiment:
-    """Read an experiment. ValueError if it has no comparison made with its parameters."""
+    """Read an experiment. UserError if it has no comparison made with its parameters."""
     params = _tree(read, "params.yaml")
     stages = _tree(read, "dvc.lock").get("stages", {})
     outs = _check(params, stages)
@@ -133,7 +133,7 @@ def _tree(read: Read, path: str) -> dict[str, Any]:
 
 
 def _check(params: dict[str, Any], stages: dict[str, Any]) -> dict[str, str]:
-    """The md5 of all stages' outputs. ValueError names a stage not run with the current parameters and inputs."""
+    """The md5 of all stages' outputs. UserError names a stage not run with the current parameters and inputs."""
     of_model = [f"{stage}@{model}" for stage in ("train", "evaluate") for model in params["models"]]
     names = ["fetch", "patchify", "add-noise", *of_model, "compare"]
     absent = next((name for name in names if name not in stages), None)
@@ -157,7 +157,7 @@ def _value(tree: Any, key: str) -> Any:
 
 
 def _rows(read: Read, path: Path, outs: dict[str, str]) -> pd.DataFrame:
-    """A table that a stage wrote. ValueError if it differs from dvc.lock."""
+    """A table that a stage wrote. UserError if it differs from dvc.lock."""
     name = path.as_posix()
     try:
         content = read(name)

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from denoiselab import config
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.tune import Phase, Range
 from denoiselab.runtime import seeding
@@ -75,7 +76,9 @@ def changed(params: Params, model: str, values: dict[str, Any], phase: Phase | N
             "steps": phase.steps,
             "validate_every": _every(phase),
         }
-    return params.model_copy(update={"models": {**params.models, model: Entry.model_validate(block)}})
+    return params.model_copy(
+        update={"models": {**params.models, model: config.check(Entry, block, where=f"models.{model}.")}}
+    )
 
 
 def name(params: Params, model: str, phase: str) -> str:
@@ -114,7 +117,7 @@ def _value(
             result = runner.train(job, _reporting(trial, log))
     except Pruned:
         raise optuna.TrialPruned from None
-    except ValueError as error:  # for example, the loss is not finite: prune this trial, continue the search
+    except UserError as error:  # for example, the loss is not finite: prune this trial, continue the search
         trial.set_user_attr("error", str(error))
         raise optuna.TrialPruned from None
     return next(iter(result.best.values()))["value"]
