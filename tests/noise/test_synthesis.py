@@ -23,7 +23,7 @@ from denoiselab.imaging import albumentations_adapter
 from denoiselab.noise import synthesis
 from denoiselab.runtime import seeding
 from denoiselab.runtime.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, composed
 
 N = 400_000
 SPECS: TypeAdapter = TypeAdapter(NoiseSpec)
@@ -417,8 +417,8 @@ def pairs(tmp_path_factory, astronaut) -> Path:
 
 def parameters(pairs: Path, **changes) -> Params:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tree["data"] = yaml.safe_load((ROOT / "conf" / "data" / "pairs.yaml").read_text(encoding="utf-8"))["data"]
-    tree["data"] |= {"path": str(pairs), "watch": str(pairs), "split": {"train": 0.3, "val": 0.3, "test": 0.4}}
+    tree["data"] = composed("data=pairs", f"data.path={pairs}", "noise=real").data.model_dump()
+    tree["data"] |= {"split": {"train": 0.3, "val": 0.3, "test": 0.4}}
     tree["patches"] = {"size": 32, "stride": 32, "val_size": 32, "scales": [1.0], "shard_mib": 64}
     tree["noise"] = {"name": "all", "train": EXAMPLES["gaussian"], "test": {kind: EXAMPLES[kind] for kind in STORED}}
     return check(Params, tree | changes)
@@ -556,8 +556,8 @@ def test_changed_noise_files_are_detected(raw, pairs, tmp_path):
 @pytest.mark.parametrize("ending", [FREE, EIGHT_BIT])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_legacy_seeding_agrees_with_published_scripts(photos, tmp_path, ending, channels):
-    tree = {"path": str(photos), "watch": str(photos), "channels": channels, "name": "folder"}
-    folder = yaml.safe_load((ROOT / "conf" / "data" / "folder.yaml").read_text(encoding="utf-8")) | tree
+    tree = {"path": str(photos), "watch": str(photos), "channels": channels}
+    folder = composed("data=folder", *(f"data.{key}={value}" for key, value in tree.items())).data.model_dump()
     test = {"sigma25": {"kind": "gaussian", "sigma_255": 25, "per_channel": True} | ending}
     params = parameters(
         photos,
@@ -581,6 +581,20 @@ def test_legacy_seeding_agrees_with_published_scripts(photos, tmp_path, ending, 
         fields.append(image.noisy - image.clean / 255)
     if not ending["clip"]:
         assert all(np.allclose(field, fields[0], atol=1e-6) for field in fields)
+
+
+@pytest.mark.parametrize("quantise", [False, True])
+def test_half_of_the_images_are_clipped(quantise):
+    clean = torch.rand(64, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    spec = SPECS.validate_python(EXAMPLES["gaussian"] | {"clip": "half", "quantise": quantise, "sigma_255": 40})
+    noisy = synthesis.add(clean, torch.Generator().manual_seed(2), spec)
+    free = synthesis.add(clean, torch.Generator().manual_seed(2), spec.model_copy(update=FREE))
+    stored = free.clamp(0, 1)
+    stored = (stored * 255).round() / 255 if quantise else stored
+    changed = [n for n in range(64) if not torch.equal(noisy[n], free[n])]
+    assert 20 <= len(changed) <= 44
+    for n in range(64):
+        assert torch.equal(noisy[n], stored[n] if n in changed else free[n])
 
 
 # Checks of params.yaml.
@@ -613,6 +627,10 @@ def default() -> str:
         ("test", EXAMPLES["uniform"] | {"width_255": 0}, "test.c.width_255 must be above 0"),
         ("test", EXAMPLES["sometimes"], "test.c: sometimes is not allowed in tests"),
         ("train", EXAMPLES["iso"] | {"clip": False}, "clip must be true: albumentations clips"),
+        ("train", EXAMPLES["iso"] | {"clip": "half"}, "clip must be true: albumentations clips"),
+        ("train", EXAMPLES["jpeg"] | {"clip": "half"}, "clip and quantise must be true"),
+        ("test", EXAMPLES["gaussian"] | {"clip": "half"}, "test.c.clip must be true or false"),
+        ("test", in_chain(EXAMPLES["gaussian"] | {"clip": "half"}), "test.c.clip must be true or false"),
         ("train", EXAMPLES["jpeg"] | {"quality": 40.5}, "noise.train.quality: input should be a valid integer"),
         (
             "train",

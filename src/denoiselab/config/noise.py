@@ -1,7 +1,8 @@
 """Noise models in params.yaml: one block for each, selected by `kind`.
 
 Images are in [0, 1]; each level states its unit. A level given as [low, high] is drawn uniformly for each image. The
-noisy image is then clipped to [0, 1] if `clip`, and rounded to 8 bits if `quantise`.
+noisy image is then clipped to [0, 1] if `clip`, and rounded to 8 bits if `quantise`. `clip: half` does both to half of
+the images, at random: for training on floating-point images and files alike.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Spec(Block):
 
     LEVELS: ClassVar[tuple[str, ...]] = ()  # fields that may be a range
 
-    clip: bool
+    clip: Literal[True, False, "half"]
     quantise: bool
 
     def ranges(self) -> list[str]:
@@ -48,7 +49,7 @@ class EightBit(Spec):
 
     @model_validator(mode="after")
     def _eight_bit(self) -> EightBit:
-        if not (self.clip and self.quantise):
+        if not (self.clip is True and self.quantise):
             raise UserError("clip and quantise must be true: this is noise of 8-bit images")
         return self
 
@@ -58,7 +59,7 @@ class Clipping(Spec):
 
     @model_validator(mode="after")
     def _clipped(self) -> Clipping:
-        if not self.clip:
+        if self.clip is not True:
             raise UserError("clip must be true: albumentations clips to [0, 1]")
         return self
 
@@ -245,6 +246,8 @@ class Noise(Block):
             if isinstance(spec, Sometimes):
                 raise UserError(f"test.{condition}: sometimes is not allowed in tests, it leaves some images clean")
             for part in parts(spec):
+                if part.clip == "half":
+                    raise UserError(f"test.{condition}.clip must be true or false: half is for training")
                 for name in part.ranges():
                     raise UserError(f"test.{condition}.{name} must be one level, not a range")
                 for name in STRENGTHS & set(type(part).model_fields):

@@ -45,7 +45,7 @@ def of(spec: NoiseSpec, settings: Settings) -> Protocol:
     """Protocol of a test condition, independent of the noise level."""
     if isinstance(spec, AsIs):
         return Protocol("no-clean-images", NO_REFERENCE | {"noise": "the images' own"})
-    stored = STORED[spec.clip, spec.quantise]
+    stored = STORED[spec.clip is True, spec.quantise]
     if isinstance(spec, Real):
         name = "real-pairs"
     elif isinstance(spec, Gaussian) and spec.per_channel:
@@ -69,4 +69,4 @@ def _described(spec: NoiseSpec) -> str:
 
 
 def _step(spec: NoiseSpec) -> str:
-    return f"{_described(spec)} {STORED[spec.clip, spec.quantise]}"
+    return f"{_described(spec)} {STORED[spec.clip is True, spec.quantise]}"

@@ -4,6 +4,15 @@ from typing import Any
 
 from denoiselab.config.noise import NoiseSpec
 
+ENDINGS = {  # by clip and quantise
+    (False, False): "not clipped",
+    (False, True): "8-bit steps",
+    (True, False): "clipped",
+    (True, True): "clipped, 8 bits",
+    ("half", False): "half of them clipped",
+    ("half", True): "half of them clipped, 8 bits",
+}
+
 
 def in_words(spec: dict[str, Any]) -> str:
     """Full description of a noise spec: kind, levels, clipping."""
@@ -15,8 +24,7 @@ def in_words(spec: dict[str, Any]) -> str:
     if spec["kind"] == "sometimes":
         return f"with probability {keys['p']:g} {in_words(keys['noise'])}"
     values = [_setting(key, value) for key, value in keys.items()]
-    ending = {(False, False): "not clipped", (True, False): "clipped", (True, True): "clipped, 8 bits"}
-    values.append(ending.get((spec["clip"], spec["quantise"]), "8-bit steps"))
+    values.append(ENDINGS[spec["clip"], spec["quantise"]])
     return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
 
 

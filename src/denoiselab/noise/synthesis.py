@@ -169,9 +169,15 @@ def add(
         noisy = torch.where(chance < spec.p, add(clean, generator, spec.noise, recorded), clean)
     else:
         noisy = NOISES[spec.kind](clean, generator, spec)
-    if spec.clip:
-        noisy = noisy.clamp(0, 1)
-    return (noisy * 255).round() / 255 if spec.quantise else noisy
+    if spec.clip == "half":
+        chance = torch.rand((len(clean), 1, 1, 1), generator=generator, device=clean.device)
+        return torch.where(chance < 0.5, _stored(noisy, clip=True, quantise=spec.quantise), noisy)
+    return _stored(noisy, clip=spec.clip, quantise=spec.quantise)
+
+
+def _stored(noisy: torch.Tensor, *, clip: bool, quantise: bool) -> torch.Tensor:
+    clipped = noisy.clamp(0, 1) if clip else noisy
+    return (clipped * 255).round() / 255 if quantise else clipped
 
 
 def level(spec: NoiseSpec) -> float | None:
