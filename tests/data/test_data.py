@@ -10,7 +10,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime.errors import UserError
 
-GUARDED = {"allow_leak": False, "drop_leaks": False}
+COMMON = {"allow_leak": False, "drop_leaks": False, "tests": [], "test_folder": "conf/data/embedded.yaml"}
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +20,14 @@ def root(tmp_path, monkeypatch) -> None:
 
 
 def folder(path, **changes) -> Folder:
-    values = GUARDED | {"name": "folder", "watch": str(path), "path": str(path), "channels": 3, "seed": 0}
+    values = COMMON | {"name": "folder", "watch": str(path), "path": str(path), "channels": 3, "seed": 0}
     values |= {"split": {"train": 0.6, "val": 0.2, "test": 0.2}}
     values |= {"limit": {"train": None, "val": None, "test": None}, "side": None}
     return Folder.model_validate(values | changes)
 
 
 def embedded(channels: int) -> Embedded:
-    return Embedded.model_validate(GUARDED | {"name": "embedded", "watch": "", "channels": channels})
+    return Embedded.model_validate(COMMON | {"name": "embedded", "watch": "", "channels": channels})
 
 
 @pytest.mark.parametrize("channels", [1, 3])

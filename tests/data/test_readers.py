@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ import yaml
 from PIL import Image
 from pydantic import TypeAdapter
 
-from denoiselab.config.data import Data
+from denoiselab.config.data import Data, DataBlock
 from denoiselab.data import manifest
 from denoiselab.data.fetch import _slug, fetch
-from denoiselab.data.readers import bsd400_gray, bsds500, polyu, sources
+from denoiselab.data.readers import bsd400_gray, bsds500, polyu, sources, test_sets
 from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
@@ -36,8 +37,9 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def block(name: str, **changes) -> Data:
     """A block of conf/data/ with changed keys."""
+    common = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))["data"]
     tree = yaml.safe_load((ROOT / f"conf/data/{name}.yaml").read_text(encoding="utf-8"))
-    return TypeAdapter(Data).validate_python(tree.get("data", tree) | changes)
+    return TypeAdapter(Data).validate_python(common | tree.get("data", tree) | changes)
 
 
 def from_archive(name: str, archive: Path, **changes) -> Data:
@@ -508,8 +510,8 @@ def test_file_names_are_safe_and_unique():
 
 @pytest.fixture
 def published(monkeypatch):
-    """Replaces a source's published checksums by those of test files."""
-    known = {}
+    """Replaces a source's published checksums by those of test files, and BSD68's images by one."""
+    known = {"bsd68_ids": [{"bsd68_file": "test001.png", "bsds500_val_id": "101085"}]}
     true = sources.table
     for module in (sources, bsds500, bsd400_gray):
         monkeypatch.setattr(module, "table", lambda name: known.get(name) or true(name))
@@ -579,7 +581,6 @@ def test_bsd400_gray_is_cropped_and_gray(tmp_path, published):
     twelve = {f"data/Set12/{n:02d}.png": encoded(noise(n)[..., 0]) for n in (1, 2)}
     published("bsds500", members)
     published("set12", twelve)
-    published.known["bsd68_ids"] = [{"bsd68_file": "test001.png", "bsds500_val_id": "101085"}]
     crops = [("train", "11", 0, 0), ("test", "21", 10, 20), ("test", "22", 3, 4)]
     published.known["train400_crops"] = [
         {"file": f"test_{n:03d}.png", "bsds500_id": name, "split": split, "top": str(top), "left": str(left)}
@@ -600,6 +601,128 @@ def test_bsd400_gray_is_cropped_and_gray(tmp_path, published):
     assert (rows["BSD68/test001"].width, rows["BSD68/test001"].height) == (200, 190)
     assert rows["Set12/01"].sets == "Set12"
     assert np.array_equal(stored(out, rows["Set12/02"]), noise(2)[..., 0])
+
+
+def cid22_files(folder: Path, published) -> dict[str, np.ndarray]:
+    """Six files in the layout of the repository, and their published checksums."""
+    files = {f"training/{n}.png": noise(n) for n in range(4)} | {f"validation/{n}.png": noise(n) for n in (8, 9)}
+    for name, pixels in files.items():
+        save(folder / name, pixels)
+    published("cid22", {name: (folder / name).read_bytes() for name in files})
+    return files
+
+
+def test_cid22_lists_single_files(tmp_path, published):
+    files = cid22_files(tmp_path / "cid22", published)
+    save(tmp_path / "cid22/training/drawing.png", noise(99))
+    for channels in (3, 1):
+        data = block("cid22", cid22={"url": str(tmp_path / "cid22")}, val_images=1, channels=channels)
+        rows = {row.image: row for row in fetch(data, tmp_path / "raw")}
+        assert Counter(row.split for row in rows.values()) == {"train": 3, "val": 1, "test": 2}
+        assert {row.sets for row in rows.values() if row.split == "test"} == {"CID22"}
+        for name, pixels in files.items():
+            row = rows[Path(name).stem]
+            assert (row.split == "test") == name.startswith("validation/")
+            expected = pixels if channels == 3 else dataset_images.gray(pixels)
+            assert np.array_equal(stored(tmp_path / "raw", row), expected)
+    card = manifest.dataset(tmp_path / "raw")["sources"]["cid22"]
+    assert card["licence"] == "CC BY-SA 4.0"
+    assert card["verified"] == "every file"
+
+
+def test_a_changed_or_missing_single_file_is_named(tmp_path, published):
+    cid22_files(tmp_path / "cid22", published)
+    data = block("cid22", cid22={"url": str(tmp_path / "cid22")}, val_images=1)
+    save(tmp_path / "cid22/training/2.png", noise(77))
+    refused(data, tmp_path / "raw", "training/2.png", "sha256")
+    (tmp_path / "cid22/training/2.png").unlink()
+    refused(data, tmp_path / "raw", "training/2.png")
+
+
+def test_the_published_photographs_of_cid22_are_in_one_folder_each():
+    names = [row["file"] for row in sources.table("cid22")]
+    assert Counter(name.partition("/")[0] for name in names) == {"training": 183, "validation": 41}
+    assert len({Path(name).name for name in names}) == len(names) == 224  # a mirror has no subfolders
+
+
+@pytest.fixture
+def shelf(tmp_path, published, monkeypatch) -> Path:
+    """Mirror with small versions of all sources of registered test sets."""
+    shelf = tmp_path / "mirror"
+    monkeypatch.setenv("DENOISELAB_MIRROR", str(shelf))
+    members, twelve = bsds500_members(), {"data/Set12/01.png": encoded(noise(1)[..., 0])}
+    for name, made, address in (("bsds500", members, test_sets.BSDS500), ("set12", twelve, test_sets.SET12)):
+        (shelf / name).mkdir(parents=True)
+        repository(shelf / name / Path(address.url).name, made)
+        published(name, made)
+    for name, names in (("cid22", ["training/1.png", "validation/2.png"]), ("kodak24", ["1.png", "24.png"])):
+        made = {file: encoded(noise(500 + n)) for n, file in enumerate(names)}
+        (shelf / name).mkdir()
+        for file, content in made.items():
+            (shelf / name / Path(file).name).write_bytes(content)
+        published(name, made)
+    return shelf
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    """Folder with six training images."""
+    for n in range(6):
+        save(tmp_path / f"own/{n}.png", noise(700 + n))
+    return tmp_path / "own"
+
+
+def test_registered_test_sets_are_added(tmp_path, shelf, own):
+    data = own_files("folder", own, tests=["cbsd68", "cid22", "kodak24"])
+    rows = {row.image: row for row in fetch(data, tmp_path / "raw") if row.source != "folder"}
+    expected = {"101085": "CBSD68", "2": "CID22", "Kodak24/01": "Kodak24", "Kodak24/24": "Kodak24"}
+    assert {row.image: row.sets for row in rows.values()} == expected
+    assert {row.split for row in rows.values()} == {"test"}
+    assert set(manifest.dataset(tmp_path / "raw")["sources"]) == {"folder", "bsds500", "cid22", "kodak24"}
+    data = own_files("folder", own, tests=["bsd68", "set12", "kodak24"], channels=1)
+    sets = {row.image: row.sets for row in fetch(data, tmp_path / "raw") if row.source != "folder"}
+    assert sets == {"BSD68/test001": "BSD68", "Set12/01": "Set12", "Kodak24/01": "Kodak24", "Kodak24/24": "Kodak24"}
+
+
+def test_a_test_set_has_the_same_images_as_in_its_own_data_set(tmp_path, shelf, own):
+    added = fetch(own_files("folder", own, tests=["cbsd68"]), tmp_path / "added")
+    whole = fetch(block("bsds500", val_images=1), tmp_path / "whole")
+    (one,), (two,) = ([row for row in rows if "CBSD68" in row.sets] for rows in (added, whole))
+    assert (one.image, one.sha256, one.group) == (two.image, two.sha256, two.group)
+
+
+def test_own_test_folders_are_one_set_per_subfolder(tmp_path, own):
+    for n, name in enumerate(("a.png", "night shots/b.png", "day/c.png", "day/deep/d.png")):
+        save(tmp_path / "my tests" / name, noise(800 + n))
+    data = own_files("folder", own, test_folder=str(tmp_path / "my tests"), side=16)
+    rows = [row for row in fetch(data, tmp_path / "raw") if row.source == "test_folder"]
+    assert Counter(row.sets for row in rows) == {"my_tests": 1, "night_shots": 1, "day": 2}
+    assert {row.width for row in rows} == {32}  # not reduced
+
+
+def test_test_sets_that_do_not_fit_are_refused(tmp_path, shelf, own):
+    out = tmp_path / "raw"
+    refused(own_files("folder", own, tests=["bsd68"]), out, "data.tests: bsd68 needs data.channels=1, not 3")
+    refused(own_files("folder", own, tests=["cbsd68"], channels=1), out, "cbsd68 needs data.channels=3, not 1")
+    refused(block("bsds500", val_images=1, tests=["cbsd68"]), out, "CBSD68 is part of the data set already")
+    refused(own_files("folder", own, test_folder=str(tmp_path / "none")), out, "data.test_folder: ", "is not a folder")
+    (tmp_path / "empty").mkdir()
+    refused(own_files("folder", own, test_folder=str(tmp_path / "empty")), out, "has no images")
+
+
+def test_the_leak_guard_covers_further_test_sets(tmp_path, shelf, own):
+    save(own / "copy.png", noise(501))  # Kodak24/24
+    data = own_files("folder", own, tests=["kodak24"], split={"train": 0.7, "val": 0.15, "test": 0.15})
+    with pytest.raises(UserError, match=r"leak: .* and Kodak24/24 \(test\) have identical pixels"):
+        for seed in range(5):  # until the copy is not in the test split
+            fetch(data.model_copy(update={"seed": seed}), tmp_path / "raw")
+
+
+def test_registered_test_sets_have_the_addresses_of_their_data_sets():
+    assert set(test_sets.REGISTERED) == set(get_args(get_args(DataBlock.model_fields["tests"].annotation)[0]))
+    assert block("bsds500").bsds500 == test_sets.BSDS500
+    assert block("bsd400_gray").set12 == test_sets.SET12
+    assert block("cid22").cid22.url == f"{test_sets.CORPUS}/CID22/CID22-512"
 
 
 def test_polyu_keeps_a_scene_in_one_split(tmp_path, published):

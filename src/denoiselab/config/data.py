@@ -24,6 +24,12 @@ class Archive(Block):
         return "://" not in self.url and self.sha256 is None and self.md5 is None
 
 
+class Listed(Block):
+    """Address of a data set's files: URL or path of their folder; every file is verified."""
+
+    url: Address = Field(min_length=1)
+
+
 class DataBlock(Block):
     """Keys of every data set."""
 
@@ -31,6 +37,13 @@ class DataBlock(Block):
     channels: Channels
     allow_leak: bool  # true: continue if splits share images, with an alarm in the report
     drop_leaks: bool  # true: exclude training and validation images that also occur in a later split
+    tests: list[Literal["bsd68", "cbsd68", "cid22", "kodak24", "set12"]]  # further test sets
+    test_folder: str  # with your own test images
+
+    @property
+    def own_tests(self) -> bool:
+        """Whether a test folder is set."""
+        return not self.test_folder.startswith(PLACEHOLDER)
 
 
 class Split(Block):
@@ -113,6 +126,13 @@ class Bsd400Gray(DataBlock):
     val_images: int = Field(ge=1, le=200)
 
 
+class Cid22(DataBlock):
+    name: Literal["cid22"]
+    cid22: Listed
+    seed: int
+    val_images: int = Field(ge=1, le=100)  # of the 183 training images
+
+
 class Polyu(DataBlock):
     name: Literal["polyu"]
     polyu: Archive
@@ -161,6 +181,6 @@ class Hair(Sampled):
 PAIRED = ("pairs", "polyu", "hair")  # with real noisy images
 
 Data = Annotated[
-    Embedded | Folder | Pairs | Bsds500 | Bsd400Gray | Polyu | Cifar10 | Stl10 | Afhq | Cifar104k | Ffhq | Hair,
+    Embedded | Folder | Pairs | Bsds500 | Bsd400Gray | Cid22 | Polyu | Cifar10 | Stl10 | Afhq | Cifar104k | Ffhq | Hair,
     Field(discriminator="name"),
 ]

@@ -16,15 +16,21 @@ IMAGES = "BSDS500/data/images"
 def images(data: Bsds500, sources: Sources) -> list[Source]:
     """The 500 images: 400 for training and validation, 100 for testing, 68 of these in CBSD68."""
     files = photographs(data.bsds500, sources)
-    cbsd68 = {row["bsds500_val_id"] for row in table("bsd68_ids")}
+    in_cbsd68 = {source.image for source in cbsd68(files)}
     found = []
     for (split, name), file in sorted(files.items()):
         if split == "val":
-            sets = ("CBSD68", "BSDS500-val") if name in cbsd68 else ("BSDS500-val",)
+            sets = ("CBSD68", "BSDS500-val") if name in in_cbsd68 else ("BSDS500-val",)
             found.append(Source(name, "test", "", file, sets=sets, source="bsds500"))
         else:
             found.append(Source(name, "train", "", file, source="bsds500"))
     return hold_out(found, lambda n: data.val_images, data.seed)
+
+
+def cbsd68(files: dict[tuple[str, str], Path]) -> list[Source]:
+    """CBSD68, the 68 images of BSD68 in colour, from the files by (split, id)."""
+    names = sorted(row["bsds500_val_id"] for row in table("bsd68_ids"))
+    return [Source(name, "test", "", files["val", name], sets=("CBSD68",), source="bsds500") for name in names]
 
 
 def photographs(archive: Archive, sources: Sources) -> dict[tuple[str, str], Path]:

@@ -24,9 +24,9 @@ def split(data: Folder | Ffhq | Cifar104k, root: Path, source: str, where: str, 
     return [Source(name, splits[name], labels.get(name, ""), root / name, source=source) for name in names]
 
 
-def listed(root: Path) -> list[str]:
-    """Sorted relative paths of the image files below a folder. UserError if it is not a folder."""
+def listed(root: Path, key: str = "data.path") -> list[str]:
+    """Sorted relative paths of the image files below a folder. UserError, naming the key, if it is not a folder."""
     if not root.is_dir():
-        raise UserError(f"data.path: {root} is not a folder")
+        raise UserError(f"{key}: {root} is not a folder")
     paths = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
     return sorted(p.as_posix() for p in paths if not any(part.startswith((".", "__MACOSX")) for part in p.parts))

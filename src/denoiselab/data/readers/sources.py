@@ -37,6 +37,20 @@ ABOUT = {
     ),
     "folder": About("your own images", "yours", "none"),
     "pairs": About("your own noisy and clean images", "yours", "none"),
+    "test_folder": About("your own test images", "yours", "none"),
+    "cid22": About(
+        "Cloudinary Image Dataset '22 (CID22), the photographs",
+        "CC BY-SA 4.0",
+        "Sneyers, Ben Baruch, Vaxman: CID22: Large-Scale Subjective Quality Assessment for High Fidelity Image "
+        "Compression, IEEE MultiMedia 2023",
+        verified=True,
+    ),
+    "kodak24": About(
+        "Kodak Lossless True Color Image Suite",
+        "unrestricted use",
+        "Eastman Kodak Company: PhotoCD PCD0992; images collected by R. Franzen, r0k.us/graphics/kodak",
+        verified=True,
+    ),
     "bsds500": About(
         "Berkeley Segmentation Data Set (BSDS500)",
         "none stated for the images",
@@ -101,6 +115,7 @@ class Sources:
 
     def __init__(self) -> None:
         self.used: dict[str, dict[str, Any]] = {}
+        self._folders: dict[str, Path] = {}  # of the unpacked archives
         self._scratch = paths.downloads() / "unpacked"
         self._lock = FileLock(paths.downloads() / "unpacked.lock")
 
@@ -124,6 +139,8 @@ class Sources:
     def unpacked(self, name: str, archive: Archive, wanted: Callable[[str], bool] = lambda name: True) -> Path:
         """Folder with an archive's files: the `wanted` ones, or those in its table of checksums. UserError if it is
         missing, damaged or too large."""
+        if name in self._folders:  # used by the data set and by a further test set
+            return self._folders[name]
         about = ABOUT[name]
         folder, root = paths.downloads(), paths.shared_root()
         file = obtain(name, archive.url, sha256=archive.sha256, folder=folder, root=root, limit=about.unpacked)
@@ -138,9 +155,29 @@ class Sources:
             unpack(file, folder, limit=about.unpacked, wanted=wanted)
         checked = "the archive" if archive.sha256 or archive.md5 else "no published checksum"
         verified = "every file" if about.verified else checked
-        print(f"{about.title}. Licence: {about.licence}. Cite: {about.citation}")
-        self.used[name] = _card(about) | {"url": archive.url, "sha256": files.sha256(file), "verified": verified}
+        self._record(name, url=archive.url, sha256=files.sha256(file), verified=verified)
+        self._folders[name] = folder
         return folder
+
+    def listed(self, name: str, url: str) -> dict[str, Path]:
+        """The files below `url` that are listed in the source's table, by name. UserError if one is missing, damaged
+        or too large."""
+        folder, root, limit = paths.downloads(), paths.shared_root(), ABOUT[name].unpacked
+        rows = table(name)
+        found = {
+            row["file"]: obtain(
+                name, f"{url}/{row['file']}", sha256=row["sha256"], folder=folder, root=root, limit=limit
+            )
+            for row in rows
+        }
+        digest = hashlib.sha256("".join(row["sha256"] for row in rows).encode()).hexdigest()
+        self._record(name, url=url, sha256=digest, verified="every file")
+        return found
+
+    def _record(self, name: str, **facts: Any) -> None:
+        about = ABOUT[name]
+        print(f"{about.title}. Licence: {about.licence}. Cite: {about.citation}")
+        self.used[name] = _card(about) | facts
 
 
 def _card(about: About) -> dict[str, Any]:
