@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,8 +39,9 @@ Training throughput on {device}: default batch and crop of each model, {patches}
 stays on the device, with the precision, memory layout and compilation of `fit()`. `plain` is a typical research script,
 in its own process without our allocator settings: a Dataset opens each PNG patch with PIL, crops and flips it with
 NumPy, converts it to a float tensor and adds noise on the CPU; a shuffling DataLoader has {workers} workers; the model
-trains in float32 and NCHW with torch.optim.Adam, uncompiled, and the loss is read at every step. The three loops
-alternate in turns of {steps} steps: median of {rounds} turns after one warm-up, ratios within a turn."""
+trains in float32 and NCHW with torch.optim.Adam, uncompiled, and the loss is read at every step. `float32` and
+`bfloat16` are `bare` in these precisions. The loops alternate in turns of {steps} steps: median of {rounds} turns after
+one warm-up, ratios within a turn."""
 PATCHES = 512
 WORKERS = 2  # of the plain loop
 BARE, PLAIN = 0.9, {"cpu": 1.3, "cuda": 5.0}  # targets: throughput of fit() relative to each loop
@@ -83,20 +85,26 @@ def write_patches(folder: Path) -> None:
 
 def _row(name: str, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
     found = call("bench.train", "measure", name, steps, rounds, cwd=folder, **ALLOCATOR)
-    turns, settings = found["seconds"], _params(name).training(name)
-    ratio = {loop: median(b / a for a, b in zip(turns["fit"], turns[loop], strict=True)) for loop in ("bare", "plain")}
+    turns = found["seconds"]
+
+    def ratio(slow: str, fast: str) -> float:
+        return median(a / b for a, b in zip(turns[slow], turns[fast], strict=True))
+
     rate = {f"{loop} images/s": found["batch"] * steps / median(turns[loop]) for loop in ("fit", "bare", "plain")}
-    batch = f"{found['batch']} of {found['crop']}x{found['crop']}, {settings.precision}"
-    return {"model": name, "batch": batch} | rate | {"fit / bare": ratio["bare"], "fit / plain": ratio["plain"]}
+    batch = f"{found['batch']} of {found['crop']}x{found['crop']}, {found['precision']}"
+    ratios = {"fit / bare": ratio("bare", "fit"), "fit / plain": ratio("plain", "fit")}
+    return {"model": name, "batch": batch} | rate | ratios | {"bfloat16 / float32": ratio("float32", "bfloat16")}
 
 
 def measure(name: str, steps: int, rounds: int) -> None:
     """Print the seconds of each turn of each loop as JSON; the working directory holds the patches."""
     params = _params(name)
-    changed = {"steps": steps * (rounds + 1), "validate_every": steps, "patience": None}
-    settings = params.training(name).model_copy(update=changed)
+    settings = params.training(name)
     device = devices.choose(settings.device)
     devices.prepare(device)
+    precision = devices.precision(settings.precision, device)
+    changed = {"steps": steps * (rounds + 1), "validate_every": steps, "patience": None, "precision": precision}
+    settings = settings.model_copy(update=changed)
     stock = TrainingPatches(np.load("patches.npy"))
     batches = ResidentBatches(stock, settings.batch, settings.crop, True, 0, device)
     block, criterion = params.entry(name).architecture(), losses.build(settings.loss)
@@ -104,12 +112,18 @@ def measure(name: str, steps: int, rounds: int) -> None:
     def objective(output: torch.Tensor, batch: Batch) -> torch.Tensor:
         return criterion(output, batch.clean)
 
-    bare = Bare(architectures.build(block), batches(0).clean, settings, device)
+    def bare(precision: str) -> Callable[[], float]:
+        adapted = settings.model_copy(update={"precision": precision})
+        return partial(Bare(architectures.build(block), batches(0).clean, adapted, device), steps)
+
     with Plain(name, steps) as plain:
-        turns = Turns({"bare": lambda: bare(steps), "plain": plain}, device)
+        other = "float32" if precision == "bfloat16" else "bfloat16"
+        turns = Turns({precision: bare(precision), other: bare(other), "plain": plain}, device)
         loop.fit(architectures.build(block), batches, turns, settings, params.noise.train, objective, device=device)
     seconds = {loop: times[1:] for loop, times in turns.seconds.items()}
-    print(json.dumps({"seconds": seconds, "batch": batches.order.batch, "crop": batches.crop}))
+    seconds["bare"] = seconds[precision]
+    facts = {"batch": batches.order.batch, "crop": batches.crop, "precision": precision}
+    print(json.dumps({"seconds": seconds} | facts))
 
 
 class Turns:
@@ -146,10 +160,9 @@ class Bare:
 
     def __call__(self, steps: int) -> float:
         """Run so many steps; returns seconds."""
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
         started = time.perf_counter()
         for _ in range(steps):
-            with autocast:
+            with devices.autocast(self.device, self.settings.precision):
                 restored = self.model(self.noisy)
             loss = self.criterion(restored.float(), self.clean)
             self.optimizer.zero_grad(set_to_none=True)

@@ -57,6 +57,27 @@ def claiming():
         process.communicate()
 
 
+@pytest.mark.parametrize(
+    ("amx", "avx512", "expected"),
+    [(True, False, "bfloat16"), (False, True, "bfloat16"), (True, True, "bfloat16"), (False, False, "float32")],
+)
+def test_auto_is_bfloat16_where_the_processor_multiplies_in_it(monkeypatch, amx, avx512, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    cpu = torch.device("cpu")
+    assert devices.precision("auto", cpu) == expected
+    assert devices.precision("float32", cpu) == "float32"
+    assert devices.precision("bfloat16", cpu) == "bfloat16"
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_auto_on_cuda_asks_for_real_support(monkeypatch, supported):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
+    )
+    assert devices.precision("auto", torch.device("cuda")) == ("bfloat16" if supported else "float32")
+
+
 def claimed(process: subprocess.Popen) -> str:
     return process.stdout.readline().strip()
 

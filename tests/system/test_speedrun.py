@@ -77,6 +77,6 @@ def test_the_gpu_tasks_have_valid_parameters(name):
     task = speedrun.TASKS[name]
     params = Params.model_validate(speedrun.compose(*task.overrides))
     settings = params.training(task.model)
-    assert settings.precision == "bfloat16" and settings.compile
+    assert settings.precision == "auto" and settings.compile
     assert params.patches.size >= settings.crop
     assert len(params.noise.test) == (1 if task.target_db else 3)

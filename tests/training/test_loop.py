@@ -12,6 +12,7 @@ from denoiselab.config.noise import Gaussian, Real
 from denoiselab.config.train import Freeze, Train
 from denoiselab.metrics import batched
 from denoiselab.noise import synthesis
+from denoiselab.runtime import devices
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import loop, losses, optimizer
 from denoiselab.training.batches import ResidentBatches, TrainingPatches
@@ -124,7 +125,11 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "float32"}, {"precision": "bfloat16"}, EVERYTHING],
+    ids=["float32", "bfloat16", "everything"],
+)
 @pytest.mark.parametrize("kill_at", [3, 10, 27, 39])
 def test_a_killed_training_ends_with_the_same_bytes(patches, params, tmp_path, kill_at, changes):
     whole, run = fit(patches, settings(params, **changes))
@@ -139,6 +144,14 @@ def test_a_killed_training_ends_with_the_same_bytes(patches, params, tmp_path, k
     assert {name: step for name, (step, _) in resumed.previews.items()} == {"first": 10, "middle": 20, "last": 40}
     for name, (_, preview) in run.previews.items():
         assert torch.equal(preview, resumed.previews[name][1])
+
+
+def test_the_precision_of_auto_is_that_of_the_device(patches, params, monkeypatch):
+    trained = {name: fit(patches, settings(params, precision=name))[0].state_dict() for name in ("float32", "bfloat16")}
+    assert not same(trained["float32"], trained["bfloat16"])
+    for has, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(devices, "_has_bfloat16", lambda device, has=has: has)
+        assert same(fit(patches, settings(params, precision="auto"))[0].state_dict(), trained[expected])
 
 
 def test_a_finished_training_is_not_repeated(patches, params, tmp_path):

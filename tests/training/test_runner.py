@@ -13,7 +13,7 @@ from denoiselab.data import noise_sampling, patches
 from denoiselab.data.fetch import fetch
 from denoiselab.evaluation import scoring
 from denoiselab.models import model_store, tiled_inference
-from denoiselab.runtime import files, parallel, paths
+from denoiselab.runtime import devices, files, parallel, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, runner
 from tests.conftest import composed, of_two_classes, trained
@@ -169,6 +169,18 @@ def test_training_starts_from_the_weights_it_is_told(here):
     assert kernels and all(torch.allclose(before[key], after[key], atol=1e-7) for key in kernels)
     with pytest.raises(UserError, match=r"models.tuned.init_from: its weights do not fit this model"):
         train(make(here, tuned={"widths": [4, 6, 10]}), "tuned")
+
+
+def test_the_chosen_precision_is_recorded(here, monkeypatch, capsys):
+    fingerprints = set()
+    for has, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(devices, "_has_bfloat16", lambda device, has=has: has)
+        params = make(here, plain={"precision": "auto", "steps": 2})
+        fingerprints.add(jobs.resolve(params, "plain").fingerprint)
+        train(params, "plain")
+        assert model_store.read_card(paths.model("plain"))["train"]["precision"] == expected
+        assert f"threads, {expected}\n" in capsys.readouterr().err
+    assert len(fingerprints) == 2
 
 
 def test_an_initialisation_redraws_the_weights(here):

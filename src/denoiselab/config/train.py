@@ -72,7 +72,7 @@ def _torchrun(launcher: str) -> str:
 class Train(Block):
     device: Literal["auto", "cpu", "cuda"]
     launcher: Annotated[str, AfterValidator(_torchrun)] | None  # torchrun with arguments; null: one process
-    precision: Literal["float32", "bfloat16"]  # bfloat16: autocast
+    precision: Literal["auto", "float32", "bfloat16"]  # bfloat16: autocast; auto: where the device computes in it
     compile: bool  # torch.compile the forward and backward pass of training
     optimizer: Literal["adam", "adamw"]
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]

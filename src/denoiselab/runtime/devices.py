@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice, takewhile
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
@@ -94,6 +95,24 @@ def choose(wanted: str, where: str = "train.device") -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{where}: cuda was requested, but torch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision(wanted: str, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """auto: bfloat16 if the device multiplies in it (CPU: AMX or AVX512-BF16; CUDA: since Ampere), else float32."""
+    if wanted == "float32" or (wanted == "auto" and not _has_bfloat16(device)):
+        return "float32"
+    return "bfloat16"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which convolutions and matrix products compute in `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def prepare(device: torch.device) -> None:

@@ -15,7 +15,7 @@ from denoiselab.config import Entry, Params, Train
 from denoiselab.config.noise import NoiseSpec
 from denoiselab.data import noisy_sets, patches
 from denoiselab.models import device_choice, model_store
-from denoiselab.runtime import distributed, files, paths
+from denoiselab.runtime import devices, distributed, files, paths
 from denoiselab.runtime.errors import UserError
 
 # Code that determines the result of a training run, besides the architecture: changing it invalidates checkpoints.
@@ -175,6 +175,7 @@ class _Data:
 def _resolve(params: Params, name: str, number: int, data: _Data) -> Job:
     settings, entry = _settings(params, name), params.entry(name)
     device = device_choice.device(params, name)
+    settings = settings.model_copy(update={"precision": devices.precision(settings.precision, device)})
     folder = _needed(entry, number)
     needed = model_store.read_card(folder) if entry.needs.startswith("models/") else None
     digests = [*data.digests, *([model_store.digest(folder)] if needed else [])]

@@ -147,14 +147,14 @@ def _network(model: nn.Module, settings: Train, device: torch.device) -> Network
     A noise-aware model is given the RMS of the noise in each image, in 8-bit units, where the clean image is known.
     """
     compiled = devices.compiled(model) if settings.compile else model
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+    precision = devices.precision(settings.precision, device)
     aware = getattr(model, "noise_aware", False)
 
     def network(noisy: torch.Tensor, labels: torch.Tensor | None, clean: torch.Tensor | None = None) -> torch.Tensor:
         level = None
         if aware and clean is not None:
             level = 255 * (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()
-        with autocast:
+        with devices.autocast(device, precision):
             output = forward(compiled, noisy.contiguous(memory_format=torch.channels_last), level, labels)
         return output.float()
 

@@ -70,7 +70,8 @@ def record(jobs: list[Job], results: list[loop.TrainingState]) -> None:
 
 def _machine(job: Job) -> str:
     processes = f"{distributed.world_size()} processes, each on " if distributed.world_size() > 1 else ""
-    return processes + devices.describe(job.device)
+    precision = f", {job.settings.precision}" if job.trains else ""
+    return processes + devices.describe(job.device) + precision
 
 
 def train(job: Job, log: loop.Log) -> loop.TrainingState:
