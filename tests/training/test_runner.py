@@ -1,5 +1,6 @@
 """Training one entry: what it starts from, what guides it, what it is validated on. Real photographs, two classes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,61 @@ def test_training_starts_from_the_weights_it_is_told(here):
     assert kernels and all(torch.allclose(before[key], after[key], atol=1e-7) for key in kernels)
     with pytest.raises(UserError, match=r"models.tuned.init_from: its weights do not fit this model"):
         train(make(here, tuned={"widths": [4, 6, 10]}), "tuned")
+
+
+@pytest.fixture
+def interrupted(here, tmp_path, monkeypatch) -> Params:
+    """A training that was killed after its second validation, whose checkpoint was copied to another machine."""
+    params = make(here, plain={"steps": 30, "validate_every": 10})
+
+    class KilledError(Exception):
+        pass
+
+    def killing(step, values):
+        if step == 20:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        runner.run(jobs.resolve(params, "plain"), killing)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
+    shutil.copytree(here / ".ckpt", tmp_path / "elsewhere/.ckpt")
+    return params
+
+
+def test_a_copied_checkpoint_goes_on_elsewhere(interrupted, capsys):
+    steps = []
+    result = runner.run(jobs.resolve(interrupted, "plain"), lambda step, values: steps.append(step))
+    assert "resuming at step 20" in capsys.readouterr().err
+    assert steps == [10, 20, 30]  # logged again, then continued
+    assert result.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "said"),
+    [
+        ({"lr": 0.5}, None, "differs in train.lr (0.002, here 0.5)\n"),
+        ({}, "9.9", "differs in versions.numpy ("),
+        ({"lr": 0.5, "batch": 2}, None, "differs in train.batch (4, here 2); train.lr (0.002, here 0.5)\n"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_why(here, interrupted, monkeypatch, capsys, changes, version, said):
+    if version:
+        original = jobs.version
+        monkeypatch.setattr(jobs, "version", lambda name: version if name == "numpy" else original(name))
+    params = make(here, plain={"steps": 30, "validate_every": 10} | changes)
+    runner.run(jobs.resolve(params, "plain"), lambda *_: None)
+    printed = capsys.readouterr().err
+    assert "resuming" not in printed
+    assert f"starting anew: the checkpoint in {paths.checkpoints()}" in printed
+    assert said in printed
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"name": 1}'])
+def test_a_damaged_identity_is_not_compared(here, interrupted, capsys, content):
+    for path in paths.checkpoints().glob("*/job.json"):
+        path.write_bytes(content)
+    runner.run(jobs.resolve(make(here, plain={"steps": 2, "validate_every": 1}), "plain"), lambda *_: None)
+    assert "starting anew" not in capsys.readouterr().err
 
 
 def test_the_chosen_precision_is_recorded(here, monkeypatch, capsys):

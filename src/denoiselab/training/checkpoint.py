@@ -1,5 +1,10 @@
-"""Checkpoints that survive a kill: written to a temporary file, flushed, renamed. Damaged ones are set aside."""
+"""Checkpoints that survive a kill: written to a temporary file, flushed, renamed. Damaged ones are set aside.
 
+Beside each lies job.json, the identity of its training run: a run without a checkpoint says in what it differs from one
+that has one, such as one copied from another machine.
+"""
+
+import json
 import shutil
 import sys
 import zipfile
@@ -16,15 +21,20 @@ from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
 VERSIONS = range(1, 2)  # formats that are read; the last one is written
+IDENTITY = "job.json"
+MAX_SHOWN = 5  # differences in a message
+MAX_LENGTH = 60  # characters of two values in a message; hashes are longer
 KEPT = 20  # folders; older ones are removed when a training run starts
 
 
 class Checkpoint:
     """The state of one training run, `root`/<fingerprint>/state.pt: tensors and plain values only."""
 
-    def __init__(self, root: Path, fingerprint: str):
+    def __init__(self, root: Path, fingerprint: str, identity: dict[str, Any] | None = None):
+        """`identity`: what the fingerprint is the hash of."""
         self.folder = root / fingerprint
         self.path = self.folder / "state.pt"
+        self.identity = identity or {}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -33,7 +43,25 @@ class Checkpoint:
         with FileLock(self.folder / "lock"):
             self.folder.touch()
             _prune(self.folder.parent)
+            if not self.path.exists():
+                self._compare()
+            files.write_json(self.folder / IDENTITY, self.identity)
             yield
+
+    def _compare(self) -> None:
+        """Say in what this run differs from the most similar one of the same model and seed that has a checkpoint."""
+        similar = []
+        for path in sorted(self.folder.parent.glob(f"*/{IDENTITY}")):
+            other = _identity(path)
+            if path.with_name(self.path.name).exists() and all(
+                other.get(key) == self.identity.get(key) for key in ("name", "seed")
+            ):
+                similar.append((_differences(other, self.identity), path.parent))
+        if similar:
+            differences, folder = min(similar, key=lambda one: len(one[0]))
+            more = f" and {len(differences) - MAX_SHOWN} more" if len(differences) > MAX_SHOWN else ""
+            shown = "; ".join(differences[:MAX_SHOWN])
+            print(f"starting anew: the checkpoint in {folder} differs in {shown}{more}", file=sys.stderr)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state. OSError if it cannot be written; the saved one is then kept."""
@@ -59,6 +87,27 @@ class Checkpoint:
             return None
         sealed_json.check_version(self.path, state.pop("format", 1), VERSIONS, f"delete {self.folder} to start again")
         return state
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Identity of another run; empty if the file is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, RecursionError, TypeError, ValueError):
+        return {}
+
+
+def _differences(theirs: Any, ours: Any, key: str = "") -> list[str]:
+    """Keys whose values differ, with both values if they are short."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = sorted(theirs.keys() | ours.keys())
+        return [
+            text for k in keys for text in _differences(theirs.get(k), ours.get(k), f"{key}.{k}" if key else str(k))
+        ]
+    if theirs == ours:
+        return []
+    values = f"{theirs}, here {ours}"
+    return [f"{key} ({values})" if len(values) <= MAX_LENGTH else key]
 
 
 def _check(path: Path) -> None:

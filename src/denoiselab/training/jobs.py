@@ -67,7 +67,7 @@ class Job:
     needed: dict[str, Any] | None  # model.json of the model that it builds on
     classes: list[str]  # sorted; empty if the data have none
     data_sha256: str  # patches, noisy validation patches, and the model that it builds on
-    code_sha256: str  # SOURCES and the architecture
+    code: dict[str, str]  # sha256 of SOURCES and the architecture
 
     @property
     def seed(self) -> int:
@@ -122,13 +122,16 @@ class Job:
         }
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the result: settings, data, code, and what affects rounding."""
+        rounding = {"device": self.device.type, "threads": torch.get_num_threads()}
+        rounding |= {"processes": distributed.world_size()}
+        return self.card() | {"code": self.code, "versions": {name: version(name) for name in LIBRARIES}} | rounding
+
+    @property
     def fingerprint(self) -> str:
-        """Identifies the run and its checkpoint: settings, data, code, and everything that affects rounding."""
-        processes = [torch.get_num_threads(), distributed.world_size()]
-        machine = [*map(version, LIBRARIES), self.device.type, *processes]
-        return hashlib.sha256(
-            json.dumps([self.card(), self.code_sha256, machine], sort_keys=True).encode()
-        ).hexdigest()[:24]
+        """Hash of the identity; names the checkpoint."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def is_trained(params: Params, name: str) -> bool:
@@ -207,8 +210,8 @@ def _check_classes(job: Job) -> None:
         raise UserError(f"models.{job.name}.classes: {wanted}, but the training patches of the data have {there}")
 
 
-def _code(archs: set[str]) -> str:
-    """sha256 of SOURCES and of the architectures."""
+def _code(archs: set[str]) -> dict[str, str]:
+    """sha256 of SOURCES and of the architectures, by file."""
     package = Path(__file__).parents[1]
     names = sorted([*SOURCES, *(f"architectures/{arch}.py" for arch in archs)])
-    return hashlib.sha256(json.dumps({name: files.sha256(package / name) for name in names}).encode()).hexdigest()
+    return {name: files.sha256(package / name) for name in names}

@@ -133,9 +133,9 @@ def _validation(job: Job) -> Validation:
 
 def _train(job: Job, model: nn.Module, validate: Validation, log: loop.Log) -> loop.TrainingState:
     settings, params = job.settings, job.params
-    distributed.check_equal(parameters=job.card(), data=job.data_sha256, code=job.code_sha256)
+    distributed.check_equal(parameters=job.card(), data=job.data_sha256, code=job.code)
     stock, spec = _stock(job)
-    checkpoint = Checkpoint(paths.checkpoints(), job.fingerprint) if distributed.is_first() else None
+    checkpoint = Checkpoint(paths.checkpoints(), job.fingerprint, job.identity) if distributed.is_first() else None
     with _enough_memory(job), checkpoint.held() if checkpoint else nullcontext():
         source = batches.build(stock, settings.batch, settings.crop, params.augment, job.seed, job.device)
         return loop.fit(
