@@ -122,9 +122,17 @@ class Denoiser:
 
     def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
         from denoiselab.models import tiled_inference
+        from denoiselab.runtime import devices
 
         module = self.gray if self.gray is not None and pixels.shape[2] == 1 else self.module
-        return tiled_inference.restore(module.to(device), pixels, device=device, sigma_255=sigma_255, tile=tile)
+        return tiled_inference.restore(
+            module.to(device),
+            pixels,
+            device=device,
+            sigma_255=sigma_255,
+            tile=tile,
+            precision=devices.precision("auto", device),
+        )
 
 
 def _colour_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:

@@ -40,6 +40,25 @@ def initialise(model: nn.Module, scheme: str) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+class _InFloat32:
+    """Computes in float32 under autocast: in bfloat16, an image would be rounded to 8 bits, which costs 0.02 dB."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        device = x.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return super().forward(x)  # type: ignore[misc]
+        with torch.autocast(device, enabled=False):
+            return super().forward(x.float())  # type: ignore[misc]
+
+
+class ImageConv2d(_InFloat32, nn.Conv2d):
+    """Convolution of an image, or to one."""
+
+
+class ImageConvTranspose2d(_InFloat32, nn.ConvTranspose2d):  # type: ignore[misc]
+    """Transposed convolution to an image."""
+
+
 def zero(layer: nn.Module) -> None:
     """Set all parameters to zero."""
     for parameter in layer.parameters():
@@ -53,16 +72,24 @@ def activated(features: int, *, batch_norm: bool, slope: float = 0.0) -> list[nn
 
 
 def convolution(
-    inputs: int, outputs: int, *, batch_norm: bool, stride: int = 1, slope: float = 0.0, bias: bool | None = None
+    inputs: int,
+    outputs: int,
+    *,
+    batch_norm: bool,
+    stride: int = 1,
+    slope: float = 0.0,
+    bias: bool | None = None,
+    of_image: bool = False,
 ) -> list[nn.Module]:
-    """3x3 convolution (+ BatchNorm) + ReLU; bias None: only without BatchNorm."""
-    conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm if bias is None else bias)
+    """3x3 convolution (+ BatchNorm) + ReLU; bias None: only without BatchNorm; `of_image`: the input is an image."""
+    kind = ImageConv2d if of_image else nn.Conv2d
+    conv = kind(inputs, outputs, 3, stride, padding=1, bias=not batch_norm if bias is None else bias)
     return [conv, *activated(outputs, batch_norm=batch_norm, slope=slope)]
 
 
-def two_convolutions(inputs: int, outputs: int, *, batch_norm: bool) -> nn.Sequential:
+def two_convolutions(inputs: int, outputs: int, *, batch_norm: bool, of_image: bool = False) -> nn.Sequential:
     """Block of the U-Nets: `convolution` twice."""
-    first = convolution(inputs, outputs, batch_norm=batch_norm)
+    first = convolution(inputs, outputs, batch_norm=batch_norm, of_image=of_image)
     return nn.Sequential(*first, *convolution(outputs, outputs, batch_norm=batch_norm))
 
 

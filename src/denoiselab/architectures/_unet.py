@@ -6,7 +6,7 @@ import torch
 from pydantic import model_validator
 from torch import nn
 
-from denoiselab.architectures._layers import U, Widths, on_multiple, reach, two_convolutions
+from denoiselab.architectures._layers import ImageConv2d, U, Widths, on_multiple, reach, two_convolutions
 from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
 
@@ -41,14 +41,16 @@ class UNet(U):
         joined = [2 * width for width in widths[:-1]]
         if guide_features:
             joined[-1] += guide_features
-        self.down_stages = nn.ModuleList(two_convolutions(a, b, batch_norm=norm) for a, b in pairwise(inputs[:-1]))
+        self.down_stages = nn.ModuleList(
+            two_convolutions(a, b, batch_norm=norm, of_image=not n) for n, (a, b) in enumerate(pairwise(inputs[:-1]))
+        )
         self.downs = nn.ModuleList(nn.MaxPool2d(2) for _ in widths[1:])
         self.bottom = two_convolutions(*inputs[-2:], batch_norm=norm)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.up_stages = nn.ModuleList(
             two_convolutions(a, b, batch_norm=norm) for a, b in zip(joined, widths[:-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], config.channels, 1, bias=config.head_bias)
+        self.head = ImageConv2d(widths[0], config.channels, 1, bias=config.head_bias)
         self.sigmoid = config.sigmoid
         mean, deviation = _statistics(config)
         self.register_buffer("mean", mean, persistent=False)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from denoiselab.architectures._layers import Widths, activated, convolution, on_multiple, reach
+from denoiselab.architectures._layers import ImageConvTranspose2d, Widths, activated, convolution, on_multiple, reach
 from denoiselab.config.base import Block, Channels
 
 
@@ -24,17 +24,17 @@ class CAE(nn.Module):
         super().__init__()
         norm, widths = config.batch_norm, config.widths
 
-        def up(inputs: int, outputs: int, bias: bool) -> nn.Module:
-            return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        def up(inputs: int, outputs: int, bias: bool, kind: type[nn.Module] = nn.ConvTranspose2d) -> nn.Module:
+            return kind(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
 
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise([config.channels, *widths]):
-            layers += convolution(inputs, outputs, batch_norm=norm, stride=2)
+        for n, (inputs, outputs) in enumerate(pairwise([config.channels, *widths])):
+            layers += convolution(inputs, outputs, batch_norm=norm, stride=2, of_image=not n)
             layers += convolution(outputs, outputs, batch_norm=norm)
         for inputs, outputs in pairwise(reversed(widths)):
             layers += [up(inputs, outputs, bias=not norm), *activated(outputs, batch_norm=norm)]
             layers += convolution(outputs, outputs, batch_norm=norm)
-        layers.append(up(widths[0], config.channels, bias=True))
+        layers.append(up(widths[0], config.channels, bias=True, kind=ImageConvTranspose2d))
         self.layers = nn.Sequential(*layers, *([nn.Sigmoid()] if config.sigmoid else []))
         self.multiple = 2 ** len(widths)
         # strided and transposed convolutions reach one cell of their finer level

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from denoiselab.architectures._layers import Widths, convolution
+from denoiselab.architectures._layers import ImageConv2d, Widths, convolution
 from denoiselab.config.base import Block, Channels
 
 
@@ -23,9 +23,9 @@ class CNN(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise([config.channels, *config.widths]):
-            layers += convolution(inputs, outputs, batch_norm=config.batch_norm)
-        layers.append(nn.Conv2d(config.widths[-1], config.channels, 3, padding=1, bias=not config.batch_norm))
+        for n, (inputs, outputs) in enumerate(pairwise([config.channels, *config.widths])):
+            layers += convolution(inputs, outputs, batch_norm=config.batch_norm, of_image=not n)
+        layers.append(ImageConv2d(config.widths[-1], config.channels, 3, padding=1, bias=not config.batch_norm))
         self.layers = nn.Sequential(*layers, *([nn.Sigmoid()] if config.sigmoid else []))
         self.reach = len(config.widths) + 1
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import convolution, initialise
+from denoiselab.architectures._layers import ImageConv2d, convolution, initialise
 from denoiselab.config.base import Block, Channels
 
 LEAKY_SLOPE = 0.2
@@ -31,10 +31,10 @@ class DnCNN(nn.Module):
         super().__init__()
         features, slope = config.features, LEAKY_SLOPE if config.activation == "leaky_relu" else 0.0
         bias = None if config.bias == "without_norm" else config.bias == "all"
-        layers = convolution(config.channels, features, batch_norm=False, slope=slope, bias=bias)
+        layers = convolution(config.channels, features, batch_norm=False, slope=slope, bias=bias, of_image=True)
         for _ in range(config.depth - 2):
             layers += convolution(features, features, batch_norm=config.batch_norm, slope=slope, bias=bias)
-        last = nn.Conv2d(features, config.channels, 3, padding=1, bias=config.bias != "none")
+        last = ImageConv2d(features, config.channels, 3, padding=1, bias=config.bias != "none")
         self.layers = nn.Sequential(*layers, last, *([nn.Tanh()] if config.tanh else []))
         self.reach = config.depth
         initialise(self.layers, "kaiming_normal")

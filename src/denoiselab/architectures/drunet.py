@@ -11,7 +11,15 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import ResidualBlock, Widths, noise_level, on_multiple, reach, with_noise_map
+from denoiselab.architectures._layers import (
+    ImageConv2d,
+    ResidualBlock,
+    Widths,
+    noise_level,
+    on_multiple,
+    reach,
+    with_noise_map,
+)
 from denoiselab.config.base import Block, Channels
 
 
@@ -31,7 +39,7 @@ class DRUNet(nn.Module):
             return nn.Sequential(*(ResidualBlock(features, bias=False) for _ in range(config.blocks)))
 
         self.noise_aware = config.noise_map
-        self.head = nn.Conv2d(config.channels + config.noise_map, widths[0], 3, padding=1, bias=False)
+        self.head = ImageConv2d(config.channels + config.noise_map, widths[0], 3, padding=1, bias=False)
         self.downs = nn.ModuleList(
             nn.Sequential(stage(a), nn.Conv2d(a, b, 2, stride=2, bias=False)) for a, b in pairwise(widths)
         )
@@ -39,7 +47,7 @@ class DRUNet(nn.Module):
         self.ups = nn.ModuleList(
             nn.Sequential(nn.ConvTranspose2d(b, a, 2, stride=2, bias=False), stage(a)) for a, b in pairwise(widths)
         )
-        self.tail = nn.Conv2d(widths[0], config.channels, 3, padding=1, bias=False)
+        self.tail = ImageConv2d(widths[0], config.channels, 3, padding=1, bias=False)
         self.multiple = 2 ** (len(widths) - 1)
         sides = 2 * 2 * config.blocks
         self.reach = reach([sides] * (len(widths) - 1) + [sides // 2]) + 2

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import convolution, noise_level, on_multiple, with_noise_map, zero
+from denoiselab.architectures._layers import ImageConv2d, convolution, noise_level, on_multiple, with_noise_map, zero
 from denoiselab.config.base import Block, Channels
 
 UNSHUFFLE = 2
@@ -31,10 +31,10 @@ class FFDNet(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         features, planes = config.features, config.channels * UNSHUFFLE**2
-        layers = convolution(planes + 1, features, batch_norm=False)
+        layers = convolution(planes + 1, features, batch_norm=False, of_image=True)
         for _ in range(config.depth - 2):
             layers += convolution(features, features, batch_norm=config.batch_norm)
-        self.layers = nn.Sequential(*layers, nn.Conv2d(features, planes, 3, padding=1))
+        self.layers = nn.Sequential(*layers, ImageConv2d(features, planes, 3, padding=1))
         self.residual = config.residual
         if config.residual:
             zero(self.layers[-1])

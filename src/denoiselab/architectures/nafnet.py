@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt, model_validator
 from torch import nn
 
-from denoiselab.architectures._layers import U, on_multiple
+from denoiselab.architectures._layers import ImageConv2d, U, on_multiple
 from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
 
@@ -95,7 +95,7 @@ class NAFNet(U):
         def stage(features: int, blocks: int) -> nn.Sequential:
             return nn.Sequential(*(NAFBlock(features) for _ in range(blocks)))
 
-        self.head = nn.Conv2d(config.channels, config.width, 3, padding=1)
+        self.head = ImageConv2d(config.channels, config.width, 3, padding=1)
         self.down_stages = nn.ModuleList(stage(w, n) for w, n in zip(widths, config.encoder, strict=True))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths)
         self.bottom = stage(coarsest, config.middle)
@@ -103,7 +103,7 @@ class NAFNet(U):
             nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in widths
         )
         self.up_stages = nn.ModuleList(stage(w, n) for w, n in zip(widths, reversed(config.decoder), strict=True))
-        self.tail = nn.Conv2d(config.width, config.channels, 3, padding=1)
+        self.tail = ImageConv2d(config.width, config.channels, 3, padding=1)
         self.multiple = 2**levels
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,16 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import U, Widths, convolution, initialise, on_multiple, reach, two_convolutions
+from denoiselab.architectures._layers import (
+    ImageConv2d,
+    U,
+    Widths,
+    convolution,
+    initialise,
+    on_multiple,
+    reach,
+    two_convolutions,
+)
 from denoiselab.config.base import Block, Channels
 
 
@@ -28,7 +37,9 @@ class PixelShuffleUNet(U):
         super().__init__()
         widths = config.widths
         inputs = [config.channels, *widths]
-        self.down_stages = nn.ModuleList(two_convolutions(a, b, batch_norm=False) for a, b in pairwise(inputs[:-1]))
+        self.down_stages = nn.ModuleList(
+            two_convolutions(a, b, batch_norm=False, of_image=not n) for n, (a, b) in enumerate(pairwise(inputs[:-1]))
+        )
         self.downs = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), nn.Dropout(config.dropout)) for _ in widths[1:])
         self.bottom = two_convolutions(*inputs[-2:], batch_norm=False)
         self.ups = nn.ModuleList(
@@ -37,7 +48,7 @@ class PixelShuffleUNet(U):
         self.up_stages = nn.ModuleList(two_convolutions(2 * a, a, batch_norm=False) for a in widths[:-1])
         if len(widths) > 1:  # a single convolution at full resolution
             self.up_stages[0] = nn.Sequential(*convolution(2 * widths[0], widths[0], batch_norm=False))
-        self.head = nn.Conv2d(widths[0], config.channels, 1)
+        self.head = ImageConv2d(widths[0], config.channels, 1)
         self.sigmoid = config.sigmoid
         self.multiple = 2 ** (len(widths) - 1)
         self.reach = reach([4] + [5] * (len(widths) - 2) + [3])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import ResidualBlock, U, Widths, on_multiple, reach, zero
+from denoiselab.architectures._layers import ImageConv2d, ResidualBlock, U, Widths, on_multiple, reach, zero
 from denoiselab.config.base import Block, Channels
 
 UNSHUFFLE = 2
@@ -33,13 +33,13 @@ class ResUNet(U):
         def stage(features: int) -> nn.Sequential:
             return nn.Sequential(*(ResidualBlock(features) for _ in range(config.blocks)))
 
-        self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
+        self.head = ImageConv2d(planes, widths[0], 3, padding=1)
         self.down_stages = nn.ModuleList(stage(w) for w in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.bottom = stage(widths[-1])
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.up_stages = nn.ModuleList(stage(w) for w in widths[:-1])
-        self.tail = nn.Conv2d(widths[0], planes, 3, padding=1)
+        self.tail = ImageConv2d(widths[0], planes, 3, padding=1)
         zero(self.tail)
         self.multiple = UNSHUFFLE * 2 ** (len(widths) - 1)
         sides = 2 * 2 * config.blocks

@@ -63,6 +63,7 @@ class Subject:
     model: nn.Module
     card: dict[str, Any]
     device: torch.device
+    precision: str
     trained: tuple[float, float] | None  # lowest and highest training sigma (of 255), if known
     perceptual: lpips.Lpips | None
 
@@ -115,7 +116,13 @@ class Subject:
         label = self.classes.index(test.label) if test.label in self.classes else None
         tile = self.params.evaluate.tile
         return tiled_inference.restore(
-            self.model, test.noisy, device=self.device, sigma_255=level, label=label, tile=tile
+            self.model,
+            test.noisy,
+            device=self.device,
+            sigma_255=level,
+            label=label,
+            tile=tile,
+            precision=self.precision,
         )
 
     @torch.inference_mode()
@@ -149,7 +156,8 @@ def load(params: Params, name: str, number: int) -> Subject:
     model, card = distributed.from_first(lambda: _loaded(paths.trainings(name)[number]))
     perceptual = lpips.load(params.evaluate.lpips).to(device) if params.evaluate.lpips else None
     trained = _trained_levels(params, name, card)
-    return Subject(params, name, number, model.to(device).eval(), card, device, trained, perceptual)
+    precision = devices.precision(params.training(name).precision, device)
+    return Subject(params, name, number, model.to(device).eval(), card, device, precision, trained, perceptual)
 
 
 def _loaded(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

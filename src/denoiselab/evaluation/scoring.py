@@ -76,7 +76,8 @@ def _timed(subject: Subject, tests: Sequence[Test]) -> tuple[list[Output], dict[
         megapixels = test.clean.shape[0] * test.clean.shape[1] / 1e6
         times.append(1000 * (time.perf_counter() - started) / megapixels)
     outputs = [subject.predict(output) for output in outputs]
-    cost = {"ms_per_megapixel": median(times), "device": devices.describe(subject.device)}
+    precision = f", {subject.precision}" if model_store.parameters(subject.model) else ""
+    cost = {"ms_per_megapixel": median(times), "device": f"{devices.describe(subject.device)}{precision}"}
     return outputs, cost | complexity.of(subject.model, paths.trainings(subject.name)[subject.number], subject.device)
 
 

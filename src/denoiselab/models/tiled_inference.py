@@ -41,8 +41,11 @@ def restore(
     sigma_255: float | torch.Tensor | None = None,
     label: int | None = None,
     tile: int | None = None,
+    precision: str = "float32",
 ) -> np.ndarray:
     """Restore a noisy image (H, W, C) in [0, 1]; returns (H, W, C) float32, not clipped.
+
+    `precision`: float32, or bfloat16 (see devices.precision), whose results have a PSNR within 0.01 dB.
 
     Images with a side above `tile` pixels are processed in tiles that overlap by the model's receptive field (`reach`):
     the result equals that of the whole image up to rounding, with the memory of a tile. If memory runs out, the tile
@@ -51,7 +54,8 @@ def restore(
     model.eval()
     while True:
         try:
-            return _restored(model, noisy, device, sigma_255, label, tile)
+            with devices.autocast(device, precision):
+                return _restored(model, noisy, device, sigma_255, label, tile)
         except (MemoryError, RuntimeError) as error:
             if not devices.is_out_of_memory(error):
                 raise
