@@ -57,10 +57,13 @@ def measure(name: str, rounds: int) -> None:
     devices.prepare(device)
     model = model_store.load(paths.model(name)).to(device).eval()
     inputs = _inputs(params, device)
-    tiled_inference.forward(model, *inputs[0])
+    precision = devices.precision(params.training(name).precision, device)
     forward, whole = [], []
+    with devices.autocast(device, precision):
+        tiled_inference.forward(model, *inputs[0])
     for _ in range(rounds):
-        forward.append(_forward(model, inputs))
+        with devices.autocast(device, precision):
+            forward.append(_forward(model, inputs))
         started = time.perf_counter()
         scoring.evaluate(params, name)
         whole.append(time.perf_counter() - started)

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +25,9 @@ from denoiselab.runtime import devices
 from pipeline import ALLOCATOR
 
 COMPARED = """\
-`tiled_inference.restore()` of a colour image of {side}x{side} pixels, `whole` and in `tiles` of {tile}, from float32
-array to float32 array, and the `bare` forward pass on a tensor already on the device, on {device}. The passes alternate
+`tiled_inference.restore()` of a colour image of {side}x{side} pixels, `whole`, in `tiles` of {tile}, and whole in
+`bfloat16`, from float32 array to float32 array, and the `bare` forward pass on a tensor already on the device, on
+{device}; in float32 but for `bfloat16`. The passes alternate
 in one process: medians of {rounds} rounds, ratios within a round. Memory is measured in a separate process for each
 pass with the stage's allocator settings: peak minus libraries and input image, so the output counts; on a GPU also the
 peak of its tensors. Last row: an image of {megapixels} megapixels ({large}x{large}) in tiles by {model}."""
@@ -109,13 +111,13 @@ def _passes(name: str, side: int) -> dict[str, Callable[[], Any]]:
     devices.prepare(device)
     torch.manual_seed(0)
     model = architectures.build(params.entry(name).architecture()).to(device).eval()
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as loaded
     image = np.random.default_rng(0).random((side, side, params.data.channels), np.float32)
 
-    def restored(tile: int | None) -> Callable[[], Any]:
-        return lambda: tiled_inference.restore(model, image, device=device, sigma_255=25.0, tile=tile)
-
-    found: dict[str, Callable[[], Any]] = {"bare": _Bare(model, image, device), "whole": restored(None)}
-    return found | ({"tiles": restored(params.evaluate.tile)} if getattr(model, "reach", None) else {})
+    restored = partial(tiled_inference.restore, model, image, device=device, sigma_255=25.0)
+    found: dict[str, Callable[[], Any]] = {"bare": _Bare(model, image, device), "whole": restored}
+    found["bfloat16"] = partial(restored, precision="bfloat16")
+    return found | ({"tiles": partial(restored, tile=params.evaluate.tile)} if getattr(model, "reach", None) else {})
 
 
 class _Bare:
