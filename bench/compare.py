@@ -69,7 +69,7 @@ def _evaluate(params: config.Params, name: str, rng: np.random.Generator) -> Non
                 for draw in range(params.protocol.draws):
                     psnr = float(30 + strength + 3 * np.sin(n) + rng.normal(0, 0.3) - condition.sigma_255 / 10)
                     where = ("test", test.image, test.label, test.group, draw, params.seed)
-                    rows.append(ImageScore(*about, *where, psnr, psnr / 40, 10 ** (-psnr / 10)))
+                    rows.append(ImageScore(*about, *where, psnr, psnr / 40, 10 ** (-psnr / 10), 0, 0))
                 restored = image_quality.to_uint8(cv2.GaussianBlur(test.noisy, None, 0.5 + strength / 3))
                 keeper.add(key, test.image, rows[-1].psnr - 20, restored)
     write(paths.evaluation(name) / "per_image.csv", rows, ImageScore)

@@ -90,3 +90,17 @@ def test_to_uint8_clips_and_rounds():
 def test_different_shapes_are_refused():
     with pytest.raises(UserError, match="different shapes"):
         image_quality.mse(np.zeros((4, 4)), np.zeros((4, 5)), data_range=1)
+
+
+def test_tone_bias_is_the_error_of_the_darkest_and_brightest_tenth():
+    clean = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    restored = clean.astype(np.float32)
+    restored[clean < 20] += 3
+    restored[clean >= 180] -= 2
+    restored[clean == 100] += 50
+    assert image_quality.tone_bias(clean, restored) == (3.0, -2.0)
+    clean = np.zeros((8, 8, 3), np.uint8)
+    clean[0, 0] = 255
+    assert image_quality.tone_bias(clean, np.full(clean.shape, 10, np.uint8)) == pytest.approx((10, 10 - 255 / 64))
+    with pytest.raises(UserError):
+        image_quality.tone_bias(clean, restored)

@@ -9,7 +9,7 @@ from denoiselab.comparison import published_results
 from denoiselab.comparison.bootstrap import Interval, mean_intervals
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
-from denoiselab.evaluation.score_tables import NO_REFERENCE
+from denoiselab.evaluation.score_tables import FULL_REFERENCE, NO_REFERENCE
 from denoiselab.models import metadata
 from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.runtime.errors import UserError
@@ -64,7 +64,7 @@ def of_task(params: Params, task: str) -> list[str]:
 
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(TEXTS, str)
-    nan = {score: ["nan"] for score in (*SCORES, *NO_REFERENCE)}  # outputs that are not finite
+    nan = {score: ["nan"] for score in (*FULL_REFERENCE, *NO_REFERENCE)}  # outputs that are not finite
     frames = []
     for model in of_task(params, task):
         path = stage_outputs.evaluated(model, file)

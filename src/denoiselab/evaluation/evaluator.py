@@ -243,7 +243,7 @@ def _measured(
     as_it_is: bool = False,
     perceptual: lpips.Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR, SSIM, MSE and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input as it is.
+    """PSNR, SSIM, MSE, tone bias and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input as it is.
 
     `pixels`: the rounded output, if available. All scores are NaN if the output is not finite.
     """
@@ -255,12 +255,14 @@ def _measured(
     if perceptual:
         scores["lpips"] = perceptual.between
     if not np.isfinite(restored).all():
-        return dict.fromkeys(scores, float("nan"))
+        return dict.fromkeys([*scores, "dark_bias", "bright_bias"], float("nan"))
     if as_it_is:
         clean, output, data_range = test.clean / 255.0, restored.astype(np.float64), 1.0
     else:
         clean, output, data_range = test.clean, _pixels(restored) if pixels is None else pixels, 255.0
-    return {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
+    measured = {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
+    dark, bright = image_quality.tone_bias(test.clean, output * (255 / data_range))
+    return measured | {"dark_bias": dark, "bright_bias": bright}
 
 
 def _row_key(subject: Subject, condition: noisy_sets.Condition, test: noisy_sets.TestImage) -> dict[str, Any]:

@@ -30,12 +30,15 @@ class RowKey:
 class ImageScore(RowKey):
     """Scores of a restored image, NaN if the output is not finite.
 
-    `psnr` in dB, at most image_quality.HIGHEST_PSNR; `mse` relative to the squared range.
+    `psnr` in dB, at most image_quality.HIGHEST_PSNR; `mse` relative to the squared range; `dark_bias` and `bright_bias`
+    of 255, see image_quality.tone_bias.
     """
 
     psnr: float
     ssim: float
     mse: float
+    dark_bias: float
+    bright_bias: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class LevelScore:
     ssim: float
 
 
-FULL_REFERENCE = ("psnr", "ssim", "mse", "lpips")
+FULL_REFERENCE = ("psnr", "ssim", "mse", "dark_bias", "bright_bias", "lpips")
 NO_REFERENCE = tuple(f.name for f in fields(HeldOutScore))[len(fields(RowKey)) :]
 Row = type[ImageScore] | type[LpipsScore] | type[HeldOutScore] | type[Prediction] | type[LevelScore]
 

@@ -41,6 +41,24 @@ def capped_psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -
     return min(psnr(clean, restored, data_range=data_range), HIGHEST_PSNR)
 
 
+def tone_bias(clean: np.ndarray, restored: np.ndarray) -> tuple[float, float]:
+    """Mean error of the darkest and of the brightest tenth of the clean values: how much blacks and whites are shifted.
+
+    `clean` is uint8, `restored` of any type, both from 0 to 255; so is the result. All values equal to the tenth's
+    limit are included.
+    """
+    _same_shape(clean, restored)
+    error = np.subtract(restored, clean, dtype=np.float64)
+    counts = np.bincount(clean.ravel(), minlength=256)
+    sums = np.bincount(clean.ravel(), weights=error.ravel(), minlength=256)
+
+    def tail(counts: np.ndarray, sums: np.ndarray) -> float:
+        end = int(np.searchsorted(np.cumsum(counts), clean.size / 10)) + 1
+        return float(sums[:end].sum() / counts[:end].sum())
+
+    return tail(counts, sums), tail(counts[::-1], sums[::-1])
+
+
 def ssim(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -> float:
     """Structural similarity (Wang et al., IEEE TIP 2004), in float64.
 
