@@ -243,7 +243,8 @@ def _measured(
     as_it_is: bool = False,
     perceptual: lpips.Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR, SSIM, MSE, tone bias and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input as it is.
+    """PSNR, SSIM, MSE, tone bias and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input
+    as it is.
 
     `pixels`: the rounded output, if available. All scores are NaN if the output is not finite.
     """
