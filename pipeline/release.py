@@ -1,8 +1,8 @@
 """Release trained weights: `python -m pipeline.release [--card] NAME`.
 
-Without --card: copies the network that the experiment in the workspace trained to models/released/NAME, and adds the
-entry that imports it to conf/model/released. With --card: writes the scores of that entry, evaluated by the experiment
-in the workspace, into its model card.
+Without --card: copies what the experiment in the workspace trained to models/released/ and adds the entries that import
+it to conf/model/released. Networks named fast and best become NAME_fast and NAME_best; a single other one becomes NAME.
+With --card: writes the scores of these entries, evaluated by the experiment in the workspace, into their model cards.
 """
 
 import argparse
@@ -14,10 +14,10 @@ from pipeline import run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--card", action="store_true", help="write the scores into the model card")
-    parser.add_argument("name", metavar="NAME", help="name of the released model")
+    parser.add_argument("--card", action="store_true", help="write the scores into the model cards")
+    parser.add_argument("name", metavar="NAME", help="name of the released model or family, such as colour")
     args = parser.parse_args()
-    print((release.describe if args.card else release.publish)(config.load(), args.name))
+    print(*(release.describe if args.card else release.publish)(config.load(), args.name), sep="\n")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ WORDS = (
     *("--white", "4095", "--device", "cpu", "--noise", "gaussian25", "--kind", "poisson", "--level", "--seed", "0"),
     *("--float", "--list", "--clean", "--models", "a.png", "b.tif", "-x.png", "line\nbreak.png", "out.png", "out/"),
     *(".", "*.png", "?", "[", "**", "", "--", "-", "~", "‮", "\x1b[31m", "n.tif", "c.jpg", "net.onnx", "runs:/1/model"),
+    *("--quality", "fast"),
 )
 
 

@@ -34,21 +34,21 @@ def test_all_suitable_models_have_the_scores_of_the_report(pair, monkeypatch):
     said = denoiselab("compare", "noisy.png", "out.png", "--clean", "clean.png", "--json")
     rows = {row["name"]: row for row in said.json["versions"]}
     assert [*rows] == ["input", *side_by_side.suitable(known(), 3)]
-    assert {"colour", "real"} <= rows.keys() and "gray" not in rows
+    assert {"colour_fast", "real"} <= rows.keys() and "gray_fast" not in rows
     clean, noisy = (np.asarray(Image.open(pair / f"{name}.png")) for name in ("clean", "noisy"))
     assert rows["input"]["psnr"] == pytest.approx(image_quality.psnr(clean, noisy, data_range=255), abs=1e-4)
     assert rows["input"]["ssim"] == pytest.approx(image_quality.ssim(clean, noisy, data_range=255), abs=1e-4)
-    assert rows["colour"]["psnr"] > rows["input"]["psnr"] + 6
-    assert rows["colour"]["seconds"] > 0 and rows["input"]["seconds"] is None
+    assert rows["colour_fast"]["psnr"] > rows["input"]["psnr"] + 6
+    assert rows["colour_fast"]["seconds"] > 0 and rows["input"]["seconds"] is None
     made = Image.open(pair / "out.png")
     assert made.width >= (len(rows) + 1) // 2 * gallery.WIDTH
 
 
 def test_chosen_models_without_a_clean_image(pair):
     out = pair / "out.webp"
-    said = denoiselab("compare", pair / "noisy.png", out, "--models", f"gray, {ROOT / 'models/released/real'}")
+    said = denoiselab("compare", pair / "noisy.png", out, "--models", f"gray_fast, {ROOT / 'models/released/real'}")
     assert said.code == 0
-    assert [line.split()[0] for line in said.out.splitlines()] == ["input", "gray", "real", "written"]
+    assert [line.split()[0] for line in said.out.splitlines()] == ["input", "gray_fast", "real", "written"]
     assert "dB" not in said.out
     assert Image.open(out).format == "WEBP"
 
@@ -61,6 +61,7 @@ def test_chosen_models_without_a_clean_image(pair):
         (["noisy.png", "clean.png"], "clean.png: already exists; use --force to overwrite it"),
         (["missing.png", "clean.png/out.png"], "clean.png is not a folder"),
         (["noisy.png", "out.png", "--models", "nobody"], "unknown model 'nobody'; choose from: "),
+        (["noisy.png", "out.png", "--quality", "good"], "unknown quality 'good'; choose from: fast, best"),
         (["noisy.png", "out.png", "--clean", "small.png"], "is 40 x 30 colour, the noisy one 150 x 120 colour"),
     ],
 )

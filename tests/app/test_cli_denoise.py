@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab.app import batch_denoise, cli, denoisers
+from denoiselab.app import batch_denoise, cli, denoisers, model_catalogue
 from denoiselab.app.cli import _options
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
@@ -26,6 +27,7 @@ from tests.conftest import ROOT, photograph
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CI": "1"}
 COMMAND = [sys.executable, "-m", "denoiselab.app.cli"]
+COLOUR = denoisers.resolved("colour")
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -65,7 +67,7 @@ def test_a_photo_is_denoised_and_the_model_is_named(tmp_path):
     Image.fromarray(noisy(192)).save(tmp_path / "in.png")
     done = run("denoise", "in.png", "out.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("out.png: colour (white noise of level 2") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"out.png: {COLOUR} (white noise of level 2") and done.stderr.count("\n") == 1
     restored = np.asarray(Image.open(tmp_path / "out.png"))
     before, after = (image_quality.psnr(clean(192), image, data_range=255) for image in (noisy(192), restored))
     assert after > before + 8
@@ -109,7 +111,7 @@ def test_a_bad_file_does_not_stop_the_others(folder, tmp_path, capsys):
     assert code == 1
     assert f"error: {folder}/bad.png: not an image" in said and "colour mode CMYK" in said
     assert "line\\nbreak \\udcff.png: the file is empty" in said
-    assert said.splitlines()[-1] == "3 denoised (colour 3), 3 failed"
+    assert said.splitlines()[-1] == f"3 denoised ({COLOUR} 3), 3 failed"
     assert {row["status"] for row in json.loads(out)} == {"denoised", "failed"}
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert made == ["a.png", "b.tif", "deep/c.png"]
@@ -121,7 +123,7 @@ def test_existing_outputs_are_skipped(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
     (out / "b.tif").unlink()
     code, _, said = called(capsys, "denoise", folder, out, "-m", "colour")
-    assert (code, said) == (0, "1 denoised (colour 1), 2 already there (use --force to redo)\n")
+    assert (code, said) == (0, f"1 denoised ({COLOUR} 1), 2 already there (use --force to redo)\n")
     assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {out / "b.tif"}
 
 
@@ -129,12 +131,12 @@ def test_a_folder_with_one_image_is_done_once(folder, tmp_path, capsys):
     """Files of the folder that are not images are counted."""
     (folder / "b.tif").unlink(), (folder / "deep" / "c.png").unlink()
     first, again = (called(capsys, "denoise", folder, tmp_path / "out", "-m", "colour") for _ in range(2))
-    assert first == (0, "", f"{tmp_path}/out/a.png: colour\n")
+    assert first == (0, "", f"{tmp_path}/out/a.png: {COLOUR}\n")
     assert again == (0, "", "1 already there (use --force to redo)\n")
     for name in ("notes.txt", ".hidden", "deep/raw.cr2"):
         (folder / name).write_bytes(b"")
-    over = "2 ignored (not images)"
-    assert called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")[2] == f"1 denoised (colour 1), {over}\n"
+    said = called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")[2]
+    assert said == f"1 denoised ({COLOUR} 1), 2 ignored (not images)\n"
     assert called(capsys, "denoise", f"{folder}/*", tmp_path / "new")[2].endswith(", 1 ignored (not images)\n")
 
 
@@ -156,7 +158,7 @@ def test_a_killed_run_continues_where_it_stopped(tmp_path):
     assert 4 <= len(kept) < 24
     done = run("denoise", "in", "out", "--model", "colour", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == f"{24 - len(kept)} denoised (colour {24 - len(kept)}), {len(kept)} already there " + (
+    assert done.stderr == f"{24 - len(kept)} denoised ({COLOUR} {24 - len(kept)}), {len(kept)} already there " + (
         "(use --force to redo)\n"
     )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{n:02d}.png" for n in range(24)]
@@ -221,6 +223,7 @@ def test_two_images_are_not_written_to_one_file(folder, tmp_path):
         (["denoise", "none.png", "out.png"], 1, "error: none.png: no such file or folder"),
         (["denoise", "*.png", "out"], 1, "error: *.png: no images found; supported: png"),
         (["denoise", "in/a.png", "out.png", "--model", "best"], 1, "error: unknown model 'best'; choose from: colour"),
+        (["denoise", "in", "out", "--quality", "good"], 1, "error: unknown quality 'good'; choose from: fast, best"),
         (["denoise", "in/a.png", "out.gif"], 1, "cannot write .gif; choose from: .png, .jpg, .jpeg, .tif, .tiff"),
         (["denoise", "in/a.png", "out.png", "--device", "tpu"], 2, "choose from: auto, cpu, cuda"),
         (["denoise", "in/a.png", "out.png", "--device", "cuda"], 1, "error: --device: cuda was requested, but torch"),
@@ -268,11 +271,11 @@ def test_a_given_level_is_used_or_reported_as_ignored(tmp_path, capsys):
     Image.fromarray(np.dstack([smooth] * 3)).save(tmp_path / "smooth.png")
     arguments = ["denoise", tmp_path / "smooth.png", tmp_path / "out.png", "--force", "--sigma", 10]
     code, _, said = called(capsys, *arguments)
-    assert code == 0 and "colour (given noise level 10 of 255)" in said, "though it looks clean"
-    assert said.startswith("--sigma: ignored by colour: no noise level needed\n")
+    assert code == 0 and f"{COLOUR} (given noise level 10 of 255)" in said, "though it looks clean"
+    assert said.startswith(f"--sigma: ignored by {COLOUR}: no noise level needed\n")
     assert "ignored" not in called(capsys, *arguments, "--model", "nlm")[2]
     Image.fromarray(smooth).save(tmp_path / "smooth.png")
-    assert "ignored by gray" in called(capsys, *arguments)[2]
+    assert "ignored by gray_" in called(capsys, *arguments)[2]
     assert "ignored" not in called(capsys, *arguments, "--model", "colour")[2], "the level serves to convert gray"
 
 
@@ -281,7 +284,7 @@ def test_images_of_twelve_bits_are_not_too_dark(tmp_path, capsys):
     values = noisy(192, sigma_255=8).astype(np.uint16) * 16
     tifffile.imwrite(tmp_path / "in.tif", values, photometric="rgb")
     code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif")
-    assert code == 0 and "colour (white noise of level " in said
+    assert code == 0 and f"{COLOUR} (white noise of level " in said
     restored = tifffile.imread(tmp_path / "out.tif") / 16
     assert (
         image_quality.psnr(clean(192), restored, data_range=255)
@@ -305,18 +308,31 @@ def test_estimate_reports_level_kind_and_model(folder, tmp_path, capsys):
 def test_models_are_listed_with_their_scores(capsys):
     code, out, _ = called(capsys, "models")
     assert code == 0
-    (line,) = [line for line in out.splitlines() if line.startswith("colour")]
-    assert "CBSD68" in line and "sigma 25: 30.73 (+10.56)" in line and line.rstrip().endswith("MIT")
+    (line,) = [line for line in out.splitlines() if line.startswith("colour_fast")]
+    assert re.search(r"CBSD68, sigma 15\b.*: \d\d\.\d\d \(\+", line) and line.rstrip().endswith("MIT")
     rows = {row["name"]: row for row in json.loads(called(capsys, "models", "--json")[1])}
-    assert set(rows) == {"colour", "gray", "real", "gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
+    assert set(rows) == {entry.name for entry in denoisers.known()}
     assert rows["real"]["measured"] == [{"test_set": "PolyU", "noise": "real", "psnr": 38.16, "gain": 2.54}]
     assert rows["nlm"]["origin"] == "classical"
+
+
+@pytest.mark.parametrize("model", ["auto", "colour"])
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_the_quality_chooses_the_size(quality, model, tmp_path, monkeypatch, capsys):
+    """Where both exist: copies of one network."""
+    for size in ("fast", "best"):
+        shutil.copytree(ROOT / "models/released/colour_fast", tmp_path / f"models/released/colour_{size}")
+    monkeypatch.setattr(model_catalogue, "PROJECT", tmp_path)
+    Image.fromarray(noisy()).save(tmp_path / "in.png")
+    arguments = ("denoise", tmp_path / "in.png", tmp_path / "out.png", "--model", model, "--quality", quality, "--json")
+    code, out, _ = called(capsys, *arguments)
+    assert code == 0 and json.loads(out)[0]["model"] == f"colour_{quality}"
 
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch) -> Path:
     """A working directory whose experiment has a model called median: a copy of the gray network."""
-    shutil.copytree(ROOT / "models/released/gray", tmp_path / "models/median")
+    shutil.copytree(ROOT / "models/released/gray_fast", tmp_path / "models/median")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

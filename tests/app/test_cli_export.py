@@ -2,6 +2,7 @@
 
 import pytest
 
+from denoiselab.app import denoisers
 from denoiselab.app.cli import _options
 from tests.command import denoiselab
 from tests.conftest import ROOT
@@ -18,20 +19,22 @@ def test_a_released_model_is_exported_with_its_metadata(tmp_path):
     assert [check["shape"] for check in said.json["checks"]] == [[1, 64, 96], [2, 37, 51], [1, 129, 90]]
     assert all(check["difference"] <= said.json["bound"] for check in said.json["checks"])
     notes = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
-    assert notes["name"] == "gray"
+    name = denoisers.resolved("gray")
+    assert said.json["name"] == notes["name"] == name
     assert notes["licence"] != "not stated"
     assert notes["sigma_255"] == "0 to 55"
     sha256 = notes["weights_sha256"]
-    assert sha256 in (ROOT / "conf/model/released/gray.yaml").read_text(encoding="utf-8")
+    assert sha256 in (ROOT / f"conf/model/released/{name}.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["gray", "gray.pt"], "gray.pt: the file name must end in .onnx"),
-        (["nobody", "out.onnx"], "unknown model 'nobody'; choose from: colour, gray, real"),
+        (["nobody", "out.onnx"], "unknown model 'nobody'; choose from: colour_"),
         (["gray", "there.onnx"], "there.onnx: already exists; use --force to overwrite it"),
         (["gray", "."], ".: is a folder; give a file name"),
+        (["gray", "out.onnx", "--quality", "good"], "unknown quality 'good'; choose from: fast, best"),
     ],
 )
 def test_mistakes_give_one_line(options, message, tmp_path, monkeypatch):

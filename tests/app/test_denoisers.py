@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,10 +54,11 @@ def workspace(root, name: str, card: dict | None = None) -> None:
 
 def test_shipped_denoisers_are_known_everywhere():
     found = {entry.name: entry for entry in denoisers.known()}
-    assert set(found) == {"colour", "gray", "real"} | CLASSICAL
-    assert (found["gray"].channels, found["gray"].levels, found["gray"].licence) == (1, (0, 55), "MIT")
+    assert set(found) == {folder.parent.name for folder in RELEASED.glob("*/model.json")} | CLASSICAL
+    gray, colour = found["gray_fast"], found["colour_fast"]
+    assert (gray.channels, gray.levels, gray.licence) == (1, (0, 55), "MIT")
     assert found["real"].levels is None and found["real"].licence == "non-commercial research"
-    assert found["colour"].parameters == json.loads((RELEASED / "colour/model.json").read_text())["parameters"]
+    assert colour.parameters == json.loads((RELEASED / "colour_fast/model.json").read_text())["parameters"]
 
 
 def test_models_of_the_workspace_are_listed_by_path(tmp_path):
@@ -65,13 +67,13 @@ def test_models_of_the_workspace_are_listed_by_path(tmp_path):
     workspace(tmp_path, "colour")
     (tmp_path / "models" / "broken").mkdir()
     (tmp_path / "models" / "broken" / "model.json").write_text("{")
-    shutil.copytree(RELEASED / "gray", tmp_path / "models/released/own")
+    shutil.copytree(RELEASED / "gray_fast", tmp_path / "models/released/own")
     found = {entry.name: entry for entry in denoisers.trained(tmp_path)}
     assert list(found) == ["models/colour", "models/mine", "models/released/own"]
     assert (found["models/mine"].origin, found["models/mine"].levels) == ("trained", (25, 25))
     own = found["models/released/own"]
     assert (own.origin, own.licence) == ("released", "MIT")
-    assert denoisers.measured(own, tmp_path) == denoisers.measured(denoisers.load("gray").entry)
+    assert denoisers.measured(own, tmp_path) == denoisers.measured(denoisers.load("gray_fast").entry)
     for name in found:
         assert denoisers.load(name, tmp_path).entry.name == name
 
@@ -85,13 +87,13 @@ def test_a_name_never_means_a_model_of_the_workspace(tmp_path, monkeypatch):
     workspace(tmp_path, "colour")
     workspace(tmp_path, "median")
     workspace(tmp_path, "auto")
-    workspace(tmp_path / "models/released/..", "released/gray")
+    workspace(tmp_path / "models/released/..", "released/gray_fast")
     monkeypatch.chdir(tmp_path)
     assert denoisers.load("gray").entry.parameters > 1
     for name, expected in shipped.items():
         assert np.array_equal(denoisers.load(name).restore(noisy(photo(3), 25)), expected)
         assert not np.array_equal(denoisers.load(f"models/{name}").restore(noisy(photo(3), 25)), expected)
-    assert {entry.name for entry in denoisers.known()} == {"colour", "gray", "real"} | CLASSICAL
+    assert not [entry for entry in denoisers.known() if entry.name in ("colour", "auto") or entry.parameters == 1]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,8 @@ def test_a_name_never_means_a_model_of_the_workspace(tmp_path, monkeypatch):
 )
 def test_an_unknown_name_is_refused_with_the_path_to_use(name, said, tmp_path):
     workspace(tmp_path, "unet")
-    shutil.copytree(RELEASED / "gray", tmp_path / "models/released/own")
-    shutil.copytree(RELEASED / "gray", tmp_path / "folder")
+    shutil.copytree(RELEASED / "gray_fast", tmp_path / "models/released/own")
+    shutil.copytree(RELEASED / "gray_fast", tmp_path / "folder")
     with pytest.raises(UserError, match=f"^{said}$"):
         denoisers.load(name, tmp_path)
     assert denoisers.load(said.rpartition(" ")[2], tmp_path).channels
@@ -114,13 +116,49 @@ def test_an_unknown_name_is_refused_with_the_path_to_use(name, said, tmp_path):
 def test_no_other_model_takes_the_place_of_a_damaged_one(tmp_path, monkeypatch):
     monkeypatch.setattr(model_catalogue, "PROJECT", tmp_path / "project")
     workspace(tmp_path, "colour")
-    shutil.copytree(RELEASED / "colour", tmp_path / "project/models/released/colour")
+    shutil.copytree(RELEASED / "colour_fast", tmp_path / "project/models/released/colour_fast")
     assert denoisers.load("colour", tmp_path).entry.origin == "released"
     for name in ("best_psnr.safetensors", "model.json"):
-        path = tmp_path / "project/models/released/colour" / name
+        path = tmp_path / "project/models/released/colour_fast" / name
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(UserError, match=rf"released/colour/{name}: .*; train it again, or restore it from Git"):
+        with pytest.raises(UserError, match=rf"colour_fast/{name}: .*; train it again, or restore it from Git"):
             denoisers.load("colour", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fast", "best"),
+    [
+        (["fast"], "net_fast", "net_fast"),
+        (["best"], "net_best", "net_best"),
+        (["fast", "best"], "net_fast", "net_best"),
+    ],
+)
+def test_a_family_has_one_or_two_sizes(sizes, fast, best, tmp_path, monkeypatch):
+    for size in sizes:
+        workspace(tmp_path, f"released/net_{size}")
+    monkeypatch.setattr(model_catalogue, "PROJECT", tmp_path)
+    assert [entry.name for entry in denoisers.known()][: len(sizes)] == sorted(f"net_{size}" for size in sizes)
+    assert denoisers.load("net").entry.name == best
+    for quality, name in {"fast": fast, "best": best}.items():
+        assert denoisers.load("net", quality=quality).entry.name == name
+        assert denoisers.load(name, quality="fast").entry.name == name
+
+
+@pytest.mark.parametrize("name", ["real", "nlm", "auto", "models/colour", "./colour", "models:/colour@champion"])
+def test_only_a_family_has_sizes(name):
+    assert denoisers.resolved(name, "fast") == denoisers.resolved(name, "best") == name
+
+
+def test_an_unknown_quality_is_refused():
+    with pytest.raises(UserError, match=r"^unknown quality 'good'; choose from: fast, best$"):
+        denoisers.load("nlm", quality="good")
+
+
+def test_the_noise_of_weights_that_were_trained_on_clipped_images_too(tmp_path):
+    spec = {"kind": "gaussian", "sigma_255": [0.0, 55.0], "clip": "half", "quantise": True, "per_channel": True}
+    workspace(tmp_path, "mine", {"noise": {"train": spec}})
+    (mine,) = denoisers.trained(tmp_path)
+    assert (mine.levels, mine.noise) == ((0, 55), "Gaussian, sigma 0 to 55 of 255")
 
 
 def test_a_model_of_the_workspace_is_loaded_by_folder_and_by_file(tmp_path, monkeypatch):
@@ -158,7 +196,7 @@ def test_a_model_goes_by_its_path_in_the_workspace(reference, name, tmp_path, mo
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("nothing", "unknown model 'nothing'; choose from: colour, gray, real"),
+        ("nothing", "unknown model 'nothing'; choose from: colour_"),
         ("models/nothing", "model 'models/nothing': no such folder or weights file"),
         ("models:/denoiselab@champion", "no MLflow store"),
         ("./empty", "cannot be read"),
@@ -252,10 +290,15 @@ def test_calibration_reproduces_the_strengths(tmp_path, monkeypatch):
 
 def test_scores_are_read_from_the_card_and_the_comparison(tmp_path):
     found = {entry.name: entry for entry in denoisers.known()}
-    gray = denoisers.measured(found["gray"], tmp_path)
-    assert {one.test_set for one in gray} >= {"BSD68"}
-    assert next(one.psnr for one in gray if (one.test_set, one.noise) == ("BSD68", "sigma 25")) == 28.31
+    assert {one.test_set for one in denoisers.measured(found["gray_fast"], tmp_path)} >= {"BSD68", "Set12"}
     workspace(tmp_path, "mine")
+    head, cells = "gaussian (sigma 25 of 255, per channel, {}) (`p`)", "30.73 [30.24, 31.24] | +10.56 | 0.8738 |"
+    rows = [f"| CBSD68 | {head.format(how)} | 68 | **mine** | {cells}" for how in ("clipped, 8 bits", "not clipped")]
+    (tmp_path / "models/mine/README.md").write_text("\n".join([*rows, rows[0].replace("**", "")]))
+    (mine,) = denoisers.trained(tmp_path)
+    assert denoisers.measured(replace(mine, origin="released")) == [
+        denoisers.Measured("CBSD68", noise, 30.73, 10.56) for noise in ("sigma 25 clipped", "sigma 25")
+    ]
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "comparison.csv").write_text(
         "model,set,condition,psnr_mean,psnr_gain\nmine,set,sigma25,30.5,10.25\nother,set,sigma25,1,1\n"

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, photograph
 @pytest.fixture(scope="module")
 def serving() -> mlflow_service.Service:
     made = mlflow_service.Service()
-    made.load_context(SimpleNamespace(artifacts={mlflow_service.WEIGHTS: str(ROOT / paths.released("gray"))}))
+    made.load_context(SimpleNamespace(artifacts={mlflow_service.WEIGHTS: str(ROOT / paths.released("gray_fast"))}))
     return made
 
 

@@ -103,8 +103,8 @@ def test_the_mean_of_cells_equals_torch(side, cells):
 
 
 def test_the_digest_of_the_weights_is_that_of_their_file():
-    block = yaml.safe_load((ROOT / "conf/model/released/gray.yaml").read_text(encoding="utf-8"))
-    assert onnx_export.weights_sha256(model_store.load(ROOT / "models/released/gray")) == block["sha256"]
+    block = yaml.safe_load((ROOT / "conf/model/released/gray_fast.yaml").read_text(encoding="utf-8"))
+    assert onnx_export.weights_sha256(model_store.load(ROOT / "models/released/gray_fast")) == block["sha256"]
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_guided_networks_are_exported_with_their_guidance(guidance, tmp_path):
 
 @pytest.mark.slow
 def test_exported_weights_restore_a_photograph_like_pytorch(astronaut, tmp_path):
-    model, path = model_store.load(ROOT / "models/released/colour"), tmp_path / "colour.onnx"
+    model, path = model_store.load(ROOT / "models/released/colour_fast"), tmp_path / "colour.onnx"
     onnx_export.export(model, 3, path, {})
     photo = astronaut[100:233, 50:261].astype(np.float32) / 255
     restored = tiled_inference.restore(model, photo, device=torch.device("cpu"))

@@ -30,6 +30,8 @@ from denoiselab.metrics import image_quality
 from denoiselab.noise import synthesis
 from denoiselab.runtime.errors import BusyError, UserError
 
+COLOUR = denoisers.resolved("colour")
+
 
 def nothing(_: object) -> None:
     pass
@@ -254,6 +256,32 @@ def test_a_sample_is_computed_once_for_all_visitors(page, monkeypatch):
     assert other.exception  # it would have to be computed
 
 
+def test_auto_has_a_quality(page, monkeypatch):
+    """Other denoisers are listed with every size."""
+    tasks = []
+
+    def run(task: computation.Task, *_: object) -> None:
+        tasks.append(task)
+        raise BusyError("stop")
+
+    monkeypatch.setattr(computation, "run", run)
+    page.run()
+    (quality,) = [radio for radio in page.radio if radio.label == texts.QUALITY]
+    quality.set_value("fast").run()
+    assert [(task.models, task.quality) for task in tasks] == [(("auto",), "best"), (("auto",), "fast")]
+    assert {"auto", "colour_fast", "gray_fast"} <= {*page.multiselect[0].options}
+    page.multiselect[0].set_value(["gray_fast"]).run()
+    assert [radio.label for radio in page.radio] == ["Image"]
+
+
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_auto_chooses_a_size_by_its_quality(quality, monkeypatch, astronaut):
+    asked = []
+    monkeypatch.setattr(denoisers, "resolved", lambda *what: asked.append(what) or "median")
+    task = computation.Task(png(astronaut[:64, :64]), "me.png", ("gaussian", 25), ("auto",), quality)
+    assert done(task).results[0].model == "median" and asked[0] == ("colour", quality)
+
+
 def test_outcomes_are_kept_for_samples_only(monkeypatch, astronaut):
     monkeypatch.setattr(computation, "_samples", {})
     monkeypatch.setattr(limits, "SAMPLES", 2)
@@ -300,12 +328,12 @@ def done(task: computation.Task, max_pixels: int = 10**6) -> computation.Outcome
 
 def test_a_task_is_scored_and_its_files_keep_the_format_and_are_deleted_with_it(astronaut):
     outcome = done(
-        computation.Task(png(astronaut[:128, 150:300]), "me.png", ("gaussian", 25), ("auto", "colour", "gray"))
+        computation.Task(png(astronaut[:128, 150:300]), "me.png", ("gaussian", 25), ("auto", COLOUR, "gray_fast"))
     )
     assert (outcome.size, outcome.depth) == ((150, 128), "8-bit")
-    assert outcome.chosen and outcome.chosen[0] == "colour"
-    assert [result.model for result in outcome.results] == ["colour", "gray"]  # once, though chosen twice
-    assert [view.name for view in outcome.views.views] == ["noisy", "colour", "gray", "clean"]
+    assert outcome.chosen and outcome.chosen[0] == COLOUR
+    assert [result.model for result in outcome.results] == [COLOUR, "gray_fast"]  # once, though chosen twice
+    assert [view.name for view in outcome.views.views] == ["noisy", COLOUR, "gray_fast", "clean"]
     for result in outcome.results:
         file = photos.read(result.download.file).pixels
         clean = astronaut[:128, 150:300].astype(np.float32) / 255

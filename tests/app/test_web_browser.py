@@ -20,12 +20,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from denoiselab.app import denoisers
 from denoiselab.metrics import image_quality
 from tests.chrome import PATIENCE_S, POLL_S, Chrome, Page, chrome
 from tests.conftest import ROOT, photograph
 
 pytestmark = pytest.mark.slow
 MEGABYTES, MEGAPIXELS = 2, 1
+COLOUR = denoisers.resolved("colour")
 ENTER = ("Enter", 13)
 FILE = "one('[data-testid=stFileUploader] input[type=file]')"
 
@@ -142,26 +144,26 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     assert "PSNR (dB)" not in text  # no clean image
     select(page, "all('[data-testid=stSelectbox]')[0]", "Gaussian")
     finished(page, "(25 was added)")
-    select(page, "one('[data-testid=stMultiSelect]')", "gray")
-    page.wait("all('a.download').length === 2 && named('td', 'gray')")
+    select(page, "one('[data-testid=stMultiSelect]')", "gray_fast")
+    page.wait("all('a.download').length === 2 && named('td', 'gray_fast')")
     finished(page)
     shown = scores(page)
-    assert list(shown) == ["noisy", "colour", "gray"]
+    assert list(shown) == ["noisy", COLOUR, "gray_fast"]
     psnr = {name: float(cells[0]) for name, cells in shown.items()}
     assert psnr["noisy"] == pytest.approx(20.17, abs=0.2)
-    assert psnr["colour"] > psnr["gray"] > psnr["noisy"] + 5
+    assert psnr[COLOUR] > psnr["gray_fast"] > psnr["noisy"] + 5
 
-    page.click("named('a.download', 'Download gray (16-bit TIFF)')")
-    file = downloads / "deep [1] *a*-gray.tif"
+    page.click("named('a.download', 'Download gray_fast (16-bit TIFF)')")
+    file = downloads / "deep [1] *a*-gray_fast.tif"
     until(lambda: [path.suffix for path in downloads.glob("*")] == [".tif"])
     (file,) = downloads.glob("*")
-    assert file.name.startswith("deep") and file.name.endswith("-gray.tif")
+    assert file.name.startswith("deep") and file.name.endswith("-gray_fast.tif")
     restored = tifffile.imread(file)
     assert restored.dtype == np.uint16 and restored.shape == clean.shape
     assert len(np.unique(restored % 257)) > 200  # not 8 bits scaled up
-    assert image_quality.psnr(clean, restored, data_range=65535) == pytest.approx(psnr["gray"], abs=0.006)
+    assert image_quality.psnr(clean, restored, data_range=65535) == pytest.approx(psnr["gray_fast"], abs=0.006)
 
-    assert page.run("all('.choices select')[1].value") == "colour"
+    assert page.run("all('.choices select')[1].value") == COLOUR
     assert divider(page) == pytest.approx((0.5, 0.5), abs=0.01)
     page.click("one('.window')", share=0.25)
     assert divider(page) == pytest.approx((0.25, 0.25), abs=0.01)
@@ -173,7 +175,7 @@ def test_upload_add_noise_choose_slide_and_download_at_full_depth(browser, addre
     page.run("(one('.choices [name=left]').value = 'clean', one('.choices [name=left]').onchange())")
     assert page.run("all('output').map((output) => output.textContent)") == [
         "clean: reference",
-        f"colour: {psnr['colour']:.2f} dB",
+        f"{COLOUR}: {psnr[COLOUR]:.2f} dB",
     ]
     assert page.errors() == []
     hosts = {urlsplit(request).netloc for request in page.requests() if not request.startswith(("data:", "blob:"))}

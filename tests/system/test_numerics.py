@@ -152,7 +152,5 @@ def test_the_bounds_are_those_of_the_protocol_page():
     page = (
         (ROOT / Path("docs/protocol.md")).read_text(encoding="utf-8").partition("## Rounding")[2].partition("\n## ")[0]
     )
-    stated = {
-        float(number) for number in re.findall(r"\d[\d.]*(?:e-\d+)?", page.replace("10⁻⁵", "1e-5")) if number != "."
-    }
+    stated = set(map(float, re.findall(r"\d+(?:\.\d+)?(?:e-\d+)?", page.replace("10⁻⁵", "1e-5"))))
     assert {ROUNDING, SAME, TRAINED, DECIBELS, *BFLOAT16} <= stated

@@ -35,6 +35,7 @@ class Settings:
     """How images are denoised."""
 
     model: str = AUTO  # as denoisers.load takes it; auto: chosen for each image
+    quality: str = "best"  # size of released weights: fast or best
     sigma_255: float | None = None  # None: estimated where needed
     white: float | None = None  # pixel value of white; None: by bit depth
     device: str = "auto"
@@ -128,14 +129,15 @@ class _Worker:
         self.turn: AbstractContextManager = threading.Lock() if on_gpu else nullcontext()
         self.loading = threading.Lock()
         self.loaded: dict[str, denoisers.Denoiser] = {}
-        if settings.model != AUTO:  # report a wrong name first
-            self.loaded[settings.model] = denoisers.load(settings.model)
+        self.model = denoisers.resolved(settings.model, settings.quality)
+        if self.model != AUTO:  # report a wrong name first
+            self.loaded[self.model] = denoisers.load(self.model)
 
     def __call__(self, task: Task) -> Outcome:
         if task.target.exists() and not self.settings.force:
             return Outcome(task, "there", reason=f"{task.target}: already exists")
         try:
-            with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.settings.model))):
+            with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.model))):
                 return self._denoised(task)
         except FAULTS as error:
             return Outcome(task, "failed", reason=failure(error, task.source, task.target))
@@ -144,7 +146,7 @@ class _Worker:
         settings = self.settings
         photo = photos.read(task.source, white=settings.white)
         photos.check(photo, task.target.suffix)
-        name, reason = settings.model, ""
+        name, reason = self.model, ""
         if name == AUTO:
             noise = denoisers.estimate(photo.pixels)
             if noise.kind == "clean" and settings.sigma_255 is not None:
@@ -153,6 +155,7 @@ class _Worker:
             if noise.kind == "clean":
                 _save_unchanged(task, photo)
                 return Outcome(task, "clean", reason=reason)
+            name = denoisers.resolved(name, settings.quality)
         denoiser = self._denoiser(name)
         with self.turn:
             restored = denoiser.restore(

@@ -18,6 +18,7 @@ from denoiselab.app.model_catalogue import (
     measured,
     named,
     path_name,
+    resolved,
     trained,
 )
 from denoiselab.app.model_choice import choose
@@ -41,6 +42,7 @@ __all__ = [
     "known",
     "load",
     "measured",
+    "resolved",
     "trained",
 ]
 
@@ -147,13 +149,15 @@ def _colour_of_gray(pixels: np.ndarray, sigma_255: float) -> np.ndarray:
     return pixels + np.float32(3**0.5 * sigma_255 / 255) * noise
 
 
-def load(reference: str, root: Path = Path()) -> Denoiser:
+def load(reference: str, root: Path = Path(), *, quality: str = "best") -> Denoiser:
     """Load a denoiser by its name, its path or its MLflow address.
 
-    A name is one of `known`, independent of the workspace `root`. A path contains a slash, is relative to `root` and
-    leads to a folder with model.json or to a weights file in one. MLflow addresses are models:/name@alias,
-    models:/name/1 and runs:/id/model. UserError if there is no such model or it is damaged.
+    A name is one of `known`, independent of the workspace `root`, or a family such as colour: its size `quality` (fast
+    or best), or the one that there is. A path contains a slash, is relative to `root` and leads to a folder with
+    model.json or to a weights file in one. MLflow addresses are models:/name@alias, models:/name/1 and runs:/id/model.
+    UserError if there is no such model or it is damaged.
     """
+    reference = resolved(reference, quality)
     if reference.startswith(MLFLOW):
         from denoiselab.tracking import model_download
 

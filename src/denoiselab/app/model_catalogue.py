@@ -1,7 +1,8 @@
 """Catalogue of denoisers, read from their model cards without loading weights or torch.
 
-`known` lists those that come with the package, by name. `trained` lists those in the workspace, by path, such as
-models/unet: training a model never changes the meaning of a name.
+`known` lists those that come with the package, by name; the name of a family of released weights, such as colour, means
+one of its sizes (`resolved`). `trained` lists those in the workspace, by path, such as models/unet: training a model
+never changes the meaning of a name.
 """
 
 import os
@@ -19,7 +20,7 @@ from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]  # its released weights are available in every working directory
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
-NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255.*")
+NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255(?=.*,( clipped)|).*")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
 TITLES = {
     "gaussian": "Gaussian blur",
@@ -79,6 +80,17 @@ def trained(root: Path = Path()) -> list[Entry]:
         with suppress(ValueError):
             found.append(described(folder, name=path_name(folder, root), origin=origin))
     return found
+
+
+def resolved(name: str, quality: str = "best") -> str:
+    """Name of the released weights of this quality in the family `name`, or of the size that there is.
+
+    Names and paths of other models are returned as they are. UserError if the quality is unknown.
+    """
+    if quality not in paths.QUALITIES:
+        raise UserError(f"unknown quality {quality!r}; choose from: {', '.join(paths.QUALITIES)}")
+    sizes, released = paths.sizes(name), _released()
+    return next((size for size in (sizes[quality], *sizes.values()) if size in released), name)
 
 
 def named(name: str, root: Path = Path()) -> Entry:
@@ -214,7 +226,7 @@ def _of_card(readme: Path) -> Iterator[Measured]:
     for line in _lines(readme):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 7 and cells[3].startswith("**") and NUMBER.match(cells[4]) and NUMBER.fullmatch(cells[5]):
-            noise = NOISE_OF_CARD.sub(r"sigma \1", cells[1]).partition(" (")[0]
+            noise = NOISE_OF_CARD.sub(r"sigma \1\2", cells[1]).partition(" (")[0]
             yield Measured(cells[0], noise, float(cells[4].partition(" ")[0]), float(cells[5]))
 
 

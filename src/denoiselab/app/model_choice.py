@@ -1,10 +1,10 @@
-"""Choose a shipped model by the noise estimated in an image."""
+"""Choose a shipped model or family of released weights by the noise estimated in an image."""
 
 from denoiselab.noise.analysis import Estimate
 
 
 def choose(estimate: Estimate, channels: int) -> tuple[str, str]:
-    """Name of the shipped denoiser for an image with that many channels, and the reason in words."""
+    """Name of the shipped denoiser or family for an image with that many channels, and the reason in words."""
     name = "gray" if channels == 1 else "colour"
     if estimate.kind == "clean":
         return name, f"{estimate.reason}: needs no denoising"

@@ -1,7 +1,8 @@
 """Released weights: models/released/<name>/ in Git, taken from the experiment in the workspace.
 
-`publish` writes the weights, model.json and a block of conf/; `describe` writes the measured part of the model card,
-README.md. The rest of the card is written by hand.
+A family such as colour has the sizes colour_fast and colour_best, or only one under its own name. `publish` writes the
+weights, model.json and a block of conf/; `describe` writes the measured part of the model card, README.md. The rest of
+the card is written by hand.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from denoiselab.comparison import aggregate
 from denoiselab.config import Params, yaml_files
-from denoiselab.data import noisy_sets
+from denoiselab.data import manifest, noisy_sets
 from denoiselab.models import metadata, model_store
 from denoiselab.report import facts
 from denoiselab.report.rendering import render
@@ -20,37 +21,66 @@ from denoiselab.runtime.errors import UserError
 
 KEPT = "best_psnr"
 BEGIN, END = "<!-- measured: `python -m pipeline.release --card` -->\n", "<!-- /measured -->\n"
+NEW_CARD = """---
+license: not stated
+---
+# {name}: {arch}
+
+```sh
+denoiselab denoise photo.png restored.png --model {name}
+```
+
+"""
 
 
-def publish(params: Params, name: str) -> Path:
-    """Publish the network that the experiment trained as `name`; returns its folder.
+def publish(params: Params, family: str) -> list[Path]:
+    """Publish the networks that the experiment trained, fast and best as sizes of the family; returns their folders.
 
-    ValueError unless it trained exactly one.
+    UserError unless it trained one network, or only networks named fast and best.
     """
-    found = {m: model_store.read_card(paths.model(m)) for m in params.models}
-    trained = [m for m, card in found.items() if card["parameters"] and not card["imported"]]
-    if len(trained) != 1:
+    cards = {m: model_store.read_card(paths.model(m)) for m in params.models}
+    trained = [m for m, card in cards.items() if card["parameters"] and not card["imported"]]
+    if trained and set(trained) <= set(paths.QUALITIES):
+        names = paths.sizes(family)
+    elif len(trained) == 1:
+        names = {trained[0]: family}
+    else:
         raise UserError(
-            f"an experiment must have exactly one trained network to publish; found: {', '.join(trained) or 'none'}"
+            f"an experiment must have one trained network to publish, or {' and '.join(paths.QUALITIES)}; "
+            f"found: {', '.join(trained) or 'none'}"
         )
-    source, folder = paths.model(trained[0]), paths.released(name)
-    card = found[trained[0]]
-    card |= {"name": name, "recipe": params.recipe, "best": {"psnr": card["best"]["psnr"]}}
+    return [_publish(paths.model(m), cards[m] | {"name": names[m], "recipe": params.recipe}) for m in trained]
+
+
+def _publish(source: Path, card: dict[str, Any]) -> Path:
+    name = card["name"]
+    folder = paths.released(name)
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}
+    own["best"] = {"psnr": card["best"]["psnr"]}
     model_store.save(folder, {KEPT: load_file(metadata.weights(source, card, KEPT))}, own)
     _write_block(name, card)
+    if not (folder / "README.md").exists():
+        head = NEW_CARD.format(name=name, arch=card["architecture"]["arch"])
+        files.write_text(folder / "README.md", f"{head}{BEGIN}{END}")
     return folder
 
 
-def describe(params: Params, name: str) -> Path:
-    """Write the measured part of the card of models/released/<name>, which the experiment must have evaluated.
+def describe(params: Params, family: str) -> list[Path]:
+    """Write the measured part of the cards of the released weights of a family that the experiment evaluated.
 
-    Returns the card. UserError if the entry does not import these weights, or the card lacks the markers.
+    Returns the cards. UserError if it evaluated none of them or other weights, or if a card lacks the markers.
     """
+    names = [name for name in (family, *paths.sizes(family).values()) if name in params.models]
+    if not names:
+        raise UserError(f"no released weights of {family} were evaluated; run {_evaluation(family)} first")
+    return [_describe(params, family, name) for name in names]
+
+
+def _describe(params: Params, family: str, name: str) -> Path:
     folder = paths.released(name)
     card, release = folder / "README.md", model_store.read_card(folder)
-    if name not in params.models or params.models[name].sha256 != files.sha256(folder / f"{KEPT}.safetensors"):
-        raise UserError(f"models.{name}: does not import {folder}; run `dvc exp run -S recipe=released_{name}` first")
+    if params.models[name].sha256 != files.sha256(folder / f"{KEPT}.safetensors"):
+        raise UserError(f"models.{name}: does not import {folder}; run {_evaluation(family)} first")
     head, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -59,15 +89,23 @@ def describe(params: Params, name: str) -> Path:
     return card
 
 
+def _evaluation(family: str) -> str:
+    return f"`dvc exp run -S recipe=released_{family}`"
+
+
 def _measured(params: Params, name: str, release: dict[str, Any]) -> str:
     table = aggregate.table(aggregate.read(params), params)
     stored = {key: noisy_sets.read(paths.NOISY, key) for key in noisy_sets.names(paths.NOISY)}
+    data = facts.data()
+    trained_on = {row.source for row in manifest.read(paths.RAW, "train")}
     context = {
         "name": name,
+        "recipe": params.recipe,
         "release": release,
         "rows": table[table.model != "noisy"].sort_values(["set", "condition"], kind="stable").to_dict("records"),
         "conditions": stored,
-        "data": facts.data(),
+        "splits": data["splits"],
+        "sources": [source for key, source in data["sources"].items() if key in trained_on],
         "confidence": params.evaluate.confidence,
         "megabytes": (paths.released(name) / f"{KEPT}.safetensors").stat().st_size / 1e6,
     }

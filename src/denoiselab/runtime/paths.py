@@ -7,6 +7,7 @@ Relative to the working directory, as queued experiments run in a copy of the pr
 import os
 from pathlib import Path
 
+QUALITIES = ("fast", "best")  # sizes of a family of released weights: colour_fast and colour_best of the family colour
 RAW = Path("data/raw")
 PATCHES = Path("data/patches")
 NOISY = Path("data/noisy")
@@ -69,6 +70,11 @@ def inference_cost(name: str) -> Path:
 def released(name: str) -> Path:
     """Released weights, their settings and model card."""
     return Path("models/released") / name
+
+
+def sizes(family: str) -> dict[str, str]:
+    """{quality: name} of the released weights of a family."""
+    return {quality: f"{family}_{quality}" for quality in QUALITIES}
 
 
 def released_block(name: str) -> Path:

@@ -10,6 +10,7 @@ import typer
 from denoiselab.runtime.errors import UserError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Quality = Annotated[str, typer.Option(help="Size of the released weights: fast or best.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")]
 
 

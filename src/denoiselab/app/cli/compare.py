@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.app.cli._options import AsJson, Force, check_free, model_names
+from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, model_names
 from denoiselab.app.cli._output import report
 from denoiselab.runtime.errors import UserError
 
@@ -21,10 +21,11 @@ def compare(
     models: Annotated[
         str | None,
         typer.Option(
-            help="Names or paths of models, separated by commas. Default: all shipped ones for such images.",
+            help="Names or paths, separated by commas. Default: all shipped models for such images, in every size.",
             autocompletion=model_names,
         ),
     ] = None,
+    quality: Quality = "best",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,6 +39,7 @@ def compare(
       denoiselab compare photo.jpg side-by-side.png
       denoiselab compare noisy.png side-by-side.png --clean clean.png
       denoiselab compare noisy.png side-by-side.png --models colour,models/unet
+      denoiselab compare noisy.png side-by-side.png --models colour_fast,colour_best
     """
     check_free(out, force)
     if out.suffix.lower() not in SUFFIXES:
@@ -57,7 +59,7 @@ def compare(
         noisy = photos.read(source, white=1.0)
     target = reference.pixels if reference else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
-    loaded = [denoisers.load(name.strip()) for name in names]
+    loaded = [denoisers.load(name.strip(), quality=quality) for name in names]
     panels, rows, facts = [], [], []
     for version in side_by_side.versions(noisy, loaded, target):
         panels.append(Panel(version.caption(), image_quality.to_uint8(version.pixels)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from denoiselab.app.cli._options import AsJson, Force, check_free, check_writable, model_names
+from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, check_writable, model_names
 from denoiselab.app.cli._output import quiet, report, say
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def denoise(
             autocompletion=model_names,
         ),
     ] = "auto",
+    quality: Quality = "best",
     sigma: Annotated[
         float | None,
         typer.Option(min=0, max=255, help="Noise level on the scale of 0 to 255, for models that take one."),
@@ -50,6 +51,7 @@ def denoise(
     \b
     Examples:
       denoiselab denoise photo.jpg better.jpg
+      denoiselab denoise photos/ denoised/ --quality fast
       denoiselab denoise photos/ denoised/ --model colour
       denoiselab denoise 'scans/*.tif' denoised/ --white 20000
       denoiselab denoise noisy.png better.png --model models/unet --json
@@ -66,7 +68,7 @@ def denoise(
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(model, sigma, white, device, tile, force)
+    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force)
     outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="image", disable=quiet()))
     _summarise(outcomes, ignored)
     if as_json:

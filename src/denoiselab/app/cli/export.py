@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.app.cli._options import AsJson, Force, check_free, model_names, need
+from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, model_names, need
 from denoiselab.app.cli._output import report
 from denoiselab.runtime.errors import UserError
 
@@ -20,6 +20,7 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="File to write.")],
+    quality: Quality = "best",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +45,7 @@ def export(
 
     from denoiselab.app import denoisers, onnx_export
 
-    denoiser = denoisers.load(model)
+    denoiser = denoisers.load(model, quality=quality)
     entry = denoiser.entry
     exported = onnx_export.export(denoiser.module, denoiser.channels, out, onnx_export.notes(entry, denoiser.module))
     lines = [

@@ -18,6 +18,9 @@ def models(as_json: AsJson = False) -> None:
     Released weights and classical methods come with the project. Models trained in the current folder are listed below
     them, under their path (models/unet). The other commands take these names and paths as --model.
 
+    Released weights have up to two sizes: colour_fast has fewer parameters, colour_best has a higher PSNR. --model
+    colour is the one that --quality names or, if it does not exist, the other one.
+
     \b
     Examples:
       denoiselab models
@@ -53,7 +56,7 @@ def _print(listed: "list[tuple[Entry, list[Measured]]]") -> None:
 
 def _cells(entry: "Entry", measured: "list[Measured]") -> tuple[str, ...]:
     images = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
-    last = measured[-1].test_set if measured else ""  # cards list the best-known test set last
-    scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == last]
-    numbers = f"{last}, " + ", ".join(scores) if scores else ""
+    first = measured[0].test_set if measured else ""  # CBSD68 or BSD68, by the order of the alphabet
+    scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == first]
+    numbers = f"{first}, " + ", ".join(scores) if scores else ""
     return entry.name, entry.origin, images, entry.noise, numbers, f"{entry.parameters:,}", entry.licence

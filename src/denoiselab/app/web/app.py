@@ -18,7 +18,7 @@ from denoiselab.app.web.samples import SAMPLES
 from denoiselab.app.web.slider import slider
 from denoiselab.app.web.waiting_line import Line
 from denoiselab.imaging import photos
-from denoiselab.runtime import devices
+from denoiselab.runtime import devices, paths
 from denoiselab.runtime.errors import BusyError
 
 NO_NOISE = "none"
@@ -59,8 +59,8 @@ def choose(allowed: Limits) -> computation.Task | None:
     st.header("2. Noise", anchor=False)
     noise = choose_noise(source)
     st.header("3. Denoiser", anchor=False)
-    models = choose_models()
-    return computation.Task(*image, noise, models, sample=source == SAMPLE) if image and models else None
+    models, quality = choose_models()
+    return computation.Task(*image, noise, models, quality, source == SAMPLE) if image and models else None
 
 
 def sample() -> tuple[bytes, str]:
@@ -112,8 +112,8 @@ def choose_noise(source: str) -> tuple[str, float] | None:
     return name, level
 
 
-def choose_models() -> tuple[str, ...]:
-    """Names and paths of models, in the order of choice."""
+def choose_models() -> tuple[tuple[str, ...], str]:
+    """Names and paths of models, in the order of choice, and the quality of what AUTO chooses."""
     listed = [*denoisers.known(), *denoisers.trained()]
     names = st.multiselect(
         "Denoisers",
@@ -123,9 +123,12 @@ def choose_models() -> tuple[str, ...]:
         placeholder="Choose a denoiser",
         label_visibility="collapsed",
     )
+    quality = "best"
+    if computation.AUTO in names:
+        quality = st.radio(texts.QUALITY, paths.QUALITIES, index=paths.QUALITIES.index(quality), horizontal=True)
     with st.expander("Available denoisers"):
         st.markdown(texts.models(listed))
-    return tuple(names)
+    return tuple(names), quality
 
 
 def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:

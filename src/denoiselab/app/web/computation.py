@@ -25,6 +25,7 @@ class Task:
     name: str  # file name
     noise: tuple[str, float] | None
     models: tuple[str, ...]  # names and paths as denoisers.load takes them, and AUTO
+    quality: str = "best"  # of the released weights that AUTO chooses
     sample: bool = False  # its outcome is shared by all visitors
 
 
@@ -96,7 +97,7 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     noisy = noise_choices.added(photo.pixels, *task.noise) if task.noise else photo.pixels
     tell("Estimating the noise")
     estimate = denoisers.estimate(noisy)
-    chosen = denoisers.choose(estimate, channels) if AUTO in task.models else None
+    chosen = _chosen(estimate, channels, task.quality) if AUTO in task.models else None
     before = side_by_side.score(clean, noisy)
     gallery = Gallery(noisy if clean is None else clean)
     gallery.add(NOISY if clean is not None else ORIGINAL, _decibels(before), noisy)
@@ -116,6 +117,11 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     if clean is not None:
         gallery.add(CLEAN, "reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
+
+
+def _chosen(estimate: denoisers.Estimate, channels: int, quality: str) -> tuple[str, str]:
+    name, reason = denoisers.choose(estimate, channels)
+    return denoisers.resolved(name, quality), reason
 
 
 def _suffix(name: str, photo: photos.Photo) -> str:

@@ -18,6 +18,7 @@ EMPTY = "Choose an image and a denoiser; the result appears here."
 NO_NOISE = "The noise level is estimated. Without a clean image there are no scores: judge by eye."
 NO_MEMORY = "Not enough memory for this image; try again later or use a smaller one."
 AGAIN = "Try again"
+QUALITY = "Size of the network that auto chooses"
 KINDS = {  # Estimate.kind in words
     "clean": "almost none",
     "gaussian": "Gaussian",
