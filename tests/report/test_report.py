@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+import shutil
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -10,10 +11,12 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy import stats
 
 from denoiselab import config, report
+from denoiselab.runtime import files, paths, stage_outputs
 from tests.conftest import photograph, run_stages, small
 
 MODELS = ("noisy", "gaussian", "median", "net")
@@ -35,6 +38,7 @@ def root(tmp_path_factory) -> Path:
     net = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
     tree["models"] |= {"net": net}
     params = config.Params.model_validate(tree)
+    (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     run_stages(root, params)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -125,3 +129,31 @@ def test_every_pair_follows_from_the_rows(root):
             largest = max(largest, min(1, raw * (len(p) - n)))
             assert math.isclose(adjusted, largest)
     assert not found
+
+
+def reported(root: Path, gain: float) -> str:
+    """report.md, had the last validation of both runs of the network raised its PSNR by `gain`."""
+    scores = [20.0, 21.0, 22.0, 22.0, 22.0 + gain]
+    rows = [
+        {"seed": seed, "step": step, "loss": 0.1, "val_psnr": score, "val_ssim": 0.5}
+        for seed in (0, 1)
+        for step, score in enumerate(scores, 1)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        files.write_csv(paths.history("net"), list(rows[0]), rows)
+        stage_outputs.record_training("net", stage_outputs.training_cost("net"))
+        report.write(config.load())
+        return paths.REPORT_MD.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_headline_waits_for_a_network_that_still_improves(root, tmp_path):
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    text = reported(copy, 0.31)
+    assert "significantly better" not in text and "| net | 0.31 | **no** |" in text
+    assert "**gaussian** has the highest PSNR: " in text
+    assert "No verdict: net still gained 0.31 dB in the last fifth of its training." in text
+    text = reported(copy, 0.05)
+    assert "**gaussian** is significantly better than every other model: " in text
+    assert "No verdict" not in text and "| net | 0.05 | yes |" in text
