@@ -1,5 +1,6 @@
 """Data of the report's text and tables: results, data set, settings, cost."""
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -103,13 +104,14 @@ def trainings(params: Params) -> dict[str, Training]:
 
 
 def data() -> dict[str, Any]:
-    """Images by split, number of classes, hash, sources and leaks of the data set."""
+    """Images by split, their number by class and split, hash, sources and leaks of the data set."""
     rows = manifest.read(paths.RAW)
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
-    labels = {row.label for row in rows} - {""}
+    labels = sorted({row.label for row in rows} - {""})
+    counts = Counter((row.label, row.split) for row in rows)
     return manifest.dataset(paths.RAW) | {
         "splits": splits,
-        "classes": len(labels),
+        "classes": {label: {split: counts[label, split] for split in splits} for label in labels},
         "sha256": files.sha256(paths.RAW / "manifest.csv"),
     }
 
