@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
+import jinja2
 import numpy as np
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from PIL import Image
 from scipy import stats
 
 from denoiselab import config, report
-from denoiselab.runtime import files, paths, stage_outputs
+from denoiselab.runtime import files, paths, sanitize, stage_outputs
 from tests.conftest import photograph, run_stages, small
 
 MODELS = ("noisy", "gaussian", "median", "net")
@@ -157,3 +158,54 @@ def test_the_headline_waits_for_a_network_that_still_improves(root, tmp_path):
     text = reported(copy, 0.05)
     assert "**gaussian** is significantly better than every other model: " in text
     assert "No verdict" not in text and "| net | 0.05 | yes |" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            {"held": 220, "published": 16_130, "verified": "no published checksum"},
+            "**A sample: 220 of 16,130 images.**",
+        ),
+        ({"held": 68, "published": 500, "verified": "every file"}, "Whole: 500 images."),  # only some are used
+        ({"held": 70_000, "published": 70_000}, "Whole: 70,000 images."),
+        ({"held": 12}, ""),  # the user's own
+    ],
+)
+def test_the_setup_states_classes_and_completeness(params, source, said):
+    data = {
+        "classes": {"cat": {"train": 160, "val": 20, "test": 40}},
+        "splits": {"train": ["a"] * 160, "val": ["b"] * 20, "test": ["c"] * 40},
+        "sources": {"afhq": {"title": "AFHQ", "licence": "x", "citation": "y"} | source},
+        "leaks": [],
+        "dropped": [],
+        "sha256": "0" * 64,
+    }
+    text = _render("data_setup()", params=params, data=data)
+    assert "| cat | 160 | 20 | 40 |" in text
+    assert text.rstrip().endswith(said or "Cite: y.")
+
+
+def test_times_beside_other_work_are_marked(params):
+    quiet, old = {"device": "CPU", "other_cores": 0.02, "cores": 2}, {"device": "CPU"}
+    cost = [
+        {"model": "nlm", "train": old, "infer": quiet},
+        {"model": "unet", "train": {"device": "CPU", "other_cores": 1.84, "cores": 2}, "infer": old},
+    ]
+    text = _render("times_measured()", params=params, cost=cost)
+    assert text == "Times were measured on CPU. Training ran beside other work: unet (up to 1.8 of 2 cores)."
+    marks = [_render(f"beside(cost[{n}].train)", params=params, cost=cost) for n in (0, 1)]
+    assert marks == ["", "; beside other work: 1.8 of 2 cores"]
+
+
+def _render(call: str, **context) -> str:
+    """A macro of macros.md.j2, rendered."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("denoiselab.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = sanitize.markdown
+    source = f'{{% import "macros.md.j2" as macros with context %}}{{{{ macros.{call} }}}}'
+    return environment.from_string(source).render(context)
