@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from denoiselab.comparison import aggregate, bootstrap, paired_tests
+from denoiselab.comparison.verdicts import Training
 from denoiselab.report import facts
 
 SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 0}
@@ -56,9 +57,9 @@ def test_a_paired_difference_sees_through_the_spread_of_the_images(params):
     ]
     found = paired_tests.difference(pd.concat(frames), "a", "b", params)
     assert found.interval.mean == pytest.approx(0.15)
-    assert found.verdict(0.05) == "better"
+    assert found.verdict(0.05, {}) == "better"
     assert (found.wins, found.images) == (12, 12)
-    assert paired_tests.difference(pd.concat(frames), "b", "a", params).verdict(0.05) == "level"
+    assert paired_tests.difference(pd.concat(frames), "b", "a", params).verdict(0.05, {}) == "level"
 
 
 def test_broken_outputs_are_left_out_of_means_and_differences(params):
@@ -91,20 +92,21 @@ def test_images_of_a_scene_are_resampled_together():
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 
-def test_few_images_and_overlapping_seeds_give_no_verdict(params):
+def test_few_images_and_the_spread_of_seeds_give_no_verdict(params):
     def rows(model: str, seed: int, shift: float, n: int) -> pd.DataFrame:
         images = [f"image{k}" for k in range(n)]
         values = np.linspace(20, 40, n) + shift + np.linspace(0, 0.01, n)
         return pd.DataFrame({"model": model, "image": images, "group": images, "draw": 0, "seed": seed, "psnr": values})
 
     few = pd.concat([rows("a", 0, 1, 5), rows("b", 0, 0, 5)])
-    assert paired_tests.difference(few, "a", "b", params).verdict(0.05) == "few"
+    assert paired_tests.difference(few, "a", "b", params).verdict(0.05, {}) == "few"
     places = pd.concat([rows("a", 0, 1, 30), rows("a", 1, -0.1, 30), rows("b", 0, 0, 30)])
     found = paired_tests.difference(places, "a", "b", params)
-    assert found.interval.low > 0 and found.p < 0.05
-    assert found.verdict(0.05) == "level"
+    assert found.significant(0.05) and found.spread == pytest.approx(1.1)
+    flat = {"a": Training((0.0, 0.0))}
+    assert found.verdict(0.05, flat) == "undecided"
     apart = pd.concat([rows("a", 0, 1, 30), rows("a", 1, 0.5, 30), rows("b", 0, 0, 30)])
-    assert paired_tests.difference(apart, "a", "b", params).verdict(0.05) == "better"
+    assert paired_tests.difference(apart, "a", "b", params).verdict(0.05, flat) == "better"
 
 
 def test_the_best_model_may_be_level_with_the_third_but_not_the_second(params):
@@ -117,8 +119,8 @@ def test_the_best_model_may_be_level_with_the_third_but_not_the_second(params):
     )
     ranked = sorted(psnr, key=lambda model: -psnr[model].mean())
     assert ranked == ["unet", "dncnn", "nlm"]
-    answer = facts.answer(params, ranked, rows, paired_tests.pairs(rows, ranked, params))
-    assert answer["level"] == ["nlm"]
+    answer = facts.answer(params, ranked, rows, paired_tests.pairs(rows, ranked, params), {})
+    assert answer["doubts"] == ["the difference from nlm is not significant"]
     assert (answer["first"].better, answer["first"].worse, answer["classical"]) == ("unet", "nlm", None)
 
 
@@ -130,8 +132,8 @@ def test_too_few_images_for_any_significant_pair(params):
         for m, values in enumerate(30 - np.arange(8)[:, None] + np.linspace(0, 0.1, 8) * np.arange(1, 9)[:, None])
     )
     models = [f"m{m}" for m in range(8)]
-    assert {one.verdict(0.05) for one in paired_tests.pairs(rows, models, params)} == {"few"}
-    assert paired_tests.pairs(rows, models[:2], params)[0].verdict(0.05) == "better"
+    assert {one.verdict(0.05, {}) for one in paired_tests.pairs(rows, models, params)} == {"few"}
+    assert paired_tests.pairs(rows, models[:2], params)[0].verdict(0.05, {}) == "better"
 
 
 def test_a_pair_is_ordered_by_the_images_that_both_have(params):
@@ -143,4 +145,4 @@ def test_a_pair_is_ordered_by_the_images_that_both_have(params):
         for model, values in psnr.items()
     )
     (found,) = paired_tests.pairs(rows, ["a", "b"], params)
-    assert (found.better, found.wins, found.images, found.verdict(0.05)) == ("a", 20, 20, "better")
+    assert (found.better, found.wins, found.images, found.verdict(0.05, {})) == ("a", 20, 20, "better")

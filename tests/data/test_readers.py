@@ -333,6 +333,14 @@ def test_macos_metadata_in_a_zip_is_ignored(tmp_path):
     assert len(rows) == len(afhq_members()) - 1  # without the README
 
 
+def test_a_sample_is_counted_before_the_limit(tmp_path):
+    archive = from_archive("afhq", make_zip(tmp_path / "a.zip", afhq_members()))
+    data = archive.model_copy(update={"limit": archive.limit.model_copy(update={"train": 2})})
+    assert len(fetch(data, tmp_path / "raw")) < len(afhq_members()) - 1
+    card = manifest.dataset(tmp_path / "raw")["sources"]["afhq"]
+    assert (card["held"], card["published"]) == (12, 16_130)
+
+
 def test_a_wrong_afhq_is_refused(tmp_path):
     out = tmp_path / "raw"
     archive = make_zip(tmp_path / "flat.zip", {"cat.jpg": encoded(noise(0), "jpeg")})

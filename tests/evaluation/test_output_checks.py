@@ -163,7 +163,7 @@ def table(images: int, halves: dict[str, float], groups: int | None = None) -> p
 
 
 def that_many(pairs: int, groups: int = 0) -> dict:
-    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 1, 1, groups, 0.001, pairs, False)
+    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 1, 1, groups, 0.001, pairs, 0.0)
     return {("s", "c"): [one] * pairs}
 
 
@@ -185,8 +185,8 @@ def test_too_few_images_are_those_that_can_test_no_pair(params):
     (_, alarm), (_, wide) = alarm_lines.of_table(table(60, {"a": 2.0}, groups=5), that_many(1, 5), params.evaluate)
     assert "there are 5" in alarm.text and "at least 6 groups of images" in alarm.text
     assert "needs about 80 groups of images; there are 5" in wide.text
-    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 28, False)
-    assert one.verdict(0.05) == "few" and replace(one, groups=11).verdict(0.05) == "better"
+    one = Difference("a", "b", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 28, 0.0)
+    assert one.verdict(0.05, {}) == "few" and replace(one, groups=11).verdict(0.05, {}) == "better"
 
 
 def test_broken_outputs_come_before_warnings_one_line_per_kind():

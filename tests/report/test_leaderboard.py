@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from denoiselab.comparison.verdicts import Training
 from denoiselab.report import leaderboard
 from denoiselab.report.leaderboard import ranking, settings, sources
 from denoiselab.runtime.errors import UserError
@@ -45,7 +46,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def made(tree):
     """made(name, psnr, {dotted key: value}, data_md5, **columns): an experiment with these changes to params.yaml."""
 
-    def make(name, psnr=PSNR, changes=None, data_md5="d0", **columns):
+    def make(name, psnr=PSNR, changes=None, data_md5="d0", trainings=None, **columns):
         params = copy.deepcopy(tree)
         params["models"] = {model: params["models"][model] for model in psnr}
         for key, value in (changes or {}).items():
@@ -56,7 +57,7 @@ def made(tree):
             place[last] = value
         specs = {condition: json.dumps(spec, sort_keys=True) for condition, spec in params["noise"]["test"].items()}
         rows = images(psnr, **columns)
-        return sources.Experiment(name, "abcdef0", params, data_md5, specs, table(rows), rows)
+        return sources.Experiment(name, "abcdef0", params, data_md5, specs, table(rows), rows, trainings or {})
 
     return make
 
@@ -108,16 +109,22 @@ def test_the_lead_is_the_paired_difference(made):
     paired = group.lead.paired
     assert paired.interval.mean == pytest.approx(np.mean([1.0, 0.5, 1.0]))
     assert 0.5 <= paired.interval.low < paired.interval.mean < paired.interval.high <= 1.0
-    assert (paired.wins, paired.images, group.lead.verdict) == (3, 3, "few")
+    assert (paired.wins, paired.images) == (3, 3)
+    assert group.lead.doubts == ["3 images are too few to test the difference"]
 
 
 def test_the_verdict_needs_enough_images_and_the_test(made):
     spread = np.linspace(0, 0.1, 12)
     psnr = {"noisy": [20.0] * 12, "unet": list(30 + spread), "dncnn": list(29.9 - spread)}
     (group,) = ranking.groups([made("one", psnr)])
-    assert group.lead.verdict == "better"
+    assert group.lead.doubts == []
+    (group,) = ranking.groups([made("one", psnr, trainings={"dncnn": Training((0.3,))})])
+    assert group.lead.doubts == [
+        "one training seed",
+        "dncnn (one) still gained 0.30 dB in the last fifth of its training",
+    ]
     (group,) = ranking.groups([made("one", psnr | {"dncnn": list(30 - spread + np.tile([-1, 1.05], 6))})])
-    assert group.lead.verdict == "level"
+    assert group.lead.doubts == ["the difference from dncnn (one) is not significant"]
 
 
 @pytest.mark.parametrize(("other", "said"), [({"draw": 1}, "draws of the noise"), ({"changes": {"seed": 1}}, "seeds")])
@@ -125,7 +132,7 @@ def test_different_noise_is_not_paired(made, other, said):
     ahead = {"unet": [33.0, 34.0, 35.0]}
     (group,) = ranking.groups([made("one", {"dncnn": PSNR["dncnn"]}), made("two", ahead, **other)])
     assert group.lead.refused == f"their {said} differ"
-    assert group.lead.paired is None and group.lead.verdict is None
+    assert group.lead.paired is None and group.lead.doubts == []
     assert group.lead.by == pytest.approx(34.0 - 30.5)
 
 
@@ -174,13 +181,14 @@ def stored(made):
         "params.yaml": yaml.safe_dump(one.params),
         "reports/comparison.csv": one.table.to_csv(index=False),
         "reports/evaluate/noisy/per_image.csv": one.images.to_csv(index=False),
+        "reports/train/noisy.csv": "seed,step,val_psnr,val_ssim\n0,0,20.2,0.5\n",
     }
     files = {name: text.encode() for name, text in texts.items()}
     outs = [{"path": name, "md5": hashlib.md5(content).hexdigest()} for name, content in files.items()]
     raw = {"path": "data/raw", "md5": "d0.dir"}
-    lock = {name: {} for name in ("patchify", "add-noise", "train@noisy")}
+    lock = {"patchify": {}, "add-noise": {}, "train@noisy": {"outs": outs[3:]}}
     lock["fetch"] = {"outs": [raw], "params": {"params.yaml": {"data": one.params["data"]}}}
-    lock["evaluate@noisy"] = {"deps": [raw], "outs": outs[2:], "params": {"params.yaml": {"data.channels": 3}}}
+    lock["evaluate@noisy"] = {"deps": [raw], "outs": outs[2:3], "params": {"params.yaml": {"data.channels": 3}}}
     lock["compare"] = {"deps": [raw], "outs": outs[1:2]}
     return files, lock
 
@@ -200,7 +208,7 @@ def test_an_experiment_is_read_from_its_files(stored, made):
     found, expected = read(*stored), made("one", {"noisy": PSNR["noisy"]}, data_md5="d0.dir")
     assert found.params == expected.params and found.data_md5 == "d0.dir"
     pd.testing.assert_frame_equal(found.table, expected.table)
-    assert list(found.images.protocol_sha256) == ["123456e78901"] * 3
+    assert list(found.images.protocol_sha256) == ["123456e78901"] * 3 and found.trainings == {}
 
 
 def test_an_experiment_without_its_own_comparison_is_refused(stored):
@@ -234,13 +242,13 @@ def test_the_page_names_the_best(made, tmp_path, monkeypatch):
     said = [line.partition(":** ")[2] for line in page.splitlines() if line.startswith("> ")]
     assert said[0] == "**unet (five)** is the only result."
     assert said[1] == (
-        "**unet (two)** is best: 0.83 dB above dncnn (one) on average. A paired comparison is impossible: their seeds "
-        "differ. Intervals of the two means: 28.20 to 34.47 and 27.45 to 33.55."
+        "**unet (two)** has the highest PSNR: 0.83 dB above dncnn (one) on average. A paired comparison is impossible: "
+        "their seeds differ. Intervals of the two means: 28.20 to 34.47 and 27.45 to 33.55."
     )
     assert said[2].startswith(
-        "dncnn (four) is best: 0.17 dB above unet (three) (95 % interval of the paired difference "
+        "**dncnn (four)** has the highest PSNR: 0.17 dB above unet (three) (95 % interval of the paired difference "
     )
-    assert said[2].endswith("), on 2 of 3 images. Too few images for a test.")
+    assert said[2].endswith("), on 2 of 3 images. No verdict: 3 images are too few to test the difference.")
     assert "(2 of 2, not comparable)" in page
     assert "| six | stage compare was not run |" in page
     assert "| 3 | seed `1`, augment.kind `a\\|b` |" in page
@@ -287,8 +295,10 @@ def test_the_page_after_a_queue_of_experiments(tmp_path):
     psnr = [pd.read_csv(io.StringIO(text)).psnr for text in (theirs, mine)]
     assert best.psnr_mean == pytest.approx(psnr[0].mean())
     differences = np.subtract(*psnr)
-    assert f"is best: {differences.mean():.2f} dB above gaussian (workspace and 1 more) (" in page
-    assert f"), on {(differences > 0).sum()} of 4 images. Too few images for a test." in page
+    assert f"has the highest PSNR: {differences.mean():.2f} dB above gaussian (workspace and 1 more) (" in page
+    assert (
+        f"), on {(differences > 0).sum()} of 4 images. No verdict: 4 images are too few to test the difference." in page
+    )
     assert "| lost | Failed in the queue |" in page
     assert "| begun | stage " in page
     assert f"{best.psnr_mean:.2f} [" in (project / "reports/leaderboard/leaderboard.html").read_text(encoding="utf-8")

@@ -3,17 +3,21 @@
 import csv
 import math
 import re
+import shutil
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
+import jinja2
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy import stats
 
 from denoiselab import config, report
+from denoiselab.runtime import files, paths, sanitize, stage_outputs
 from tests.conftest import photograph, run_stages, small
 
 MODELS = ("noisy", "gaussian", "median", "net")
@@ -35,6 +39,7 @@ def root(tmp_path_factory) -> Path:
     net = {"arch": "dncnn", "needs": "data/patches", "channels": 3, "depth": 3, "features": 4, "batch_norm": False}
     tree["models"] |= {"net": net}
     params = config.Params.model_validate(tree)
+    (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     run_stages(root, params)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -125,3 +130,82 @@ def test_every_pair_follows_from_the_rows(root):
             largest = max(largest, min(1, raw * (len(p) - n)))
             assert math.isclose(adjusted, largest)
     assert not found
+
+
+def reported(root: Path, gain: float) -> str:
+    """report.md, had the last validation of both runs of the network raised its PSNR by `gain`."""
+    scores = [20.0, 21.0, 22.0, 22.0, 22.0 + gain]
+    rows = [
+        {"seed": seed, "step": step, "loss": 0.1, "val_psnr": score, "val_ssim": 0.5}
+        for seed in (0, 1)
+        for step, score in enumerate(scores, 1)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        files.write_csv(paths.history("net"), list(rows[0]), rows)
+        stage_outputs.record_training("net", stage_outputs.training_cost("net"))
+        report.write(config.load())
+        return paths.REPORT_MD.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_headline_waits_for_a_network_that_still_improves(root, tmp_path):
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    text = reported(copy, 0.31)
+    assert "significantly better" not in text and "| net | 0.31 | **no** |" in text
+    assert "**gaussian** has the highest PSNR: " in text
+    assert "No verdict: net still gained 0.31 dB in the last fifth of its training." in text
+    text = reported(copy, 0.05)
+    assert "**gaussian** is significantly better than every other model: " in text
+    assert "No verdict" not in text and "| net | 0.05 | yes |" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            {"held": 220, "published": 16_130, "verified": "no published checksum"},
+            "**A sample: 220 of 16,130 images.**",
+        ),
+        ({"held": 68, "published": 500, "verified": "every file"}, "Whole: 500 images."),  # only some are used
+        ({"held": 70_000, "published": 70_000}, "Whole: 70,000 images."),
+        ({"held": 12}, ""),  # the user's own
+    ],
+)
+def test_the_setup_states_classes_and_completeness(params, source, said):
+    data = {
+        "classes": {"cat": {"train": 160, "val": 20, "test": 40}},
+        "splits": {"train": ["a"] * 160, "val": ["b"] * 20, "test": ["c"] * 40},
+        "sources": {"afhq": {"title": "AFHQ", "licence": "x", "citation": "y"} | source},
+        "leaks": [],
+        "dropped": [],
+        "sha256": "0" * 64,
+    }
+    text = _render("data_setup()", params=params, data=data)
+    assert "| cat | 160 | 20 | 40 |" in text
+    assert text.rstrip().endswith(said or "Cite: y.")
+
+
+def test_times_beside_other_work_are_marked(params):
+    quiet, old = {"device": "CPU", "other_cores": 0.02, "cores": 2}, {"device": "CPU"}
+    cost = [
+        {"model": "nlm", "train": old, "infer": quiet},
+        {"model": "unet", "train": {"device": "CPU", "other_cores": 1.84, "cores": 2}, "infer": old},
+    ]
+    text = _render("times_measured()", params=params, cost=cost)
+    assert text == "Times were measured on CPU. Training ran beside other work: unet (up to 1.8 of 2 cores)."
+    marks = [_render(f"beside(cost[{n}].train)", params=params, cost=cost) for n in (0, 1)]
+    assert marks == ["", "; beside other work: 1.8 of 2 cores"]
+
+
+def _render(call: str, **context) -> str:
+    """A macro of macros.md.j2, rendered."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("denoiselab.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = sanitize.markdown
+    source = f'{{% import "macros.md.j2" as macros with context %}}{{{{ macros.{call} }}}}'
+    return environment.from_string(source).render(context)

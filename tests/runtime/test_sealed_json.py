@@ -251,7 +251,7 @@ def test_a_damaged_table_is_not_used(tmp_path, monkeypatch, table):
     monkeypatch.chdir(tmp_path)
     rows = [{"seed": 0, "step": step, "val_psnr": 20.0 + step} for step in (1, 2)]
     files.write_csv(paths.history("unet"), list(rows[0]), rows)
-    stage_outputs.record_training("unet", {"seconds": 1.5})
+    stage_outputs.record_training("unet", {"seconds": 1.5, "trainings": 1})
     for name in stage_outputs.EVALUATED:
         files.write_text(paths.evaluation("unet") / name, "a,b\n1,2\n3,4\n")
     stage_outputs.record_evaluation("unet", {"ms_per_megapixel": 2.5})

@@ -40,6 +40,7 @@ HARMLESS = {
     "runtime/download",
     "runtime/errors",
     "runtime/files",
+    "runtime/other_work",
     "runtime/parallel",
     "runtime/paths",
     "runtime/processes",

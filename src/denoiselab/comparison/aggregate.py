@@ -62,6 +62,12 @@ def of_task(params: Params, task: str) -> list[str]:
     return [m for m in params.models if metadata.read(paths.model(m))["task"] == task]
 
 
+def histories(params: Params) -> dict[str, pd.DataFrame]:
+    """reports/train/<model>.csv of the networks that are trained here."""
+    found = {name: stage_outputs.read_table(stage_outputs.history(name)) for name in params.models}
+    return {name: history for name, history in found.items() if "loss" in history}
+
+
 def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     texts = dict.fromkeys(TEXTS, str)
     nan = {score: ["nan"] for score in (*FULL_REFERENCE, *NO_REFERENCE)}  # outputs that are not finite

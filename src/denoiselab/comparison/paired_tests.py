@@ -8,6 +8,7 @@ import pandas as pd
 
 from denoiselab.comparison.aggregate import by_image, groups_of, intervals
 from denoiselab.comparison.bootstrap import Interval, holm, smallest_p, wilcoxon
+from denoiselab.comparison.verdicts import Trainings, unsettled, within_seeds
 from denoiselab.config import Params
 
 WHERE, VERDICT = ("set", "condition", "better", "worse"), ("wins", "n_images", "p_holm", "verdict")
@@ -25,14 +26,48 @@ class Difference:
     groups: int  # independent groups of images; equals `images` if all are independent
     p: float  # of the signed-rank test, Holm-corrected for `tests` tests
     tests: int
-    seeds_overlap: bool  # whether a training run of `worse` scores above one of `better`
+    spread: float  # the larger range of the two models' mean scores over training seeds; 0 for one seed
 
-    def verdict(self, level: float) -> str:
-        """At significance level `level`: "better", "level" (no significant difference) or "few" (too few images)."""
-        if smallest_p(self.groups, self.tests) >= level:
+    def testable(self, level: float) -> bool:
+        """Whether there are enough images for a significant test."""
+        return smallest_p(self.groups, self.tests) < level
+
+    def significant(self, level: float) -> bool:
+        """Whether the difference would hold on other images: by the interval and the test."""
+        return self.testable(level) and self.interval.low > 0 and self.p < level
+
+    def doubts(self, level: float, trainings: Trainings) -> list[str]:
+        """Why it cannot be said that `better` is better; empty if it can."""
+        found = []
+        if not self.testable(level):
+            unit = "image" if self.groups == self.images else "scene"
+            few = f"{self.groups} {unit}s are" if self.groups != 1 else f"one {unit} is"
+            found = [f"{few} too few to test {f'{self.tests} pairs' if self.tests > 1 else 'the difference'}"]
+        elif not self.significant(level):
+            found = [f"the difference from {self.worse} is not significant"]
+        return found + self.training_doubts(trainings)
+
+    def training_doubts(self, trainings: Trainings) -> list[str]:
+        """Why other seeds or more training may change which is better."""
+        seeds = within_seeds(self.interval.mean, self.spread, (self.better, self.worse), trainings)
+        return seeds + unsettled(self.worse, trainings)
+
+    def equality(self, margin: float, trainings: Trainings) -> tuple[bool, list[str]]:
+        """Whether the two differ by less than `margin` (dB), and why this cannot be said: empty if it can."""
+        equal = -margin < self.interval.low and self.interval.high < margin
+        apart = self.interval.low > margin or self.interval.high < -margin
+        found = [] if equal or apart else [f"the interval reaches across ±{margin:g} dB"]
+        names = self.better, self.worse
+        seeds = within_seeds(margin if equal else self.interval.mean, self.spread, names, trainings)
+        return equal, [*found, *seeds, *(reason for name in names for reason in unsettled(name, trainings))]
+
+    def verdict(self, level: float, trainings: Trainings) -> str:
+        """ "better", or why there is no verdict: "few" images, "level" (not significant), "undecided" (training)."""
+        if not self.testable(level):
             return "few"
-        significant = self.interval.low > 0 and self.p < level and not self.seeds_overlap
-        return "better" if significant else "level"
+        if not self.significant(level):
+            return "level"
+        return "undecided" if self.doubts(level, trainings) else "better"
 
 
 Pairs = dict[tuple[str, str], list[Difference]]  # by set and condition
@@ -63,7 +98,7 @@ def all_pairs(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
     return result
 
 
-def table(found: Pairs, params: Params, score: str = "psnr") -> pd.DataFrame:
+def table(found: Pairs, params: Params, trainings: Trainings, score: str = "psnr") -> pd.DataFrame:
     """reports/pairs.csv: one row per pair, test set and condition."""
     result, name = [], f"{score}_difference"
     for (set_name, condition), here in found.items():
@@ -80,15 +115,15 @@ def table(found: Pairs, params: Params, score: str = "psnr") -> pd.DataFrame:
                     "wins": one.wins,
                     "n_images": one.images,
                     "p_holm": one.p,
-                    "verdict": one.verdict(1 - params.evaluate.confidence),
+                    "verdict": one.verdict(1 - params.evaluate.confidence, trainings),
                 }
             )
     return pd.DataFrame(result, columns=[*WHERE, name, f"{name}_low", f"{name}_high", *VERDICT])
 
 
-def seeds_overlap(one: pd.Series, other: pd.Series) -> bool:
-    """Whether the ranges of two models' mean scores by seed overlap; False if neither has several seeds."""
-    return bool(max(len(one), len(other)) > 1 and one.min() <= other.max() and other.min() <= one.max())
+def seed_spread(*means: pd.Series) -> float:
+    """The largest range of models' mean scores by seed."""
+    return max(float(own.max() - own.min()) if own.nunique() > 1 else 0.0 for own in means)
 
 
 def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, score: str) -> list[Difference]:
@@ -102,6 +137,6 @@ def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, sco
         known = np.isfinite(own)
         own, scenes = own[known], groups[known]
         p = wilcoxon(own, scenes) if len(own) else float("nan")
-        overlap = seeds_overlap(seeds[a].dropna(), seeds[b].dropna())
-        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, 1, overlap))
+        spread = seed_spread(seeds[a], seeds[b])
+        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, 1, spread))
     return result

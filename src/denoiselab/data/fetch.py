@@ -32,9 +32,11 @@ def fetch(data: Data, out: Path) -> list[Row]:
     side = data.side if isinstance(data, Sampled) else None
     with Sources() as sources:
         images = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
+        tests = test_sets.images(data, sources)
+        for name, held in Counter(source.source for source in images + tests).items():
+            sources.used[name]["held"] = held  # before `limit`
         if isinstance(data, Sampled):
             images = limited(images, data.limit, data.seed)
-        tests = test_sets.images(data, sources)
         _check_sets(images, tests)
         _check_names(images + tests)
         _check_duplicates(images + tests)

@@ -20,6 +20,7 @@ from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.models import complexity, model_store
 from denoiselab.runtime import devices, distributed, files, parallel, paths, stage_outputs
+from denoiselab.runtime.other_work import Watch
 
 WARM_UP = 96  # pixels, side of the warm-up crop, which is not timed
 ALONE = 3  # test images restored one at a time, with nothing else running, to measure time and memory
@@ -69,15 +70,16 @@ def _timed(subject: Subject, tests: Sequence[Test]) -> tuple[list[Output], dict[
     for condition, test in given[:1]:
         crop = np.s_[:WARM_UP, :WARM_UP]
         subject.compute((condition, replace(test, clean=test.clean[crop], noisy=test.noisy[crop])))
-    outputs, times = [], []
+    outputs, times, watch = [], [], Watch()
     for condition, test in given:
         started = time.perf_counter()
         outputs.append(subject.compute((condition, test)))
         megapixels = test.clean.shape[0] * test.clean.shape[1] / 1e6
         times.append(1000 * (time.perf_counter() - started) / megapixels)
-    outputs = [subject.predict(output) for output in outputs]
     precision = f", {subject.precision}" if model_store.parameters(subject.model) else ""
-    cost = {"ms_per_megapixel": median(times), "device": f"{devices.describe(subject.device)}{precision}"}
+    device = devices.describe(subject.device) + precision
+    cost = {"ms_per_megapixel": median(times), "device": device} | watch.load()
+    outputs = [subject.predict(output) for output in outputs]
     return outputs, cost | complexity.of(subject.model, paths.trainings(subject.name)[subject.number], subject.device)
 
 

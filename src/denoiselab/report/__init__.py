@@ -36,7 +36,8 @@ def write(params: Params) -> None:
         found = pool.submit(paired_tests.all_pairs, rows, params)
         table, pairs = aggregate.table(rows, params), found.result()
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(paths.PAIRS, paired_tests.table(pairs, params).to_csv(index=False, lineterminator="\n"))
+    trainings = facts.trainings(params)
+    files.write_text(paths.PAIRS, paired_tests.table(pairs, params, trainings).to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs = facts.cost(params)
     figures, details = figure_set.draw(params, rows, table, pairs)
@@ -47,7 +48,9 @@ def write(params: Params) -> None:
         "classifiers": figure_set.classifiers(params),
         "original": _original(params),
         "difference": partial(facts.difference, params, rows),
-        "results": [facts.result(params, *key, rows, table, pairs[key]) for key in facts.keys(table)],
+        "judged": partial(facts.judged, params, rows, trainings),
+        "trainings": trainings,
+        "results": [facts.result(params, *key, rows, table, pairs[key], trainings) for key in facts.keys(table)],
         "conditions": conditions,
         "data": facts.data(),
         "commit": git.commit(),

@@ -1,11 +1,13 @@
 """Data of the report's text and tables: results, data set, settings, cost."""
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
 
-from denoiselab.comparison import aggregate, paired_tests, published_results
+from denoiselab.comparison import aggregate, paired_tests, published_results, verdicts
 from denoiselab.comparison.paired_tests import Difference
+from denoiselab.comparison.verdicts import Training, Trainings
 from denoiselab.config import Params
 from denoiselab.data import manifest, noisy_sets
 from denoiselab.models import metadata
@@ -24,7 +26,13 @@ def set_sizes(table: pd.DataFrame) -> dict[str, int]:
 
 
 def result(
-    params: Params, set_name: str, condition: str, rows: pd.DataFrame, table: pd.DataFrame, pairs: list[Difference]
+    params: Params,
+    set_name: str,
+    condition: str,
+    rows: pd.DataFrame,
+    table: pd.DataFrame,
+    pairs: list[Difference],
+    trainings: Trainings,
 ) -> dict[str, Any]:
     """One test set under one condition (so one protocol): rows, best first, answer and published results."""
     stored = noisy_sets.read(paths.NOISY, condition)
@@ -41,57 +49,69 @@ def result(
         "best": best,
         "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
-        "answer": answer(params, models, here, pairs),
+        "answer": answer(params, models, here, pairs, trainings),
         "compared": bool(own.published.notna().any()),
         "published": published_results.matching(set_name, stored.protocol.name, stored.spec),
     }
 
 
 def answer(
-    params: Params, ranked: list[str], here: pd.DataFrame, pairs: list[Difference], score: str = "psnr"
+    params: Params,
+    ranked: list[str],
+    here: pd.DataFrame,
+    pairs: list[Difference],
+    trainings: Trainings,
+    score: str = "psnr",
 ) -> dict[str, Any] | None:
     """The paired differences behind the headline; None if only one model was run.
 
-    `first`: best model minus the first of `level`, else minus the second best; `level`: models that the best one is not
-    significantly better than; `harm`: whether the noisy input is better than every model; `classical`: best network
-    against best classical method, unless that is `first`.
+    `first`: best model minus the one that it is least clearly better than, else minus the second best; `doubts`: why
+    it is not significantly better; `harm`: whether the noisy input is better than every model; `classical`: best
+    network against best classical method, unless that is `first`.
     """
     if len(ranked) < 2:
         return None
+    alpha = 1 - params.evaluate.confidence
     models = [m for m in ranked if params.models[m].arch != "identity"]
     found = {frozenset((one.better, one.worse)): one for one in pairs}
     if len(models) < 2:  # one model and the noisy input
-        return {
-            "first": paired_tests.difference(here, ranked[0], ranked[1], params, score),
-            "level": [],
-            "harm": False,
-            "classical": None,
-        }
-    leading = {m: found[frozenset((models[0], m))] for m in models[1:]}
-    alpha = 1 - params.evaluate.confidence
-    verdicts = {m: one.verdict(alpha) if one.better == models[0] else "level" for m, one in leading.items()}
-    level = [m for m, verdict in verdicts.items() if verdict == "level"]
-    few = [m for m, verdict in verdicts.items() if verdict == "few"]
-    first = leading[(level or few or models[1:])[0]]
+        first = paired_tests.difference(here, ranked[0], ranked[1], params, score)
+        return {"first": first, "doubts": first.doubts(alpha, trainings), "harm": False, "classical": None}
+    leading = [found[frozenset((models[0], m))] for m in models[1:]]
+    kinds = [one.verdict(alpha, trainings) if one.better == models[0] else "level" for one in leading]
+    weakest = next((kind for kind in ("level", "few", "undecided") if kind in kinds), "better")
+    first = leading[kinds.index(weakest)]
+    level = [m for m, kind in zip(models[1:], kinds, strict=True) if kind == "level"]
+    doubts = first.doubts(alpha, trainings)
+    if level:
+        text = f"the difference from {', '.join(level)} is not significant"
+        doubts = [text, *first.training_doubts(trainings)]
     classical = [m for m in models if params.models[m].arch == "classical"]
     learned = [m for m in models if params.models[m].arch != "classical"]
     between = found[frozenset((classical[0], learned[0]))] if classical and learned else None
     return {
         "first": first,
-        "level": level,
+        "doubts": doubts,
         "harm": models[0] != ranked[0],
         "classical": between if between is not first else None,
     }
 
 
+def trainings(params: Params) -> dict[str, Training]:
+    """How far the training of every restoration network got."""
+    restoring = aggregate.of_task(params, "restore")
+    return {name: verdicts.training(own) for name, own in aggregate.histories(params).items() if name in restoring}
+
+
 def data() -> dict[str, Any]:
-    """Images by split, number of classes, hash, sources and leaks of the data set."""
+    """Images by split, their number by class and split, hash, sources and leaks of the data set."""
     rows = manifest.read(paths.RAW)
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
-    labels = {row.label for row in rows} - {""}
+    labels = sorted({row.label for row in rows} - {""})
+    counts = Counter((row.label, row.split) for row in rows)
     return manifest.dataset(paths.RAW) | {
         "splits": splits,
-        "classes": len(labels),
+        "classes": {label: {split: counts[label, split] for split in splits} for label in labels},
         "sha256": files.sha256(paths.RAW / "manifest.csv"),
     }
 
@@ -152,3 +172,30 @@ def difference(
     if not {better, worse} <= {*here.model}:
         return None
     return paired_tests.difference(here, better, worse, params, score)
+
+
+def judged(
+    params: Params,
+    rows: pd.DataFrame,
+    trainings: Trainings,
+    better: str,
+    worse: str,
+    score: str = "psnr",
+    condition: str | None = None,
+    margin: float | None = None,
+) -> dict[str, Any] | None:
+    """Judges the claim that `better` is better or, with `margin`, that the two differ by less than that many dB.
+
+    `held`: whether it held; `doubts`: why this cannot be judged. p is not corrected: the claims were made in advance.
+    None if a model was not run.
+    """
+    found = difference(params, rows, better, worse, score, condition)
+    if found is None:
+        return None
+    if margin is not None:
+        held, doubts = found.equality(margin, trainings)
+        return {"held": held, "doubts": doubts}
+    held = not found.interval.mean < 0
+    against = found if held else difference(params, rows, worse, better, score, condition)
+    assert against is not None
+    return {"held": held, "doubts": against.doubts(1 - params.evaluate.confidence, trainings)}

@@ -22,7 +22,7 @@ from denoiselab.report.figures import matrix
 from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
-from denoiselab.runtime import files, paths, stage_outputs
+from denoiselab.runtime import files, paths
 from denoiselab.runtime.sanitize import printable
 
 CASES = 10  # figures of best, median and worst outputs, all conditions together
@@ -54,7 +54,7 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
         score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
         means.append({"protocol": protocol, "path": _relative(path)})
-    trained = _trained(params)
+    trained = aggregate.histories(params)
     looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
     levels = aggregate.curves(params)
     if len(levels):
@@ -64,7 +64,7 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         "matrices": {
             key: _matrix(params, *key, here)
             for key, here in pairs.items()
-            if any(one.verdict(1 - params.evaluate.confidence) != "few" for one in here)
+            if any(one.testable(1 - params.evaluate.confidence) for one in here)
         },
         "mismatches": _mismatches(params, table),
         "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
@@ -73,19 +73,13 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
 
 def trainings(params: Params) -> dict[str, Any]:
     """Figures of the training histories (None without any) and of each network's validation patches."""
-    trained = _trained(params)
+    trained = aggregate.histories(params)
     if trained:
         score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
     return {
         "training": _relative(paths.FIGURES / "training.png") if trained else None,
         "progress": [_progress(params, name) for name in trained if (paths.progress(name) / "patches.png").exists()],
     }
-
-
-def _trained(params: Params) -> dict[str, pd.DataFrame]:
-    """The training histories of the networks."""
-    histories = {name: stage_outputs.read_table(stage_outputs.history(name)) for name in params.models}
-    return {name: history for name, history in histories.items() if "loss" in history}
 
 
 def _grid(one: samples.Sample) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from denoiselab.comparison import aggregate, paired_tests
+from denoiselab.comparison.verdicts import Trainings
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.evaluation import example_outputs
@@ -33,14 +34,17 @@ CORRELATED = 0.25  # alarm above this noise correlation of neighbouring pixels; 
 def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None:
     """As report.write, from the per-image rows of images without clean references."""
     table, pairs = aggregate.no_reference_table(rows, params), paired_tests.all_pairs(rows, params, SCORE)
+    trainings = facts.trainings(params)
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(paths.PAIRS, paired_tests.table(pairs, params, SCORE).to_csv(index=False, lineterminator="\n"))
+    files.write_text(
+        paths.PAIRS, paired_tests.table(pairs, params, trainings, SCORE).to_csv(index=False, lineterminator="\n")
+    )
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     costs, ((key, found),) = facts.cost(params), pairs.items()
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
-    result = _result(params, ranked, rows, found)
+    result = _result(params, ranked, rows, found, trainings)
     score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
-    testable = any(one.verdict(1 - params.evaluate.confidence) != "few" for one in found)
+    testable = any(one.testable(1 - params.evaluate.confidence) for one in found)
     if testable:
         matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
     alarms = (
@@ -58,6 +62,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "means": "figures/held-out.png",
         "figures": figure_set.trainings(params)
         | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
+        "trainings": trainings,
         "data": facts.data(),
         "commit": git.commit(),
         "settings": facts.settings(params),
@@ -78,7 +83,11 @@ def _noisy(params: Params) -> str:
 
 
 def _result(
-    params: Params, ranked: pd.DataFrame, rows: pd.DataFrame, pairs: list[paired_tests.Difference]
+    params: Params,
+    ranked: pd.DataFrame,
+    rows: pd.DataFrame,
+    pairs: list[paired_tests.Difference],
+    trainings: Trainings,
 ) -> dict[str, Any]:
     """The table, best first, the answer, and estimates of the noise."""
     scored = ranked[ranked[f"{SCORE}_mean"].notna()]
@@ -90,7 +99,7 @@ def _result(
         "set": ranked.set.iloc[0],
         "rows": ranked.to_dict("records"),
         "images": int(ranked.n_images.iloc[0]),
-        "answer": facts.answer(params, restoring, rows, pairs, SCORE),
+        "answer": facts.answer(params, restoring, rows, pairs, trainings, SCORE),
         "sigma_255": sigma,
         "ceiling": -20 * math.log10(max(sigma, 0.01) / 255),
         "floor": float(floor.iloc[0]) if len(floor) else math.nan,

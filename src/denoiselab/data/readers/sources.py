@@ -27,6 +27,7 @@ class About:
     citation: str
     unpacked: int = 2 * GIB  # bytes; limit for the download and for the unpacked files
     verified: bool = False  # check every file against tables/<name>.csv
+    images: int | None = None  # of the whole published data set (pairs count once)
 
 
 ABOUT = {
@@ -44,64 +45,75 @@ ABOUT = {
         "Sneyers, Ben Baruch, Vaxman: CID22: Large-Scale Subjective Quality Assessment for High Fidelity Image "
         "Compression, IEEE MultiMedia 2023",
         verified=True,
+        images=224,  # photographs, without drawings and charts
     ),
     "kodak24": About(
         "Kodak Lossless True Color Image Suite",
         "unrestricted use",
         "Eastman Kodak Company: PhotoCD PCD0992; images collected by R. Franzen, r0k.us/graphics/kodak",
         verified=True,
+        images=24,
     ),
     "bsds500": About(
         "Berkeley Segmentation Data Set (BSDS500)",
         "none stated for the images",
         "Arbelaez, Maire, Fowlkes, Malik: Contour Detection and Hierarchical Image Segmentation, TPAMI 2011",
         verified=True,
+        images=500,
     ),
     "set12": About(
         "Set12",
         "none stated",
         "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser, TIP 2017 (the set's first use in this form)",
         verified=True,
+        images=12,
     ),
     "polyu": About(
         "PolyU Real-World Noisy Images",
         "non-commercial research",
         "Xu, Li, Liang, Zhang, Zhang: Real-world Noisy Image Denoising: A New Benchmark, arXiv:1804.02603, 2018",
         verified=True,
+        images=100,
     ),
     "cifar10": About(
         "CIFAR-10",
         "none stated",
         "Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report 2009",
+        images=60_000,
     ),
     "cifar10_4k": About(
         "4,000 training images of CIFAR-10",
         "as CIFAR-10: none stated",
         "Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report 2009",
+        images=4_000,
     ),
     "stl10": About(
         "STL-10",
         "research; the images come from ImageNet",
         "Coates, Lee, Ng: An Analysis of Single Layer Networks in Unsupervised Feature Learning, AISTATS 2011",
         unpacked=4 * GIB,
+        images=13_000,  # labelled ones
     ),
     "afhq": About(
         "Animal Faces-HQ (AFHQ)",
         "CC BY-NC 4.0",
         "Choi, Uh, Yoo, Ha: StarGAN v2: Diverse Image Synthesis for Multiple Domains, CVPR 2020",
         unpacked=16 * GIB,
+        images=16_130,  # 14,630 for training, 1,500 for validation
     ),
     "ffhq": About(
         "Flickr-Faces-HQ (FFHQ)",
         "CC BY-NC-SA 4.0 (the collection; the photographs have their own)",
         "Karras, Laine, Aila: A Style-Based Generator Architecture for Generative Adversarial Networks, CVPR 2019",
         unpacked=100 * GIB,
+        images=70_000,
     ),
     "hair": About(
         "pure_hair_data: noisy and clean close-ups of hair",
         "none stated",
         "G. Tutik, Retouch Pure Hair, gitlab.com/glebtutik/pure_hair_data",
         unpacked=8 * GIB,
+        images=3_957,
     ),
 }
 
@@ -181,7 +193,8 @@ class Sources:
 
 
 def _card(about: About) -> dict[str, Any]:
-    return {"title": about.title, "licence": about.licence, "citation": about.citation}
+    card = {"title": about.title, "licence": about.licence, "citation": about.citation}
+    return card | ({"published": about.images} if about.images else {})
 
 
 def _check_md5(file: Path, archive: Archive) -> None:

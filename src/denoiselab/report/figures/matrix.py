@@ -29,7 +29,7 @@ def differences(pairs: list[Difference], level: float, path: Path) -> None:
     for model, n in places.items():
         place = (left + (n + 1) * WIDE - PAD, (n + 0.5) * HIGH)
         draw.text(place, model, fill="black", font=font(LETTERS), anchor="rm")
-    better = [one.verdict(level) == "better" for one in pairs]
+    better = [one.significant(level) for one in pairs]
     shades = np.array([min(one.interval.mean, 2) / 8 if bold else 0 for one, bold in zip(pairs, better, strict=True)])
     fills = mpl.colormaps["PuOr"](0.5 + shades)
     for one, bold, fill in zip(pairs, better, fills, strict=True):

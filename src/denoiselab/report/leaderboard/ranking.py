@@ -10,7 +10,8 @@ import pandas as pd
 
 from denoiselab.comparison.aggregate import by_image, groups_of
 from denoiselab.comparison.bootstrap import mean_interval, wilcoxon
-from denoiselab.comparison.paired_tests import Difference, seeds_overlap
+from denoiselab.comparison.paired_tests import Difference, seed_spread
+from denoiselab.comparison.verdicts import Training
 from denoiselab.report.leaderboard.settings import Settings, differing, effective
 from denoiselab.report.leaderboard.sources import Experiment
 
@@ -43,7 +44,14 @@ class Row:
     scores: dict[str, Any]  # COLUMNS
     settings: Settings
     images: pd.DataFrame  # its per-image rows in this group
+    training: Training | None  # None: not trained
     differing: Settings = field(default_factory=dict)
+
+    @property
+    def named(self) -> str:
+        """Model and experiment."""
+        others = f" and {len(self.experiments) - 1} more" if len(self.experiments) > 1 else ""
+        return f"{self.model} ({self.experiments[0]}{others})"
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Lead:
     by: float  # dB, of the means
     refused: str | None  # why there is no paired difference
     paired: Difference | None = None
-    verdict: str | None = None  # of the paired difference
+    doubts: list[str] = field(default_factory=list)  # why the first is not significantly better
 
 
 @dataclass
@@ -103,7 +111,8 @@ def _row(experiment: Experiment, record: dict[Any, Any]) -> Row:
     here = rows[(rows.model == model) & (rows.condition == record["condition"])]
     here = here[[record["set"] in sets.split() for sets in here.sets]]
     scores = {key: record[key] for key in COLUMNS}
-    return Row(model, [experiment.name], scores, effective(experiment.params, model), here)
+    settings, training = effective(experiment.params, model), experiment.trainings.get(model)
+    return Row(model, [experiment.name], scores, settings, here, training)
 
 
 def _same(one: Row, other: Row) -> bool:
@@ -127,10 +136,11 @@ def lead(first: Row, second: Row) -> Lead:
     values, groups = paired.to_numpy(), groups_of(first.images, paired.index)
     interval = mean_interval(values, groups=groups, seed=first.settings["seed"], **drawn)
     p = wilcoxon(values, groups) if len(values) else float("nan")
-    overlap = seeds_overlap(*(row.images.groupby("seed").psnr.mean() for row in (first, second)))
+    spread = seed_spread(*(row.images.groupby("seed").psnr.mean() for row in (first, second)))
     wins, scenes = int((values > 0).sum()), len({*groups})
-    found = Difference(first.model, second.model, interval, wins, len(values), scenes, p, 1, overlap)
-    return Lead(by, None, found, found.verdict(1 - drawn["confidence"]))
+    found = Difference(first.named, second.named, interval, wins, len(values), scenes, p, 1, spread)
+    trainings = {row.named: row.training for row in (first, second) if row.training}
+    return Lead(by, None, found, found.doubts(1 - drawn["confidence"], trainings))
 
 
 def _share(one: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> bool:

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
-from denoiselab.comparison import aggregate
+from denoiselab.comparison import aggregate, verdicts
+from denoiselab.comparison.verdicts import Training
 from denoiselab.noise.describe import in_words
 from denoiselab.report.leaderboard.settings import effective
 from denoiselab.runtime import paths
@@ -42,6 +43,7 @@ class Experiment:
     specs: dict[str, str]  # the noise of each test condition, as JSON
     table: pd.DataFrame  # comparison.csv
     images: pd.DataFrame  # per-image rows of its restoration models
+    trainings: dict[str, Training]  # of its restoration networks
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,15 @@ def experiment(name: str, baseline: str, read: Read) -> Experiment:
     specs = params["noise"]["test"]
     for condition in set(table.condition):
         in_words(specs[condition])  # checks it: the page describes the noise
+    histories = {model: _rows(read, paths.history(model), outs) for model in dict.fromkeys(table.model)}
+    trainings = {model: verdicts.training(own) for model, own in histories.items() if "loss" in own}
     texts = {condition: json.dumps(spec, sort_keys=True) for condition, spec in specs.items()}
     data, rows = outs[paths.RAW.as_posix()], pd.concat(images, ignore_index=True)
     if not (NEEDED[0] <= {*table} and NEEDED[1] <= {*rows}):
         raise UserError("its tables were written by an older version")
     for model in dict.fromkeys(table.model):
         effective(params, model)  # checks it: KeyError if an older version wrote params.yaml
-    return Experiment(name, baseline, params, data, texts, table, rows)
+    return Experiment(name, baseline, params, data, texts, table, rows, trainings)
 
 
 def _tree(read: Read, path: str) -> dict[str, Any]:
