@@ -163,6 +163,6 @@ def test_released_weights_were_trained_by_their_recipe(name):
 
 @pytest.mark.parametrize("family", ["colour", "gray"])
 def test_a_family_is_evaluated_and_trained_in_every_size(family):
-    sizes = [name for name in paths.sizes(family).values() if name in RELEASED]
-    assert [*composed(f"recipe=released_{family}").models] == ["noisy", "nlm", *sizes]
-    assert [*composed(f"recipe=train_released_{family}").models] == ["noisy", *paths.QUALITIES]
+    sizes = {quality: name for quality, name in paths.sizes(family).items() if name in RELEASED}
+    assert [*composed(f"recipe=released_{family}").models] == ["noisy", "nlm", *sizes.values()]
+    assert [*composed(f"recipe=train_released_{family}").models] == ["noisy", "nlm", *sizes]
