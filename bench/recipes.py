@@ -32,7 +32,6 @@ RUNS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--note", default="", help='a sentence for cost.md, such as "The machine was busy."')
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     args = parser.parse_args()
     names = args.names or list(RUNS)
@@ -42,7 +41,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             _run(Path(folder) / "clone", RUNS[name])
-            publish(Path(folder) / "clone" / "reports", name, RUNS[name], args.note)
+            publish(Path(folder) / "clone" / "reports", name, RUNS[name])
         print(f"{name}: {(time.perf_counter() - started) / 60:.1f} min, {PAGES / name}.md", flush=True)
 
 
@@ -53,20 +52,14 @@ def _run(clone: Path, overrides: list[str]) -> None:
     subprocess.run([str(dvc), "exp", "run", *settings], cwd=clone, check=True, stdout=subprocess.DEVNULL)
 
 
-def publish(reports: Path, name: str, overrides: list[str], note: str = "") -> None:
-    """Copy a report, its plots and its costs to reports/recipes/. Leaves out the photos, whose rights others hold.
-
-    `note` is put above the costs, for example to say that the machine was busy.
-    """
+def publish(reports: Path, name: str, overrides: list[str]) -> None:
+    """Copy a report, its plots and its costs to reports/recipes/. Leaves out the photos, whose rights others hold."""
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
     others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv")]
     for path in [*sorted((reports / "figures").glob("*.png")), *others]:
         shutil.copyfile(path, own / path.name)
-    if note:
-        cost = (own / "cost.md").read_text(encoding="utf-8")
-        (own / "cost.md").write_text(cost.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8", newline="\n")
     text = (reports / "report.md").read_text(encoding="utf-8")
     text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its image
     text = re.sub(

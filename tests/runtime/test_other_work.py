@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from denoiselab.runtime import files, other_work, paths, stage_outputs
+from denoiselab.runtime import other_work
 
 
 def test_the_own_work_is_not_counted(monkeypatch):
@@ -24,9 +24,6 @@ def test_a_load_is_not_negative_and_of_this_machine():
     assert 0 <= load["other_cores"] <= load["cores"] + 0.5
 
 
-def test_the_load_of_a_resumed_training_is_unknown(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    files.write_csv(paths.history("unet"), ["seed", "step"], [{"seed": 0, "step": 1}])
+def test_the_load_of_a_resumed_training_is_unknown():
     for seconds, known in ((1e-3, True), (1e9, False)):
-        stage_outputs.record_training("unet", {"seconds": seconds, "trainings": 1})
-        assert ("other_cores" in stage_outputs.training_cost("unet")) == known
+        assert ("other_cores" in other_work.since_start(seconds)) == known

@@ -39,4 +39,9 @@ def _own() -> float:
     return total
 
 
-SINCE_START = Watch()  # of this process, that is, of the stage
+_SINCE_START = Watch()  # of this process, that is, of the stage
+
+
+def since_start(seconds: float) -> dict[str, Any]:
+    """The load since this process started, during work that took `seconds`; empty if that began in an earlier one."""
+    return _SINCE_START.load() if seconds <= _SINCE_START.seconds() else {}

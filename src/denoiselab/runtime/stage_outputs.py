@@ -8,7 +8,6 @@ from typing import Any
 
 from denoiselab.runtime import paths, sealed_json
 from denoiselab.runtime.errors import UserError
-from denoiselab.runtime.other_work import SINCE_START
 from denoiselab.runtime.sanitize import one_line
 
 KIND = sealed_json.Kind(range(1, 3), sealed=2)
@@ -16,16 +15,8 @@ EVALUATED = ("per_image.csv", "curve.csv", "metrics.json", "alarms.json")
 
 
 def record_training(name: str, cost: dict[str, Any]) -> None:
-    """Store the cost of training, with the hash of the history, which must exist.
-
-    The machine's load by other work is that since this process started. It is unknown, and left out, if the training
-    was resumed from an earlier process, or if other processes took part.
-    """
-    from denoiselab.runtime import distributed  # imports torch
-
-    whole = cost["seconds"] * cost["trainings"] <= SINCE_START.seconds() and not distributed.world_size() > 1
-    load = SINCE_START.load() if whole else {}
-    KIND.write(paths.training_cost(name), cost | load | {"files": sealed_json.digests([paths.history(name)])})
+    """Store the cost of training, with the hash of the history, which must exist."""
+    KIND.write(paths.training_cost(name), cost | {"files": sealed_json.digests([paths.history(name)])})
 
 
 def record_evaluation(name: str, cost: dict[str, Any]) -> None:

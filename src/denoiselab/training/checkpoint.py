@@ -43,7 +43,7 @@ class Checkpoint:
         with FileLock(self.folder / "lock"):
             self.folder.touch()
             _prune(self.folder.parent)
-            if not self.path.exists():
+            if self.identity and not self.path.exists():
                 self._compare()
             files.write_json(self.folder / IDENTITY, self.identity)
             yield

@@ -17,7 +17,7 @@ from denoiselab.config.train import OwnClassifier, Vgg16
 from denoiselab.data import noise_sampling, patches
 from denoiselab.imaging import dataset_images
 from denoiselab.models import model_store, pretrained, vgg
-from denoiselab.runtime import devices, distributed, files, parallel, paths, seeding, stage_outputs
+from denoiselab.runtime import devices, distributed, files, other_work, parallel, paths, seeding, stage_outputs
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 from denoiselab.training import batches, loop, losses
@@ -57,6 +57,7 @@ def record(jobs: list[Job], results: list[loop.TrainingState]) -> None:
     files.write_csv(paths.history(first.name), list(dict.fromkeys(key for row in rows for key in row)), rows)
     seconds = fmean(result.seconds for result in results)
     rate = fmean(result.step for result in results) * first.settings.batch / max(seconds, 1e-9)
+    load = other_work.since_start(seconds * len(results)) if distributed.world_size() == 1 else {}
     stage_outputs.record_training(
         first.name,
         {
@@ -64,7 +65,8 @@ def record(jobs: list[Job], results: list[loop.TrainingState]) -> None:
             "trainings": len(results),
             "images_per_second": rate if first.trains else None,
             "device": _machine(first),
-        },
+        }
+        | load,
     )
 
 
