@@ -28,8 +28,7 @@ EACH = 40 * 2**20  # bytes per client: its longest request
 
 def measure(clients: int, seconds: float, folder: Path) -> Measured:
     """Serve MODEL, packaged as a promoted version, from `folder`, and load-test it."""
-    (found,) = (entry for entry in denoisers.known() if entry.name == MODEL)
-    packaging.pack(found.folder, folder / "packed", MLFLOW_SERVICE)
+    packaging.pack(denoisers.load(MODEL).entry.folder, folder / "packed", MLFLOW_SERVICE)
     port = free_port()
     address, log = f"http://127.0.0.1:{port}", folder / "model.log"
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]

@@ -47,7 +47,7 @@ def offered(tmp_path, monkeypatch):
 
     def call(*placed: tuple[str, Path], allow: bool = False, drop: bool = False) -> list[Row]:
         found = [Source(path.name, split, "", path, source="folder") for split, path in placed]
-        monkeypatch.setattr(folder, "images", lambda data, sources: found)
+        monkeypatch.setattr(folder, "images", lambda data, sources: (sources.own("folder"), found)[1])
         values = {"name": "folder", "watch": "x", "path": "x", "channels": 3, "seed": 0, "side": None}
         values |= {"split": {"train": 0.6, "val": 0.2, "test": 0.2}, "limit": dict.fromkeys(manifest.SPLITS)}
         values |= {"tests": [], "test_folder": "conf/data/embedded.yaml"}

@@ -35,7 +35,16 @@ pytestmark = [
 TWO = "torchrun --nproc-per-node=2"
 TOLERANCE = 1e-5  # relative, of losses and scores: sums over several processes round differently
 SIDE = 48
-TRAIN = {"device": "cpu", "steps": 12, "validate_every": 4, "val_patches": 5, "batch": 4, "crop": 24, "lr": 0.002}
+TRAIN = {
+    "device": "cpu",
+    "precision": "float32",
+    "steps": 12,
+    "validate_every": 4,
+    "val_patches": 5,
+    "batch": 4,
+    "crop": 24,
+    "lr": 0.002,
+}
 UNET = {
     "arch": "unet_classic",
     "channels": 3,

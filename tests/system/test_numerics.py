@@ -115,7 +115,7 @@ def test_scores_of_released_weights_stay(folder):
     expected = psnr(model, channels)
     for sigma_255 in (2.0, 5.0, 15.0, 25.0, 50.0):
         single, half = (psnr(model, channels, sigma_255, precision=name) for name in ("float32", "bfloat16"))
-        assert half != single
+        assert (half != single) == (sigma_255 >= tiled_inference.LOWEST_SIGMA_255)
         assert abs(half - single) <= DECIBELS
     assert abs(psnr(model, channels, tile=64) - expected) <= SAME
     with threads(1):

@@ -29,9 +29,9 @@ RECIPES = {  # only the models of the original; the others are tested elsewhere
     "hair": [*FEW, "model=dncnn_hair", *(f"models.dncnn_hair.{budget}" for budget in SHORT)],
     "stl10": [*FEW, f"model=[{','.join(GUIDED)}]"],
     "stl10_harder": [*FEW, "model=[classifier_cnn,cnn_unet]"],
-    "animals": [*FEW, "model=unet_classic", "models.unet_classic.steps=4"],
+    "animals": [*FEW, "model=unet_classic"],
     "animals_sr": FEW,
-    "faces": [*FEW, "model=pixelshuffle_unet", "models.pixelshuffle_unet.steps=4"],
+    "faces": [*FEW, "model=pixelshuffle_unet"],
     "bsds500": [  # a network of an eighth of the width, as it runs on all 100 test images
         *("data.val_images=4", "model=dncnn_bsds", "models.dncnn_bsds.features=8"),
         *(f"models.dncnn_bsds.{budget}" for budget in SHORT),

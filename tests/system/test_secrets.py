@@ -113,7 +113,10 @@ def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, mon
         ("evaluate.lpips", {"vgg16": f"https://me:{SECRET}@host/a.pth", "sha256": "0" * 64, "heads": "h.pth"}),
         ("tune.storage", f"postgresql://me:{SECRET}@host/studies"),
         ("tune.storage", f"postgresql://me@host/studies?password={SECRET}"),
-        ("data", {"name": "cifar10", "cifar10": {"url": f"https://me:{SECRET}@host/a.tar.gz", "sha256": None}}),
+        (
+            "data",
+            {"name": "cifar10", "tests": [], "cifar10": {"url": f"https://me:{SECRET}@host/a.tar.gz", "sha256": None}},
+        ),
         (
             "models.net",
             {"arch": "dncnn", "needs": "data/patches", "weights": f"https://{SECRET}@host/a", "sha256": "0"},

@@ -226,6 +226,7 @@ def test_a_compiled_training_is_the_same_training(patches, params, tmp_path):
     """To rounding, with the same names, in one graph however often it is validated; killed, it goes on as it was."""
     import torch._dynamo.utils as dynamo
 
+    params = params.model_copy(update={"train": params.train.model_copy(update={"precision": "float32"})})
     plain, run = fit(patches, settings(params))
     dynamo.counters.clear()
     whole, compiled = fit(patches, settings(params, compile=True))

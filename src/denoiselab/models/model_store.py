@@ -65,7 +65,7 @@ def _loaded(folder: Path, card: dict[str, Any], weights: str | None) -> nn.Modul
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be loaded: {one_line(error)}") from None
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # faster
+    return model.eval()
 
 
 def _assembled(card: dict[str, Any], make: Callable[..., nn.Module], folder: Path) -> nn.Module:
