@@ -34,7 +34,7 @@ class Shown:
     errors: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)  # uncaught exceptions
     views: list[dict[str, Any]] = field(default_factory=list)  # of the slider, see denoiselab.app.web.views
-    widgets: dict[str, str] = field(default_factory=dict)  # id of the last widget, by kind
+    widgets: dict[str, str] = field(default_factory=dict)  # id of the first widget, by kind
     raw: bytearray = field(default_factory=bytearray)  # all bytes that the server sent
 
 
@@ -171,7 +171,7 @@ def _note(shown: Shown, element: Any) -> None:
     elif kind == "bidi_component":
         shown.views = json.loads(value.json)["views"]
     elif hasattr(value, "id"):
-        shown.widgets[kind] = value.id
+        shown.widgets.setdefault(kind, value.id)
 
 
 def plain(text: str) -> str:

@@ -46,8 +46,8 @@ def restore(
 ) -> np.ndarray:
     """Restore a noisy image (H, W, C) in [0, 1]; returns (H, W, C) float32, not clipped.
 
-    `precision`: float32, or bfloat16 (see devices.precision), which is used for noise of sigma 15 (of 255) or more, given
-    or estimated: there the PSNR changes by less than 0.01 dB.
+    `precision`: float32, or bfloat16 (see devices.precision), which is used for noise of sigma 15 (of 255) or more,
+    given or estimated: there the PSNR changes by less than 0.01 dB.
 
     Images with a side above `tile` pixels are processed in tiles that overlap by the model's receptive field (`reach`):
     the result equals that of the whole image up to rounding, with the memory of a tile. If memory runs out, the tile
