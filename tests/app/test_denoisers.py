@@ -305,3 +305,10 @@ def test_scores_are_read_from_the_card_and_the_comparison(tmp_path):
     )
     (mine,) = denoisers.trained(tmp_path)
     assert denoisers.measured(mine, tmp_path) == [denoisers.Measured("set", "sigma25", 30.5, 10.25)]
+
+
+def test_restoring_leaves_the_weights_in_place_so_that_threads_can_share_them():
+    denoiser = denoisers.load("colour")
+    before = [weight.data_ptr() for weight in denoiser.module.parameters()]
+    denoiser.restore(noisy(photo(3), 25))
+    assert [weight.data_ptr() for weight in denoiser.module.parameters()] == before

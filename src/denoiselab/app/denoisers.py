@@ -123,14 +123,12 @@ class Denoiser:
             )
 
     def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
-        import torch
-
         from denoiselab.models import tiled_inference
         from denoiselab.runtime import devices
 
         module = self.gray if self.gray is not None and pixels.shape[2] == 1 else self.module
         return tiled_inference.restore(
-            module.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]  # faster
+            module.to(device),
             pixels,
             device=device,
             sigma_255=sigma_255,
@@ -185,7 +183,10 @@ def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
 
     if entry.folder == STRENGTHS.parent:
         return Denoiser(entry, _calibrated(entry.name, 3), _calibrated(entry.name, 1))
-    return Denoiser(entry, model_store.load(entry.folder, weights))
+    import torch
+
+    module = model_store.load(entry.folder, weights)
+    return Denoiser(entry, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # faster
 
 
 def _calibrated(method: str, channels: int) -> "nn.Module":
