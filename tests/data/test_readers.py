@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from denoiselab.config.data import Data, DataBlock
 from denoiselab.data import manifest
 from denoiselab.data.fetch import _slug, fetch
-from denoiselab.data.readers import bsd400_gray, bsds500, polyu, sources, test_sets
+from denoiselab.data.readers import bsd400_gray, bsds500, further_sets, polyu, sources
 from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
@@ -659,7 +659,7 @@ def shelf(tmp_path, published, monkeypatch) -> Path:
     shelf = tmp_path / "mirror"
     monkeypatch.setenv("DENOISELAB_MIRROR", str(shelf))
     members, twelve = bsds500_members(), {"data/Set12/01.png": encoded(noise(1)[..., 0])}
-    for name, made, address in (("bsds500", members, test_sets.BSDS500), ("set12", twelve, test_sets.SET12)):
+    for name, made, address in (("bsds500", members, further_sets.BSDS500), ("set12", twelve, further_sets.SET12)):
         (shelf / name).mkdir(parents=True)
         repository(shelf / name / Path(address.url).name, made)
         published(name, made)
@@ -726,11 +726,26 @@ def test_the_leak_guard_covers_further_test_sets(tmp_path, shelf, own):
             fetch(data.model_copy(update={"seed": seed}), tmp_path / "raw")
 
 
-def test_registered_test_sets_have_the_addresses_of_their_data_sets():
-    assert set(test_sets.REGISTERED) == set(get_args(get_args(DataBlock.model_fields["tests"].annotation)[0]))
-    assert block("bsds500").bsds500 == test_sets.BSDS500
-    assert block("bsd400_gray").set12 == test_sets.SET12
-    assert block("cid22").cid22.url == f"{test_sets.CORPUS}/CID22/CID22-512"
+def test_registered_sets_have_the_names_in_the_schema_and_the_addresses_of_their_data_sets():
+    for field, registered in (("tests", further_sets.TESTS), ("training", further_sets.TRAINING)):
+        assert set(registered) == set(get_args(get_args(DataBlock.model_fields[field].annotation)[0]))
+    assert block("bsds500").bsds500 == further_sets.BSDS500
+    assert block("bsd400_gray").set12 == further_sets.SET12
+    assert block("cid22").cid22.url == further_sets.CID22
+
+
+def test_training_images_of_other_data_sets_are_added(tmp_path, shelf, own):
+    data = own_files("folder", own, training=["bsds500", "cid22"], channels=1)
+    rows = [row for row in fetch(data, tmp_path / "raw") if row.source != "folder"]
+    whole = fetch(block("bsds500", val_images=1), tmp_path / "whole")
+    expected = {row.image for row in whole if row.split != "test"} | {"1"}  # 2 is a test image of CID22
+    assert {row.image for row in rows} == expected
+    assert {(row.split, row.sets) for row in rows} == {("train", "")}
+    assert stored(tmp_path / "raw", rows[0]).shape[2:] in ((), (1,))  # gray
+
+
+def test_a_data_set_is_not_added_to_itself(tmp_path, shelf):
+    refused(block("bsds500", val_images=1, training=["bsds500"]), tmp_path / "raw", "images of the same name")
 
 
 def test_polyu_keeps_a_scene_in_one_split(tmp_path, published):

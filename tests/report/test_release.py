@@ -66,12 +66,13 @@ def params(tmp_path_factory) -> Iterator[Params]:
         yield params
 
 
-def test_released_weights_are_the_trained_ones(params):
+def test_released_weights_are_the_trained_ones_in_float16(params):
     (folder,) = release.publish(only(params, "net"), "tiny")
     assert folder == Path("models/released/tiny")
     published, own = model_store.load(folder), model_store.load(Path("models/net"))
     for name, tensor in own.state_dict().items():
-        assert torch.equal(published.state_dict()[name], tensor), name
+        rounded = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(published.state_dict()[name], rounded), name
     evaluated = imported(params, "tiny")
     (folder / "README.md").write_text(CARD)
     (path,) = release.describe(evaluated, "tiny")

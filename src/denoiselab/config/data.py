@@ -37,6 +37,7 @@ class DataBlock(Block):
     channels: Channels
     allow_leak: bool  # true: continue if splits share images, with an alarm in the report
     drop_leaks: bool  # true: exclude training and validation images that also occur in a later split
+    training: list[Literal["bsds500", "cid22"]]  # further training images
     tests: list[Literal["bsd68", "cbsd68", "cid22", "kodak24", "set12"]]  # further test sets
     test_folder: str  # with your own test images
 

@@ -14,7 +14,7 @@ import numpy as np
 from denoiselab.config.data import Data, Sampled
 from denoiselab.data import leaks
 from denoiselab.data.manifest import SPLITS, Row, Source, write
-from denoiselab.data.readers import test_sets
+from denoiselab.data.readers import further_sets
 from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import limited
 from denoiselab.imaging import arrays, dataset_images
@@ -32,17 +32,17 @@ def fetch(data: Data, out: Path) -> list[Row]:
     side = data.side if isinstance(data, Sampled) else None
     with Sources() as sources:
         images = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
-        tests = test_sets.images(data, sources)
-        for name, held in Counter(source.source for source in images + tests).items():
+        further = further_sets.training(data, sources) + further_sets.tests(data, sources)
+        for name, held in Counter(source.source for source in images + further).items():
             sources.used[name]["held"] = held  # before `limit`
         if isinstance(data, Sampled):
             images = limited(images, data.limit, data.seed)
-        _check_sets(images, tests)
-        _check_names(images + tests)
-        _check_duplicates(images + tests)
+        _check_sets(images, further)
+        _check_names(images + further)
+        _check_duplicates(images + further)
         shutil.rmtree(out, ignore_errors=True)
         rows = [_store(source, data.channels, side, out) for source in images]
-        rows += [_store(source, data.channels, None, out) for source in tests]
+        rows += [_store(source, data.channels, None, out) for source in further]
     found = leaks.find(rows)
     dropped = leaks.images_to_drop(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
@@ -121,10 +121,10 @@ def _slug(image: str) -> str:
     return plain if plain and plain == image else f"{plain[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
 
 
-def _check_sets(images: list[Source], tests: list[Source]) -> None:
+def _check_sets(images: list[Source], further: list[Source]) -> None:
     """Reject a further test set that the data set has itself."""
     own = {name for source in images for name in source.sets}
-    for name in {name for source in tests for name in source.sets}:
+    for name in {name for source in further for name in source.sets}:
         if name in own:
             raise UserError(f"data.tests: {name} is part of the data set already")
 

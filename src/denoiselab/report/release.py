@@ -1,13 +1,14 @@
 """Released weights: models/released/<name>/ in Git, taken from the experiment in the workspace.
 
 A family such as colour has the sizes colour_fast and colour_best, or only one under its own name. `publish` writes the
-weights, model.json and a block of conf/; `describe` writes the measured part of the model card, README.md. The rest of
-the card is written by hand.
+weights in float16, model.json and a block of conf/; `describe` writes the measured part of the model card, README.md.
+The rest of the card is written by hand.
 """
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 
 from denoiselab.comparison import aggregate
@@ -57,12 +58,19 @@ def _publish(source: Path, card: dict[str, Any]) -> Path:
     folder = paths.released(name)
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}
     own["best"] = {"psnr": card["best"]["psnr"]}
-    model_store.save(folder, {KEPT: load_file(metadata.weights(source, card, KEPT))}, own)
+    trained = load_file(metadata.weights(source, card, KEPT))
+    model_store.save(folder, {KEPT: {name: _half(tensor) for name, tensor in trained.items()}}, own)
     _write_block(name, card)
     if not (folder / "README.md").exists():
         head = NEW_CARD.format(name=name, arch=card["architecture"]["arch"])
         files.write_text(folder / "README.md", f"{head}{BEGIN}{END}")
     return folder
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    """Floating-point values in float16, at half the size, except where one would overflow."""
+    half = tensor.half()
+    return half if tensor.is_floating_point() and half.isfinite().all() else tensor
 
 
 def describe(params: Params, family: str) -> list[Path]:

@@ -17,14 +17,21 @@ def images(data: Bsds500, sources: Sources) -> list[Source]:
     """The 500 images: 400 for training and validation, 100 for testing, 68 of these in CBSD68."""
     files = photographs(data.bsds500, sources)
     in_cbsd68 = {source.image for source in cbsd68(files)}
-    found = []
+    found = hold_out(training(files), lambda n: data.val_images, data.seed)
     for (split, name), file in sorted(files.items()):
         if split == "val":
             sets = ("CBSD68", "BSDS500-val") if name in in_cbsd68 else ("BSDS500-val",)
             found.append(Source(name, "test", "", file, sets=sets, source="bsds500"))
-        else:
-            found.append(Source(name, "train", "", file, source="bsds500"))
-    return hold_out(found, lambda n: data.val_images, data.seed)
+    return found
+
+
+def training(files: dict[tuple[str, str], Path]) -> list[Source]:
+    """The 400 images of the train and test splits, from the files by (split, id)."""
+    return [
+        Source(name, "train", "", file, source="bsds500")
+        for (split, name), file in sorted(files.items())
+        if split != "val"
+    ]
 
 
 def cbsd68(files: dict[tuple[str, str], Path]) -> list[Source]:

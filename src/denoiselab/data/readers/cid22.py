@@ -16,6 +16,11 @@ def images(data: Cid22, sources: Sources) -> list[Source]:
     return hold_out(_photographs(data.cid22.url, sources), lambda n: data.val_images, data.seed)
 
 
+def training(url: str, sources: Sources) -> list[Source]:
+    """The training images."""
+    return [source for source in _photographs(url, sources) if source.split == "train"]
+
+
 def tests(url: str, sources: Sources) -> list[Source]:
     """The test images."""
     return [source for source in _photographs(url, sources) if source.split == "test"]

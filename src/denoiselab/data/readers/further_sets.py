@@ -1,6 +1,7 @@
-"""Further test sets of any data set: registered ones by name (`data.tests`) and your own (`data.test_folder`).
+"""Further images for any data set: training sets (`data.training`) and test sets, registered ones by name (`data.tests`)
+and your own (`data.test_folder`).
 
-Their images have the same ids as in their own data set, and so the same noise.
+Images have the same ids as in their own data set, and so the same noise.
 """
 
 import re
@@ -22,16 +23,22 @@ SET12 = Archive(
     url="https://github.com/SaoYan/DnCNN-PyTorch/archive/6b0804951484eadb7f1ea24e8e5c9ede9bea485b.tar.gz", sha256=None
 )
 CORPUS = "https://raw.githubusercontent.com/imazen/codec-corpus/55decfe826d350815e3af3b5ac69b882fb2943d3"
+CID22 = f"{CORPUS}/CID22/CID22-512"
 
 
-def images(data: DataBlock, sources: Sources) -> list[Source]:
+def training(data: DataBlock, sources: Sources) -> list[Source]:
+    """The training images of the data sets in `data.training`, converted to `data.channels`."""
+    return [source for name in data.training for source in TRAINING[name](sources)]
+
+
+def tests(data: DataBlock, sources: Sources) -> list[Source]:
     """The images of `data.tests` and `data.test_folder`.
 
     UserError for a gray test set in a colour experiment or vice versa, and for a folder without images.
     """
     found = []
     for name in data.tests:
-        channels, listing = REGISTERED[name]
+        channels, listing = TESTS[name]
         if channels not in (None, data.channels):
             raise UserError(f"data.tests: {name} needs data.channels={channels}, not {data.channels}")
         found += listing(sources)
@@ -60,11 +67,15 @@ def _own(root: Path, sources: Sources) -> list[Source]:
     return found
 
 
-# By name in `data.tests`: number of channels (None: any), images
-REGISTERED: dict[str, tuple[int | None, Callable[[Sources], list[Source]]]] = {
+TRAINING: dict[str, Callable[[Sources], list[Source]]] = {
+    "bsds500": lambda sources: bsds500.training(bsds500.photographs(BSDS500, sources)),
+    "cid22": lambda sources: cid22.training(CID22, sources),
+}
+# Number of channels (None: any), images
+TESTS: dict[str, tuple[int | None, Callable[[Sources], list[Source]]]] = {
     "bsd68": (1, lambda sources: bsd400_gray.bsd68(bsds500.photographs(BSDS500, sources))),
     "cbsd68": (3, lambda sources: bsds500.cbsd68(bsds500.photographs(BSDS500, sources))),
-    "cid22": (None, lambda sources: cid22.tests(f"{CORPUS}/CID22/CID22-512", sources)),
+    "cid22": (None, lambda sources: cid22.tests(CID22, sources)),
     "kodak24": (None, _kodak24),
     "set12": (1, lambda sources: bsd400_gray.set12(SET12, sources)),
 }
