@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from denoiselab.comparison import aggregate, published_results
@@ -34,8 +35,12 @@ def test_a_network_for_one_level_is_compared_at_that_level_only(tree_of_imported
     params = tree_of_imported(sigma_255)
     spec = params.noise.test["sigma25"].model_dump(mode="json")
     monkeypatch.setattr(noisy_sets, "read", lambda root, condition: SimpleNamespace(spec=spec))
-    value = aggregate._published(params, "dncnn25_kair", "BSD68", "sigma25", "awgn-unclipped", 29.2)
+    rows = pd.DataFrame({"draw": [0, 0, 1, 1], "psnr": [28.0, 30.0, 29.0, 31.0]})
+    value = aggregate._published(params, "dncnn25_kair", "BSD68", "sigma25", "awgn-unclipped", rows)
     assert value["published_method"] == found
+    if found:
+        assert value["minus_published"] == pytest.approx(29.5 - 29.23)
+        assert value["published_halfwidth"] == pytest.approx(12.706 * 0.5, rel=1e-3)  # two draws, 29 and 30 dB
 
 
 @pytest.fixture

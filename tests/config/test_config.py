@@ -58,6 +58,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         ("protocol", {"legacy_seed": True, "draws": 2}, "protocol.draws must be 1 with legacy_seed"),
         ("augment.kind", "warp", "augment.kind: 'warp' is unknown; allowed: 'd4', 'none', 'albumentations'"),
         ("models.unet.weights", "a.pth", "weights and sha256 (of the weights' file) go together"),
+        ("models.unet.licence", "MIT", "licence and trained_on are those of imported weights, which are missing"),
         ("models.unet.lr", -1, "models.unet.lr: input should be greater than 0"),
     ],
 )

@@ -74,6 +74,8 @@ def test_released_weights_are_the_trained_ones_in_float16(params):
         rounded = tensor.half().float() if tensor.is_floating_point() else tensor
         assert torch.equal(published.state_dict()[name], rounded), name
     evaluated = imported(params, "tiny")
+    assert evaluated.models["tiny"].licence == "MIT"
+    assert evaluated.models["tiny"].trained_on == "your own images (yours)"
     (folder / "README.md").write_text(CARD)
     (path,) = release.describe(evaluated, "tiny")
     card = path.read_text()

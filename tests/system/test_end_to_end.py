@@ -145,7 +145,8 @@ def test_the_published_dncnn_is_reproduced(tmp_path):
         assert row.published == published
         assert row.minus_published == pytest.approx(psnr - published, abs=0.001)
         report = (project / "reports/report.md").read_text(encoding="utf-8")
-        assert f"| {published:.2f} (DnCNN-S) | {psnr - published:+.2f} |" in report
+        assert f"| {published:.2f} (DnCNN-S) | {psnr:.2f} | {psnr - published:+.2f} |" in report
+    assert "| MIT | 400 gray images of BSDS500 (no licence stated) |" in report
 
 
 @mirrored

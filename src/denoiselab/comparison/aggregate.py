@@ -1,9 +1,8 @@
 """Aggregates per-image rows: one row per model, test set and condition."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from denoiselab.comparison import published_results
 from denoiselab.comparison.bootstrap import Interval, mean_intervals
@@ -86,7 +85,8 @@ def _by_set(rows: pd.DataFrame) -> pd.DataFrame:
 def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """reports/comparison.csv: means and bootstrap intervals over images, one row per model, test set and condition.
 
-    `published`: published PSNR of the method named in the model's entry, for this test set, protocol and noise.
+    `published`: published PSNR of the method named in the model's entry, for this test set, protocol and noise;
+    `published_halfwidth`: uncertainty of `minus_published` by the noise, from the means of several draws.
     """
     scores = [score for score in SCORES if score in rows]
     result, found = [], means(rows, scores, params)
@@ -105,7 +105,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         own = psnr[set_name, condition]
         entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
-        entry |= _published(params, model, set_name, condition, protocol, entry["psnr_mean"])
+        entry |= _published(params, model, set_name, condition, protocol, group)
         result.append(entry)
     return pd.DataFrame(result)
 
@@ -134,17 +134,20 @@ def _seeds(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def _published(
-    params: Params, model: str, set_name: str, condition: str, protocol: str, psnr: Any
+    params: Params, model: str, set_name: str, condition: str, protocol: str, rows: pd.DataFrame
 ) -> dict[str, object]:
     """Published PSNR of the first method in `published` that has one; "-S" methods only for a model of that level."""
+    draws = rows.groupby("draw").psnr.mean()
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
     specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)
     known = {value.method: value for value in published_results.matching(set_name, protocol, spec)}
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):
-            return {"published_method": method, "published": value.psnr, "minus_published": psnr - value.psnr}
-    return {"published_method": None, "published": None, "minus_published": None}
+            found = {"published_method": method, "published": value.psnr}
+            halfwidth = t.ppf((1 + params.evaluate.confidence) / 2, len(draws) - 1) * draws.sem()  # NaN for one draw
+            return found | {"minus_published": draws.mean() - value.psnr, "published_halfwidth": halfwidth}
+    return dict.fromkeys(("published_method", "published", "minus_published", "published_halfwidth"))
 
 
 def means(rows: pd.DataFrame, columns: list[str], params: Params) -> dict[tuple[str, str, str, str], Interval]:

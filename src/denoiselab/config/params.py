@@ -101,10 +101,11 @@ class Evaluate(Block):
 class Entry(BaseModel):
     """A model: `arch`, `needs`, keys of `train` to override, and keys of its architecture.
 
-    `weights` (path or URL) and `sha256`: imported instead of trained. `init_from` (another entry's output): fine-tuned
-    from those weights. `noise`: training and validation noise in place of noise.train; for imported weights, the noise
-    they were trained on. `init`: initialisation of the weights. `published`: methods of the literature to compare with;
-    the first one with a value for a test set is used.
+    `weights` (path or URL) and `sha256`: imported instead of trained, with their `licence` and what they were
+    `trained_on`, for the report. `init_from` (another entry's output): fine-tuned from those weights. `noise`: training
+    and validation noise in place of noise.train; for imported weights, the noise they were trained on. `init`:
+    initialisation of the weights. `published`: methods of the literature to compare with; the first one with a value
+    for a test set is used.
 
     denoiselab.architectures.build checks the architecture's keys.
     """
@@ -115,6 +116,8 @@ class Entry(BaseModel):
     needs: str  # input of its training: data/patches, or another entry's output, models/<name>
     weights: Address | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    licence: str | None = None
+    trained_on: str | None = None  # images and their licence
     init_from: str | None = None
     init: INITS = "none"  # none: the architecture's default
     noise: NoiseSpec | None = None
@@ -124,6 +127,8 @@ class Entry(BaseModel):
     def _fits_together(self) -> "Entry":
         if (self.weights is None) != (self.sha256 is None):
             raise UserError("weights and sha256 (of the weights' file) go together")
+        if self.weights is None and (self.licence or self.trained_on):
+            raise UserError("licence and trained_on are those of imported weights, which are missing")
         if self.init_from and self.init_from != self.needs:
             raise UserError(f"needs must be init_from, {self.init_from!r}, so that changes of it are noticed")
         if self.init_from and (self.weights or self.init != "none"):

@@ -58,6 +58,8 @@ def write(params: Params) -> None:
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "cost": costs,
+        "claimed": facts.claimed(table),
+        "imported": facts.imported(params, costs),
         "score": "psnr",
         "self_supervised": facts.self_supervised(params),
         "fronts": cost.fronts(params, table, costs),

@@ -50,7 +50,6 @@ def result(
         "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": answer(params, models, here, pairs, trainings),
-        "compared": bool(own.published.notna().any()),
         "published": published_results.matching(set_name, stored.protocol.name, stored.spec),
     }
 
@@ -162,6 +161,17 @@ def cost(params: Params) -> list[dict[str, Any]]:
         card = metadata.read(paths.model(name))
         rows.append({"model": name, "parameters": card["parameters"], "train": train, "infer": infer})
     return rows
+
+
+def claimed(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of the comparison that have a published value."""
+    return table[table.published.notna()].to_dict("records")
+
+
+def imported(params: Params, costs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of `cost` of imported weights, with their entries."""
+    found = ((row, params.models[row["model"]]) for row in costs)
+    return [row | {"entry": entry} for row, entry in found if entry.weights]
 
 
 def difference(

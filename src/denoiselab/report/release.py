@@ -21,6 +21,7 @@ from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 
 KEPT = "best_psnr"
+LICENCE = "MIT"  # of weights published with this project
 BEGIN, END = "<!-- measured: `python -m pipeline.release --card` -->\n", "<!-- /measured -->\n"
 NEW_CARD = """---
 license: not stated
@@ -50,17 +51,24 @@ def publish(params: Params, family: str) -> list[Path]:
             f"an experiment must have one trained network to publish, or {' and '.join(paths.QUALITIES)}; "
             f"found: {', '.join(trained) or 'none'}"
         )
-    return [_publish(paths.model(m), cards[m] | {"name": names[m], "recipe": params.recipe}) for m in trained]
+    images = "; ".join(f"{source['title']} ({source['licence']})" for source in _training_sources())
+    return [_publish(paths.model(m), cards[m] | {"name": names[m], "recipe": params.recipe}, images) for m in trained]
 
 
-def _publish(source: Path, card: dict[str, Any]) -> Path:
+def _training_sources() -> list[dict[str, Any]]:
+    """The data set sources of the training images."""
+    used = {row.source for row in manifest.read(paths.RAW, "train")}
+    return [source for name, source in facts.data()["sources"].items() if name in used]
+
+
+def _publish(source: Path, card: dict[str, Any], trained_on: str) -> Path:
     name = card["name"]
     folder = paths.released(name)
     own = {key: value for key, value in card.items() if key not in ("format", "weights")}
     own["best"] = {"psnr": card["best"]["psnr"]}
     trained = load_file(metadata.weights(source, card, KEPT))
     model_store.save(folder, {KEPT: {name: _half(tensor) for name, tensor in trained.items()}}, own)
-    _write_block(name, card)
+    _write_block(name, card, trained_on)
     if not (folder / "README.md").exists():
         head = NEW_CARD.format(name=name, arch=card["architecture"]["arch"])
         files.write_text(folder / "README.md", f"{head}{BEGIN}{END}")
@@ -105,7 +113,6 @@ def _measured(params: Params, name: str, release: dict[str, Any]) -> str:
     table = aggregate.table(aggregate.read(params), params)
     stored = {key: noisy_sets.read(paths.NOISY, key) for key in noisy_sets.names(paths.NOISY)}
     data = facts.data()
-    trained_on = {row.source for row in manifest.read(paths.RAW, "train")}
     context = {
         "name": name,
         "recipe": params.recipe,
@@ -113,18 +120,18 @@ def _measured(params: Params, name: str, release: dict[str, Any]) -> str:
         "rows": table[table.model != "noisy"].sort_values(["set", "condition"], kind="stable").to_dict("records"),
         "conditions": stored,
         "splits": data["splits"],
-        "sources": [source for key, source in data["sources"].items() if key in trained_on],
+        "sources": _training_sources(),
         "confidence": params.evaluate.confidence,
         "megabytes": (paths.released(name) / f"{KEPT}.safetensors").stat().st_size / 1e6,
     }
     return render("card.md.j2", context) + "\n"
 
 
-def _write_block(name: str, card: dict[str, Any]) -> None:
+def _write_block(name: str, card: dict[str, Any], trained_on: str) -> None:
     """Write conf/model/released/<name>.yaml, the entry that imports the published weights."""
     file = paths.released(name) / f"{KEPT}.safetensors"
     block = {"arch": card["architecture"]["arch"], "needs": str(paths.PATCHES), **card["architecture"]}
-    block |= {"weights": str(file), "sha256": files.sha256(file)}
+    block |= {"weights": str(file), "sha256": files.sha256(file), "licence": LICENCE, "trained_on": trained_on}
     if card["noise"]["train"]["kind"] != "real":  # not a noise that an entry can set
         block["noise"] = card["noise"]["train"]
     comment = f"Released weights, see {paths.released(name) / 'README.md'}. Not trained here."

@@ -1,5 +1,5 @@
-"""Further images for any data set: training sets (`data.training`) and test sets, registered ones by name (`data.tests`)
-and your own (`data.test_folder`).
+"""Further images for any data set: training images (`data.training`) and test sets (`data.tests`, and your own in
+`data.test_folder`).
 
 Images have the same ids as in their own data set, and so the same noise.
 """
