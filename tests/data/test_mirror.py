@@ -117,7 +117,7 @@ def test_the_public_dncnn_has_its_reference_scores(shared):
     block = yaml.safe_load((ROOT / "conf/model/dncnn25_kair.yaml").read_text(encoding="utf-8"))
     keys = {key: block[key] for key in ("arch", "channels", "depth", "features", "batch_norm")}
     model = architectures.build(keys)
-    pretrained.load_weights(model, "dncnn", MIRROR / "dncnn25_kair" / "dncnn_25.pth")
+    pretrained.load_weights(model, keys, MIRROR / "dncnn25_kair" / "dncnn_25.pth")
     rounded, unrounded, similar = [], [], []
     for _, clean in members(shared, "Set12"):
         field = np.random.RandomState(0).normal(0, 25 / 255, clean.shape)

@@ -11,7 +11,10 @@ Attributes of the torch.nn.Module:
 - `adopts`, `label_aware`: see guided_unet.py.
 - `task = "classify"`: a classifier; forward returns logits (N, classes), `features(x)` the feature maps of each stage.
 
-A module may also have `from_foreign(tensors)`, which converts public weights files to its layout.
+Modules of published networks also have two functions, which import weights (models/pretrained.py):
+
+- `from_foreign(tensors)` renames the tensors of public files to our layout; other names are kept.
+- `recognise(tensors)` returns the settings of the network with these tensors, in our layout, or None.
 
 Shared layers are in _layers.py. To add a model: one module here and one block in conf/model/.
 """
@@ -30,9 +33,11 @@ from denoiselab.config.base import check as check_block
 from denoiselab.runtime.errors import UserError
 
 RENAMED = {"unet": "unet_classic"}
+Tensors = dict[str, torch.Tensor]
+Layout = Callable[[Tensors], Tensors] | None
 MAX_VALUE, MAX_LENGTH = 10_000, 100  # of numbers and lists in a block, which may come from an untrusted card
 
-__all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known"]
+__all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known", "outline", "recogniser", "settings"]
 
 
 def known() -> list[str]:
@@ -70,9 +75,19 @@ class _Unfilled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
+def foreign_layout(arch: str) -> Layout:
     """The architecture's `from_foreign`, or None."""
     return getattr(_module(arch, "model"), "from_foreign", None)
+
+
+def recogniser(arch: str) -> Callable[[Tensors], dict[str, Any] | None] | None:
+    """The architecture's `recognise`, or None."""
+    return getattr(_module(arch, "model"), "recognise", None)
+
+
+def settings(block: dict[str, Any], where: str = "model") -> dict[str, Any]:
+    """All keys of the block's architecture, with defaults. UserError as in `build`."""
+    return _config(_module(block.get("arch"), where), block, where).model_dump()
 
 
 def _module(arch: Any, where: str) -> Any:
