@@ -9,6 +9,7 @@ Attributes of the torch.nn.Module:
   for each image.
 - `calibrated = True`: calibrated instead of trained, see classical.py.
 - `adopts`, `label_aware`: see guided_unet.py.
+- `from_weights = True`: built from its tensors when they are loaded, see spandrel.py.
 - `task = "classify"`: a classifier; forward returns logits (N, classes), `features(x)` the feature maps of each stage.
 
 Modules of published networks also have two functions, which import weights (models/pretrained.py):

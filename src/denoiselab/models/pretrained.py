@@ -14,7 +14,8 @@ from denoiselab.runtime.sanitize import one_line
 
 # Keys under which training codes store the weights, averaged ones first, and prefixes of wrappers.
 CONTAINERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "netG", "generator")
-WRAPPERS = ("module.", "model.", "net.", "netG.", "_orig_mod.")
+PARALLEL = ("module.", "netG.", "_orig_mod.")
+WRAPPERS = (*PARALLEL, "model.", "net.")
 NESTED = 4  # containers in one another, at most
 SHOWN = 3  # names in a message
 
@@ -27,6 +28,9 @@ def load_weights(model: nn.Module, block: dict[str, Any], path: Path) -> None:
     the settings if they can be told.
     """
     tensors, arch = read(path), block["arch"]
+    if getattr(model, "from_weights", False):
+        model.load_state_dict(_without(tensors, PARALLEL))
+        return
     converted = {"own": tensors, "published": _converted(arch, tensors)}
     wrong = {name: _mismatch(model, found) for name, found in converted.items()}
     fitting = next((found for name, found in converted.items() if not wrong[name]), None)
@@ -69,12 +73,17 @@ def _is_named(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, torch.Tensor)
 
 
+def _without(tensors: Tensors, prefixes: tuple[str, ...]) -> Tensors:
+    """The tensors, less the prefixes that all names share."""
+    while prefix := next((p for p in prefixes if tensors and all(name.startswith(p) for name in tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
 def _converted(arch: str, tensors: Tensors) -> Tensors:
     """The tensors without wrappers, in our layout if the architecture converts theirs."""
-    while prefix := next((p for p in WRAPPERS if tensors and all(name.startswith(p) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    layout = architectures.foreign_layout(arch)
-    return layout(tensors) if layout else tensors
+    bare, layout = _without(tensors, WRAPPERS), architectures.foreign_layout(arch)
+    return layout(bare) if layout else bare
 
 
 def _block(arch: str, tensors: Tensors) -> dict[str, Any] | None:
