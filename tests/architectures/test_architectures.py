@@ -49,6 +49,7 @@ CLASSIFIERS = {
 for block in CLASSIFIERS.values():
     block["batch_norm"] = True
 FIXED = ["classical", "identity"]
+IMPORTED = ["spandrel"]  # has no network without weights: test_spandrel.py
 LEARNED = [arch for arch in BLOCKS if arch not in FIXED]
 FROM_THE_IDENTITY = ["dncnn", "resunet"]
 ANYWHERE = ["classical", "guided_unet", "nafnet"]
@@ -83,7 +84,7 @@ def noisy(*shape: int) -> torch.Tensor:
 
 
 def test_every_architecture_is_tested():
-    assert sorted(BLOCKS | CLASSIFIERS) == architectures.known()
+    assert sorted([*BLOCKS, *CLASSIFIERS, *IMPORTED]) == architectures.known()
 
 
 @pytest.mark.parametrize("arch", BLOCKS)

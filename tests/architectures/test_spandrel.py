@@ -71,7 +71,10 @@ def test_an_imported_network_is_stored_counted_and_used_like_any_other(library, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"make": lambda tensors: Descriptor(tensors, scale=4)}, "Toy with these weights is no denoiser: its scale is 4"),
+        (
+            {"make": lambda tensors: Descriptor(tensors, scale=4)},
+            "Toy with these weights is no denoiser: its scale is 4",
+        ),
         ({"make": lambda tensors: Descriptor(toy(1))}, "Toy has 1 channels; the settings say 3"),
         ({"make": lambda tensors: {}["nothing"]}, "arch spandrel: unknown network: 'nothing'"),
         (None, "arch spandrel needs packages: pip install spandrel torchvision"),

@@ -16,7 +16,6 @@ from denoiselab.architectures._layers import ImageConv2d, U, on_multiple
 from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
 
-
 STAGES = {  # the authors' names, and ours
     "intro": "head",
     "encoders": "down_stages",
@@ -140,23 +139,16 @@ def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     At sides that are no multiple of 2^levels the authors pad with zeros, we repeat the border.
     """
-    coarsest = max((int(name.split(".")[1]) for name in tensors if re.match(r"ups\.\d{1,4}\.0\.", name)), default=0)
+    if "intro.weight" not in tensors:
+        return tensors
+    numbered = re.compile(r"^(ups|decoders)\.(\d{1,4})\.")
+    coarsest = max((int(found[2]) for name in tensors if (found := numbered.match(name))), default=0)
     renamed = {}
     for name, tensor in tensors.items():
-        stage, _, rest = name.partition(".")
-        number, _, inside = rest.partition(".")
-        if stage in ("ups", "decoders") and number.isdigit():
-            number = str(coarsest - int(number))
-        stage = STAGES.get(stage, stage)
-        block, _, layer = inside.partition(".")
-        if stage == "bottom":
-            block, layer, inside = number, inside, ""
-        for official, own in LAYERS.items():
-            layer = re.sub(rf"^{official}(?=\.)", own, layer)
-        if layer in ("beta", "gamma"):
-            tensor = tensor.reshape(-1, 1, 1)
-        parts = (stage, block, layer) if stage == "bottom" else (stage, number, block, layer)
-        renamed[".".join(part for part in parts if part)] = tensor
+        new = numbered.sub(lambda found: f"{found[1]}.{coarsest - int(found[2])}.", name)
+        new = re.sub(r"^\w+", lambda found: STAGES.get(found[0], found[0]), new)
+        new = re.sub(r"\b(norm[12]|conv[1-5]|sca\.1)\.", lambda found: f"{LAYERS[found[1]]}.", new)
+        renamed[new] = tensor.reshape(-1, 1, 1) if new.endswith((".beta", ".gamma")) else tensor
     return renamed
 
 

@@ -61,10 +61,14 @@ def read(path: Path) -> Tensors:
         raise UserError(f"{path}: not found") from None
     except Exception as error:  # noqa: BLE001  (torch.load raises various errors for damaged files)
         raise UserError(f"{path}: not a file of plain tensors: {one_line(error)}") from None
-    for _ in range(NESTED):
+    for _ in range(NESTED):  # a file may contain itself
         inner = [content[key] for key in CONTAINERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
         content = inner[0] if inner else content
-    if not isinstance(content, dict) or not all(_is_named(name, value) for name, value in content.items()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(_is_named(name, value) for name, value in content.items())
+    ):
         raise UserError(f"{path}: not a mapping of names to tensors")
     return content
 
