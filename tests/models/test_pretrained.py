@@ -4,6 +4,7 @@ The networks here have the published names and are written independently of ours
 """
 
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ NAFNET = {"arch": "nafnet", "channels": 3, "width": 4, "encoder": [1, 2], "middl
 
 
 class Stack(nn.Module):
-    """DnCNN and FFDNet: numbered layers under an attribute `at`. `biased`: whether the first, inner, last have a bias."""
+    """DnCNN and FFDNet: numbered layers in the attribute `at`. `biased`: the first, the inner, the last convolution."""
 
     def __init__(self, at, inputs, outputs, depth, features, biased=(True, True, True), norm=False, eps=1e-5):
         super().__init__()
@@ -64,7 +65,7 @@ class UNetRes(nn.Module):
             return [ResBlock(n) for _ in range(nb)]
 
         self.m_head = nn.Conv2d(channels + 1, nc[0], 3, padding=1, bias=False)
-        for n, (a, b) in enumerate(zip(nc, nc[1:], strict=False), 1):
+        for n, (a, b) in enumerate(pairwise(nc), 1):
             self.add_module(f"m_down{n}", nn.Sequential(*blocks(a), nn.Conv2d(a, b, 2, 2, bias=False)))
             self.add_module(f"m_up{n}", nn.Sequential(nn.ConvTranspose2d(b, a, 2, 2, bias=False), *blocks(a)))
         self.m_body = nn.Sequential(*blocks(nc[-1]))
@@ -134,16 +135,12 @@ class NafNet(nn.Module):
         return self.ending(x) + inp
 
 
+UNBIASED = NORMED | {"bias": "none"}
 NONE, FIRST, ALL = (False,) * 3, (True, False, False), (True,) * 3
 PUBLISHED = {  # the published network; how its names are wrapped; the container; the block
     "KAIR's DnCNN": (lambda: Stack("model", 1, 1, 5, 8), "", None, DNCNN),
-    "SaoYan's DnCNN": (lambda: Stack("dncnn", 1, 1, 5, 8, NONE, True), "module.", None, NORMED | {"bias": "none"}),
-    "BUIFD's DnCNN": (
-        lambda: Stack("dncnn", 1, 1, 5, 8, NONE, True),
-        "module.dncnn.",
-        "net",
-        NORMED | {"bias": "none"},
-    ),
+    "SaoYan's DnCNN": (lambda: Stack("dncnn", 1, 1, 5, 8, NONE, True), "module.", None, UNBIASED),
+    "BUIFD's DnCNN": (lambda: Stack("dncnn", 1, 1, 5, 8, NONE, True), "module.dncnn.", "net", UNBIASED),
     "the authors' DnCNN": (lambda: Stack("dncnn", 1, 1, 5, 8, FIRST, True, 1e-4), "", "state_dict", NORMED),
     "DnCNN with all biases": (lambda: Stack("model", 1, 1, 5, 8, ALL, True), "net.", None, NORMED | {"bias": "all"}),
     "KAIR's FFDNet": (lambda: Ffdnet("model", 13, 12, 4, 12), "", "params", FFDNET),

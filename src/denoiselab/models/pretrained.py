@@ -62,19 +62,18 @@ def read(path: Path) -> Tensors:
     except Exception as error:  # noqa: BLE001  (torch.load raises various errors for damaged files)
         raise UserError(f"{path}: not a file of plain tensors: {one_line(error)}") from None
     for _ in range(NESTED):  # a file may contain itself
-        inner = [content[key] for key in CONTAINERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
-        content = inner[0] if inner else content
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(_is_named(name, value) for name, value in content.items())
-    ):
+        held = content if isinstance(content, dict) else {}
+        content = next((held[key] for key in CONTAINERS if isinstance(held.get(key), dict)), content)
+    if not _are_named_tensors(content):
         raise UserError(f"{path}: not a mapping of names to tensors")
     return content
 
 
-def _is_named(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, torch.Tensor)
+def _are_named_tensors(content: Any) -> bool:
+    """Whether it is a mapping of names to tensors, and not empty."""
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items())
 
 
 def _without(tensors: Tensors, prefixes: tuple[str, ...]) -> Tensors:
