@@ -38,7 +38,18 @@ Tensors = dict[str, torch.Tensor]
 Layout = Callable[[Tensors], Tensors] | None
 MAX_VALUE, MAX_LENGTH = 10_000, 100  # of numbers and lists in a block, which may come from an untrusted card
 
-__all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known", "outline", "recogniser", "settings"]
+__all__ = [
+    "SCHEMES",
+    "build",
+    "check",
+    "defaults",
+    "foreign_layout",
+    "initialise",
+    "known",
+    "outline",
+    "recogniser",
+    "settings",
+]
 
 
 def known() -> list[str]:
@@ -89,6 +100,12 @@ def recogniser(arch: str) -> Callable[[Tensors], dict[str, Any] | None] | None:
 def settings(block: dict[str, Any], where: str = "model") -> dict[str, Any]:
     """All keys of the block's architecture, with defaults. UserError as in `build`."""
     return _config(_module(block.get("arch"), where), block, where).model_dump()
+
+
+def defaults(arch: str) -> dict[str, Any]:
+    """The keys of the architecture's block that may be left out, and their values then."""
+    fields = _module(arch, "model").Config.model_fields
+    return {key: field.get_default() for key, field in fields.items() if not field.is_required()}
 
 
 def _module(arch: Any, where: str) -> Any:

@@ -29,7 +29,7 @@ def load_weights(model: nn.Module, block: dict[str, Any], path: Path) -> None:
     """
     tensors, arch = read(path), block["arch"]
     if getattr(model, "from_weights", False):
-        model.load_state_dict(_without(tensors, PARALLEL))
+        model.load_state_dict(bare(tensors))
         return
     converted = {"own": tensors, "published": _converted(arch, tensors)}
     wrong = {name: _mismatch(model, found) for name, found in converted.items()}
@@ -51,6 +51,11 @@ def recognise(tensors: Tensors) -> dict[str, Any] | None:
     return None
 
 
+def bare(tensors: Tensors) -> Tensors:
+    """The tensors without the prefixes of parallel and compiled training."""
+    return _without(tensors, PARALLEL)
+
+
 def read(path: Path) -> Tensors:
     """Tensors of a weights file by name. UserError if it holds anything else."""
     try:
@@ -60,7 +65,9 @@ def read(path: Path) -> Tensors:
     except FileNotFoundError:
         raise UserError(f"{path}: not found") from None
     except Exception as error:  # noqa: BLE001  (torch.load raises various errors for damaged files)
-        raise UserError(f"{path}: not a file of plain tensors: {one_line(error)}") from None
+        raise UserError(
+            f"{path}: not a file of plain tensors, as torch.save(net.state_dict(), ...) writes: {one_line(error)}"
+        ) from None
     for _ in range(NESTED):  # a file may contain itself
         held = content if isinstance(content, dict) else {}
         content = next((held[key] for key in CONTAINERS if isinstance(held.get(key), dict)), content)
