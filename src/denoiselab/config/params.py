@@ -104,7 +104,8 @@ class Entry(BaseModel):
     `weights` (path or URL) and `sha256`: imported instead of trained. `init_from` (another entry's output): fine-tuned
     from those weights. `noise`: training and validation noise in place of noise.train; for imported weights, the noise
     they were trained on. `init`: initialisation of the weights. `published`: methods of the literature to compare with;
-    the first one with a value for a test set is used.
+    the first one with a value for a test set is used. Methods for one noise level end in -S: a model is compared with
+    them at the level of its `noise` only.
 
     denoiselab.architectures.build checks the architecture's keys.
     """
@@ -124,6 +125,8 @@ class Entry(BaseModel):
     def _fits_together(self) -> "Entry":
         if (self.weights is None) != (self.sha256 is None):
             raise UserError("weights and sha256 (of the weights' file) go together")
+        if self.weights and not self.noise and (specific := [name for name in self.published if name.endswith("-S")]):
+            raise UserError(f"published {specific[0]} is for one noise level: add noise, what the weights were trained on")
         if self.init_from and self.init_from != self.needs:
             raise UserError(f"needs must be init_from, {self.init_from!r}, so that changes of it are noticed")
         if self.init_from and (self.weights or self.init != "none"):

@@ -65,9 +65,8 @@ def read(path: Path) -> Tensors:
     except FileNotFoundError:
         raise UserError(f"{path}: not found") from None
     except Exception as error:  # noqa: BLE001  (torch.load raises various errors for damaged files)
-        raise UserError(
-            f"{path}: not a file of plain tensors, as torch.save(net.state_dict(), ...) writes: {one_line(error)}"
-        ) from None
+        wanted = "a file of plain tensors, as torch.save(net.state_dict(), ...) writes"
+        raise UserError(f"{path}: not {wanted}: {one_line(error)}") from None
     for _ in range(NESTED):  # a file may contain itself
         held = content if isinstance(content, dict) else {}
         content = next((held[key] for key in CONTAINERS if isinstance(held.get(key), dict)), content)
