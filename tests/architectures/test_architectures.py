@@ -41,6 +41,7 @@ BLOCKS = {
         "batch_norm": True,
         "normalise": True,
     },
+    "winnet": {"arch": "winnet", "channels": 3, "steps": 1, "blocks": 1, "features": 6, "atoms": 8, "iterations": 2},
 }
 CLASSIFIERS = {
     "classifier_cnn": {"arch": "classifier_cnn", "channels": 3, "classes": 5, "widths": [6, 8, 12], "side": 2},
@@ -54,7 +55,7 @@ LEARNED = [arch for arch in BLOCKS if arch not in FIXED]
 FROM_THE_IDENTITY = ["dncnn", "resunet"]
 ANYWHERE = ["classical", "guided_unet", "nafnet"]
 NEAR = [arch for arch in BLOCKS if arch not in ANYWHERE]  # with a finite receptive field
-NOISE_AWARE = ["drunet", "ffdnet"]
+NOISE_AWARE = ["drunet", "ffdnet", "winnet"]
 SYSTEM_UNET = {"widths": [16, 32, 64, 128, 256], "sigmoid": True}
 PAPER_NAFNET = {"encoder": [2, 2, 4, 8], "middle": 12, "decoder": [2, 2, 2, 2]}
 GUIDED = SYSTEM_UNET | {"classes": 10, "guidance": "oracle"}
@@ -255,6 +256,7 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         ("ffdnet", {"channels": 1, "depth": 15}, 485_316),
         ("drunet", {"widths": [64, 128, 256, 512], "blocks": 4}, 32_640_960),
         ("drunet", {"channels": 1, "widths": [64, 128, 256, 512], "blocks": 4}, 32_638_656),
+        ("winnet", {"channels": 1, "steps": 4, "blocks": 4, "features": 32, "atoms": 64, "iterations": 4}, 173_440),
         ("nafnet", PAPER_NAFNET | {"width": 32}, 29_159_715),  # the authors: 29.16 M
         ("nafnet", PAPER_NAFNET | {"width": 64}, 115_982_915),  # 115.98 M
     ],

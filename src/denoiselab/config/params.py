@@ -125,8 +125,9 @@ class Entry(BaseModel):
     def _fits_together(self) -> "Entry":
         if (self.weights is None) != (self.sha256 is None):
             raise UserError("weights and sha256 (of the weights' file) go together")
-        if self.weights and not self.noise and (specific := [name for name in self.published if name.endswith("-S")]):
-            raise UserError(f"published {specific[0]} is for one noise level: add noise, what the weights were trained on")
+        specific = [method for method in self.published if method.endswith("-S")]
+        if specific and self.weights and not self.noise:
+            raise UserError(f"published {specific[0]} is for one noise level: add noise, that of the weights' training")
         if self.init_from and self.init_from != self.needs:
             raise UserError(f"needs must be init_from, {self.init_from!r}, so that changes of it are noticed")
         if self.init_from and (self.weights or self.init != "none"):
