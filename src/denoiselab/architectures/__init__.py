@@ -12,9 +12,9 @@ Attributes of the torch.nn.Module:
 - `from_weights = True`: built from its tensors when they are loaded, see spandrel.py.
 - `task = "classify"`: a classifier; forward returns logits (N, classes), `features(x)` the feature maps of each stage.
 
-Modules of published networks also have two functions, which import weights (models/pretrained.py):
+Modules may also have two functions, which import weights (models/pretrained.py):
 
-- `from_foreign(tensors)` renames the tensors of public files to our layout; other names are kept.
+- `from_foreign(tensors)` renames the tensors of a public layout to ours; other tensors are returned as they are.
 - `recognise(tensors)` returns the settings of the network with these tensors, in our layout, or None.
 
 Shared layers are in _layers.py. To add a model: one module here and one block in conf/model/.

@@ -27,8 +27,8 @@ def weights(
     """Recognise the network in a weights file, and print its entry for conf/model/NAME.yaml.
 
     The architecture and its settings are read from the names and shapes of the tensors. Published layouts of DnCNN,
-    FFDNet, DRUNet and NAFNet are known, and those of the library spandrel if it is installed. Code in the file is never
-    run. For an unknown network, its tensors are listed, and the exit code is 1.
+    FFDNet, DRUNet, NAFNet and WINNet are known, and those of the library spandrel if it is installed. Code in the file
+    is never run. For an unknown network, its tensors are listed, and the exit code is 1.
 
     \b
     Examples:
