@@ -33,7 +33,7 @@ def weights(
     \b
     Examples:
       denoiselab weights dncnn_25.pth
-      denoiselab weights dncnn_25.pth > conf/model/dncnn_25.yaml
+      denoiselab weights net.safetensors --json
     """
     from denoiselab.models import pretrained
     from denoiselab.runtime import files
