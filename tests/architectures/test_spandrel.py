@@ -32,8 +32,7 @@ class Descriptor:
         return self.model(image).clamp(0, 1)
 
 
-@pytest.fixture
-def library(monkeypatch):
+def stand_in(monkeypatch) -> ModuleType:
     """A stand-in for the module spandrel; its `make` builds the descriptor from the tensors."""
     fake = ModuleType("spandrel")
     fake.make = Descriptor
@@ -41,6 +40,9 @@ def library(monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel", fake)
     monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)  # not installed
     return fake
+
+
+library = pytest.fixture(stand_in)
 
 
 def toy(channels: int = 3) -> dict[str, torch.Tensor]:

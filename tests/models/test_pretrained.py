@@ -212,6 +212,15 @@ def test_weights_of_other_settings_are_refused_in_the_words_of_the_settings(tmp_
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("arch", ["dncnn", "drunet", "ffdnet", "nafnet", "resunet", "winnet"])
+@pytest.mark.parametrize("change", [lambda t: t.sum(), lambda t: t[None], lambda t: t[:0]])
+def test_tensors_of_impossible_shapes_are_not_recognised(arch, change):
+    tensors = architectures.build(BLOCKS[arch]).state_dict()
+    shaped = [name for name, tensor in tensors.items() if tensor.ndim]
+    for name in {*shaped[:2], *shaped[-2:], *shaped[:: max(1, len(shaped) // 4)]}:
+        assert pretrained.recognise(tensors | {name: change(tensors[name])}) is None
+
+
 def test_weights_of_no_known_layout_are_refused_by_name(tmp_path):
     content = published("KAIR's DnCNN")[1] | {"model.9.extra": torch.zeros(2)}
     torch.save(content, tmp_path / "weights.pth")

@@ -77,7 +77,7 @@ def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     The last layer of m_downN is its strided convolution, the first of m_upN its transposed one.
     """
-    last = {part: max(steps) for part, steps in _numbers(tensors, r"m_(down\d+)\.(\d+)\.").items()}
+    last = {part: max(steps) for part, steps in _numbers(tensors, r"m_(down\d{1,4})\.(\d{1,4})\.").items()}
     renamed = {}
     for name, tensor in tensors.items():
         new = re.sub(r"\.res\.([02])\.", lambda found: ".first." if found[1] == "0" else ".last.", name)

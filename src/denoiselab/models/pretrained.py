@@ -29,7 +29,10 @@ def load_weights(model: nn.Module, block: dict[str, Any], path: Path) -> None:
     """
     tensors, arch = read(path), block["arch"]
     if getattr(model, "from_weights", False):
-        model.load_state_dict(bare(tensors))
+        try:
+            model.load_state_dict(bare(tensors))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         return
     converted = {"own": tensors, "published": _converted(arch, tensors)}
     wrong = {name: _mismatch(model, found) for name, found in converted.items()}
@@ -98,15 +101,12 @@ def _converted(arch: str, tensors: Tensors) -> Tensors:
 def _block(arch: str, tensors: Tensors) -> dict[str, Any] | None:
     """The block of this architecture that has exactly these tensors, or None."""
     find = architectures.recogniser(arch)
-    settings = find(tensors) if find else None
-    if not settings:
-        return None
-    block = {"arch": arch, **settings}
     try:
-        outline = architectures.outline(block)
-    except UserError:  # settings out of range
+        settings = find(tensors) if find else None
+        block = {"arch": arch, **settings} if settings else None
+        return block if block and not _mismatch(architectures.outline(block), tensors) else None
+    except (IndexError, RuntimeError, TypeError, ValueError):  # shapes, or settings, that no network has
         return None
-    return None if _mismatch(outline, tensors) else block
 
 
 def _mismatch(model: nn.Module, tensors: Tensors) -> str:
