@@ -41,7 +41,15 @@ BLOCKS = {
         "batch_norm": True,
         "normalise": True,
     },
-    "winnet": {"arch": "winnet", "channels": 3, "steps": 1, "blocks": 1, "features": 6, "atoms": 8, "iterations": 2},
+    "winnet": {
+        "arch": "winnet",
+        "channels": 3,
+        "lifting_steps": 1,
+        "blocks": 1,
+        "features": 6,
+        "atoms": 8,
+        "iterations": 2,
+    },
 }
 CLASSIFIERS = {
     "classifier_cnn": {"arch": "classifier_cnn", "channels": 3, "classes": 5, "widths": [6, 8, 12], "side": 2},
@@ -256,7 +264,11 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         ("ffdnet", {"channels": 1, "depth": 15}, 485_316),
         ("drunet", {"widths": [64, 128, 256, 512], "blocks": 4}, 32_640_960),
         ("drunet", {"channels": 1, "widths": [64, 128, 256, 512], "blocks": 4}, 32_638_656),
-        ("winnet", {"channels": 1, "steps": 4, "blocks": 4, "features": 32, "atoms": 64, "iterations": 4}, 173_440),
+        (
+            "winnet",
+            {"channels": 1, "lifting_steps": 4, "blocks": 4, "features": 32, "atoms": 64, "iterations": 4},
+            173_440,
+        ),
         ("nafnet", PAPER_NAFNET | {"width": 32}, 29_159_715),  # the authors: 29.16 M
         ("nafnet", PAPER_NAFNET | {"width": 64}, 115_982_915),  # 115.98 M
     ],

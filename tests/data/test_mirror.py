@@ -147,10 +147,10 @@ def test_published_weights_are_recognised_as_their_entries_say(name):
 
 
 def test_the_public_winnet_has_its_reference_score(shared):
-    block = {"arch": "winnet", "channels": 1, "steps": 4, "blocks": 4, "features": 32, "atoms": 64, "iterations": 4}
     path = MIRROR / "winnet_blind" / "net_WINNet.pth"
     if not path.exists():
         pytest.skip(f"not in the mirror: {path}")
+    block = pretrained.recognise(pretrained.read(path))
     model = architectures.build(block)
     pretrained.load_weights(model, block, path)
     _, clean = members(shared, "Set12")[0]

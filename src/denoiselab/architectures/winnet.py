@@ -7,6 +7,7 @@ proportional to the noise level. Colour images are restored channel by channel.
 
 import math
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ SHARPNESS = 20.0  # of the softplus that keeps thresholds positive
 
 class Config(Block):
     channels: Channels
-    steps: int = Field(ge=1)  # lifting steps
+    lifting_steps: int = Field(ge=1)
     blocks: int = Field(ge=1)  # residual blocks of the networks in a step
     features: int = Field(ge=1)  # of these networks
     atoms: int = Field(ge=1)  # of the sparse code
@@ -120,14 +121,15 @@ class SparseCoder(nn.Module):
 
 class WINNet(nn.Module):
     noise_aware = True
+    patches: torch.Tensor
 
     def __init__(self, config: Config):
         super().__init__()
-        self.steps = nn.ModuleList(LiftingStep(config.features, config.blocks) for _ in range(config.steps))
+        self.steps = nn.ModuleList(LiftingStep(config.features, config.blocks) for _ in range(config.lifting_steps))
         self.coder = SparseCoder(config.atoms, config.iterations)
         self.register_buffer("patches", dct_filters(), persistent=False)
         network = 2 + 4 * config.blocks
-        self.reach = 2 * (2 * network * config.steps) + 2 * (config.iterations + 1) + SIDE - 1
+        self.reach = 2 * (2 * network * config.lifting_steps) + 2 * (config.iterations + 1) + SIDE - 1
 
     def forward(self, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
         """sigma_255: noise level, a number or (N,); None: estimated for each image."""
@@ -164,7 +166,7 @@ def dct_filters() -> torch.Tensor:
     return waves.view(length, 1, SIDE, SIDE)
 
 
-NAMES = {  # the authors' names, and ours
+NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {  # the authors' names, and ours
     r"innnet\.0\.net\.(\d+)\.": r"steps.\1.",
     r"\.predictor\.": ".predict.",
     r"\.updator\.": ".update.",
@@ -205,7 +207,7 @@ def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
 
     return {
         "channels": 1,
-        "steps": count(r"steps\.\d+\.predict\.head\.weight"),
+        "lifting_steps": count(r"steps\.\d+\.predict\.head\.weight"),
         "blocks": count(r"steps\.0\.predict\.blocks\.\d+\.shrink_first\.raw"),
         "features": len(tensors["steps.0.predict.head.weight"]),
         "atoms": len(tensors["coder.analysis.weight"]),
