@@ -189,7 +189,7 @@ def _weights(data: bytes, folder: Path) -> None:
         _file(folder / "fingerprint" / "state.pt", data[1:])
         with contextlib.redirect_stderr(io.StringIO()):
             checkpoint.Checkpoint(folder, "fingerprint").load()
-    pretrained.load_weights(build(seeds.NET), "dncnn", _file(folder / f"weights{suffix}", data[1:]))
+    pretrained.load_weights(build(seeds.NET), seeds.NET, _file(folder / f"weights{suffix}", data[1:]))
 
 
 def _model(data: bytes, folder: Path) -> None:

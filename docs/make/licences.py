@@ -110,8 +110,8 @@ unsettled whether the licence of a data set also applies to weights trained on i
 |:--|:--|:--|:--|
 {data}
 
-Pre-trained weights that a model entry gives by URL, such as KAIR's `dncnn_25.pth` for `recipe=published_dncnn` (MIT,
-like its repository), are downloaded when the entry is used.
+Pre-trained weights that a model entry gives by URL are downloaded when the entry is used. Those of KAIR, BUIFD and
+WINNet are under the MIT licence, like their repositories.
 
 ## Packages
 

@@ -84,13 +84,30 @@ CHAPTERS: dict[str, list[Step]] = {
     "models": [
         Step("The available models; `models --json` adds all measured scores:", "models"),
     ],
+    "weights": [
+        Step(
+            "The entry that imports a file:",
+            "weights models/released/gray_fast/best_psnr.safetensors",
+            in_project=True,
+        ),
+    ],
     "export": [Step("A released network as an ONNX file:", "export gray gray.onnx")],
     "doctor": [
         Step("In the project folder:", "doctor", in_project=True),
         Step("In any other folder, where images can still be denoised:", "doctor"),
     ],
 }
-ORDER = ["denoise", "estimate", "compare", "models", "noise", "export", "serve", "doctor"]  # other commands follow
+ORDER = [
+    "denoise",
+    "estimate",
+    "compare",
+    "models",
+    "noise",
+    "weights",
+    "export",
+    "serve",
+    "doctor",
+]  # other commands follow
 
 HEAD = """# Commands
 

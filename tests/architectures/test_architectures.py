@@ -41,6 +41,15 @@ BLOCKS = {
         "batch_norm": True,
         "normalise": True,
     },
+    "winnet": {
+        "arch": "winnet",
+        "channels": 3,
+        "lifting_steps": 1,
+        "blocks": 1,
+        "features": 6,
+        "atoms": 8,
+        "iterations": 2,
+    },
 }
 CLASSIFIERS = {
     "classifier_cnn": {"arch": "classifier_cnn", "channels": 3, "classes": 5, "widths": [6, 8, 12], "side": 2},
@@ -49,11 +58,12 @@ CLASSIFIERS = {
 for block in CLASSIFIERS.values():
     block["batch_norm"] = True
 FIXED = ["classical", "identity"]
+IMPORTED = ["spandrel"]  # has no network without weights: test_spandrel.py
 LEARNED = [arch for arch in BLOCKS if arch not in FIXED]
 FROM_THE_IDENTITY = ["dncnn", "resunet"]
 ANYWHERE = ["classical", "guided_unet", "nafnet"]
 NEAR = [arch for arch in BLOCKS if arch not in ANYWHERE]  # with a finite receptive field
-NOISE_AWARE = ["drunet", "ffdnet"]
+NOISE_AWARE = ["drunet", "ffdnet", "winnet"]
 SYSTEM_UNET = {"widths": [16, 32, 64, 128, 256], "sigmoid": True}
 PAPER_NAFNET = {"encoder": [2, 2, 4, 8], "middle": 12, "decoder": [2, 2, 2, 2]}
 GUIDED = SYSTEM_UNET | {"classes": 10, "guidance": "oracle"}
@@ -83,7 +93,7 @@ def noisy(*shape: int) -> torch.Tensor:
 
 
 def test_every_architecture_is_tested():
-    assert sorted(BLOCKS | CLASSIFIERS) == architectures.known()
+    assert sorted([*BLOCKS, *CLASSIFIERS, *IMPORTED]) == architectures.known()
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
@@ -254,6 +264,11 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         ("ffdnet", {"channels": 1, "depth": 15}, 485_316),
         ("drunet", {"widths": [64, 128, 256, 512], "blocks": 4}, 32_640_960),
         ("drunet", {"channels": 1, "widths": [64, 128, 256, 512], "blocks": 4}, 32_638_656),
+        (
+            "winnet",
+            {"channels": 1, "lifting_steps": 4, "blocks": 4, "features": 32, "atoms": 64, "iterations": 4},
+            173_440,
+        ),
         ("nafnet", PAPER_NAFNET | {"width": 32}, 29_159_715),  # the authors: 29.16 M
         ("nafnet", PAPER_NAFNET | {"width": 64}, 115_982_915),  # 115.98 M
     ],

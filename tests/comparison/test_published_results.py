@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from denoiselab.comparison import aggregate, published_results
 from denoiselab.config import Params
@@ -30,7 +31,7 @@ def test_a_value_is_found_by_set_protocol_and_noise():
     assert not published_results.matching("BSD68", "awgn-unclipped", {"kind": "poisson", "photons": 25})
 
 
-@pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None), (None, None)])
+@pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None)])
 def test_a_network_for_one_level_is_compared_at_that_level_only(tree_of_imported, monkeypatch, sigma_255, found):
     params = tree_of_imported(sigma_255)
     spec = params.noise.test["sigma25"].model_dump(mode="json")
@@ -45,7 +46,7 @@ def test_a_network_for_one_level_is_compared_at_that_level_only(tree_of_imported
 
 @pytest.fixture
 def tree_of_imported():
-    """Parameters with imported weights and their training sigma, or None if it is unknown."""
+    """Parameters with imported weights and their training sigma, or None if it is not stated."""
 
     def params(sigma_255):
         tree = composed("recipe=published_dncnn").model_dump(mode="json", exclude_unset=True)
@@ -54,6 +55,11 @@ def tree_of_imported():
         return Params.model_validate(tree)
 
     return params
+
+
+def test_a_method_for_one_level_needs_the_noise_of_the_weights(tree_of_imported):
+    with pytest.raises(ValidationError, match="published DnCNN-S is for one noise level: add noise"):
+        tree_of_imported(None)
 
 
 def test_the_first_of_contradictory_sources_counts():

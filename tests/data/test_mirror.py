@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from denoiselab import architectures
-from denoiselab.config import Params
+from denoiselab.config import Entry, Params
 from denoiselab.data import manifest, noise_sampling, noisy_sets, patches
 from denoiselab.data.fetch import fetch
 from denoiselab.imaging import dataset_images
@@ -40,6 +40,7 @@ NOISY = {  # mean PSNR of the noisy input with legacy seeding, at sigma 15, 25, 
     ("BSD68", "clipped8"): (24.8142, 20.4980, 14.9292),
     ("CBSD68", "clipped8"): (24.8438, 20.5426, 15.0034),
 }
+WINNET_ON_THE_FIRST = 30.2335  # image of Set12, unrounded; the public DnCNN-S: 30.2127
 DNCNN_ON_SET12 = (30.4316, 30.4382, 0.86165)  # uint8, unrounded, SSIM; on BSD68 the pipeline itself is tested
 
 
@@ -117,7 +118,7 @@ def test_the_public_dncnn_has_its_reference_scores(shared):
     block = yaml.safe_load((ROOT / "conf/model/dncnn25_kair.yaml").read_text(encoding="utf-8"))
     keys = {key: block[key] for key in ("arch", "channels", "depth", "features", "batch_norm")}
     model = architectures.build(keys)
-    pretrained.load_weights(model, "dncnn", MIRROR / "dncnn25_kair" / "dncnn_25.pth")
+    pretrained.load_weights(model, keys, MIRROR / "dncnn25_kair" / "dncnn_25.pth")
     rounded, unrounded, similar = [], [], []
     for _, clean in members(shared, "Set12"):
         field = np.random.RandomState(0).normal(0, 25 / 255, clean.shape)
@@ -129,6 +130,34 @@ def test_the_public_dncnn_has_its_reference_scores(shared):
     found = [np.mean(scores) for scores in (rounded, unrounded)]
     assert found == pytest.approx(DNCNN_ON_SET12[:2], abs=0.001)
     assert np.mean(similar) == pytest.approx(DNCNN_ON_SET12[2], abs=0.00002)
+
+
+PUBLISHED = ("dncnn25_kair", "dncnn_gray_buifd", "dncnn_colour_buifd", "winnet_blind")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_are_recognised_as_their_entries_say(name):
+    entry = Entry.model_validate(yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text(encoding="utf-8")))
+    path = MIRROR / name / entry.weights.rpartition("/")[2]
+    if not path.exists():
+        pytest.skip(f"not in the mirror: {path}")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    found, stated = pretrained.recognise(pretrained.read(path)), architectures.settings(entry.architecture())
+    assert found == {"arch": entry.arch} | {key: stated[key] for key in found if key != "arch"}
+
+
+def test_the_public_winnet_has_its_reference_score(shared):
+    path = MIRROR / "winnet_blind" / "net_WINNet.pth"
+    if not path.exists():
+        pytest.skip(f"not in the mirror: {path}")
+    block = pretrained.recognise(pretrained.read(path))
+    model = architectures.build(block)
+    pretrained.load_weights(model, block, path)
+    _, clean = members(shared, "Set12")[0]
+    field = np.random.RandomState(0).normal(0, 25 / 255, clean.shape)
+    noisy = ((clean / 255.0) + field).astype(np.float32)[:, :, None]
+    restored = tiled_inference.restore(model, noisy, device=torch.device("cpu"), sigma_255=25.0)[:, :, 0].clip(0, 1)
+    assert image_quality.psnr(clean / 255.0, restored, data_range=1) == pytest.approx(WINNET_ON_THE_FIRST, abs=0.001)
 
 
 def test_the_classic_recipe_gives_107000_patches(shared, tmp_path):

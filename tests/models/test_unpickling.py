@@ -158,7 +158,7 @@ def test_hostile_files_are_refused_and_run_nothing(listening, tmp_path, monkeypa
     (tmp_path / "state" / "state.pt").write_bytes(there["zipped.pth"].read_bytes())
     readers = [
         *(
-            lambda n=n: pretrained.load_weights(architectures.build(NET), "dncnn", there[n])
+            lambda n=n: pretrained.load_weights(architectures.build(NET), NET, there[n])
             for n in ("zipped.pth", "plain.pth", "old.pt")
         ),
         *(lambda: pretrained.read(there["a.safetensors"]), lambda: config.load(there["a.yaml"])),

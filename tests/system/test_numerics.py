@@ -15,7 +15,7 @@ from denoiselab.app import denoisers
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.training import validation
-from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built
+from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, IMPORTED, built
 from tests.conftest import ROOT, photograph
 from tests.training.test_loop import fit, patches, settings
 
@@ -145,7 +145,7 @@ def test_training_with_other_numbers_of_threads_gives_similar_scores(patches, pa
 
 
 def test_every_architecture_is_tested():
-    assert sorted(EVERY) == sorted(architectures.known())
+    assert sorted([*EVERY, *IMPORTED]) == sorted(architectures.known())
 
 
 def test_the_bounds_are_those_of_the_protocol_page():

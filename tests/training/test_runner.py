@@ -17,6 +17,7 @@ from denoiselab.models import model_store, tiled_inference
 from denoiselab.runtime import devices, files, parallel, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs, runner
+from tests.architectures.test_spandrel import stand_in, toy
 from tests.conftest import composed, of_two_classes, trained
 
 SIDE = 48
@@ -267,6 +268,20 @@ def test_a_noise_of_its_own_is_trained_and_validated_on(here):
     assert torch.equal(part.noisy, again.noisy)
     assert job.card()["noise"]["train"]["sigma_255"] == 2
     assert runner._validation(jobs.resolve(make(here), "plain")).levels == [51]
+
+
+def test_a_network_of_spandrel_is_imported_and_evaluated(here, monkeypatch):
+    stand_in(monkeypatch)
+    torch.save(toy(), here / "toy.pth")
+    tree = make(here).model_dump(mode="json", exclude_unset=True)
+    own = {"weights": str(here / "toy.pth"), "sha256": files.sha256(here / "toy.pth")}
+    tree["models"]["toy"] = {"arch": "spandrel", "channels": 3} | NEEDS | own
+    params = Params.model_validate(tree)
+    train(params, "toy")
+    card = model_store.read_card(paths.trained("toy", 0))
+    assert (card["parameters"], card["steps"], card["imported"]) == (84, 0, own)
+    scoring.evaluate(params, "toy")
+    assert files.read_json(Path("reports/cost/evaluate/toy.json"))["macs_per_megapixel"] == 81 * 10**6
 
 
 def test_the_perceptual_loss_takes_the_classifier_it_needs(here):

@@ -9,9 +9,13 @@ Attributes of the torch.nn.Module:
   for each image.
 - `calibrated = True`: calibrated instead of trained, see classical.py.
 - `adopts`, `label_aware`: see guided_unet.py.
+- `from_weights = True`: built from its tensors when they are loaded, see spandrel.py.
 - `task = "classify"`: a classifier; forward returns logits (N, classes), `features(x)` the feature maps of each stage.
 
-A module may also have `from_foreign(tensors)`, which converts public weights files to its layout.
+Modules may also have two functions, which import weights (models/pretrained.py):
+
+- `from_foreign(tensors)` renames the tensors of a public layout to ours; other tensors are returned as they are.
+- `recognise(tensors)` returns the settings of the network with these tensors, in our layout, or None.
 
 Shared layers are in _layers.py. To add a model: one module here and one block in conf/model/.
 """
@@ -30,9 +34,22 @@ from denoiselab.config.base import check as check_block
 from denoiselab.runtime.errors import UserError
 
 RENAMED = {"unet": "unet_classic"}
+Tensors = dict[str, torch.Tensor]
+Layout = Callable[[Tensors], Tensors] | None
 MAX_VALUE, MAX_LENGTH = 10_000, 100  # of numbers and lists in a block, which may come from an untrusted card
 
-__all__ = ["SCHEMES", "build", "check", "foreign_layout", "initialise", "known"]
+__all__ = [
+    "SCHEMES",
+    "build",
+    "check",
+    "defaults",
+    "foreign_layout",
+    "initialise",
+    "known",
+    "outline",
+    "recogniser",
+    "settings",
+]
 
 
 def known() -> list[str]:
@@ -70,9 +87,25 @@ class _Unfilled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def foreign_layout(arch: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
+def foreign_layout(arch: str) -> Layout:
     """The architecture's `from_foreign`, or None."""
     return getattr(_module(arch, "model"), "from_foreign", None)
+
+
+def recogniser(arch: str) -> Callable[[Tensors], dict[str, Any] | None] | None:
+    """The architecture's `recognise`, or None."""
+    return getattr(_module(arch, "model"), "recognise", None)
+
+
+def settings(block: dict[str, Any], where: str = "model") -> dict[str, Any]:
+    """All keys of the block's architecture, with defaults. UserError as in `build`."""
+    return _config(_module(block.get("arch"), where), block, where).model_dump()
+
+
+def defaults(arch: str) -> dict[str, Any]:
+    """The keys of the architecture's block that may be left out, and their values then."""
+    fields = _module(arch, "model").Config.model_fields
+    return {key: field.get_default() for key, field in fields.items() if not field.is_required()}
 
 
 def _module(arch: Any, where: str) -> Any:

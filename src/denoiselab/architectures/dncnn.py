@@ -4,7 +4,8 @@ Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser: Residual Learning of 
 2017, section III. Paper: depth 17 (20 for the blind model), 64 features. activation, tanh, bias: public variants.
 """
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +15,8 @@ from denoiselab.architectures._layers import ImageConv2d, convolution, initialis
 from denoiselab.config.base import Block, Channels
 
 LEAKY_SLOPE = 0.2
+AUTHORS_EPSILON = 1e-4  # of BatchNorm in cszn/DnCNN, TrainingCodes/dncnn_pytorch; torch's default is 1e-5
+LAYER_WEIGHT = re.compile(r"layers\.(\d{1,4})\.weight")
 
 
 class Config(Block):
@@ -24,6 +27,7 @@ class Config(Block):
     activation: Literal["relu", "leaky_relu"] = "relu"  # leaky: slope 0.2
     tanh: bool = False  # applied to the predicted noise
     bias: Literal["without_norm", "all", "none"] = "without_norm"  # convolutions with a bias: those without BatchNorm
+    bgr: bool = False  # takes and gives blue first, as networks trained on images that OpenCV read
 
 
 class DnCNN(nn.Module):
@@ -37,29 +41,52 @@ class DnCNN(nn.Module):
         last = ImageConv2d(features, config.channels, 3, padding=1, bias=config.bias != "none")
         self.layers = nn.Sequential(*layers, last, *([nn.Tanh()] if config.tanh else []))
         self.reach = config.depth
+        self.bgr = config.bgr
         initialise(self.layers, "kaiming_normal")
         nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        if self.bgr:
+            return noisy - self.layers(noisy.flip(1)).flip(1)
         return noisy - self.layers(noisy)
 
 
 def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Convert two public layouts, which number their layers like ours.
+    """Convert public layouts that number their layers like ours: `N.*`, after `dncnn.` once, twice or never.
 
-    `model.N.weight/bias` (KAIR: BatchNorm folded into the convolutions) and `module.dncnn.N.*` (SaoYan/DnCNN-PyTorch:
-    BatchNorm, convolutions without bias; our biases of the first and last are set to 0).
+    KAIR folds BatchNorm into the convolutions; SaoYan's has no biases. The authors' PyTorch layout has a bias in the
+    first convolution only: ours of the last is 0, and the variances contain the difference of BatchNorm's epsilons.
     """
-    renamed = {}
-    for name, tensor in tensors.items():
-        layer = name.removeprefix("module.").removeprefix("model.").removeprefix("dncnn.")
-        renamed[f"layers.{layer}"] = tensor
-    numbers = sorted({int(name.split(".")[1]) for name in renamed if name.split(".")[1].isdigit()})
-    for number in numbers[:1] + numbers[-1:]:
-        weight = renamed.get(f"layers.{number}.weight")
-        if weight is not None:
-            renamed.setdefault(f"layers.{number}.bias", weight.new_zeros(len(weight)))
+    renamed = {re.sub(r"^(dncnn\.){0,2}(?=\d)", "layers.", name): tensor for name, tensor in tensors.items()}
+    first, *_, last = _convolutions(renamed) or ["", ""]
+    if f"{first}.bias" in renamed and last and f"{last}.bias" not in renamed:
+        renamed[f"{last}.bias"] = torch.zeros(len(renamed[f"{last}.weight"]))
+        variances = {name: tensor for name, tensor in renamed.items() if name.endswith("running_var")}
+        renamed |= {name: tensor + AUTHORS_EPSILON - nn.BatchNorm2d(1).eps for name, tensor in variances.items()}
     return renamed
+
+
+def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Settings of the network with these tensors, in our layout, or None."""
+    if len(found := _convolutions(tensors)) < 2:
+        return None
+    first, second, *_ = found
+    batch_norm = any(name.endswith("running_mean") for name in tensors)
+    all_biased = batch_norm and len(found) > 2 and f"{second}.bias" in tensors
+    features, channels = tensors[f"{first}.weight"].shape[:2]
+    return {
+        "channels": channels,
+        "depth": len(found),
+        "features": features,
+        "batch_norm": batch_norm,
+        "bias": "none" if f"{first}.bias" not in tensors else "all" if all_biased else "without_norm",
+    }
+
+
+def _convolutions(tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the convolutions, in the order of the layers."""
+    numbered = {int(found[1]) for n, t in tensors.items() if t.ndim == 4 and (found := LAYER_WEIGHT.fullmatch(n))}
+    return [f"layers.{number}" for number in sorted(numbered)]
 
 
 def build(config: Config) -> nn.Module:

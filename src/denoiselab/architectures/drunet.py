@@ -4,8 +4,11 @@ Zhang, Li, Zuo, Zhang, Van Gool, Timofte: Plug-and-Play Image Restoration with D
 section 3 and figure 1. Additive skip connections. Paper: widths 64, 128, 256, 512, 4 blocks.
 """
 
+import re
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -67,6 +70,50 @@ class DRUNet(nn.Module):
         for up, skip in zip(reversed(self.ups), reversed(skips), strict=True):
             x = skip + up(x)
         return self.tail(x)
+
+
+def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Convert the authors' layout (KAIR, DPIR): m_head, m_down1 to m_downN, m_body, m_upN to m_up1, m_tail.
+
+    The last layer of m_downN is its strided convolution, the first of m_upN its transposed one.
+    """
+    last = {part: max(steps) for part, steps in _numbers(tensors, r"m_(down\d{1,4})\.(\d{1,4})\.").items()}
+    renamed = {}
+    for name, tensor in tensors.items():
+        new = re.sub(r"\.res\.([02])\.", lambda found: ".first." if found[1] == "0" else ".last.", name)
+        new = re.sub(r"^m_(head|tail)\.", r"\1.", new).replace("m_body.", "bottom.")
+        if found := re.fullmatch(r"m_(down|up)(\d{1,4})\.(\d{1,4})\.(.+)", new):
+            side, level, step, rest = found[1], int(found[2]) - 1, int(found[3]), found[4]
+            if side == "down":
+                place = "1" if step == last[f"down{found[2]}"] else f"0.{step}"
+            else:
+                place = "0" if step == 0 else f"1.{step - 1}"
+            new = f"{side}s.{level}.{place}.{rest}"
+        renamed[new] = tensor
+    return renamed
+
+
+def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Settings of the network with these tensors, in our layout, or None."""
+    if not {"head.weight", "tail.weight", "bottom.0.first.weight"} <= tensors.keys():
+        return None
+    channels, (features, inputs) = len(tensors["tail.weight"]), tensors["head.weight"].shape[:2]
+    strided = [f"downs.{level}.1.weight" for level in range(len(tensors))]
+    return {
+        "channels": channels,
+        "widths": [features, *(len(tensors[name]) for name in strided if name in tensors)],
+        "blocks": sum(name.startswith("bottom.") and name.endswith(".first.weight") for name in tensors),
+        "noise_map": inputs > channels,
+    }
+
+
+def _numbers(names: Iterable[str], pattern: str) -> dict[str, set[int]]:
+    """Numbers in names (second group of the pattern) by the part that they number (first group)."""
+    numbers: dict[str, set[int]] = {}
+    for name in names:
+        if found := re.match(pattern, name):
+            numbers.setdefault(found[1], set()).add(int(found[2]))
+    return numbers
 
 
 def build(config: Config) -> nn.Module:

@@ -4,7 +4,9 @@ Zhang, Zuo, Zhang: FFDNet: Toward a Fast and Flexible Solution for CNN-Based Ima
 the clean image; `residual` is our addition. Paper: colour 12 convolutions of 96 features, gray 15 of 64.
 """
 
+import re
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +51,25 @@ class FFDNet(nn.Module):
     def _restored(self, noisy: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         planes = with_noise_map(F.pixel_unshuffle(noisy, UNSHUFFLE), level)
         return F.pixel_shuffle(self.layers(planes), UNSHUFFLE)
+
+
+def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Convert KAIR's layout, `N.*`: the same layers in the same order."""
+    return {re.sub(r"^(?=\d)", "layers.", name): tensor for name, tensor in tensors.items()}
+
+
+def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Settings of the network with these tensors, in our layout, or None; `residual` cannot be told."""
+    convolutions = [tensor for name, tensor in tensors.items() if name.startswith("layers.") and tensor.ndim == 4]
+    if len(convolutions) < 2:
+        return None
+    features, planes = convolutions[0].shape[:2]
+    return {
+        "channels": (planes - 1) // UNSHUFFLE**2,
+        "depth": len(convolutions),
+        "features": features,
+        "batch_norm": any(name.endswith("running_mean") for name in tensors),
+    }
 
 
 def build(config: Config) -> nn.Module:

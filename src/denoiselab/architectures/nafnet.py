@@ -4,6 +4,9 @@ Chen, Chu, Zhang, Sun: Simple Baselines for Image Restoration. ECCV 2022, figure
 encoder 2, 2, 4, 8, middle 12, decoder 2, 2, 2, 2.
 """
 
+import re
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt, model_validator
@@ -12,6 +15,24 @@ from torch import nn
 from denoiselab.architectures._layers import ImageConv2d, U, on_multiple
 from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
+
+STAGES = {  # the authors' names, and ours
+    "intro": "head",
+    "encoders": "down_stages",
+    "middle_blks": "bottom",
+    "decoders": "up_stages",
+    "ending": "tail",
+}
+LAYERS = {
+    "norm1": "spatial.0",
+    "conv1": "spatial.1",
+    "conv2": "spatial.2",
+    "sca.1": "spatial.4.weigh",
+    "conv3": "spatial.5",
+    "norm2": "pointwise.0",
+    "conv4": "pointwise.1",
+    "conv5": "pointwise.3",
+}
 
 
 class Config(Block):
@@ -111,6 +132,43 @@ class NAFNet(U):
 
     def _residual(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.tail(self.body(self.head(noisy)))
+
+
+def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Convert the authors' layout (megvii-research/NAFNet), whose decoder counts from the coarsest level.
+
+    At sides that are no multiple of 2^levels the authors pad with zeros, we repeat the border.
+    """
+    if "intro.weight" not in tensors:
+        return tensors
+    numbered = re.compile(r"^(ups|decoders)\.(\d{1,4})\.")
+    coarsest = max((int(found[2]) for name in tensors if (found := numbered.match(name))), default=0)
+    renamed = {}
+    for name, tensor in tensors.items():
+        new = numbered.sub(lambda found: f"{found[1]}.{coarsest - int(found[2])}.", name)
+        new = re.sub(r"^\w+", lambda found: STAGES.get(found[0], found[0]), new)
+        new = re.sub(r"\b(norm[12]|conv[1-5]|sca\.1)\.", lambda found: f"{LAYERS[found[1]]}.", new)
+        renamed[new] = tensor.reshape(-1, 1, 1) if new.endswith((".beta", ".gamma")) else tensor
+    return renamed
+
+
+def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Settings of the network with these tensors, in our layout, or None."""
+    if not {"head.weight", "downs.0.weight"} <= tensors.keys():
+        return None
+    width, channels = tensors["head.weight"].shape[:2]
+    levels = sum(bool(re.fullmatch(r"downs\.\d+\.weight", name)) for name in tensors)
+
+    def blocks(stage: str) -> int:
+        return sum(name.startswith(f"{stage}.") and name.endswith(".beta") for name in tensors)
+
+    return {
+        "channels": channels,
+        "width": width,
+        "encoder": [blocks(f"down_stages.{level}") for level in range(levels)],
+        "middle": blocks("bottom"),
+        "decoder": [blocks(f"up_stages.{level}") for level in reversed(range(levels))],
+    }
 
 
 def build(config: Config) -> nn.Module:

@@ -6,6 +6,7 @@ of each block and of the network is initialised to zero, so that training starts
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,18 @@ class ResUNet(U):
     def _residual(self, noisy: torch.Tensor) -> torch.Tensor:
         x = self.body(self.head(F.pixel_unshuffle(noisy, UNSHUFFLE)))
         return F.pixel_shuffle(self.tail(x), UNSHUFFLE)
+
+
+def recognise(tensors: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Settings of the network with these tensors, or None."""
+    if not {"head.weight", "tail.weight", "bottom.0.first.weight"} <= tensors.keys():
+        return None
+    strided = [f"downs.{level}.weight" for level in range(len(tensors))]
+    return {
+        "channels": len(tensors["tail.weight"]) // UNSHUFFLE**2,
+        "widths": [len(tensors["head.weight"]), *(len(tensors[name]) for name in strided if name in tensors)],
+        "blocks": sum(name.startswith("bottom.") and name.endswith(".first.weight") for name in tensors),
+    }
 
 
 def build(config: Config) -> nn.Module:

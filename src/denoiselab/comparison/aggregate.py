@@ -140,7 +140,7 @@ def _published(
     draws = rows.groupby("draw").psnr.mean()
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
-    specific = params.training_noise(model).model_dump(mode="json") == spec and bool(entry.noise or not entry.weights)
+    specific = params.training_noise(model).model_dump(mode="json") == spec
     known = {value.method: value for value in published_results.matching(set_name, protocol, spec)}
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):

@@ -105,7 +105,8 @@ class Entry(BaseModel):
     `trained_on`, for the report. `init_from` (another entry's output): fine-tuned from those weights. `noise`: training
     and validation noise in place of noise.train; for imported weights, the noise they were trained on. `init`:
     initialisation of the weights. `published`: methods of the literature to compare with; the first one with a value
-    for a test set is used.
+    for a test set is used. Methods for one noise level end in -S: a model is compared with them at the level of its
+    `noise` only.
 
     denoiselab.architectures.build checks the architecture's keys.
     """
@@ -129,6 +130,9 @@ class Entry(BaseModel):
             raise UserError("weights and sha256 (of the weights' file) go together")
         if self.weights is None and (self.licence or self.trained_on):
             raise UserError("licence and trained_on are those of imported weights, which are missing")
+        specific = [method for method in self.published if method.endswith("-S")]
+        if specific and self.weights and not self.noise:
+            raise UserError(f"published {specific[0]} is for one noise level: add noise, that of the weights' training")
         if self.init_from and self.init_from != self.needs:
             raise UserError(f"needs must be init_from, {self.init_from!r}, so that changes of it are noticed")
         if self.init_from and (self.weights or self.init != "none"):

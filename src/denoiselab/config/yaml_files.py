@@ -12,8 +12,12 @@ from denoiselab.runtime.errors import UserError
 
 def write(path: Path, name: str, comment: str, block: dict[str, Any]) -> None:
     """Write the entry `name` of params.models to a file in conf/model/, below a comment line."""
-    head = f"# @package models.{name}\n# {comment}\n"
-    files.write_text(path, head + yaml.dump(block, Dumper=_Indented, sort_keys=False))
+    files.write_text(path, text(name, comment, block))
+
+
+def text(name: str, comment: str, block: dict[str, Any]) -> str:
+    """The text of such a file."""
+    return f"# @package models.{name}\n# {comment}\n" + yaml.dump(block, Dumper=_Indented, sort_keys=False)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ def has_weights(params: Params, name: str) -> bool:
     """Whether the model has weights (trained or imported). UserError if its block is invalid."""
     architecture = params.entry(name).architecture()
     architectures.check(architecture, where=f"models.{name}")
-    return model_store.parameters(architectures.outline(architecture)) > 0
+    imported = params.entry(name).weights is not None
+    return imported or model_store.parameters(architectures.outline(architecture)) > 0
 
 
 def wanted(params: Params, name: str) -> str:

@@ -103,7 +103,7 @@ def _start(job: Job) -> nn.Module:
     architectures.initialise(model, job.entry.init)
     if job.entry.weights:
         file = _obtain(job.name, job.entry.weights, job.entry.sha256)
-        pretrained.load_weights(model, job.entry.arch, file)
+        pretrained.load_weights(model, job.entry.architecture(), file)
     if job.entry.init_from:
         try:
             model.load_state_dict(model_store.load(job.needed_folder).state_dict())
