@@ -37,9 +37,9 @@ def explain(
     """Find the evaluation conventions that bring a model's PSNR nearest to a given number, such as a paper's.
 
     Restores the images under the project's protocol and with one convention changed at a time: clipping and seed of
-    the noise, crop or size of the images, rounding of the output, channels, border, average and peak. The nearest pair
-    of a change before and one after the restoration is also listed. A near number does not prove which conventions
-    were used.
+    the noise, crop or size of the images, rounding of the output, channels, border, average and peak. The nearest
+    pair of a change before the restoration and one after it is also listed. A near number does not prove which
+    conventions were used.
 
     \b
     Examples:
