@@ -8,10 +8,10 @@ from functools import partial
 from importlib import resources
 from importlib.metadata import version
 
-from denoiselab.comparison import aggregate, paired_tests
+from denoiselab.comparison import aggregate, paired_tests, sample_size
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
-from denoiselab.report import alarm_lines, facts
+from denoiselab.report import alarm_lines, facts, planning
 from denoiselab.report.rendering import page, render
 from denoiselab.report.title import title
 from denoiselab.runtime import files, git, paths
@@ -52,6 +52,9 @@ def write(params: Params) -> None:
         "trainings": trainings,
         "results": [facts.result(params, *key, rows, table, pairs[key], trainings) for key in facts.keys(table)],
         "conditions": conditions,
+        "planning": planning.by_table(params, rows, pairs),
+        "differences": planning.DIFFERENCES,
+        "power": sample_size.POWER,
         "data": facts.data(),
         "commit": git.commit(),
         "figures": figures,
