@@ -57,7 +57,7 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv")]
+    others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv", "comparison.tex", "references.bib")]
     for path in [*sorted((reports / "figures").glob("*.png")), *others]:
         shutil.copyfile(path, own / path.name)
     text = (reports / "report.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
     text = re.sub(r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL)  # the first line has the command
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
-    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv))\)", rf"]({name}/\1)", rest)
+    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv|tex|bib))\)", rf"]({name}/\1)", rest)
     (PAGES / f"{name}.md").write_text(f"{title}\n\nMade by `{command}`.\n{linked}", encoding="utf-8", newline="\n")
 
 

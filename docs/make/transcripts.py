@@ -91,6 +91,12 @@ CHAPTERS: dict[str, list[Step]] = {
             in_project=True,
         ),
     ],
+    "explain": [
+        Step(
+            "A number that the model misses by almost 1 dB is that of the luma channel:",
+            "explain colour_fast --psnr 33.5 --set clean --sigma 25",
+        ),
+    ],
     "export": [Step("A released network as an ONNX file:", "export gray gray.onnx")],
     "doctor": [
         Step("In the project folder:", "doctor", in_project=True),
@@ -104,6 +110,7 @@ ORDER = [
     "models",
     "noise",
     "weights",
+    "explain",
     "export",
     "serve",
     "doctor",
@@ -197,9 +204,13 @@ def _output(command: str, folder: Path, temporary: Path | None = None) -> str:
 
 
 def _prepare(here: Path) -> None:
-    """Write the photo, a folder with three noisy crops of it, and a folder with a file that is not an image."""
+    """Write the photo, a folder with two clean photos, a folder with three noisy crops, and a folder with a file that
+    is not an image."""
     photo = Image.open(_bundled("astronaut.png"))
     photo.save(here / PHOTO)
+    (here / "clean").mkdir()
+    for name in ("astronaut", "chelsea"):
+        Image.open(_bundled(f"{name}.png")).save(here / "clean" / f"{name}.png")
     noise = 20 * np.random.default_rng(0).standard_normal((photo.height, photo.width, 3))
     noisy = Image.fromarray(np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8))
     for folder, sides in (("folder", (256, 200, 144)), ("mixed", (128,))):

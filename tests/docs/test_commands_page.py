@@ -80,7 +80,7 @@ def test_completion_supports_the_usual_shells(shell):
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("denoiselab ex", ["export"]),
+        ("denoiselab ex", ["explain", "export"]),
         ("denoiselab export gray_f", ["gray_fast"]),
         ("denoiselab noise a.png b.png --noise gaussian", ["gaussian15", "gaussian25", "gaussian50"]),
         ("denoiselab noise a.png b.png --kind po", ["poisson", "poisson_gaussian"]),

@@ -189,6 +189,22 @@ def test_too_few_images_are_those_that_can_test_no_pair(params):
     assert one.verdict(0.05, {}) == "few" and replace(one, groups=11).verdict(0.05, {}) == "better"
 
 
+def test_undecided_pairs_have_the_number_of_images_that_they_need(params):
+    """By hand: 1 dB at a spread of 1 dB takes 2.8016^2 = 7.8 images, more at few degrees of freedom."""
+    level = Difference("a", "b", Interval(0.1, -0.3, 0.5), 6, 10, 10, 0.4, 1, 0.0, 0.5)
+    ((_, alarm),) = alarm_lines.of_table(table(10, {"a": 0.5}), {("s", "c"): [level]}, params.evaluate)
+    needed = level.needed(0.05)
+    assert needed == pytest.approx((2.8016 * 5) ** 2 / 0.955, rel=0.02)
+    said = f"not significant with 10 images; if as large as measured, a power of 80 % takes {needed} for a − b"
+    assert alarm.text == f"the difference is {said}"
+    better = Difference("a", "c", Interval(1.0, 0.5, 1.5), 10, 10, 10, 0.001, 1, 0.0, 0.5)
+    few = [replace(one, groups=4, tests=28) for one in [better, level] * 4]
+    (_, alarm) = alarm_lines.of_table(table(4, {"a": 0.5}), {("s", "c"): few}, params.evaluate)[0]
+    assert alarm.text.startswith("8 tests need at least 9 images") and alarm.text.count("for a − ") == 5
+    assert alarm.text.endswith("others in pairs.csv (`n_needed`)")
+    assert alarm_lines.of_table(table(10, {"a": 0.5}), {("s", "c"): [better]}, params.evaluate) == []
+
+
 def test_broken_outputs_come_before_warnings_one_line_per_kind():
     wrong = output_checks.Alarm("worse", "c", 1, 4, "x", "bad")
     level = output_checks.Alarm("level", "c", 4, 4, "x", "trained elsewhere")

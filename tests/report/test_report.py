@@ -7,7 +7,7 @@ import shutil
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median, stdev
 
 import jinja2
 import numpy as np
@@ -124,12 +124,36 @@ def test_every_pair_follows_from_the_rows(root):
             interval = (float(row["psnr_difference_low"]), float(row["psnr_difference_high"]))
             assert interval == pytest.approx(truth, abs=0.1 * (truth[1] - truth[0]))
             assert (int(row["wins"]), int(row["n_images"])) == (sum(v > 0 for v in values), len(values))
+            assert float(row["psnr_difference_sd"]) == pytest.approx(stdev(values))
             p[pair] = (stats.wilcoxon(values).pvalue, float(row["p_holm"]))
         largest = 0.0
         for n, (raw, adjusted) in enumerate(sorted(p.values())):  # Holm, step by step
             largest = max(largest, min(1, raw * (len(p) - n)))
             assert math.isclose(adjusted, largest)
     assert not found
+
+
+@pytest.mark.slow
+def test_the_plan_follows_from_the_rows(root):
+    text = (root / "reports/report.md").read_text(encoding="utf-8")
+    section = text.split("## Planning the next experiment\n")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| folder, sigma25 |")]
+    spreads = []
+    for a, b in combinations(MODELS[1:], 2):
+        one, other = (by_image(root, model, "sigma25", "psnr") for model in (a, b))
+        spreads.append(stdev(one[image] - other[image] for image in one))
+    seeds = defaultdict(list)
+    for row in read(root / "reports/evaluate/net/per_image.csv"):
+        if row["condition"] == "sigma25":
+            seeds[row["seed"]].append(float(row["psnr"]))
+    shown = [f"{spread:.2f}" for spread in (median(spreads), max(spreads), stdev(map(fmean, seeds.values())))]
+    assert [line[2] for line in lines] == shown
+    assert [line[1] for line in lines] == ["images, median spread", "images, largest spread", "training seeds"]
+    for line in lines[:2]:  # near the formula of the normal distribution
+        for difference, n in zip((0.05, 0.1), line[3:], strict=False):
+            assert int(n.replace(",", "")) == pytest.approx(
+                (2.8016 * float(line[2]) / difference) ** 2 / 0.955, rel=0.1
+            )
 
 
 def reported(root: Path, gain: float) -> str:

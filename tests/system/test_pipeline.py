@@ -121,6 +121,8 @@ def test_outputs_are_those_of_paths():
     }
     reports = (
         paths.COMPARISON,
+        paths.COMPARISON_TEX,
+        paths.REFERENCES,
         paths.PAIRS,
         paths.REPORT_MD,
         paths.REPORT_HTML,

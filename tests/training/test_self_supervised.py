@@ -125,7 +125,7 @@ def test_a_noisy_folder_ends_in_a_report_that_makes_no_psnr_up(noisy_folder):
     assert "> ⚪ **There are no clean images, so there is no PSNR and no SSIM" in written
     for path in [paths.COMPARISON, paths.PAIRS, *paths.NOISY.parent.parent.glob("reports/evaluate/*/per_image.csv")]:
         assert not {"psnr", "ssim", "mse"} & set(",".join(pd.read_csv(path).columns).replace("_", ",").split(","))
-    assert "held-out pixels (dB)" in written
+    assert "held-out pixels (dB)" in written and "held-out pixels (dB)" in paths.COMPARISON_TEX.read_text()
     assert "PSNR (dB)" not in written + paths.REPORT_COST.read_text(encoding="utf-8")
     for model, row in table.iterrows():
         assert f"{row.held_out_mean:.3f} [{row.held_out_low:.3f}, {row.held_out_high:.3f}]" in written, model

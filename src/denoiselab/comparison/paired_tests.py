@@ -1,17 +1,19 @@
 """Paired differences between models, image by image, with interval and test."""
 
+import math
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from denoiselab.comparison import sample_size
 from denoiselab.comparison.aggregate import by_image, groups_of, intervals
 from denoiselab.comparison.bootstrap import Interval, holm, smallest_p, wilcoxon
 from denoiselab.comparison.verdicts import Trainings, unsettled, within_seeds
 from denoiselab.config import Params
 
-WHERE, VERDICT = ("set", "condition", "better", "worse"), ("wins", "n_images", "p_holm", "verdict")
+WHERE, VERDICT = ("set", "condition", "better", "worse"), ("wins", "n_images", "n_needed", "p_holm", "verdict")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Difference:
     p: float  # of the signed-rank test, Holm-corrected for `tests` tests
     tests: int
     spread: float  # the larger range of the two models' mean scores over training seeds; 0 for one seed
+    deviation: float = math.nan  # standard deviation of the difference over images, or over means of groups
 
     def testable(self, level: float) -> bool:
         """Whether there are enough images for a significant test."""
@@ -35,6 +38,10 @@ class Difference:
     def significant(self, level: float) -> bool:
         """Whether the difference would hold on other images: by the interval and the test."""
         return self.testable(level) and self.interval.low > 0 and self.p < level
+
+    def needed(self, level: float) -> int | None:
+        """Images (or groups) to find a difference like this one significant, see sample_size.images."""
+        return sample_size.images(self.interval.mean, self.deviation, level=level, tests=self.tests)
 
     def doubts(self, level: float, trainings: Trainings) -> list[str]:
         """Why it cannot be said that `better` is better; empty if it can."""
@@ -99,7 +106,7 @@ def all_pairs(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
 
 
 def table(found: Pairs, params: Params, trainings: Trainings, score: str = "psnr") -> pd.DataFrame:
-    """reports/pairs.csv: one row per pair, test set and condition."""
+    """reports/pairs.csv: one row per pair, test set and condition. `n_needed`: see Difference.needed."""
     result, name = [], f"{score}_difference"
     for (set_name, condition), here in found.items():
         for one in here:
@@ -113,12 +120,15 @@ def table(found: Pairs, params: Params, trainings: Trainings, score: str = "psnr
                     f"{name}_low": one.interval.low,
                     f"{name}_high": one.interval.high,
                     "wins": one.wins,
+                    f"{name}_sd": one.deviation,
                     "n_images": one.images,
+                    "n_needed": one.needed(1 - params.evaluate.confidence),
                     "p_holm": one.p,
                     "verdict": one.verdict(1 - params.evaluate.confidence, trainings),
                 }
             )
-    return pd.DataFrame(result, columns=[*WHERE, name, f"{name}_low", f"{name}_high", *VERDICT])
+    columns = [*WHERE, name, f"{name}_low", f"{name}_high", f"{name}_sd", *VERDICT]
+    return pd.DataFrame(result, columns=columns).astype({"n_needed": "Int64"})
 
 
 def seed_spread(*means: pd.Series) -> float:
@@ -137,6 +147,7 @@ def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, sco
         known = np.isfinite(own)
         own, scenes = own[known], groups[known]
         p = wilcoxon(own, scenes) if len(own) else float("nan")
-        spread = seed_spread(seeds[a], seeds[b])
-        result.append(Difference(a, b, interval, int((own > 0).sum()), len(own), len({*scenes}), p, 1, spread))
+        spread, deviation = seed_spread(seeds[a], seeds[b]), float(pd.Series(own).groupby(scenes).mean().std())
+        wins, independent = int((own > 0).sum()), len({*scenes})
+        result.append(Difference(a, b, interval, wins, len(own), independent, p, 1, spread, deviation))
     return result

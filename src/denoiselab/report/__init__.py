@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
+from pathlib import Path
 
-from denoiselab.comparison import aggregate, paired_tests
+from denoiselab.comparison import aggregate, paired_tests, sample_size
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
-from denoiselab.report import alarm_lines, facts
+from denoiselab.report import alarm_lines, facts, latex, planning
 from denoiselab.report.rendering import page, render
 from denoiselab.report.title import title
 from denoiselab.runtime import files, git, paths
@@ -20,7 +21,8 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 
 
 def write(params: Params) -> None:
-    """Write comparison.csv, pairs.csv, the figures, report.md, cost.md and report.html from the outputs of evaluate."""
+    """Write the report from the outputs of evaluate: report.md, report.html, cost.md, comparison.csv and .tex,
+    pairs.csv, references.bib and the figures."""
     rows = aggregate.read(params)
 
     from denoiselab.report import (
@@ -42,6 +44,7 @@ def write(params: Params) -> None:
     costs = facts.cost(params)
     figures, details = figure_set.draw(params, rows, table, pairs)
     conditions = [noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY)]
+    results = [facts.result(params, *key, rows, table, pairs[key], trainings) for key in facts.keys(table)]
     context = {
         "title": title([one.spec for one in conditions], facts.set_sizes(table)),
         "params": params,
@@ -50,8 +53,11 @@ def write(params: Params) -> None:
         "difference": partial(facts.difference, params, rows),
         "judged": partial(facts.judged, params, rows, trainings),
         "trainings": trainings,
-        "results": [facts.result(params, *key, rows, table, pairs[key], trainings) for key in facts.keys(table)],
+        "results": results,
         "conditions": conditions,
+        "planning": planning.by_table(params, rows, pairs),
+        "differences": planning.DIFFERENCES,
+        "power": sample_size.POWER,
         "data": facts.data(),
         "commit": git.commit(),
         "figures": figures,
@@ -67,11 +73,32 @@ def write(params: Params) -> None:
             alarm_lines.of_outputs(params) + alarm_lines.of_table(table, pairs, params.evaluate)
         ),
     }
+    latex.write(params, table, [one for result in results for one in result["published"]])
     files.write_text(paths.REPORT_MD, render("report.md.j2", context | {"timed": False, "slider": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
     images = slider_images.encode(details)
     text = render("report.md.j2", context | {"timed": True, "slider": bool(images)})
     files.write_text(paths.REPORT_HTML, page(text, images))
+
+
+def vector_figures(params: Params, suffix: str) -> list[Path]:
+    """Write the report's plots as reports/vector/*`suffix`: .pdf or .svg; returns their paths."""
+    rows = aggregate.read(params)
+
+    from denoiselab.report import cost, figure_set, no_reference
+    from denoiselab.report.figures import _style
+
+    shutil.rmtree(paths.VECTOR_FIGURES, ignore_errors=True)
+    with _style.vector(paths.VECTOR_FIGURES, suffix):
+        if not params.noise.has_clean:
+            table, score = aggregate.no_reference_table(rows, params), no_reference.SCORE
+            no_reference.plots(params, table)
+        else:
+            table, score = aggregate.table(rows, params), "psnr"
+            figure_set.plots(params, table)
+            figure_set.classifiers(params)
+        cost.fronts(params, table, facts.cost(params), score)
+    return sorted(paths.VECTOR_FIGURES.iterdir())
 
 
 def _original(params: Params) -> str | None:

@@ -7,11 +7,14 @@ from typing import Any
 import pandas as pd
 
 from denoiselab.comparison.bootstrap import smallest_p
-from denoiselab.comparison.paired_tests import Pairs
+from denoiselab.comparison.paired_tests import Difference, Pairs
+from denoiselab.comparison.sample_size import POWER
 from denoiselab.config import Evaluate, Params
 from denoiselab.evaluation.output_checks import HEADLINES, Alarm
+from denoiselab.report import planning
 from denoiselab.runtime import files, stage_outputs
 
+LISTED = 5  # undecided pairs
 SCORE_NAMES = {"psnr": "PSNR", "held_out": "score of held-out pixels"}
 ModelAlarm = tuple[str, Alarm]  # model ("": all), alarm
 
@@ -23,19 +26,25 @@ def of_outputs(params: Params) -> list[ModelAlarm]:
 
 
 def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate, score: str = "psnr") -> list[ModelAlarm]:
-    """Alarms about wide intervals in comparison.csv, and about too few images (or groups) to test the pairs."""
+    """Alarms about wide intervals in comparison.csv, and about too few images (or groups) to test the pairs, or to
+    find their differences significant."""
     found: list[ModelAlarm] = []
     limit, level = settings.alarms.max_halfwidth_db, 1 - settings.confidence
     for (set_name, condition), rows in table.groupby(["set", "condition"], sort=False):
         place, images, n = f"{set_name}, {condition}", int(rows.n_images.iloc[0]), int(rows.n_groups.iloc[0])
         unit = "images" if n == images else "groups of images"
         tests = max(len(pairs[set_name, condition]), 1)
+        undecided = [one for one in pairs[set_name, condition] if not one.significant(level)]
         both = max((one.groups for one in pairs[set_name, condition]), default=n)  # with scores of two models
         if smallest_p(both, tests) >= level:
             needed = next(k for k in count(both) if smallest_p(k, tests) < level)
             test = f"{tests} tests need" if tests > 1 else "a test needs"
             text = f"{test} at least {needed} {unit} to be significant at {100 * level:g} %; there are {both}"
-            found.append(("", Alarm("few", place, images, images, "", text)))
+            found.append(("", Alarm("few", place, images, images, "", text + _planned(undecided, level))))
+        elif undecided:
+            which = f"{len(undecided)} of {tests} differences are" if tests > 1 else "the difference is"
+            text = f"{which} not significant with {both} {unit}"
+            found.append(("", Alarm("few", place, images, images, "", text + _planned(undecided, level))))
         halves = ((rows[f"{score}_high"] - rows[f"{score}_low"]) / 2).set_axis(rows.model)
         wide = halves[halves > limit]
         if len(wide):
@@ -46,6 +55,15 @@ def of_table(table: pd.DataFrame, pairs: Pairs, settings: Evaluate, score: str =
             )
             found += [(str(model), Alarm("interval", place, images, images, "", text)) for model in wide.index]
     return found
+
+
+def _planned(undecided: list[Difference], level: float) -> str:
+    """The images that undecided pairs need; the pairs of the best models come first."""
+    needed = [text for one in undecided if (text := planning.missing(one, level))]
+    if not needed:
+        return ""
+    more = ", others in pairs.csv (`n_needed`)" if len(needed) > LISTED else ""
+    return f"; if as large as measured, a power of {100 * POWER:g} % takes {', '.join(needed[:LISTED])}{more}"
 
 
 def lines(found: list[ModelAlarm]) -> list[dict[str, Any]]:

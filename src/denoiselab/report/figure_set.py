@@ -35,9 +35,9 @@ def draw(
     with ThreadPoolExecutor() as pool:  # in parallel with Matplotlib, which needs the main thread
         images = pool.submit(_samples, params, rows)
         cases = pool.submit(lambda: list(_cases(params, table)))
-        plots = _plots(params, table, pairs)
+        drawn = plots(params, table) | {"matrices": _matrices(params, pairs), "progress": progress(params)}
         grids, details = images.result()
-        return plots | {"grids": grids, "cases": cases.result()}, details
+        return drawn | {"grids": grids, "cases": cases.result()}, details
 
 
 def _samples(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
@@ -48,7 +48,8 @@ def _samples(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], 
     return grids, details
 
 
-def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
+def plots(params: Params, table: pd.DataFrame) -> dict[str, Any]:
+    """Draw the plots of scores and trainings; returns their paths relative to the report."""
     means = []
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
@@ -61,24 +62,32 @@ def _plots(params: Params, table: pd.DataFrame, pairs: Pairs) -> dict[str, Any]:
         score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES / "levels.png")
     return {
         "means": means,
-        "matrices": {
-            key: _matrix(params, *key, here)
-            for key, here in pairs.items()
-            if any(one.testable(1 - params.evaluate.confidence) for one in here)
-        },
         "mismatches": _mismatches(params, table),
         "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
-    } | trainings(params)
+        "training": training(params),
+    }
 
 
-def trainings(params: Params) -> dict[str, Any]:
-    """Figures of the training histories (None without any) and of each network's validation patches."""
+def training(params: Params) -> str | None:
+    """Draw the training histories, if there are any."""
+    if not (trained := aggregate.histories(params)):
+        return None
+    score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
+    return _relative(paths.FIGURES / "training.png")
+
+
+def progress(params: Params) -> list[dict[str, str]]:
+    """Draw each network's validation patches."""
     trained = aggregate.histories(params)
-    if trained:
-        score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
+    return [_progress(params, name) for name in trained if (paths.progress(name) / "patches.png").exists()]
+
+
+def _matrices(params: Params, pairs: Pairs) -> dict[tuple[str, str], str]:
+    """The paired differences of every test set and condition with enough images."""
     return {
-        "training": _relative(paths.FIGURES / "training.png") if trained else None,
-        "progress": [_progress(params, name) for name in trained if (paths.progress(name) / "patches.png").exists()],
+        key: _matrix(params, *key, here)
+        for key, here in pairs.items()
+        if any(one.testable(1 - params.evaluate.confidence) for one in here)
     }
 
 

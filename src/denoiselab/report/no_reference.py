@@ -18,7 +18,7 @@ from denoiselab.evaluation import example_outputs
 from denoiselab.evaluation.output_checks import Alarm
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
-from denoiselab.report import alarm_lines, cost, facts, figure_set
+from denoiselab.report import alarm_lines, cost, facts, figure_set, latex
 from denoiselab.report.figures import matrix
 from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
@@ -43,7 +43,6 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     costs, ((key, found),) = facts.cost(params), pairs.items()
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found, trainings)
-    score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
     testable = any(one.testable(1 - params.evaluate.confidence) for one in found)
     if testable:
         matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
@@ -59,9 +58,12 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "result": result,
         "best": {SCORE: ranked[f"{SCORE}_mean"].max()},
         "matrix": "figures/pairs.png" if testable else None,
-        "means": "figures/held-out.png",
-        "figures": figure_set.trainings(params)
-        | {"grids": list(_grids(params, rows, ranked)), "cases": list(_cases(params, ranked))},
+        "figures": plots(params, table)
+        | {
+            "progress": figure_set.progress(params),
+            "grids": list(_grids(params, rows, ranked)),
+            "cases": list(_cases(params, ranked)),
+        },
         "trainings": trainings,
         "data": facts.data(),
         "commit": git.commit(),
@@ -72,9 +74,17 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "alarms": alarm_lines.lines(alarms),
         "score": SCORE,
     }
+    latex.write(params, table)
     files.write_text(paths.REPORT_MD, render("no_reference.md.j2", context | {"timed": False}))
     files.write_text(paths.REPORT_COST, render("cost.md.j2", context))
     files.write_text(paths.REPORT_HTML, page(render("no_reference.md.j2", context | {"timed": True})))
+
+
+def plots(params: Params, table: pd.DataFrame) -> dict[str, Any]:
+    """Draw the plots of scores and trainings; returns their paths relative to the report."""
+    ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
+    score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
+    return {"means": "figures/held-out.png", "training": figure_set.training(params)}
 
 
 def _noisy(params: Params) -> str:

@@ -12,12 +12,15 @@ RAW = Path("data/raw")
 PATCHES = Path("data/patches")
 NOISY = Path("data/noisy")
 COMPARISON = Path("reports/comparison.csv")
+COMPARISON_TEX = Path("reports/comparison.tex")
+REFERENCES = Path("reports/references.bib")
 PAIRS = Path("reports/pairs.csv")
 REPORT_MD = Path("reports/report.md")
 REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
 COST_FIGURE = Path("reports/cost.png")
 FIGURES = Path("reports/figures")
+VECTOR_FIGURES = Path("reports/vector")  # not of a stage: written on request
 LEADERBOARD = Path("reports/leaderboard")  # not of a stage: compares experiments
 
 

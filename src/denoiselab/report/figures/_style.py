@@ -1,5 +1,8 @@
 """Common style of the figures, and files that are byte-identical for the same numbers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from denoiselab.runtime.sanitize import printable
 
 LABELS = {"psnr": "PSNR (dB)", "held_out": "held-out pixels (dB)"}  # by score
 # Okabe and Ito's palette, distinguishable with colour blindness.
+DATES = {".svg": "Date", ".pdf": "CreationDate"}  # metadata that differ from run to run
+VECTOR: ContextVar[tuple[Path, str] | None] = ContextVar("vector", default=None)
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 
 
@@ -36,8 +41,23 @@ def plain(axes: plt.Axes) -> None:
     axes.grid(alpha=0.3)
 
 
+@contextmanager
+def vector(folder: Path, suffix: str) -> Iterator[None]:
+    """Figures that are saved in this block become vector graphics, .svg or .pdf, in `folder`."""
+    token = VECTOR.set((folder, suffix))
+    try:
+        yield
+    finally:
+        VECTOR.reset(token)
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Save as PNG without metadata that differs from run to run."""
+    """Save as PNG, or see `vector`, without metadata that differs from run to run."""
+    metadata = {"Software": None}
+    if chosen := VECTOR.get():
+        folder, suffix = chosen
+        path, metadata = folder / f"{path.stem}{suffix}", {DATES[suffix]: None}
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": path.name}):  # TrueType, as publishers ask
+        figure.savefig(path, dpi=110, metadata=metadata)
     plt.close(figure)
