@@ -5,7 +5,7 @@ Dabov, Foi, Katkovnik, Egiazarian: Image denoising by sparse 3-D transform-domai
 luminance-chrominance space. ICIP 2007. Above sigma 40: Hou, Zhao, Yang, Cheng: Comments on "Image denoising by sparse
 3-D transform-domain collaborative filtering". IEEE TIP 2011. Analysis: Lebrun, IPOL 2012.
 
-Differences: every reference block is searched for in full, and the sum of the squared Wiener coefficients is at least 1.
+Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1.
 """
 
 from collections.abc import Iterator
@@ -146,9 +146,16 @@ def _tile(
             weight = weight.clamp(min=1).reciprocal().repeat(stacked, 1)
             sums.index_add_(0, members, _along_stack(haar.T, group).mul_(weight[..., None]))
             weights.index_add_(0, members, weight)
-    sums = (sums.permute(1, 2, 0).transpose(1, 2) @ backward).transpose(1, 2)
-    weights = weights.T[:, None] * window[:, None]
-    return F.fold(sums, size, block)[:, 0], F.fold(weights, size, block)[:, 0]
+    total = F.fold(backward @ sums.permute(1, 2, 0), size, block)[:, 0]
+    down, across = (window.expand(side - block + 1, -1) for side in size)
+    return total, _spread(down).T @ weights.T.view(channels, len(down), -1) @ _spread(across)
+
+
+def _spread(rows: torch.Tensor) -> torch.Tensor:
+    """Matrix with row n of (N, K) in columns n to n + K - 1."""
+    matrix = rows.new_zeros(len(rows), len(rows) + rows.shape[1] - 1)
+    matrix.as_strided(rows.shape, (matrix.shape[1] + 1, 1)).copy_(rows)
+    return matrix
 
 
 def _blocks(planes: torch.Tensor, block: int) -> torch.Tensor:
@@ -180,8 +187,12 @@ def _matched(
     outside = (outside_down[:, None, :, None] | outside_right[None, :, None, :]).flatten(2).flatten(0, 1)
     here = (rows[:, None] * across + columns).flatten()
     blocks = blocks - blocks.mean()  # less cancellation below
-    norms = blocks.square().sum(1)
-    distances = torch.addmm(norms, blocks[here], blocks.T, alpha=-2).gather(1, candidates) + norms[here, None]
+    norms = blocks.square().sum(1, keepdim=True)
+    distances = (
+        torch.cat((blocks, torch.ones_like(norms), norms), 1)[here]
+        @ torch.cat((-2 * blocks, norms, torch.ones_like(norms)), 1).T
+    )
+    distances = distances.gather(1, candidates)
     distances.masked_fill_(outside, torch.inf)
     distances[:, distances.shape[1] // 2] = -1  # the reference block, whatever the rounding
     nearest = distances.topk(min(step.members, distances.shape[1]), largest=False)
@@ -196,15 +207,15 @@ def _within(positions: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Ten
 
 @lru_cache
 def _transform(name: str, block: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Matrices from a block to its 2-D spectrum and from a spectrum to the block times the Kaiser window, and the
-    window; for row vectors."""
+    """Matrix from a block to its 2-D spectrum (of row vectors), matrix from a spectrum to the block times the Kaiser
+    window (of column vectors), and the window in one dimension."""
     one = dct(np.eye(block), axis=0, norm="ortho") if name == "dct" else _wavelet(name, block)
     window = np.kaiser(block, KAISER_BETA)
-    window = np.outer(window, window).ravel()
-    forward = np.kron(one, one)
-    matrices = forward.T, np.linalg.inv(forward).T * window, window
-    forward, backward, window = (torch.from_numpy(matrix).float().to(device) for matrix in matrices)
-    return forward, backward, window
+    back = window[:, None] * np.linalg.inv(one)
+    forward, backward, weights = (
+        torch.from_numpy(matrix).float().to(device) for matrix in (np.kron(one, one).T, np.kron(back, back), window)
+    )
+    return forward, backward, weights
 
 
 @lru_cache
