@@ -50,6 +50,7 @@ HIGH = Step("bior1.5", 8, 4, 32, 25000, 2.8), Step("dct", 11, 6, 32, 3500)
 
 
 class BM3D(nn.Module):
+    classical = True
     noise_aware = True
     reach = None
 
