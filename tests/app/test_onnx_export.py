@@ -89,7 +89,10 @@ def test_a_wrong_export_is_deleted(tmp_path):
 
 @pytest.mark.parametrize(
     ("arch", "reason"),
-    [*((c, "run classical methods with denoiselab") for c in CLASSICAL), *((c, "this is a classifier") for c in CLASSIFIERS)],
+    [
+        *((c, "run classical methods with denoiselab") for c in CLASSICAL),
+        *((c, "this is a classifier") for c in CLASSIFIERS),
+    ],
 )
 def test_classifiers_and_classical_methods_are_refused(arch, reason, tmp_path):
     with pytest.raises(UserError, match=reason):
