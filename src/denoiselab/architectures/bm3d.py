@@ -8,7 +8,6 @@ luminance-chrominance space. ICIP 2007. Above sigma 40: Hou, Zhao, Yang, Cheng: 
 Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from denoiselab.config.base import Block, Channels
 HIGH_NOISE = 40.0  # sigma_255 above which the high-noise profile applies
 SEARCH = 19  # pixels: blocks are searched for at most this far from the reference block
 KAISER_BETA = 2.0
-TILE = 16  # reference blocks along the side of a tile, which bounds the memory
+TILE = 72  # pixels along the side of a tile, at most; bounds the memory
 CHUNK = 64  # groups of N2 blocks that are filtered at a time: they fit the processor's cache
 OPPONENT = [[1 / 3, 1 / 3, 1 / 3], [1 / 2, 0, -1 / 2], [1 / 4, -1 / 2, 1 / 4]]  # luminance and two chrominances of RGB
 
@@ -108,11 +107,11 @@ def _filtered(noisy: torch.Tensor, guide: torch.Tensor, step: Step, scale: float
     return total / weight
 
 
-def _tiles(side: int, step: Step) -> Iterator[list[int]]:
+def _tiles(side: int, step: Step) -> list[list[int]]:
     """Corners of the reference blocks along a side, in tiles."""
     last = side - step.block
     corners = [*range(0, last, step.stride), last]
-    return (corners[start : start + TILE] for start in range(0, len(corners), TILE))
+    return [part.tolist() for part in np.array_split(corners, min(len(corners), -(-side // TILE)))]
 
 
 def _tile(
@@ -171,39 +170,41 @@ def _along_stack(matrix: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
 
 
 def _matched(
-    blocks: torch.Tensor, references: tuple[list[int], list[int]], size: tuple[int, int], step: Step, scale: float
+    blocks: torch.Tensor, references: tuple[list[int], list[int]], size: torch.Size, step: Step, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions (groups, N2) of the blocks nearest to each reference block, itself first, and how many match.
 
-    `blocks` (positions, block * block): all of an image of `size`.
+    `blocks` (positions, block * block): all of an image of `size`. Squared distances |a|^2 - 2 ab + |b|^2 are products
+    of (a, 1, |a|^2) and (-2 b, |b|^2, 1).
     """
-    across = size[1] - step.block + 1
-    rows, columns = (torch.tensor(corners, device=blocks.device) for corners in references)
-    offsets = torch.arange(-SEARCH, SEARCH + 1, device=blocks.device)
-    (down, outside_down), (right, outside_right) = (
-        _within(corners[:, None] + offsets, side - step.block + 1)
-        for corners, side in ((rows, size[0]), (columns, size[1]))
+    rows, columns = references
+    down, across = (side - step.block + 1 for side in size)
+    blocks = (blocks - blocks.mean()).view(down, across, -1)  # less cancellation
+    norms = blocks.square().sum(2, keepdim=True)
+    given = torch.cat((blocks, torch.ones_like(norms), norms), 2)
+    top, left = max(0, SEARCH - rows[0]), max(0, SEARCH - columns[0])
+    right, bottom = max(0, columns[-1] + SEARCH + 1 - across), max(0, rows[-1] + SEARCH + 1 - down)
+    margin = 0, 0, left, right, top, bottom
+    norms = F.pad(norms, margin, value=torch.inf)  # blocks outside the image are infinitely far
+    sought = torch.cat((F.pad(-2 * blocks, margin), norms, torch.ones_like(norms)), 2)
+    corners = torch.tensor(columns, device=blocks.device)
+    window = 2 * SEARCH + 1
+    within = (corners[:, None, None] + torch.arange(window, device=blocks.device) + left - SEARCH).expand(
+        -1, window, -1
     )
-    candidates = (down[:, None, :, None] * across + right[None, :, None, :]).flatten(2).flatten(0, 1)
-    outside = (outside_down[:, None, :, None] | outside_right[None, :, None, :]).flatten(2).flatten(0, 1)
-    here = (rows[:, None] * across + columns).flatten()
-    blocks = blocks - blocks.mean()  # less cancellation below
-    norms = blocks.square().sum(1, keepdim=True)
-    distances = (
-        torch.cat((blocks, torch.ones_like(norms), norms), 1)[here]
-        @ torch.cat((-2 * blocks, norms, torch.ones_like(norms)), 1).T
-    )
-    distances = distances.gather(1, candidates)
-    distances.masked_fill_(outside, torch.inf)
-    distances[:, distances.shape[1] // 2] = -1  # the reference block, whatever the rounding
-    nearest = distances.topk(min(step.members, distances.shape[1]), largest=False)
-    matches = nearest.values <= step.distance * step.block**2 / scale**2
-    return candidates.gather(1, nearest.indices), matches.sum(1)
+    distances = torch.stack([_distances(given[row, corners], sought[row + top - SEARCH :], within) for row in rows])
+    distances = distances.view(-1, window**2)
+    distances[:, window**2 // 2] = -1  # the reference block, whatever the rounding
+    nearest = distances.topk(step.members, largest=False)
+    here = (torch.tensor(rows, device=blocks.device)[:, None] * across + corners).view(-1, 1)
+    offsets = (nearest.indices // window - SEARCH) * across + nearest.indices % window - SEARCH
+    return here + offsets, (nearest.values <= step.distance * step.block**2 / scale**2).sum(1)
 
 
-def _within(positions: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions clamped to 0 to side - 1, and whether they were outside."""
-    return positions.clamp(0, side - 1), (positions < 0) | (positions >= side)
+def _distances(given: torch.Tensor, sought: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+    """Products of (n, K) with the first rows of (height, width, K) in the columns `within` (n, rows, columns)."""
+    count, height, _ = within.shape
+    return (given @ sought[:height].flatten(0, 1).T).view(count, height, -1).gather(2, within)
 
 
 @lru_cache
