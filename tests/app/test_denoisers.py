@@ -17,7 +17,7 @@ from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
 
 RELEASED = ROOT / "models" / "released"
-CLASSICAL = {"gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
+CLASSICAL = {"bm3d", "gaussian", "median", "bilateral", "nlm", "tv", "wavelet"}
 NET = {"arch": "dncnn", "channels": 3, "depth": 3, "features": 4, "batch_norm": True}
 WHOLE = {"arch": "nafnet", "channels": 3, "width": 4, "encoder": [1], "middle": 1, "decoder": [1]}
 
@@ -269,7 +269,7 @@ def test_without_tiling_an_image_needs_memory_for_all_of_it(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("name", "least"), [("nlm", 6.5), ("bilateral", 6), ("wavelet", 6), ("tv", 6)])
+@pytest.mark.parametrize(("name", "least"), [("bm3d", 8), ("nlm", 6.5), ("bilateral", 6), ("wavelet", 6), ("tv", 6)])
 def test_classical_methods_are_calibrated(name, channels, least):
     assert gain(denoisers.load(name), channels, 25) > least
 

@@ -12,6 +12,7 @@ from torch import nn
 from denoiselab import architectures
 from denoiselab.app import onnx_export
 from denoiselab.models import model_store, tiled_inference
+from denoiselab.models.metadata import CLASSICAL
 from denoiselab.runtime.errors import UserError
 from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built, noisy
 from tests.conftest import ROOT
@@ -88,7 +89,10 @@ def test_a_wrong_export_is_deleted(tmp_path):
 
 @pytest.mark.parametrize(
     ("arch", "reason"),
-    [("classical", "run classical methods with denoiselab"), *((c, "this is a classifier") for c in CLASSIFIERS)],
+    [
+        *((c, "run classical methods with denoiselab") for c in CLASSICAL),
+        *((c, "this is a classifier") for c in CLASSIFIERS),
+    ],
 )
 def test_classifiers_and_classical_methods_are_refused(arch, reason, tmp_path):
     with pytest.raises(UserError, match=reason):
@@ -108,7 +112,7 @@ def test_the_digest_of_the_weights_is_that_of_their_file():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", sorted({*BLOCKS} - {"classical", "guided_unet"}))
+@pytest.mark.parametrize("arch", sorted({*BLOCKS} - {*CLASSICAL, "guided_unet"}))
 def test_every_restoring_architecture_is_exported(arch, tmp_path):
     model, path = built(arch), tmp_path / "model.onnx"
     onnx_export.export(model, 3, path, {})

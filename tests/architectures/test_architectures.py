@@ -13,6 +13,7 @@ from denoiselab.runtime.errors import UserError
 
 # One small block for every architecture; test_every_architecture_is_tested keeps it complete.
 BLOCKS = {
+    "bm3d": {"arch": "bm3d", "channels": 3},
     "cae": {"arch": "cae", "channels": 3, "widths": [8, 12], "batch_norm": True},
     "classical": {"arch": "classical", "channels": 3, "method": "tv", "strengths": [1.0]},
     "cnn": {"arch": "cnn", "channels": 3, "widths": [8, 12, 8], "batch_norm": True},
@@ -57,11 +58,11 @@ CLASSIFIERS = {
 }
 for block in CLASSIFIERS.values():
     block["batch_norm"] = True
-FIXED = ["classical", "identity"]
+FIXED = ["bm3d", "classical", "identity"]
 IMPORTED = ["spandrel"]  # has no network without weights: test_spandrel.py
 LEARNED = [arch for arch in BLOCKS if arch not in FIXED]
 FROM_THE_IDENTITY = ["dncnn", "resunet"]
-ANYWHERE = ["classical", "guided_unet", "nafnet"]
+ANYWHERE = ["bm3d", "classical", "guided_unet", "nafnet"]
 NEAR = [arch for arch in BLOCKS if arch not in ANYWHERE]  # with a finite receptive field
 NOISE_AWARE = ["drunet", "ffdnet", "winnet"]
 SYSTEM_UNET = {"widths": [16, 32, 64, 128, 256], "sigmoid": True}
@@ -301,7 +302,7 @@ def test_training_starts_near_the_identity(arch):
 
 def test_invalid_blocks_are_refused_with_what_is_allowed():
     with pytest.raises(
-        ValueError, match=r"models\.unet\.arch: 'vgg' is unknown; allowed: cae, classical, classifier_cnn, "
+        ValueError, match=r"models\.unet\.arch: 'vgg' is unknown; allowed: bm3d, cae, classical, classifier_cnn, "
     ):
         architectures.build({"arch": "vgg"}, where="models.unet")
     with pytest.raises(

@@ -182,17 +182,19 @@ def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
     from denoiselab.models import model_store
 
     if entry.folder == STRENGTHS.parent:
-        return Denoiser(entry, _calibrated(entry.name, 3), _calibrated(entry.name, 1))
+        return Denoiser(entry, _classical(entry.name, 3), _classical(entry.name, 1))
     import torch
 
     module = model_store.load(entry.folder, weights)
     return Denoiser(entry, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # faster
 
 
-def _calibrated(method: str, channels: int) -> "nn.Module":
-    """A classical method with the strengths in strengths.csv."""
+def _classical(method: str, channels: int) -> "nn.Module":
+    """BM3D, or a method with the strengths in strengths.csv."""
     from denoiselab import architectures
 
+    if method == "bm3d":
+        return architectures.build({"arch": method, "channels": channels}).eval()
     rows = [row for row in files.read_csv(STRENGTHS) if (row["method"], row["channels"]) == (method, str(channels))]
     strengths = {float(row["sigma_255"]): float(row["strength"]) for row in rows}
     block = {"arch": "classical", "channels": channels, "method": method, "strengths": list(strengths.values())}

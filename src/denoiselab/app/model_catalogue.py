@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiselab.models import metadata
-from denoiselab.models.metadata import CARD
+from denoiselab.models.metadata import CARD, CLASSICAL
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 
@@ -22,7 +22,9 @@ PROJECT = Path(__file__).resolve().parents[3]  # its released weights are availa
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
 NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255(?=.*,( clipped)|).*")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
+BM3D_LEVELS = (0.0, 100.0)  # of the paper's tables
 TITLES = {
+    "bm3d": "BM3D (Dabov, Foi, Katkovnik, Egiazarian 2007)",
     "gaussian": "Gaussian blur",
     "median": "Median over a disc",
     "bilateral": "Bilateral filter (Tomasi, Manduchi 1998)",
@@ -136,6 +138,9 @@ def _with_card(place: Path) -> list[Path]:
 
 
 def _classical() -> Iterator[Entry]:
+    yield Entry(
+        "bm3d", "classical", TITLES["bm3d"], 3, _gaussian(*BM3D_LEVELS), BM3D_LEVELS, "MIT", 0, STRENGTHS.parent
+    )
     rows = [row for row in files.read_csv(STRENGTHS) if row["channels"] == "3"]
     for method in dict.fromkeys(row["method"] for row in rows):
         levels = [float(row["sigma_255"]) for row in rows if row["method"] == method]
@@ -155,7 +160,7 @@ def described(folder: Path, *, name: str, origin: str) -> Entry:
         levels = _levels(card)
         return Entry(
             name,
-            "classical" if arch == "classical" else origin,
+            "classical" if arch in CLASSICAL else origin,
             facts.get("title") or _title(card),
             {1: 1, 3: 3}[card["architecture"]["channels"]],
             _noise(card, levels),
@@ -186,7 +191,8 @@ def _facts(readme: Path) -> dict[str, str]:
 
 def _title(card: dict[str, Any]) -> str:
     block = card["architecture"]
-    return TITLES[block["method"]] if block["arch"] == "classical" else f"{block['arch']} of the experiment"
+    arch = block["arch"]
+    return TITLES[block.get("method", arch)] if arch in CLASSICAL else f"{arch} of the experiment"
 
 
 def _levels(card: dict[str, Any]) -> tuple[float, float] | None:

@@ -102,7 +102,7 @@ def weights_sha256(module: nn.Module) -> str:
 def _refuse_others(module: nn.Module) -> None:
     if getattr(module, "task", "restore") != "restore":
         raise UserError("only networks that restore images can be exported; this is a classifier")
-    if getattr(module, "calibrated", False):
+    if getattr(module, "classical", False):
         raise UserError("only networks can be exported; run classical methods with denoiselab denoise")
 
 

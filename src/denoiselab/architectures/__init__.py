@@ -7,6 +7,7 @@ Attributes of the torch.nn.Module:
 - `reach`: radius of the receptive field in pixels (None: unlimited); sets the overlap of tiles.
 - `noise_aware = True`: forward also takes the noise level `sigma_255`: a number, a tensor (N,), or None to estimate it
   for each image.
+- `classical = True`: a method without training, to be listed in models/metadata.py too.
 - `calibrated = True`: calibrated instead of trained, see classical.py.
 - `adopts`, `label_aware`: see guided_unet.py.
 - `from_weights = True`: built from its tensors when they are loaded, see spandrel.py.

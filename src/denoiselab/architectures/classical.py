@@ -89,6 +89,7 @@ METHODS: dict[str, Filter] = {
 class Classical(nn.Module):
     """A classical method with the models' interface; levels and strengths are set by calibration."""
 
+    classical = True
     calibrated = True
     noise_aware = True
     reach = None

@@ -8,6 +8,7 @@ from denoiselab.runtime import files, sealed_json
 from denoiselab.runtime.errors import UserError
 
 CARD = "model.json"
+CLASSICAL = ("bm3d", "classical")  # architectures that are methods without training
 KIND = sealed_json.Kind(range(2, 4), sealed=3)
 REMEDY = "train it again, or restore it from Git or DVC's cache"
 

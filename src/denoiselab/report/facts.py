@@ -85,8 +85,8 @@ def answer(
     if level:
         text = f"the difference from {', '.join(level)} is not significant"
         doubts = [text, *first.training_doubts(trainings)]
-    classical = [m for m in models if params.models[m].arch == "classical"]
-    learned = [m for m in models if params.models[m].arch != "classical"]
+    classical = [m for m in models if params.models[m].arch in metadata.CLASSICAL]
+    learned = [m for m in models if params.models[m].arch not in metadata.CLASSICAL]
     between = found[frozenset((classical[0], learned[0]))] if classical and learned else None
     return {
         "first": first,

@@ -131,7 +131,7 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
 def _trained_here(params: Params, name: str) -> bool:
     """Whether a model is a network trained in this experiment, not imported."""
     entry = params.models[name]
-    return entry.arch not in ("identity", "classical") and not entry.weights
+    return entry.arch not in ("identity", *metadata.CLASSICAL) and not entry.weights
 
 
 def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[float, float]]:

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from denoiselab.models import metadata
 from denoiselab.noise.describe import in_words
 from denoiselab.runtime import paths, sanitize
 
@@ -35,6 +36,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["classical"] = metadata.CLASSICAL.__contains__
     environment.filters["cell"] = _cell
     environment.filters["spec"] = in_words
     environment.filters["plain"] = sanitize.markdown  # for file names and other untrusted text

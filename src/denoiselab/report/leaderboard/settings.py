@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from denoiselab.models.metadata import CLASSICAL
+
 Settings = dict[str, Any]  # dotted key: value; keys of a model's own block begin with models.<name>.
 
 
@@ -21,7 +23,7 @@ def effective(tree: dict[str, Any], model: str) -> Settings:
     if entry.get("weights"):
         return result
     result |= _flat({"noise": tree["noise"]})
-    if entry["arch"] == "classical":
+    if entry["arch"] in CLASSICAL:
         made, train = {"patches": _only(tree["patches"], "val_size")}, _only(tree["train"], "val_patches")
     else:
         made, train = {key: tree[key] for key in ("patches", "augment", "seeds")}, tree["train"]
