@@ -1,6 +1,7 @@
 """Building blocks of the architectures: layers, U-Net body, padding, receptive field, noise maps, initialisation."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import torch
@@ -40,12 +41,21 @@ def initialise(model: nn.Module, scheme: str) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def _under_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Context in which the computations on a device (cpu, cuda) are not autocast."""
+    return torch.autocast(device, enabled=False) if _under_autocast(device) else nullcontext()
+
+
 class _InFloat32:
     """Computes in float32 under autocast: in bfloat16, an image would be rounded to 8 bits, which costs 0.02 dB."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         device = x.device.type
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        if not _under_autocast(device):
             return super().forward(x)  # type: ignore[misc]
         with torch.autocast(device, enabled=False):
             return super().forward(x.float())  # type: ignore[misc]

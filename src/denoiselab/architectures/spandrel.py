@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from denoiselab.architectures._layers import without_autocast
 from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
@@ -48,7 +49,8 @@ class Spandrel(nn.Module):
         """spandrel pads to the size that the network needs, and clamps to [0, 1]."""
         if self._descriptor is None:
             raise UserError("arch spandrel: no network without weights; add weights and sha256 to the entry")
-        return torch.cat([self._descriptor(image) for image in noisy.split(1)])  # some take one image at a time
+        with without_autocast(noisy.device.type):  # float32, as published
+            return torch.cat([self._descriptor(image) for image in noisy.split(1)])  # some take one image at a time
 
 
 def describe(tensors: dict[str, torch.Tensor]) -> Any:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from denoiselab.architectures._layers import noise_level
+from denoiselab.architectures._layers import noise_level, without_autocast
 from denoiselab.config.base import Block, Channels
 
 SIDE = 4  # pixels; of the patches whose DCT coefficients are the channels of the transform
@@ -133,14 +133,11 @@ class WINNet(nn.Module):
 
     def forward(self, noisy: torch.Tensor, sigma_255: float | torch.Tensor | None = None) -> torch.Tensor:
         """sigma_255: noise level, a number or (N,); None: estimated for each image."""
-        device = noisy.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # thresholds are small
-            with torch.autocast(device, enabled=False):
-                return self(noisy.float(), sigma_255)
         channels = noisy.shape[1]
         level = noise_level(noisy, sigma_255) * 255 / USUAL_SIGMA_255
         level = level.expand(noisy.shape[0]).repeat_interleave(channels).view(-1, 1, 1, 1)
-        return self._restored(noisy.flatten(0, 1)[:, None], level).view(noisy.shape)
+        with without_autocast(noisy.device.type):  # differences between steps are small
+            return self._restored(noisy.flatten(0, 1)[:, None], level).view(noisy.shape)
 
     def _restored(self, noisy: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Gray images (N, 1, H, W), levels (N, 1, 1, 1)."""
