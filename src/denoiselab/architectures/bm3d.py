@@ -5,7 +5,8 @@ Dabov, Foi, Katkovnik, Egiazarian: Image denoising by sparse 3-D transform-domai
 luminance-chrominance space. ICIP 2007. Above sigma 40: Hou, Zhao, Yang, Cheng: Comments on "Image denoising by sparse
 3-D transform-domain collaborative filtering". IEEE TIP 2011. Analysis: Lebrun, IPOL 2012.
 
-Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1.
+Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1. tau_match is 3000
+in the first step, as in the authors' program (paper: 2500).
 """
 
 from functools import lru_cache
