@@ -71,7 +71,7 @@ def test_bfloat16_agrees_with_single_precision(arch):
     with torch.autocast("cpu", torch.bfloat16):
         largest, rms = differences(outputs(model, noisy), expected)
     assert largest <= BFLOAT16[0] and rms <= BFLOAT16[1]
-    assert arch in ("bm3d", "classical", "identity", "winnet") or largest > 0  # autocast was on, unless they switch it off
+    assert arch in ("bm3d", "classical", "identity", "winnet") or largest > 0  # the first and last switch autocast off
 
 
 @pytest.mark.parametrize("arch", EVERY)

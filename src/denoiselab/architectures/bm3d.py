@@ -5,7 +5,8 @@ Dabov, Foi, Katkovnik, Egiazarian: Image denoising by sparse 3-D transform-domai
 luminance-chrominance space. ICIP 2007. Above sigma 40: Hou, Zhao, Yang, Cheng: Comments on "Image denoising by sparse
 3-D transform-domain collaborative filtering". IEEE TIP 2011. Analysis: Lebrun, IPOL 2012.
 
-Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1.
+Difference: the sum of the squared Wiener coefficients, by which a group is weighted, is at least 1. tau_match is 3000
+in the first step, as in the authors' program (paper: 2500).
 """
 
 from functools import lru_cache
@@ -104,7 +105,7 @@ def _filtered(noisy: torch.Tensor, guide: torch.Tensor, step: Step, scale: float
             sums, weights = _tile(noisy[part], guide[part], references, step, scale)
             total[part] += sums
             weight[part] += weights
-    return total / weight
+    return total.div_(weight)
 
 
 def _tiles(side: int, step: Step) -> list[list[int]]:
@@ -147,15 +148,18 @@ def _tile(
             sums.index_add_(0, members, _along_stack(haar.T, group).mul_(weight[..., None]))
             weights.index_add_(0, members, weight)
     total = F.fold(backward @ sums.permute(1, 2, 0), size, block)[:, 0]
-    down, across = (window.expand(side - block + 1, -1) for side in size)
-    return total, _spread(down).T @ weights.T.view(channels, len(down), -1) @ _spread(across)
+    corners = weights.T.view(channels, size[0] - block + 1, -1)
+    return total, _spread(_spread(corners, window, 1), window, 2)
 
 
-def _spread(rows: torch.Tensor) -> torch.Tensor:
-    """Matrix with row n of (N, K) in columns n to n + K - 1."""
-    matrix = rows.new_zeros(len(rows), len(rows) + rows.shape[1] - 1)
-    matrix.as_strided(rows.shape, (matrix.shape[1] + 1, 1)).copy_(rows)
-    return matrix
+def _spread(weights: torch.Tensor, window: torch.Tensor, along: int) -> torch.Tensor:
+    """Sums, along a dimension, of a window times the weight at each of its first positions."""
+    shape = list(weights.shape)
+    shape[along] += len(window) - 1
+    result = weights.new_zeros(shape)
+    for start, factor in enumerate(window):
+        result.narrow(along, start, weights.shape[along]).add_(weights * factor)
+    return result
 
 
 def _blocks(planes: torch.Tensor, block: int) -> torch.Tensor:
@@ -179,7 +183,7 @@ def _matched(
     """
     rows, columns = references
     down, across = (side - step.block + 1 for side in size)
-    blocks = (blocks - blocks.mean()).view(down, across, -1)  # less cancellation
+    blocks = (blocks - blocks.mean(1).mean()).view(down, across, -1)  # less cancellation
     norms = blocks.square().sum(2, keepdim=True)
     given = torch.cat((blocks, torch.ones_like(norms), norms), 2)
     top, left = max(0, SEARCH - rows[0]), max(0, SEARCH - columns[0])
@@ -187,13 +191,10 @@ def _matched(
     margin = 0, 0, left, right, top, bottom
     norms = F.pad(norms, margin, value=torch.inf)  # blocks outside the image are infinitely far
     sought = torch.cat((F.pad(-2 * blocks, margin), norms, torch.ones_like(norms)), 2)
-    corners = torch.tensor(columns, device=blocks.device)
     window = 2 * SEARCH + 1
-    within = (corners[:, None, None] + torch.arange(window, device=blocks.device) + left - SEARCH).expand(
-        -1, window, -1
-    )
-    distances = torch.stack([_distances(given[row, corners], sought[row + top - SEARCH :], within) for row in rows])
-    distances = distances.view(-1, window**2)
+    corners = torch.tensor(columns, device=blocks.device)
+    within = corners[:, None, None] + torch.arange(left - SEARCH, left + SEARCH + 1, device=blocks.device)
+    distances = _distances(given[rows][:, columns], sought, [row + top - SEARCH for row in rows], within)
     distances[:, window**2 // 2] = -1  # the reference block, whatever the rounding
     nearest = distances.topk(step.members, largest=False)
     here = (torch.tensor(rows, device=blocks.device)[:, None] * across + corners).view(-1, 1)
@@ -201,10 +202,22 @@ def _matched(
     return here + offsets, (nearest.values <= step.distance * step.block**2 / scale**2).sum(1)
 
 
-def _distances(given: torch.Tensor, sought: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
-    """Products of (n, K) with the first rows of (height, width, K) in the columns `within` (n, rows, columns)."""
-    count, height, _ = within.shape
-    return (given @ sought[:height].flatten(0, 1).T).view(count, height, -1).gather(2, within)
+def _distances(given: torch.Tensor, sought: torch.Tensor, starts: list[int], within: torch.Tensor) -> torch.Tensor:
+    """Products of `given` (rows, columns, K) with those of `sought` (height, width, K) in the search windows:
+    (rows * columns, positions in the window).
+
+    The windows of row n begin in row starts[n]; `within` (columns, 1, width of the window): their columns. Rows are
+    multiplied in pairs: unlike a single product, a batch does not depend on the number of threads.
+    """
+    (_, width, depth), size = sought.shape, within.shape[2]
+    within = within.expand(2, -1, size, -1)
+    found = []
+    for first in range(0, len(starts), 2):
+        start, apart = starts[first], starts[min(first + 1, len(starts) - 1)] - starts[first]
+        bands = sought[start:].as_strided((2, depth, size * width), (apart * width * depth, 1, depth))
+        pair = given[first : first + 2].expand(2, -1, -1) @ bands
+        found.append(pair.view(2, -1, size, width).gather(3, within))
+    return torch.cat(found)[: len(starts)].flatten(2).flatten(0, 1)
 
 
 @lru_cache
