@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
-SUFFIXES = tuple(encoders.FORMATS)
+SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = decoders.MAX_PIXELS
 # More than this share of float values above this one: their unit is not [0, 1].
 HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
@@ -26,12 +27,13 @@ SQUARE, LOWEST_MEAN = 32, -0.1
 class Photo:
     """An upright photo, and what is needed to write it back."""
 
-    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3; 0 is black, 1 is `white` in the file
+    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3 unless `separate`; 0 is `black` and 1 is `white` in the file
     alpha: np.ndarray | None  # (H, W) as in the file
     dtype: np.dtype  # of the file: uint8, uint16 or float32
     white: float  # in the file's unit
-    icc: bytes | None
-    exif: bytes | None  # without JPEG's prefix, orientation reset
+    metadata: Metadata = NOTHING
+    black: float = 0.0  # in the file's unit
+    separate: bool = False  # channels, of any number, that are images of their own
 
 
 def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
@@ -66,8 +68,16 @@ def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
         raise UserError("the image has values that are not finite")
     check(photo, suffix)
     colours = _as_in_file(photo, pixels)
-    values = colours if photo.alpha is None else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
-    return encoders.of_suffix(suffix).encode(values, encoders.Metadata(photo.icc, photo.exif))
+    form = encoders.of_suffix(suffix)
+    alpha = photo.alpha if form.alpha else None
+    values = colours if alpha is None else np.concatenate([colours, alpha[:, :, None]], axis=2)
+    options = {"separate": True} if photo.separate else {}
+    return form.encode(values, encoders.fitting(photo.metadata, form)[0], **options)
+
+
+def dropped(photo: Photo, suffix: str) -> list[str]:
+    """Names of the metadata that a file of that suffix does not hold."""
+    return encoders.fitting(photo.metadata, encoders.of_suffix(suffix))[1]
 
 
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
@@ -83,12 +93,20 @@ def check(photo: Photo, suffix: str) -> None:
     """UserError if files of that suffix cannot hold the photo's depth, transparency or metadata."""
     form = encoders.of_suffix(suffix)
     if photo.dtype not in form.dtypes:
-        kind = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
+        kind = {"f": "float", "i": "signed"}.get(photo.dtype.kind, f"{8 * photo.dtype.itemsize}-bit")
         raise UserError(f"{suffix} files cannot hold {kind} pixels; write {_able(photo)}")
-    if photo.alpha is not None and not form.alpha:
+    if photo.separate and not form.separate:
+        raise UserError(f"{suffix} files cannot hold {photo.pixels.shape[2]} channels of their own; write .tif")
+    if _is_transparent(photo) and not form.alpha:
         raise UserError(f"{suffix} files cannot hold transparency; write {_able(photo)}")
-    if (photo.icc or photo.exif) and not form.metadata:
-        raise UserError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
+
+
+def _is_transparent(photo: Photo) -> bool:
+    return photo.alpha is not None and bool((photo.alpha != _opaque(photo.alpha.dtype)).any())
+
+
+def _opaque(dtype: np.dtype) -> float:
+    return 1 if dtype.kind == "f" else np.iinfo(dtype).max
 
 
 @contextmanager
@@ -110,24 +128,44 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 
 def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
+    black = _black(colours)
     if white is None:
         white = 255.0 if dtype == np.uint8 else _white(colours)
     if not np.isfinite(white) or (dtype.kind == "f" and not np.isfinite(colours).all()):
         raise UnsupportedError("has values that are not finite")
-    pixels = colours.astype(np.float32)
-    pixels /= np.float32(white)
+    pixels = _scaled(colours, black, white)
     if _below_black(pixels):
         raise UnsupportedError(
             f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
         )
-    return Photo(pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.icc, decoded.exif)
+    return Photo(
+        pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.metadata, black, decoded.separate
+    )
 
 
 def _white(colours: np.ndarray) -> float:
     """Default white of 16-bit and float values, see `read`."""
     if colours.dtype.kind == "f":
         return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+    if colours.dtype != np.uint16:
+        return float(max(colours.max(), _black(colours) + 1))
     return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
+
+
+def _black(colours: np.ndarray) -> float:
+    """The file's value that becomes 0: the lowest one of signed integers, if it is negative."""
+    return float(min(colours.min(), 0)) if colours.dtype.kind == "i" else 0.0
+
+
+def _scaled(colours: np.ndarray, black: float, white: float) -> np.ndarray:
+    """float32, 0 at black and 1 at white."""
+    if colours.dtype.itemsize > 2 and colours.dtype != np.float32:
+        return ((colours - black) / (white - black)).astype(np.float32)
+    pixels = colours.astype(np.float32)
+    if black:
+        pixels -= np.float32(black)
+    pixels /= np.float32(white - black)
+    return pixels
 
 
 def _below_black(pixels: np.ndarray) -> bool:
@@ -141,13 +179,17 @@ def _below_black(pixels: np.ndarray) -> bool:
 
 def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     """In the file's type and unit."""
-    scaled = pixels * np.float32(photo.white)
+    kind = np.float32 if photo.dtype.itemsize <= 2 or photo.dtype == np.float32 else np.float64
+    scaled = pixels * kind(photo.white - photo.black)
+    if photo.black:
+        scaled = scaled + kind(photo.black)
     if photo.dtype.kind == "f":
         return scaled.astype(photo.dtype, copy=False)
-    np.clip(scaled, 0, photo.white if photo.pixels.max() <= 1 else np.iinfo(photo.dtype).max, out=scaled)
+    low, high = np.iinfo(photo.dtype).min, np.iinfo(photo.dtype).max
+    np.clip(scaled, low, photo.white if photo.pixels.max() <= 1 else high, out=scaled)
     return np.rint(scaled, out=scaled).astype(photo.dtype)
 
 
 def _able(photo: Photo) -> str:
     """Suffixes that can hold any photo of this depth."""
-    return ".tif" if photo.dtype.kind == "f" else ".png or .tif"
+    return ".png or .tif" if photo.dtype in encoders.FORMATS[".png"].dtypes else ".tif"
