@@ -26,6 +26,7 @@ class Decoded(NamedTuple):
     values: np.ndarray  # (H, W, N), N 1 to 4: gray, gray and alpha, RGB, RGBA; of any type in tiff_segments.DTYPES
     metadata: Metadata
     separate: bool = False  # the N channels, of any number, are gray images that do not belong together
+    no_data: float | None = None  # value of missing pixels, besides those that are not finite
 
     @property
     def colours(self) -> np.ndarray:

@@ -36,17 +36,24 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `m
 
 @contextmanager
 def opened(source: Path | bytes, name: str = "") -> Iterator[BinaryIO]:
-    """Open a file, or its bytes, for `decode` or `size`. Every error inside becomes a UserError "name: reason"."""
+    """Open a file, or its bytes, for `decode` or `size`, with `errors`."""
+    name = name or (str(source) if isinstance(source, Path) else "the image")
+    with errors(name), source.open("rb") if isinstance(source, Path) else BytesIO(source) as stream:
+        yield stream
+
+
+@contextmanager
+def errors(name: str) -> Iterator[None]:
+    """Every error inside becomes a UserError "name: reason"."""
     try:
-        with source.open("rb") if isinstance(source, Path) else BytesIO(source) as stream:
-            yield stream
-            return
+        yield
+        return
     except UnsupportedError as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - decoders raise anything for damaged files
         known = (text for kind, text in REASONS.items() if isinstance(error, kind))
         reason = next(known, f"damaged image: {one_line(error)}")
-    raise UserError(f"{name or (source if isinstance(source, Path) else 'the image')}: {reason}")
+    raise UserError(f"{name}: {reason}")
 
 
 def decode(stream: BinaryIO, max_pixels: int) -> Decoded:

@@ -34,9 +34,18 @@ class Photo:
     metadata: Metadata = NOTHING
     black: float = 0.0  # in the file's unit
     separate: bool = False  # channels, of any number, that are images of their own
+    missing: np.ndarray | None = None  # (H, W, C) bool; their pixels are filled from those around
+    fillers: np.ndarray | None = None  # values of the missing pixels in the file, in order
 
 
-def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
+def read(
+    source: Path | bytes,
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    white: float | None = None,
+    separate: bool = False,
+) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
     `white` is the file's value that becomes 1.0. By default: 255 for 8 bits; for 16 bits the highest value of the
@@ -44,10 +53,14 @@ def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, 
     more than 1 % of the values are above 2.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
-    header, before decoding), several pages, CMYK, values further below 0 than noise explains.
+    header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
+    `separate`), values further below 0 than noise explains.
     """
     with decoders.opened(source, name) as stream:
-        return _photo(decoders.decode(stream, max_pixels), white)
+        decoded = decoders.decode(stream, max_pixels)
+        if decoded.separate and not separate:
+            raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
+        return of_decoded(decoded, white)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -62,17 +75,23 @@ def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
     Integers are rounded and clipped, at white if nothing in the photo is above it; float values stay as they are.
     UserError: the format cannot hold them, values are not finite, or the shape differs.
     """
+    form = encoders.of_suffix(suffix)
+    check(photo, suffix)
+    values = stored(photo, pixels, alpha=form.alpha)
+    options = {"separate": True} if photo.separate else {}
+    return form.encode(values, encoders.fitting(photo.metadata, form)[0], **options)
+
+
+def stored(photo: Photo, pixels: np.ndarray, *, alpha: bool = True) -> np.ndarray:
+    """(H, W, N) in the file's type and unit, with transparency if there is any and `alpha`. UserError as `encode`."""
     if pixels.shape != photo.pixels.shape:
         raise UserError(f"pixels have shape {pixels.shape}; the photo has {photo.pixels.shape}")
     if not np.isfinite(pixels).all():
         raise UserError("the image has values that are not finite")
-    check(photo, suffix)
     colours = _as_in_file(photo, pixels)
-    form = encoders.of_suffix(suffix)
-    alpha = photo.alpha if form.alpha else None
-    values = colours if alpha is None else np.concatenate([colours, alpha[:, :, None]], axis=2)
-    options = {"separate": True} if photo.separate else {}
-    return form.encode(values, encoders.fitting(photo.metadata, form)[0], **options)
+    if photo.missing is not None:
+        colours[photo.missing] = photo.fillers
+    return colours if photo.alpha is None or not alpha else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
 
 
 def dropped(photo: Photo, suffix: str) -> list[str]:
@@ -126,12 +145,19 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
+def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: float | None = None) -> Photo:
+    """A decoded image as `read` returns it. UnsupportedError: values that are not finite, or far below black."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
-    black = _black(colours)
+    missing = _missing(colours, decoded.no_data)
+    fillers = None
+    if missing is not None:
+        if missing.all():
+            raise UnsupportedError("has no values that are finite")
+        fillers, colours = colours[missing], _filled(colours, missing)
+    black = _black(colours) if black is None else black
     if white is None:
         white = 255.0 if dtype == np.uint8 else _white(colours)
-    if not np.isfinite(white) or (dtype.kind == "f" and not np.isfinite(colours).all()):
+    if not np.isfinite(white):
         raise UnsupportedError("has values that are not finite")
     pixels = _scaled(colours, black, white)
     if _below_black(pixels):
@@ -141,6 +167,37 @@ def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
     return Photo(
         pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.metadata, black, decoded.separate
     )
+
+
+def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
+    """(H, W, C), where values are not finite or `no_data`; None: nowhere."""
+    missing = ~np.isfinite(colours) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
+    if no_data is not None and np.isfinite(no_data):
+        missing |= colours == (np.float32(no_data) if colours.dtype == np.float32 else no_data)
+    return missing if missing.any() else None
+
+
+def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Missing values replaced by means over growing squares around them."""
+    import cv2
+
+    filled = np.where(missing, 0, colours).astype(np.float64)
+    left, side = missing.copy(), 3
+    for n in range(colours.shape[2]):
+        present = (~missing[:, :, n]).astype(np.float64)
+        given = filled[:, :, n].copy()
+        side = 3
+        while left[:, :, n].any():
+            share = cv2.boxFilter(present, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+            total = cv2.boxFilter(given, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+            near = left[:, :, n] & (share > 0.5 / side**2)
+            filled[:, :, n][near] = total[near] / share[near]
+            left[:, :, n] &= ~near
+            side = 2 * side + 1
+            if side > 4 * max(colours.shape):  # a channel without any value
+                filled[:, :, n][left[:, :, n]] = filled.mean()
+                break
+    return filled.astype(colours.dtype)
 
 
 def _white(colours: np.ndarray) -> float:

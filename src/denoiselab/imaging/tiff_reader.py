@@ -17,14 +17,14 @@ from PIL import Image
 
 from denoiselab.imaging import exif, metadata, pillow_images, tiff_segments
 from denoiselab.imaging.decoded import UPRIGHT, Decoded, check_size
-from denoiselab.imaging.metadata import Metadata
+from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3  # TIFF's PhotometricInterpretation
 RAW = (32803, 34892)  # mosaic and linear raw
 MOST_CHANNELS = 512  # per pixel
-DNG_VERSION = 50706  # tags
+DESCRIPTION, NO_DATA, DNG_VERSION = 270, 42113, 50706  # tags
 JPEG, CCITT = (6, 7), (2, 3, 4)  # TIFF's Compression
 INCHES = {1: 1.0, 2: 1.0, 3: metadata.INCH_M * 100}  # TIFF's ResolutionUnit: none, inch, centimetre
 DEVELOP = "is a camera raw file; develop it to a 16-bit TIFF first, for example with darktable or RawTherapee"
@@ -44,15 +44,23 @@ class _Place(NamedTuple):
 @contextmanager
 def opened(stream: BinaryIO) -> Iterator["Pages"]:
     """Parse a TIFF file. UnsupportedError or UserError if it has no image, or only a thumbnail."""
-    import tifffile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported once, by the caller
-    with tifffile.TiffFile(stream) as tiff:
-        yield Pages(tiff, stream)
+    pages = Pages.of(stream)
+    try:
+        yield pages
+    finally:
+        pages.close()
 
 
 class Pages:
     """The images of a TIFF file other than thumbnails, decoded one at a time."""
+
+    @classmethod
+    def of(cls, stream: BinaryIO) -> "Pages":
+        """Parse a TIFF file, see `opened`; to be closed."""
+        import tifffile
+
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported once, by the caller
+        return cls(tifffile.TiffFile(stream), stream)
 
     def __init__(self, tiff: Any, stream: BinaryIO) -> None:
         self.tiff, self.stream = tiff, stream
@@ -73,27 +81,36 @@ class Pages:
         page = self._page(n)
         check_size(*_size(page), max_pixels)
         values, separate, lost, by_pillow = self._values(page, n)
-        about = self._metadata(page)
+        about = NOTHING if self.places[n].shift else self._metadata(page)
         if not by_pillow:
             values = np.ascontiguousarray(UPRIGHT[_orientation(page)](values))
         if self.reduced:
             lost = [*lost, "thumbnail or smaller copy"]
-        return Decoded(values, replace(about, lost=(*about.lost, *lost)), separate)
+        return Decoded(values, replace(about, lost=(*about.lost, *lost)), separate, self._no_data(page))
 
     @property
     def byte_order(self) -> str:
+        """In struct's notation."""
         return str(self.tiff.byteorder)
 
-    def channel(self, n: int) -> int:
-        """Number of the channel of image `n` of an ImageJ or OME stack, else 0."""
-        return 0
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of the first image, decoded."""
+        page = self._page(0)
+        return int(page.samplesperpixel) * np.dtype(tiff_segments.dtype(page)).itemsize
+
+    def description(self) -> bytes:
+        """ImageDescription of the first page: OME-XML, or ImageJ's axes."""
+        block = exif.from_tiff(self.content, self.tiff.pages[0].offset)
+        return exif.values(block).get(DESCRIPTION, (2, 0, b""))[2] if block else b""
+
+    def close(self) -> None:
+        """Close the file's memory map; the stream stays open."""
+        if isinstance(self.content, mmap.mmap):
+            self.content.close()
 
     def _page(self, n: int) -> Any:
-        place = self.places[n]
-        page = self.tiff.pages[place.page]
-        if place.shift:
-            page.dataoffsets = tuple(at + place.shift for at in page.dataoffsets)
-        return page
+        return self.tiff.pages[self.places[n].page]
 
     def _found(self) -> list[_Place]:
         number = len(self.tiff.pages)
@@ -145,7 +162,7 @@ class Pages:
             raise UnsupportedError(f"{_kind(page)} pixels are not supported; convert to 8 or 16 bits or float")
         if page.samplesperpixel > MOST_CHANNELS or page.imagedepth > 1:
             raise UnsupportedError(f"pixels of shape {page.shape} are not supported; save it as pages")
-        values = tiff_segments.read(page, self.stream)
+        values = tiff_segments.read(page, self.stream, self.places[n].shift)
         if page.photometric == PALETTE:
             return _coloured(values, page), False, [], False
         values = _full_range(values, page.bitspersample)
@@ -180,6 +197,12 @@ class Pages:
             image.seek(self.places[n].page)
             image.load()
             return pillow_images.values(image)
+
+    def _no_data(self, page: Any) -> float | None:
+        """GDAL's value of missing pixels."""
+        with suppress(ValueError, TypeError):
+            return float(page.tags.valueof(NO_DATA))
+        return None
 
     def _metadata(self, page: Any) -> Metadata:
         order = self.byte_order

@@ -36,8 +36,10 @@ def dtype(page: Any) -> np.dtype | None:
     return np.dtype(f"{kind}{bits // 8}") if bits % 8 == 0 and f"{kind}{bits // 8}" in DTYPES else None
 
 
-def read(page: Any, stream: BinaryIO) -> np.ndarray:
+def read(page: Any, stream: BinaryIO, shift: int = 0) -> np.ndarray:
     """(H, W, N) of `dtype(page)`, as stored: not scaled, inverted or turned. `page.compression` must be in CODECS.
+
+    `shift` is added to the position of the data, for stacks with one directory.
 
     UserError: data are missing. UnsupportedError: more data or larger tiles than the header allows.
     """
@@ -54,7 +56,7 @@ def read(page: Any, stream: BinaryIO) -> np.ndarray:
             break
         top, left = place // across * tile_height, place % across * tile_width
         rows = tile_height if page.is_tiled else min(tile_height, height - top)
-        stream.seek(at)
+        stream.seek(at + shift)
         tile = _segment(page, stream.read(size), (rows, tile_width, samples // planes))
         inside = tile[: height - top, : width - left]
         channels = slice(plane, plane + 1) if planes > 1 else slice(None)
