@@ -342,12 +342,36 @@ def test_noise_below_black_is_accepted(sigma_255):
     np.testing.assert_array_equal(photos.read(stream.getvalue(), white=1.0).pixels[:, :, 0], dark)
 
 
-@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # [-1, 1], centred, CT units
-def test_a_black_level_below_zero_is_refused(scale, black):
+@pytest.mark.parametrize(
+    ("dtype", "scale", "black"),
+    [("float32", 2, -1), ("float32", 1500, -1024), ("int16", 3000, -1024), ("int8", 255, -128), ("uint32", 4e9, 0)],
+)
+def test_the_lowest_value_is_black_where_values_are_negative(dtype, scale, black):
+    """[-1, 1], CT units; written back as they were."""
+    values = (sample("uint8", 1)[:, :, 0] / 255 * scale + black).astype(dtype)
     stream = BytesIO()
-    tifffile.imwrite(stream, sample("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
-    with pytest.raises(UserError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
-        photos.read(stream.getvalue(), name="a.tif")
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    assert photo.black == min(values.min(), 0) and 0 <= photo.pixels.min() < 0.2 and photo.pixels.max() <= 1
+    again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels, ".tif")))
+    assert again.dtype == dtype
+    np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-6, atol=1e-3 if scale < 2e9 else 300)
+
+
+@pytest.mark.parametrize("no_data", [np.nan, np.inf, -9999.0])
+def test_missing_pixels_are_filled_and_kept(no_data):
+    values = sample("float32", 1)[:, :, 0].copy()
+    values[:20], values[40, 30:60] = no_data, no_data
+    stream = BytesIO()
+    tags = [(42113, "s", 0, "-9999", True)] if no_data == -9999 else []
+    tifffile.imwrite(stream, values, extratags=tags, metadata=None)
+    photo = photos.read(stream.getvalue())
+    assert np.isfinite(photo.pixels).all() and values[20:].min() >= -9999
+    assert abs(photo.pixels[40, 30:60] - photo.pixels[41, 30:60]).mean() < 0.1, "like the pixels around"
+    again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels / 2, ".tif")))
+    missing = ~np.isfinite(values) | (values == -9999)
+    assert np.array_equal(again[missing], values[missing], equal_nan=True)
+    np.testing.assert_allclose(again[~missing], values[~missing] / 2, rtol=1e-6)
 
 
 def test_a_channel_of_unknown_meaning_is_not_transparency():
@@ -437,7 +461,7 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no image in it"),
         "complex.tif": (tiff(np.zeros((20, 30), np.complex64)), "64-bit complex or undefined pixels"),
         "raw.dng": (tiff(np.zeros((20, 30), np.uint16), photometric="cfa", metadata=None), "is a camera raw file; dev"),
-        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
+        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "no values that are finite"),
         "large.png": (whole, "too many"),
     }
     for name, (content, reason) in bad.items():

@@ -54,7 +54,10 @@ def read(
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
     header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
-    `separate`), values further below 0 than noise explains.
+    `separate`).
+
+    0 is black, unless values are further below it than noise explains, or signed integers negative: then the lowest.
+    Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
     """
     with decoders.opened(source, name) as stream:
         decoded = decoders.decode(stream, max_pixels)
@@ -146,7 +149,7 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 
 
 def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: float | None = None) -> Photo:
-    """A decoded image as `read` returns it. UnsupportedError: values that are not finite, or far below black."""
+    """A decoded image as `read` returns it. UnsupportedError: no value is finite."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
     missing = _missing(colours, decoded.no_data)
     fillers = None
@@ -154,23 +157,21 @@ def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: flo
         if missing.all():
             raise UnsupportedError("has no values that are finite")
         fillers, colours = colours[missing], _filled(colours, missing)
-    black = _black(colours) if black is None else black
     if white is None:
         white = 255.0 if dtype == np.uint8 else _white(colours)
-    if not np.isfinite(white):
-        raise UnsupportedError("has values that are not finite")
-    pixels = _scaled(colours, black, white)
-    if _below_black(pixels):
-        raise UnsupportedError(
-            f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
-        )
-    return Photo(
-        pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.metadata, black, decoded.separate
-    )
+    level = _black(colours) if black is None else black
+    if white <= level:
+        raise UserError(f"--white {white:g} is below the image's black, {level:g}")
+    pixels = _scaled(colours, level, white)
+    if black is None and _below_black(pixels):
+        level = float(colours.min())
+        pixels = _scaled(colours, level, white)
+    alpha = None if alpha is None else alpha.copy()
+    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers)
 
 
 def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
-    """(H, W, C), where values are not finite or `no_data`; None: nowhere."""
+    """Where values are not finite or `no_data`; None: nowhere."""
     missing = ~np.isfinite(colours) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
     if no_data is not None and np.isfinite(no_data):
         missing |= colours == (np.float32(no_data) if colours.dtype == np.float32 else no_data)

@@ -76,7 +76,7 @@ def written(path: Path, stack: Stack) -> Iterator[Callable[[np.ndarray, Metadata
 
     width, height = stack.pages.size()
     large = len(stack) * width * height * stack.pages.bytes_per_pixel > CLASSIC
-    order = "<" if stack.pages.byte_order == "<" else ">"
+    order: exif.Order = "<" if stack.pages.byte_order == "<" else ">"
     with tifffile.TiffWriter(path, bigtiff=large, byteorder=order) as writer:
 
         def write(values: np.ndarray, about: Metadata, separate: bool) -> list[str]:
