@@ -75,7 +75,8 @@ def _chunks(about: Metadata, planes: int) -> list[tuple[bytes, bytes]]:
         profile = b"\niptc\n%8d\n%s\n" % (len(about.photoshop), lines)
         chunks.append((b"zTXt", metadata.RAW_PROFILE + b"iptc\0\0" + zlib.compress(profile)))
     if about.comment:
-        chunks.append((b"tEXt", b"Comment\0" + about.comment.replace(b"\0", b" ")))
+        text = about.comment.rstrip(b"\0").replace(b"\0", b" ")
+        chunks.append((b"tEXt", b"Comment\0" + text) if text.isascii() else (b"iTXt", b"Comment" + bytes(5) + text))
     return chunks
 
 

@@ -149,6 +149,8 @@ def _of_png(found: Metadata, stream: BinaryIO) -> Metadata:
                 kept.append((kind, data))
         elif keyword == XMP_KEYWORD:
             found = replace(found, xmp=found.xmp or _text(kind, data))
+        elif keyword == b"Comment" and not found.comment:
+            found = replace(found, comment=_text(kind, data) or None)
         elif keyword.startswith(RAW_PROFILE) and (profile := _raw_profile(_text(kind, data))):
             found = _with_profile(found, keyword.removeprefix(RAW_PROFILE).lower(), profile)
         elif kind in (b"bKGD", b"sBIT", b"hIST", b"sPLT") and (depth < 8 or colour_type == 3 or kind == b"hIST"):

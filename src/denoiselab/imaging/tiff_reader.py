@@ -86,6 +86,8 @@ class Pages:
             values = np.ascontiguousarray(UPRIGHT[_orientation(page)](values))
         if self.reduced:
             lost = [*lost, "thumbnail or smaller copy"]
+        if "CMYK" in "".join(lost):
+            about = replace(about, icc=None)
         return Decoded(values, replace(about, lost=(*about.lost, *lost)), separate, self._no_data(page))
 
     @property
