@@ -21,6 +21,7 @@ from bench._project import ROOT
 from denoiselab import architectures
 from denoiselab.data.manifest import Row
 from denoiselab.imaging import encoders
+from denoiselab.imaging.metadata import Metadata
 
 SIDE = 24  # pixels
 NET: dict[str, Any] = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False}
@@ -74,7 +75,7 @@ def images() -> list[bytes]:
     made = []
     for suffix, (dtype, planes) in SHAPES.items():
         values = rng.integers(0, 256, (SIDE, SIDE, planes)).astype(dtype)
-        about = encoders.Metadata(None, _exif() if suffix != ".bmp" else None)
+        about = Metadata(exif=_exif() if suffix != ".bmp" else None)
         made.append(encoders.FORMATS[suffix].encode(values, about))
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 4, (SIDE, SIDE), np.uint8), "P").save(stream, "PNG", transparency=1)

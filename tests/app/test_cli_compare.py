@@ -120,7 +120,7 @@ def test_a_gray_image_needs_a_gray_model():
 
 def test_an_image_smaller_than_the_ssim_window_has_no_ssim():
     tiny = np.full((8, 20, 3), 0.5, np.float32)
-    photo = photos.Photo(tiny, None, np.dtype(np.uint8), 255.0, None, None)
+    photo = photos.Photo(tiny, None, np.dtype(np.uint8), 255.0)
     only = next(side_by_side.versions(photo, [], tiny))
     assert only.score == side_by_side.Score(image_quality.HIGHEST_PSNR, None)
 

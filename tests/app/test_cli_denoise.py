@@ -20,6 +20,7 @@ from PIL import Image
 from denoiselab.app import batch_denoise, cli, denoisers, model_catalogue
 from denoiselab.app.cli import _options
 from denoiselab.imaging import photos
+from denoiselab.imaging.metadata import Metadata
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
@@ -79,12 +80,12 @@ def test_bit_depth_and_transparency_are_kept(tmp_path, capsys, suffix, dtype):
     scale = {"uint16": 257, "float32": 1 / 255}[dtype]
     values = (noisy() * np.array(scale, dtype)).astype(dtype)
     alpha = values[::-1, :, 0].copy()
-    photo = photos.Photo((noisy() / 255).astype(np.float32), alpha, values.dtype, 255 * scale, b"profile", None)
+    photo = photos.Photo((noisy() / 255).astype(np.float32), alpha, values.dtype, 255 * scale, Metadata(b"profile"))
     photos.write(tmp_path / f"in.{suffix}", photo, photo.pixels)
     code, _, said = called(capsys, "denoise", tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
     assert code == 0, said
     restored = photos.read(tmp_path / f"out.{suffix}")
-    assert (restored.dtype, restored.icc) == (values.dtype, b"profile")
+    assert (restored.dtype, restored.metadata.icc) == (values.dtype, b"profile")
     assert np.array_equal(restored.alpha, alpha)
     assert len(np.unique(restored.pixels)) > 1000  # more than 8 bits allow
     assert image_quality.psnr(clean() / 255, restored.pixels, data_range=1) > 28
@@ -109,7 +110,7 @@ def test_a_bad_file_does_not_stop_the_others(folder, tmp_path, capsys):
     Image.fromarray(noisy()).convert("CMYK").save(folder / "print.jpg")
     code, out, said = called(capsys, "denoise", folder, tmp_path / "out", "--json", "--model", "colour")
     assert code == 1
-    assert f"error: {folder}/bad.png: not an image" in said and "colour mode CMYK" in said
+    assert f"error: {folder}/bad.png: not an image" in said and "is CMYK without a colour profile" in said
     assert "line\\nbreak \\udcff.png: the file is empty" in said
     assert said.splitlines()[-1] == f"3 denoised ({COLOUR} 3), 3 failed"
     assert {row["status"] for row in json.loads(out)} == {"denoised", "failed"}

@@ -50,7 +50,7 @@ def test_sixteen_bits_profile_and_exif_are_kept(clean, tmp_path):
     assert denoiselab("noise", tmp_path / "deep.png", tmp_path / "out.png", "--noise", "poisson30").code == 0
     noisy = images.read(tmp_path / "out.png")
     assert noisy.dtype == np.uint16
-    assert noisy.icc == b"a profile"
+    assert noisy.metadata.icc == b"a profile"
 
 
 def test_the_pixels_depend_on_the_seed_alone(clean, tmp_path):

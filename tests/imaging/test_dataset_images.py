@@ -77,7 +77,7 @@ def test_bad_files_are_refused_by_name_in_one_line(tmp_path, pixels):
         made("empty.png", lambda p: p.write_bytes(b"")): "the file is empty",
         made("text.png", lambda p: p.write_bytes(b"hello")): "not an image",
         made("cut.jpg", lambda p: p.write_bytes(whole[: len(whole) // 2])): "damaged image",
-        made("cmyk.jpg", image.convert("CMYK").save): "colour mode CMYK",
+        made("cmyk.jpg", image.convert("CMYK").save): "is CMYK without a colour profile",
         made("clear.png", Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save): "transparent",
         made("film.webp", lambda p: image.save(p, save_all=True, append_images=[image.rotate(90)])): "2 frames",
     }

@@ -1,7 +1,9 @@
 """Photos of users: read and written without loss, with their metadata, or refused with a reason."""
 
+import lzma
 import struct
 import tracemalloc
+import zlib
 from dataclasses import replace
 from io import BytesIO
 
@@ -12,6 +14,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from denoiselab.imaging import decoders, exif, photos
+from denoiselab.imaging.metadata import Metadata
 from denoiselab.runtime.errors import UserError
 from tests.conftest import photograph
 
@@ -37,7 +40,9 @@ def as_photo(values: np.ndarray) -> photos.Photo:
     colours = values[:, :, : 1 if values.shape[2] < 3 else 3]
     white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
     alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
-    return photos.Photo((colours / white).astype(np.float32), alpha, values.dtype, white, SRGB, block(1))
+    return photos.Photo(
+        (colours / white).astype(np.float32), alpha, values.dtype, white, Metadata(icc=SRGB, exif=block(1))
+    )
 
 
 def block(orientation: int) -> bytes:
@@ -53,7 +58,7 @@ def test_every_depth_is_kept_bit_by_bit(tmp_path, suffix, dtype, planes):
     photo = as_photo(sample(dtype, planes))
     photos.write(tmp_path / f"a{suffix}", photo, photo.pixels)
     again = photos.read(tmp_path / f"a{suffix}")
-    assert (again.dtype, again.white, again.icc) == (photo.dtype, photo.white, SRGB)
+    assert (again.dtype, again.white, again.metadata.icc) == (photo.dtype, photo.white, SRGB)
     assert np.array_equal(again.pixels, photo.pixels)
     assert (again.alpha is None) == (planes in (1, 3))
     assert again.alpha is None or np.array_equal(again.alpha, photo.alpha)
@@ -76,7 +81,9 @@ def test_exif_and_profile_are_kept(suffix):
         assert written.getexif()[0x010F] == "Maker"
         assert float(written.getexif().get_ifd(0x8769)[0x829A]) == 0.01
         assert np.array_equal(np.asarray(written), sample("uint8", 3)) or suffix == ".jpg"
-    assert photos.read(photos.encode(photo, photo.pixels, suffix)).exif == photo.exif or suffix == ".tif"
+    assert (
+        photos.read(photos.encode(photo, photo.pixels, suffix)).metadata.exif == photo.metadata.exif or suffix == ".tif"
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -89,7 +96,7 @@ def test_orientation_is_applied_and_reset(suffix, orientation):
         upright = ImageOps.exif_transpose(stored)
     photo = photos.read(stream.getvalue())
     assert np.array_equal(np.rint(photo.pixels * 255), np.asarray(upright))
-    assert photo.exif == block(1) or suffix == "TIFF"
+    assert photo.metadata.exif == block(1) or suffix == "TIFF"
 
 
 def xmp(orientation: int) -> bytes:
@@ -100,7 +107,7 @@ def xmp_image(suffix: str, orientation: int) -> bytes:
     """An image with the orientation in its XMP packet only."""
     stream, packet = BytesIO(), xmp(orientation)
     if suffix == ".tif":
-        tags = [(decoders.XMP, "B", len(packet), packet, True)]
+        tags = [(exif.XMP, "B", len(packet), packet, True)]
         tifffile.imwrite(stream, sample("uint8", 3), photometric="rgb", metadata=None, extratags=tags)
     else:
         text = PngImagePlugin.PngInfo()
@@ -126,7 +133,7 @@ def test_exif_as_imagemagick_writes_it_into_png(orientation):
     text.add_text("Raw profile type exif", f"\nexif\n{len(content)}\n{content.hex()}\n", zip=True)
     Image.fromarray(sample("uint8", 3)).save(stream, "PNG", pnginfo=text)
     photo = photos.read(stream.getvalue())
-    assert photo.exif == block(1) and photo.pixels.shape[:2] == ((61, 87) if orientation == 1 else (87, 61))
+    assert photo.metadata.exif == block(1) and photo.pixels.shape[:2] == ((61, 87) if orientation == 1 else (87, 61))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -138,7 +145,7 @@ def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
     made[0x010F], made[0x013B] = "Maker of cameras", "Ada"
     made[0x8769] = {0x829A: 0.01, 0x927C: b"maker's own note"}
     made[0x8825] = {1: "N", 2: (48.0, 51.0, 29.6)}
-    photo = replace(as_photo(sample(dtype, 3)), exif=exif.strip_prefix(made.tobytes()))
+    photo = replace(as_photo(sample(dtype, 3)), metadata=Metadata(SRGB, exif.strip_prefix(made.tobytes())))
     content = photos.encode(photo, photo.pixels, ".tif")
     with tifffile.TiffFile(BytesIO(content)) as tiff:
         assert tiff.byteorder == order
@@ -146,9 +153,9 @@ def test_exif_of_either_byte_order_goes_into_tiff(order, dtype):
         assert tiff.pages.first.tags["ExifTag"].value["MakerNote"] == b"maker's own note"
         assert tiff.pages.first.tags["GPSTag"].value["GPSLatitudeRef"] == "N"
     again = photos.read(content)
-    assert np.array_equal(again.pixels, photo.pixels) and again.icc == SRGB
+    assert np.array_equal(again.pixels, photo.pixels) and again.metadata.icc == SRGB
     kept = Image.Exif()
-    kept.load(again.exif)
+    kept.load(again.metadata.exif)
     assert kept[0x013B] == "Ada" and kept.get_ifd(0x8825)[2] == (48.0, 51.0, 29.6)
 
 
@@ -223,6 +230,90 @@ def test_compressions_of_tiff(compression, dtype, planes):
     assert np.array_equal(again.pixels, as_photo(values).pixels)
 
 
+TIFFS = [  # compression, type, channels, planar configuration: by tifffile's writer or ours for LZW
+    (compression, dtype, planes, planar)
+    for compression in ("none", "lzw", "zlib", "packbits", "zstd", "lzma")
+    for dtype, planes, planar in [
+        *(("uint16", 3, 2), ("float32", 4, 2), ("uint8", 2, 2), ("uint16", 2, 1), ("float64", 1, 1), ("float16", 1, 1)),
+        *(("uint16", 1, 1), ("float32", 3, 1), ("int16", 1, 1), ("uint32", 1, 1)),
+    ]
+]
+
+
+@pytest.mark.parametrize(("compression", "dtype", "planes", "planar"), TIFFS)
+def test_pixels_of_tiff_are_those_that_were_written(compression, dtype, planes, planar):
+    """Three times, as a decoder that reads beyond its buffer gives other values each time."""
+    values = (sample("uint8", planes) * np.array(1 / 300 if "float" in dtype else 100)).astype(dtype)
+    for order, predictor in (("<", 1), (">", 1), ("<", 2), (">", 3 if "float" in dtype else 2)):
+        content = written(values, compression, planar, order, predictor)
+        for _ in range(3):
+            with BytesIO(content) as stream:
+                again = decoders.decode(stream, photos.MAX_PIXELS)
+            assert again.values.dtype == dtype and np.array_equal(again.values, values), (order, predictor)
+
+
+def written(values: np.ndarray, compression: str, planar: int, order: str, predictor: int) -> bytes:
+    """A TIFF file in strips of 25 rows, written from the specification."""
+    height, width, planes = values.shape
+    code = {"none": 1, "lzw": 5, "zlib": 8, "packbits": 32773, "zstd": 50000, "lzma": 34925}[compression]
+    parts = [values] if planar == 1 else [values[:, :, n : n + 1] for n in range(planes)]
+    strips = []
+    for part in parts:
+        for top in range(0, height, 25):
+            strip = np.ascontiguousarray(part[top : top + 25])
+            if predictor == 2:
+                whole = strip.view(f"u{strip.itemsize}")
+                strip = np.concatenate([whole[:, :1], np.diff(whole, axis=1)], axis=1).astype(whole.dtype)
+            raw = strip.astype(strip.dtype.newbyteorder(order)).tobytes()
+            if predictor == 3:
+                by_byte = strip.astype(strip.dtype.newbyteorder(">")).view(np.uint8)
+                by_byte = by_byte.reshape(len(strip), -1, strip.itemsize).swapaxes(1, 2)
+                by_byte = by_byte.reshape(len(strip), -1, strip.shape[2])
+                raw = np.concatenate([by_byte[:, :1], np.diff(by_byte, axis=1)], axis=1).tobytes()
+            strips.append(compressed(compression, raw))
+    at, offsets = 8, []
+    for strip in strips:
+        offsets.append(at)
+        at += len(strip)
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    fields = {256: [width], 257: [height], 258: [8 * values.itemsize] * planes, 259: [code]}
+    fields |= {262: [2 if planes > 2 else 1], 273: offsets, 277: [planes], 278: [25]}
+    fields |= {279: [len(strip) for strip in strips], 284: [planar], 317: [predictor], 339: [kind] * planes}
+    fields |= {338: [2]} if planes in (2, 4) else {}
+    rows, behind, start = b"", b"", at + 2 + 12 * len(fields) + 4
+    for tag, numbers in sorted(fields.items()):
+        data = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(data) > 4:
+            data, behind = struct.pack(f"{order}I", start + len(behind)), behind + data
+        rows += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + data
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, at)
+    return head + b"".join(strips) + struct.pack(f"{order}H", len(fields)) + rows + bytes(4) + behind
+
+
+def compressed(compression: str, raw: bytes) -> bytes:
+    if compression in ("none", "zlib", "lzma"):
+        return {"none": bytes, "zlib": zlib.compress, "lzma": lzma.compress}[compression](raw)
+    stream = BytesIO()
+    row = Image.fromarray(np.frombuffer(raw, np.uint8)[None])
+    row.save(stream, "TIFF", compression="tiff_lzw" if compression == "lzw" else compression)
+    with tifffile.TiffFile(BytesIO(stream.getvalue())) as tiff:
+        (at,), (size,) = tiff.pages.first.dataoffsets, tiff.pages.first.databytecounts
+    return stream.getvalue()[at : at + size]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 10, 12, 14])
+def test_packed_bits_are_scaled_to_full_range(bits):
+    values = (sample("uint16", 1)[:, :, 0] >> (16 - bits))[:, :83]
+    planes = [(values >> bit & 1).astype(np.uint8) for bit in range(bits)[::-1]]
+    packed = np.packbits(np.stack(planes, axis=2).reshape(len(values), -1), axis=1)
+    stream = BytesIO()
+    tifffile.imwrite(stream, packed, photometric="minisblack", metadata=None, rowsperstrip=len(packed))
+    photo = photos.read(patched(stream.getvalue(), width=83, bits=bits))
+    highest = 255 if bits <= 8 else 65535
+    assert photo.dtype == (np.uint8 if bits <= 8 else np.uint16) and photo.white == highest
+    np.testing.assert_allclose(photo.pixels[:, :, 0], values / (2**bits - 1), atol=0.5 / highest)
+
+
 def test_float_above_one_is_scaled_and_scaled_back():
     values = sample("float32", 1) * 4000
     stream = BytesIO()
@@ -251,20 +342,42 @@ def test_noise_below_black_is_accepted(sigma_255):
     np.testing.assert_array_equal(photos.read(stream.getvalue(), white=1.0).pixels[:, :, 0], dark)
 
 
-@pytest.mark.parametrize(("scale", "black"), [(2, -1), (1, -0.5), (1500, -1024)])  # [-1, 1], centred, CT units
-def test_a_black_level_below_zero_is_refused(scale, black):
+@pytest.mark.parametrize(
+    ("dtype", "scale", "black"),
+    [("float32", 2, -1), ("float32", 1500, -1024), ("int16", 3000, -1024), ("int8", 255, -128), ("uint32", 4e9, 0)],
+)
+def test_the_lowest_value_is_black_where_values_are_negative(dtype, scale, black):
+    """[-1, 1], CT units; written back as they were."""
+    values = (sample("uint8", 1)[:, :, 0] / 255 * scale + black).astype(dtype)
     stream = BytesIO()
-    tifffile.imwrite(stream, sample("uint8", 3).astype(np.float32) / 255 * scale + black, photometric="rgb")
-    with pytest.raises(UserError, match=r"a\.tif: has values down to -.*; shift and scale them so that 0 is black"):
-        photos.read(stream.getvalue(), name="a.tif")
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    assert photo.black == min(values.min(), 0) and 0 <= photo.pixels.min() < 0.2 and photo.pixels.max() <= 1
+    again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels, ".tif")))
+    assert again.dtype == dtype
+    np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-6, atol=1e-3 if scale < 2e9 else 300)
 
 
-@pytest.mark.parametrize("planes", [2, 4])
-def test_a_channel_of_unknown_meaning_is_not_transparency(planes):
+@pytest.mark.parametrize("no_data", [np.nan, np.inf, -9999.0])
+def test_missing_pixels_are_filled_and_kept(no_data):
+    values = sample("float32", 1)[:, :, 0].copy()
+    values[:20], values[40, 30:60] = no_data, no_data
     stream = BytesIO()
-    photometric = "rgb" if planes == 4 else "minisblack"
+    tags = [(42113, "s", 0, "-9999", True)] if no_data == -9999 else []
+    tifffile.imwrite(stream, values, extratags=tags, metadata=None)
+    photo = photos.read(stream.getvalue())
+    assert np.isfinite(photo.pixels).all() and values[20:].min() >= -9999
+    assert abs(photo.pixels[40, 30:60] - photo.pixels[41, 30:60]).mean() < 0.1, "like the pixels around"
+    again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels / 2, ".tif")))
+    missing = ~np.isfinite(values) | (values == -9999)
+    assert np.array_equal(again[missing], values[missing], equal_nan=True)
+    np.testing.assert_allclose(again[~missing], values[~missing] / 2, rtol=1e-6)
+
+
+def test_a_channel_of_unknown_meaning_is_not_transparency():
+    stream = BytesIO()
     tifffile.imwrite(
-        stream, sample("uint16", planes), photometric=photometric, extrasamples=["unspecified"], planarconfig="contig"
+        stream, sample("uint16", 4), photometric="rgb", extrasamples=["unspecified"], planarconfig="contig"
     )
     with pytest.raises(UserError, match="a channel besides its colours"):
         photos.read(stream.getvalue())
@@ -332,18 +445,23 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
     bad = {
         "empty": (b"", "the file is empty"),
         "text": (b"hello", "not an image"),
-        "gif": (saved("GIF"), "not an image"),
         "cut.png": (whole[: len(whole) // 2], "damaged image"),
         "cut16.png": (deep[: len(deep) // 2], "damaged image"),
         "cut.tif": (tiff(sample("uint16", 3))[:2000], "damaged image"),
-        "cmyk.jpg": (saved("JPEG", image.convert("CMYK")), "colour mode CMYK"),
-        "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "colour mode CMYK"),
-        "cmyk16.tif": (tiff(sample("uint16", 4), photometric="separated"), "colour mode CMYK"),
-        "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "2 frames"),
+        "cmyk.jpg": (
+            saved("JPEG", image.convert("CMYK")),
+            "is CMYK without a colour profile; convert it",
+        ),
+        "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "is CMYK without"),
+        "cmyk16.tif": (tiff(sample("uint16", 4), photometric="separated"), "16-bit unsigned pixels of this colour"),
+        "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
+        "film.png": (saved("PNG", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
+        "film.gif": (saved("GIF", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
         "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
         "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no image in it"),
-        "whole.tif": (tiff(np.zeros((20, 30), np.int32)), "int32 pixels"),
-        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "not finite"),
+        "complex.tif": (tiff(np.zeros((20, 30), np.complex64)), "64-bit complex or undefined pixels"),
+        "raw.dng": (tiff(np.zeros((20, 30), np.uint16), photometric="cfa", metadata=None), "is a camera raw file; dev"),
+        "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "no values that are finite"),
         "large.png": (whole, "too many"),
     }
     for name, (content, reason) in bad.items():
@@ -383,18 +501,22 @@ def patched(content: bytes, **tags: int) -> bytes:
     ("options", "tags", "reason"),
     [
         ({"rowsperstrip": 4000}, {"height": 10, "rows": 10}, "holds more pixels than its header says"),
-        ({"tile": (4000, 1008)}, {"tile_width": 16, "tile_height": 16, "height": 10}, "holds more pixels than its"),
+        (
+            {"tile": (4000, 1008)},
+            {"tile_width": 16, "tile_height": 16, "height": 10},
+            "data of some pixels are missing",
+        ),
         (
             {"tile": (16, 16)},
             {"tile_width": 1 << 20, "tile_height": 1 << 20},
             "tiles of 1048576x1048576 pixels are too",
         ),
         (
-            {"tile": (16, 16)},  # a palette, decoded by Pillow
+            {"tile": (16, 16)},
             {"photometric": 3, "tile_width": 1 << 20, "tile_height": 1 << 20},
             "tiles of 1048576x1048576 pixels are too",
         ),
-        ({}, {"compression": 34925}, "LZMA compression is not supported"),
+        ({}, {"compression": 34887}, "LERC compression is not supported"),
         ({}, {"width": 100_000, "height": 100_000}, "100000x100000 pixels are too many"),
     ],
 )
@@ -416,7 +538,6 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
         (as_photo(sample("uint16", 3)), ".jpg", "16-bit"),
         (as_photo(sample("float32", 3)), ".png", "float"),
         (as_photo(sample("uint8", 4)), ".jpg", "transparency"),
-        (as_photo(sample("uint8", 3)), ".bmp", "profile"),
         (as_photo(sample("uint8", 3)), ".gif", "cannot write .gif; choose from: .png"),
     ]
     for photo, suffix, reason in refused:
@@ -435,5 +556,5 @@ def test_only_integers_are_clipped_and_rounded():
     beyond = photo.pixels * 3 - 1
     again = photos.read(photos.encode(photo, beyond, ".png"))
     assert np.array_equal(again.pixels * 255, np.rint(np.clip(beyond, 0, 1) * 255))
-    deep = replace(as_photo(sample("float32", 1)), icc=None)
+    deep = replace(as_photo(sample("float32", 1)), metadata=Metadata())
     assert np.array_equal(tifffile.imread(BytesIO(photos.encode(deep, beyond, ".tif"))), beyond[:, :, 0])

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import psutil
 
 from denoiselab.app import denoisers
-from denoiselab.imaging import photos
+from denoiselab.imaging import decoders, encoders, photos, stacks
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 
 AUTO = "auto"
 PIXEL_BYTES = 64  # memory of an image (as read, as float, restored, encoded) without the network's features
 GLOB = "*?["
+WRITTEN_AS = dict.fromkeys((".stk", ".lsm", *decoders.RAW_SUFFIXES), ".tif")  # others: PNG
 FAULTS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)  # RuntimeError: for example torch out of memory
 
 
@@ -41,6 +43,7 @@ class Settings:
     device: str = "auto"
     tile: int | None = None  # pixels
     force: bool = False  # overwrite
+    progress: bool = False  # show a bar for the images of a stack
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,20 @@ class Outcome:
     model: str = ""
     reason: str = ""  # for the choice of the model, or for the failure
     level_unused: bool = False  # the model ignored the given noise level
+    dropped: tuple[str, ...] = ()  # names of metadata that the output does not have
+    images: int = 1  # in the file
 
 
-def tasks(sources: Sequence[str], output: str) -> list[Task]:
+def tasks(sources: Sequence[str], output: str, *, form: str = "", suffix: str = "") -> list[Task]:
     """Tasks for files, folders and glob patterns, in order, each file once.
+
+    In a folder, outputs are named like their sources, with `suffix` before the file suffix, which is that of the format
+    `form`, such as "tif", or of the source; formats that are only read become PNG or TIFF.
 
     The folder structure is kept below `output`. Hidden files are left out, and so are files in an `output` that lies
     within the searched folder. A single file is written to the file `output`, unless that is a folder, ends in a slash
-    or has no suffix. UserError if no image is found, if `output` is a file but there are several images, or if an
-    output would overwrite its source or another output.
+    or has no suffix. UserError if no image is found, if `output` is a file or named like one but there are several
+    images, or if an output would overwrite its source or another output.
     """
     found = _found(sources, Path(output))
     target = Path(output)
@@ -69,8 +77,10 @@ def tasks(sources: Sequence[str], output: str) -> list[Task]:
         planned = [Task(next(iter(found)), target)]
     elif target.is_file():
         raise UserError(f"{output}: is a file; several images need a folder as output")
+    elif not target.is_dir() and not output.endswith(("/", os.sep)) and target.suffix.lower() in encoders.FORMATS:
+        raise UserError(f"{output}: is named like a file; several images need a folder as output, such as {output}/")
     else:
-        planned = [Task(source, target / relative) for source, relative in found.items()]
+        planned = [Task(*pair) for pair in zip(found, _named([*found.values()], target, form, suffix), strict=True)]
     _check(planned)
     return planned
 
@@ -80,10 +90,10 @@ def image_files(sources: Sequence[str]) -> list[Path]:
     return list(_found(sources, None))
 
 
-def count_ignored(sources: Sequence[str], output: str) -> int:
-    """Number of files in folders and glob patterns that `tasks` leaves out because of their suffix."""
-    files = {file for text in sources for file, _ in _expanded(text, Path(output)) if not Path(text).is_file()}
-    return sum(not _is_image(file.name) for file in files)
+def ignored(sources: Sequence[str], output: str) -> list[Path]:
+    """Files in folders and glob patterns that `tasks` leaves out because of their suffix."""
+    found = {file: None for text in sources for file, _ in _expanded(text, Path(output)) if not Path(text).is_file()}
+    return [file for file in found if not _is_image(file.name)]
 
 
 def run(planned: Sequence[Task], settings: Settings) -> Iterator[Outcome]:
@@ -137,37 +147,92 @@ class _Worker:
         if task.target.exists() and not self.settings.force:
             return Outcome(task, "there", reason=f"{task.target}: already exists")
         try:
-            with self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.model))):
-                return self._denoised(task)
+            with (
+                self.memory.taken(_bytes(photos.size(task.source), self.loaded.get(self.model))),
+                stacks.opened(task.source) as stack,
+            ):
+                return self._denoised_stack(task, stack) if stack else self._denoised(task)
         except FAULTS as error:
             return Outcome(task, "failed", reason=failure(error, task.source, task.target))
 
     def _denoised(self, task: Task) -> Outcome:
-        settings = self.settings
-        photo = photos.read(task.source, white=settings.white)
-        photos.check(photo, task.target.suffix)
-        name, reason = self.model, ""
-        if name == AUTO:
-            noise = denoisers.estimate(photo.pixels)
-            if noise.kind == "clean" and settings.sigma_255 is not None:
-                noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
-            name, reason = denoisers.choose(noise, photo.pixels.shape[2])
-            if noise.kind == "clean":
-                _save_unchanged(task, photo)
-                return Outcome(task, "clean", reason=reason)
-            name = denoisers.resolved(name, settings.quality)
-        denoiser = self._denoiser(name)
-        with self.turn:
-            restored = denoiser.restore(
-                photo.pixels,
-                sigma_255=settings.sigma_255,
-                device=settings.device,
-                tile=settings.tile,
-                jobs=self.jobs,
-            )
+        photo = photos.read(task.source, white=self.settings.white, separate=True)
+        with photos.named(task.source):
+            photos.check(photo, task.target.suffix)
+        name, reason = self._chosen(photo)
+        dropped = tuple(photos.dropped(photo, task.target.suffix))
+        if not name:
+            copied = _save_unchanged(task, photo)
+            return Outcome(task, "clean", reason=reason, dropped=() if copied else dropped)
+        restored, unused = self._restored(photo, name)
         photos.write(task.target, photo, restored)
-        unused = settings.sigma_255 is not None and not denoiser.takes_level(photo.pixels.shape[2])
-        return Outcome(task, "denoised", name, reason, unused)
+        return Outcome(task, "denoised", name, reason, unused, dropped)
+
+    def _denoised_stack(self, task: Task, stack: stacks.Stack) -> Outcome:
+        """Image by image; white and model are those of the first image of each channel."""
+        from tqdm import tqdm
+
+        stacks.check(task.target)
+        chosen: dict[tuple[int, int], tuple[str, str, float, float]] = {}
+        dropped: dict[str, None] = {}
+        unused = False
+        bar = tqdm(
+            range(len(stack)), desc=task.source.name, unit="image", leave=False, disable=not self.settings.progress
+        )
+        with files.atomic_write(task.target) as temporary:
+            with stacks.written(temporary, stack) as write:
+                for n in bar:
+                    decoded = stack.decode(n)
+                    key = stack.channel(n), decoded.values.shape[2]
+                    _, _, white, black = chosen.get(key, ("", "", self.settings.white, None))
+                    with decoders.errors(f"{task.source}: page {n + 1}"):
+                        photo = photos.of_decoded(decoded, white, black)
+                    if key not in chosen:
+                        chosen[key] = (*self._chosen(photo), photo.white, photo.black)
+                    restored = photo.pixels
+                    if name := chosen[key][0]:
+                        restored, ignored = self._restored(photo, name)
+                        unused = unused or ignored
+                    names = write(photos.stored(photo, restored), photo.metadata, photo.separate)
+                    dropped |= dict.fromkeys(names)
+            models = {name: reason for name, reason, *_ in chosen.values() if name}
+            if not models:
+                shutil.copyfile(task.source, temporary)
+                reason = next(iter(chosen.values()))[1]
+                return Outcome(task, "clean", reason=reason, images=len(stack))
+        reasons = ", ".join(dict.fromkeys(reason for reason in models.values() if reason))
+        return Outcome(task, "denoised", ", ".join(models), reasons, unused, tuple(dropped), len(stack))
+
+    def _chosen(self, photo: photos.Photo) -> tuple[str, str]:
+        """Name of the model, empty for a clean image, and the reason for it."""
+        settings = self.settings
+        if self.model != AUTO:
+            return self.model, ""
+        channels = 1 if photo.separate else photo.pixels.shape[2]
+        noise = denoisers.estimate(photo.pixels[:, :, :1] if photo.separate else photo.pixels)
+        if noise.kind == "clean" and settings.sigma_255 is not None:
+            noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
+        name, reason = denoisers.choose(noise, channels)
+        return "" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason
+
+    def _restored(self, photo: photos.Photo, name: str) -> tuple[np.ndarray, bool]:
+        """Pixels like those of the photo, and whether the model ignored the given noise level."""
+        settings, denoiser = self.settings, self._denoiser(name)
+        pixels = photo.pixels
+        channels = [pixels[:, :, n : n + 1] for n in range(pixels.shape[2])] if photo.separate else [pixels]
+        with self.turn:
+            restored = [
+                denoiser.restore(
+                    np.ascontiguousarray(part),
+                    sigma_255=settings.sigma_255,
+                    device=settings.device,
+                    tile=settings.tile,
+                    jobs=self.jobs,
+                )
+                for part in channels
+            ]
+        unused = settings.sigma_255 is not None and not denoiser.takes_level(channels[0].shape[2])
+        return np.concatenate(restored, axis=2) if len(restored) > 1 else restored[0], unused
 
     def _denoiser(self, name: str) -> denoisers.Denoiser:
         with self.loading:
@@ -203,13 +268,31 @@ class _Memory:
                 self.changed.notify_all()
 
 
-def _save_unchanged(task: Task, photo: photos.Photo) -> None:
-    """Copy the file, or convert it if the suffixes differ."""
+def _save_unchanged(task: Task, photo: photos.Photo) -> bool:
+    """Copy the file, or convert it if the suffixes differ; returns whether it was copied."""
     if task.source.suffix.lower() != task.target.suffix.lower():
         photos.write(task.target, photo, photo.pixels)
-        return
+        return False
     with files.atomic_write(task.target) as temporary:
         shutil.copyfile(task.source, temporary)
+    return True
+
+
+def _named(relatives: list[Path], folder: Path, form: str, suffix: str) -> list[Path]:
+    """Output files, all different where formats that are only read get another suffix."""
+    if form and f".{form}" not in encoders.FORMATS:
+        raise UserError(f"--format: unknown format {form!r}; choose from: {', '.join(s[1:] for s in encoders.FORMATS)}")
+    taken: set[Path] = set()
+    targets = []
+    for relative in relatives:
+        own = relative.suffix.lower()
+        written = f".{form}" if form else relative.suffix if own in encoders.FORMATS else WRITTEN_AS.get(own, ".png")
+        target = relative.with_name(f"{relative.stem}{suffix}{written}")
+        if written != relative.suffix and (target in taken or (not suffix and target in relatives)):
+            target = relative.with_name(f"{relative.name}{suffix}{written}")  # a.gif beside a.png
+        taken.add(target)
+        targets.append(folder / target)
+    return targets
 
 
 def _found(sources: Sequence[str], output: Path | None) -> dict[Path, Path]:
@@ -265,7 +348,7 @@ def _below(folder: Path, output: Path | None) -> Iterator[Path]:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(photos.SUFFIXES)
+    return name.lower().endswith((*photos.SUFFIXES, *decoders.RAW_SUFFIXES))
 
 
 def _check(planned: Sequence[Task]) -> None:

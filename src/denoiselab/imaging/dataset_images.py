@@ -10,7 +10,7 @@ import numpy as np
 from denoiselab.imaging import decoders, encoders
 from denoiselab.runtime.errors import UnsupportedError
 
-SUFFIXES = tuple(encoders.FORMATS)
+SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = 2 * decoders.MAX_PIXELS
 
 # MATLAB's rgb2gray, which made the gray benchmark images (Pillow and OpenCV differ by one level here and there).
@@ -55,8 +55,11 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 def _to_uint8(decoded: decoders.Decoded) -> np.ndarray:
     """(H, W) or (H, W, 3)."""
-    if decoded.values.dtype.kind == "f":
-        raise UnsupportedError("float pixels are not supported in data sets; convert to 8 or 16 bits")
+    if decoded.separate:
+        raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; save each as an image")
+    if decoded.values.dtype not in (np.uint8, np.uint16):
+        kind = "float" if decoded.values.dtype.kind == "f" else str(decoded.values.dtype)
+        raise UnsupportedError(f"{kind} pixels are not supported in data sets; convert to 8 or 16 bits")
     if decoded.alpha is not None and decoded.alpha.min() < np.iinfo(decoded.values.dtype).max:
         raise UnsupportedError("has transparent pixels; flatten the image first")
     pixels = decoded.colours if decoded.colours.shape[2] == 3 else decoded.colours[:, :, 0]

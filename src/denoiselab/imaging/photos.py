@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
-SUFFIXES = tuple(encoders.FORMATS)
+SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = decoders.MAX_PIXELS
 # More than this share of float values above this one: their unit is not [0, 1].
 HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
@@ -26,15 +27,25 @@ SQUARE, LOWEST_MEAN = 32, -0.1
 class Photo:
     """An upright photo, and what is needed to write it back."""
 
-    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3; 0 is black, 1 is `white` in the file
+    pixels: np.ndarray  # (H, W, C) float32, C 1 or 3 unless `separate`; 0 is `black` and 1 is `white` in the file
     alpha: np.ndarray | None  # (H, W) as in the file
     dtype: np.dtype  # of the file: uint8, uint16 or float32
     white: float  # in the file's unit
-    icc: bytes | None
-    exif: bytes | None  # without JPEG's prefix, orientation reset
+    metadata: Metadata = NOTHING
+    black: float = 0.0  # in the file's unit
+    separate: bool = False  # channels, of any number, that are images of their own
+    missing: np.ndarray | None = None  # (H, W, C) bool; their pixels are filled from those around
+    fillers: np.ndarray | None = None  # values of the missing pixels in the file, in order
 
 
-def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
+def read(
+    source: Path | bytes,
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    white: float | None = None,
+    separate: bool = False,
+) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
     `white` is the file's value that becomes 1.0. By default: 255 for 8 bits; for 16 bits the highest value of the
@@ -42,10 +53,17 @@ def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, 
     more than 1 % of the values are above 2.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
-    header, before decoding), several pages, CMYK, values further below 0 than noise explains.
+    header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
+    `separate`).
+
+    0 is black, unless values are further below it than noise explains, or signed integers negative: then the lowest.
+    Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
     """
     with decoders.opened(source, name) as stream:
-        return _photo(decoders.decode(stream, max_pixels), white)
+        decoded = decoders.decode(stream, max_pixels)
+        if decoded.separate and not separate:
+            raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
+        return of_decoded(decoded, white)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -60,14 +78,28 @@ def encode(photo: Photo, pixels: np.ndarray, suffix: str) -> bytes:
     Integers are rounded and clipped, at white if nothing in the photo is above it; float values stay as they are.
     UserError: the format cannot hold them, values are not finite, or the shape differs.
     """
+    form = encoders.of_suffix(suffix)
+    check(photo, suffix)
+    values = stored(photo, pixels, alpha=form.alpha)
+    options = {"separate": True} if photo.separate else {}
+    return form.encode(values, encoders.fitting(photo.metadata, form)[0], **options)
+
+
+def stored(photo: Photo, pixels: np.ndarray, *, alpha: bool = True) -> np.ndarray:
+    """(H, W, N) in the file's type and unit, with transparency if there is any and `alpha`. UserError as `encode`."""
     if pixels.shape != photo.pixels.shape:
         raise UserError(f"pixels have shape {pixels.shape}; the photo has {photo.pixels.shape}")
     if not np.isfinite(pixels).all():
         raise UserError("the image has values that are not finite")
-    check(photo, suffix)
     colours = _as_in_file(photo, pixels)
-    values = colours if photo.alpha is None else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
-    return encoders.of_suffix(suffix).encode(values, encoders.Metadata(photo.icc, photo.exif))
+    if photo.missing is not None:
+        colours[photo.missing] = photo.fillers
+    return colours if photo.alpha is None or not alpha else np.concatenate([colours, photo.alpha[:, :, None]], axis=2)
+
+
+def dropped(photo: Photo, suffix: str) -> list[str]:
+    """Names of the metadata that a file of that suffix does not hold."""
+    return encoders.fitting(photo.metadata, encoders.of_suffix(suffix))[1]
 
 
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
@@ -83,12 +115,20 @@ def check(photo: Photo, suffix: str) -> None:
     """UserError if files of that suffix cannot hold the photo's depth, transparency or metadata."""
     form = encoders.of_suffix(suffix)
     if photo.dtype not in form.dtypes:
-        kind = "float" if photo.dtype.kind == "f" else f"{8 * photo.dtype.itemsize}-bit"
+        kind = {"f": "float", "i": "signed"}.get(photo.dtype.kind, f"{8 * photo.dtype.itemsize}-bit")
         raise UserError(f"{suffix} files cannot hold {kind} pixels; write {_able(photo)}")
-    if photo.alpha is not None and not form.alpha:
+    if photo.separate and not form.separate:
+        raise UserError(f"{suffix} files cannot hold {photo.pixels.shape[2]} channels of their own; write .tif")
+    if _is_transparent(photo) and not form.alpha:
         raise UserError(f"{suffix} files cannot hold transparency; write {_able(photo)}")
-    if (photo.icc or photo.exif) and not form.metadata:
-        raise UserError(f"{suffix} files cannot hold a colour profile or EXIF; write {_able(photo)}")
+
+
+def _is_transparent(photo: Photo) -> bool:
+    return photo.alpha is not None and bool((photo.alpha != _opaque(photo.alpha.dtype)).any())
+
+
+def _opaque(dtype: np.dtype) -> float:
+    return 1 if dtype.kind == "f" else np.iinfo(dtype).max
 
 
 @contextmanager
@@ -108,26 +148,82 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
+def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: float | None = None) -> Photo:
+    """A decoded image as `read` returns it. UnsupportedError: no value is finite."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
+    missing = _missing(colours, decoded.no_data)
+    fillers = None
+    if missing is not None:
+        if missing.all():
+            raise UnsupportedError("has no values that are finite")
+        fillers, colours = colours[missing], _filled(colours, missing)
     if white is None:
         white = 255.0 if dtype == np.uint8 else _white(colours)
-    if not np.isfinite(white) or (dtype.kind == "f" and not np.isfinite(colours).all()):
-        raise UnsupportedError("has values that are not finite")
-    pixels = colours.astype(np.float32)
-    pixels /= np.float32(white)
-    if _below_black(pixels):
-        raise UnsupportedError(
-            f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
-        )
-    return Photo(pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.icc, decoded.exif)
+    level = _black(colours) if black is None else black
+    if white <= level:
+        raise UserError(f"--white {white:g} is below the image's black, {level:g}")
+    pixels = _scaled(colours, level, white)
+    if black is None and _below_black(pixels):
+        level = float(colours.min())
+        pixels = _scaled(colours, level, white)
+    alpha = None if alpha is None else alpha.copy()
+    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers)
+
+
+def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
+    """Where values are not finite or `no_data`; None: nowhere."""
+    missing = ~np.isfinite(colours) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
+    if no_data is not None and np.isfinite(no_data):
+        missing |= colours == (np.float32(no_data) if colours.dtype == np.float32 else no_data)
+    return missing if missing.any() else None
+
+
+def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Missing values replaced by means over growing squares around them."""
+    import cv2
+
+    filled = np.where(missing, 0, colours).astype(np.float64)
+    left, side = missing.copy(), 3
+    for n in range(colours.shape[2]):
+        present = (~missing[:, :, n]).astype(np.float64)
+        given = filled[:, :, n].copy()
+        side = 3
+        while left[:, :, n].any():
+            share = cv2.boxFilter(present, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+            total = cv2.boxFilter(given, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+            near = left[:, :, n] & (share > 0.5 / side**2)
+            filled[:, :, n][near] = total[near] / share[near]
+            left[:, :, n] &= ~near
+            side = 2 * side + 1
+            if side > 4 * max(colours.shape):  # a channel without any value
+                filled[:, :, n][left[:, :, n]] = filled.mean()
+                break
+    return filled.astype(colours.dtype)
 
 
 def _white(colours: np.ndarray) -> float:
     """Default white of 16-bit and float values, see `read`."""
     if colours.dtype.kind == "f":
         return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
+    if colours.dtype != np.uint16:
+        return float(max(colours.max(), _black(colours) + 1))
     return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
+
+
+def _black(colours: np.ndarray) -> float:
+    """The file's value that becomes 0: the lowest one of signed integers, if it is negative."""
+    return float(min(colours.min(), 0)) if colours.dtype.kind == "i" else 0.0
+
+
+def _scaled(colours: np.ndarray, black: float, white: float) -> np.ndarray:
+    """float32, 0 at black and 1 at white."""
+    if colours.dtype.itemsize > 2 and colours.dtype != np.float32:
+        return ((colours - black) / (white - black)).astype(np.float32)
+    pixels = colours.astype(np.float32)
+    if black:
+        pixels -= np.float32(black)
+    pixels /= np.float32(white - black)
+    return pixels
 
 
 def _below_black(pixels: np.ndarray) -> bool:
@@ -141,13 +237,17 @@ def _below_black(pixels: np.ndarray) -> bool:
 
 def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     """In the file's type and unit."""
-    scaled = pixels * np.float32(photo.white)
+    kind = np.float32 if photo.dtype.itemsize <= 2 or photo.dtype == np.float32 else np.float64
+    scaled = pixels * kind(photo.white - photo.black)
+    if photo.black:
+        scaled = scaled + kind(photo.black)
     if photo.dtype.kind == "f":
         return scaled.astype(photo.dtype, copy=False)
-    np.clip(scaled, 0, photo.white if photo.pixels.max() <= 1 else np.iinfo(photo.dtype).max, out=scaled)
+    low, high = np.iinfo(photo.dtype).min, np.iinfo(photo.dtype).max
+    np.clip(scaled, low, photo.white if photo.pixels.max() <= 1 else high, out=scaled)
     return np.rint(scaled, out=scaled).astype(photo.dtype)
 
 
 def _able(photo: Photo) -> str:
     """Suffixes that can hold any photo of this depth."""
-    return ".tif" if photo.dtype.kind == "f" else ".png or .tif"
+    return ".png or .tif" if photo.dtype in encoders.FORMATS[".png"].dtypes else ".tif"

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, check_writable, model_names
-from denoiselab.app.cli._output import quiet, report, say
+from denoiselab.app.cli._output import only_own_lines, quiet, report, say
 
 if TYPE_CHECKING:
     from denoiselab.app.batch_denoise import Outcome
@@ -40,13 +40,18 @@ def denoise(
     tile: Annotated[
         int | None, typer.Option(min=64, help="Tile size in pixels. Default: as free memory allows, up to 1024.")
     ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Format of the outputs in a folder, such as tif. Default: as the input.")
+    ] = "",
+    suffix: Annotated[str, typer.Option(help="Added to the names of the outputs in a folder, such as _denoised.")] = "",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise PNG, JPEG, TIFF, WebP and BMP images. Bit depth, EXIF, colour profile and transparency are kept.
+    """Denoise images and stacks: PNG, JPEG, TIFF, WebP, BMP and others. Depth, metadata and transparency are kept.
 
     Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
     images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
+    Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
 
     \b
     Examples:
@@ -54,6 +59,7 @@ def denoise(
       denoiselab denoise photos/ denoised/ --quality fast
       denoiselab denoise photos/ denoised/ --model colour
       denoiselab denoise 'scans/*.tif' denoised/ --white 20000
+      denoiselab denoise stack.ome.tif denoised.ome.tif
       denoiselab denoise noisy.png better.png --model models/unet --json
     """
     if device not in ("auto", "cpu", "cuda"):
@@ -62,29 +68,38 @@ def denoise(
 
     from denoiselab.app import batch_denoise
 
-    planned = batch_denoise.tasks(sources, output)
-    ignored = batch_denoise.count_ignored(sources, output)
+    planned = batch_denoise.tasks(sources, output, form=form.lower().removeprefix("."), suffix=suffix)
+    ignored = batch_denoise.ignored(sources, output)
     if len(sources) == 1 and Path(sources[0]).is_file():
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force)
-    outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="image", disable=quiet()))
+    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force, progress=not quiet())
+    with only_own_lines():
+        outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="file", disable=quiet()))
     _summarise(outcomes, ignored)
     if as_json:
         report("", [_row(outcome) for outcome in outcomes], as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
+    if ignored or any(outcome.dropped for outcome in outcomes):
+        raise typer.Exit(3)
 
 
-def _summarise(outcomes: "list[Outcome]", ignored: int) -> None:
+def _summarise(outcomes: "list[Outcome]", ignored: list[Path]) -> None:
     """Print the model of a single image, or the errors and the counts of several, on stderr."""
     if blind := {outcome.model: None for outcome in outcomes if outcome.level_unused}:
         say(f"--sigma: ignored by {', '.join(blind)}: no noise level needed")
+    for outcome in outcomes:
+        if outcome.dropped:
+            say(f"{outcome.task.target}: without {', '.join(outcome.dropped)}, which it cannot hold")
+    for path in ignored:
+        say(f"{path}: ignored: not an image by its suffix")
     if len(outcomes) == 1 and outcomes[0].status in ("denoised", "clean") and not ignored:
         (one,) = outcomes
         chosen = f"{one.model} ({one.reason})" if one.reason and one.model else one.model or one.reason
-        say(f"{one.task.target}: {chosen}{', saved unchanged' if one.status == 'clean' else ''}")
+        many = f"{one.images} images, " if one.images > 1 else ""
+        say(f"{one.task.target}: {many}{chosen}{', saved unchanged' if one.status == 'clean' else ''}")
         return
     for outcome in outcomes:
         if outcome.status == "failed":
@@ -99,10 +114,10 @@ def _summarise(outcomes: "list[Outcome]", ignored: int) -> None:
         "failed": "failed",
     }
     counts = [f"{counted[status]} {label}" for status, label in labels.items() if counted[status]]
-    say(", ".join([*counts, *([f"{ignored} ignored (not images)"] if ignored else [])]))
+    say(", ".join([*counts, *([f"{len(ignored)} ignored (not images)"] if ignored else [])]))
 
 
-def _row(outcome: "Outcome") -> dict[str, str]:
+def _row(outcome: "Outcome") -> dict[str, Any]:
     task = outcome.task
     return {
         "source": str(task.source),
@@ -110,4 +125,6 @@ def _row(outcome: "Outcome") -> dict[str, str]:
         "status": outcome.status,
         "model": outcome.model,
         "reason": outcome.reason,
+        "images": outcome.images,
+        "dropped": [*outcome.dropped],
     }

@@ -1,0 +1,248 @@
+"""The table in docs/images.md: each cell is what happens."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from denoiselab.imaging import encoders, exif, metadata, photos, stacks
+from denoiselab.imaging.metadata import Metadata
+from denoiselab.runtime.errors import UserError
+from tests.conftest import ROOT, photograph
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+DEPTHS = {
+    "8 bits": ["uint8"],
+    "16 bits": ["uint16"],
+    "32 bits, signed": ["uint32", "int8", "int16", "int32"],
+    "float": ["float16", "float32", "float64"],
+}
+LOSSY = {"jpg": 4, "avif": 4}  # mean error of 255
+IPTC = b"\x1c\2\x50\0\7Unknown\x1c\2\x69\0\4News"
+GAMMA = (b"gAMA", struct.pack(">I", 100000))
+
+
+def exif_block() -> bytes:
+    made = Image.Exif()
+    made[0x010F] = "Maker"
+    return exif.strip_prefix(made.tobytes())
+
+
+WHITE_POINT = exif.with_values(b"", {318: (5, 2, struct.pack("<4I", 31270, 100000, 32900, 100000))})
+ABOUT = {  # one of each kind, by column
+    "profile": Metadata(icc=SRGB),
+    "EXIF": Metadata(exif=exif_block()),
+    "XMP": Metadata(xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>caf\xc3\xa9</x:xmpmeta>"),
+    "IPTC": Metadata(photoshop=metadata.resource(metadata.IPTC, IPTC)),
+    "resolution": Metadata(density=(300.0, 150.0)),
+    "comment": Metadata(comment=b"a comment"),
+    "PNG chunks": Metadata(chunks=(GAMMA, (b"tEXt", b"Author\0Ada"), (b"cICP", bytes([9, 16, 0, 1])))),
+    "JPEG segments": Metadata(segments=(("APP11", b"JP\0\1box"),)),
+    "TIFF tags": Metadata(tags=WHITE_POINT),
+}
+NAMES = {"profile": "colour profile", "PNG chunks": "gAMA", "JPEG segments": "APP11", "TIFF tags": "WhitePoint"}
+
+
+def cells() -> Iterator[tuple[str, str, str]]:
+    lines = (ROOT / "docs/images.md").read_text(encoding="utf-8").splitlines()
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    for form, *values in rows:
+        yield from ((form, column, value) for column, value in zip(header[1:], values, strict=True))
+
+
+CELLS = list(cells())
+
+
+def pixels(dtype: str = "uint8", planes: int = 3) -> np.ndarray:
+    """Part of a photo, (48, 64, planes), in the range of the type."""
+    values = photograph()[40:88, 150:214]
+    values = np.dstack([values, values[::-1, :, 0]])[:, :, [0, 3] if planes == 2 else list(range(planes))]
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return (values / 255).astype(kind)
+    low, high = int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+    return (values / 255 * (high - low) + low).astype(kind)
+
+
+def photo_of(values: np.ndarray, about: Metadata = metadata.NOTHING) -> photos.Photo:
+    stream = BytesIO()
+    colours = values.shape[2] > 2
+    tifffile.imwrite(
+        stream,
+        values if values.shape[2] > 1 else values[:, :, 0],
+        photometric="rgb" if colours else "minisblack",
+        planarconfig="contig" if values.shape[2] > 1 else None,
+        extrasamples=["unassalpha"] if values.shape[2] in (2, 4) else None,
+        metadata=None,
+        software=False,
+    )
+    return replace(photos.read(stream.getvalue()), metadata=about)
+
+
+def test_the_table_has_every_format():
+    listed = {form for form, *_ in CELLS}
+    assert {id(encoders.FORMATS[f".{form}"]) for form in listed} == {id(form) for form in encoders.FORMATS.values()}
+
+
+@pytest.mark.parametrize(("form", "column", "cell"), CELLS, ids=[f"{form}-{column}" for form, column, _ in CELLS])
+def test_each_cell(tmp_path, form, column, cell):
+    suffix = f".{form}"
+    if column in ABOUT:
+        photo = photo_of(pixels(), ABOUT[column])
+        name = NAMES.get(column, column)
+        assert (name in photos.dropped(photo, suffix)) == (cell == "named")
+        again = photos.read(photos.encode(photo, photo.pixels, suffix)).metadata
+        kind = next(kind for kind in metadata.KINDS if getattr(photo.metadata, kind))
+        found = getattr(again, kind)
+        if kind == "comment" and again.exif and not found:  # TIFF's ImageDescription
+            found = exif.values(again.exif)[270][2].rstrip(b"\0")
+        assert same(kind, found, getattr(photo.metadata, kind)) == (cell == "kept")
+    elif column == "stack":
+        refused = pytest.raises(UserError, match="files hold one image; write a stack") if cell == "refused" else None
+        with refused or nullcontext():
+            stacks.check(tmp_path / f"a{suffix}")
+    else:
+        kinds = [(dtype, 3) for dtype in DEPTHS.get(column, [])] or [("uint8", 2), ("uint8", 4)]
+        for dtype, planes in kinds:
+            photo = photo_of(pixels(dtype, planes))
+            if cell == "refused":
+                with pytest.raises(UserError, match=f"{suffix} files cannot hold"):
+                    photos.encode(photo, photo.pixels, suffix)
+                continue
+            again = photos.read(photos.encode(photo, photo.pixels, suffix))
+            assert again.dtype == photo.dtype and (again.alpha is None) == (photo.alpha is None)
+            error = 255 * np.abs(again.pixels[:, :, : photo.pixels.shape[2]] - photo.pixels).mean()
+            assert error <= LOSSY.get(form, 0 if photo.dtype.itemsize < 4 else 1e-4)
+
+
+def same(kind: str, found: object, wanted: object) -> bool:
+    if kind == "exif" and isinstance(found, bytes):
+        return exif.values(found).get(0x010F, (0, 0, b""))[2] == b"Maker\0"
+    if kind == "density" and isinstance(found, tuple):
+        return np.allclose(found, wanted, rtol=1e-3)
+    if kind == "tags" and isinstance(found, bytes):
+        return exif.values(found) == exif.values(WHITE_POINT)
+    if kind == "photoshop" and isinstance(found, bytes):
+        return [content for number, content, _ in metadata.resources(found) if number == metadata.IPTC] == [IPTC]
+    if kind == "chunks":
+        return {*wanted} <= {*found}  # type: ignore[misc]
+    return found == wanted
+
+
+def saved(form: str, values: np.ndarray, **options) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(values).save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["GIF", "JPEG2000", "AVIF"])
+def test_formats_that_are_only_read(form):
+    values = pixels()[:, :, 0] if form == "GIF" else pixels()
+    content = saved(form, values, **({"quality": 100, "subsampling": "4:4:4"} if form == "AVIF" else {}))
+    assert 255 * np.abs(photos.read(content).pixels - values.reshape(48, 64, -1) / np.float32(255)).mean() < 1
+
+
+def test_sixteen_bits_of_jpeg_2000_are_kept():
+    values = pixels("uint16")
+    import cv2
+
+    done, content = cv2.imencode(".jp2", values[:, :, ::-1])
+    assert done
+    photo = photos.read(content.tobytes())
+    assert photo.dtype == np.uint16 and np.abs(photo.pixels * 65535 - values).mean() < 300
+
+
+def cmyk_profile() -> bytes:
+    """A printer's profile: lightness 100 (1 - K), a and b from the inks. ICC.1:2010, sections 7 and 10.10."""
+    grid = np.indices((2, 2, 2, 2)).reshape(4, -1).T  # C, M, Y, K
+    cyan, magenta, yellow, black = grid.T
+    light = 100 * (1 - black) * (1 - (cyan + magenta + yellow) / 4)
+    lab = np.stack([light * 2.55, 128 + 60 * (magenta - cyan), 128 + 60 * (yellow - cyan)], axis=1).clip(0, 255)
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + lab.astype(np.uint8).tobytes() + ramp * 3
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    text = b"desc" + bytes(4) + struct.pack(">I", 5) + b"cmyk\0" + bytes(78)
+    tags, at = [(b"A2B0", table), (b"wtpt", white), (b"desc", text)], 128 + 4 + 12 * 3
+    rows, behind = b"", b""
+    for name, data in tags:
+        rows += struct.pack(">4sII", name, at + len(behind), len(data))
+        behind += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(behind), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12)
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
+    return head + struct.pack(">I", 3) + rows + behind
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk_is_converted_with_its_profile(form):
+    """Black ink alone gives grays, no ink white; the profile does not stay, and that is said."""
+    stream, values = BytesIO(), np.zeros((16, 24, 4), np.uint8)
+    values[8:, :, 3], values[:8, 12:, 1] = 255, 255
+    Image.fromarray(values, "CMYK").save(stream, form, icc_profile=cmyk_profile(), quality=95)
+    photo = photos.read(stream.getvalue())
+    assert photo.pixels[4, 4].min() > 0.95 and photo.pixels[12, 4].max() < 0.1
+    red, green, _ = photo.pixels[4, 20]
+    assert red > green + 0.2, "magenta ink"
+    assert photo.metadata.icc is None and photos.dropped(photo, ".tif") == ["CMYK (converted to sRGB)"]
+
+
+def test_a_transparent_gray_of_16_bits_stays_transparent():
+    values = pixels("uint16", 1)[:, :, 0]
+    plain = encoders.FORMATS[".png"].encode(values[:, :, None], metadata.NOTHING)
+    chunk = metadata.png_chunk(b"tRNS", struct.pack(">H", values[0, 0]))
+    photo = photos.read(plain[:33] + chunk + plain[33:])
+    assert np.array_equal(photo.alpha, np.where(values == values[0, 0], 0, 65535))
+
+
+def test_planar_gray_with_alpha_and_a_second_image():
+    stream, two = BytesIO(), BytesIO()
+    planes = np.moveaxis(pixels("uint8", 2), 2, 0)
+    tifffile.imwrite(stream, planes, photometric="minisblack", planarconfig="separate", extrasamples=["unassalpha"])
+    assert np.array_equal(photos.read(stream.getvalue()).alpha, planes[1])
+    image = Image.fromarray(pixels())
+    image.save(two, "MPO", save_all=True, append_images=[image.rotate(180)])
+    assert photos.dropped(photos.read(two.getvalue()), ".jpg") == ["second image"]
+
+
+@pytest.mark.parametrize("way", ["jpg", "png", "raw profile"])
+def test_orientation_of_xmp_or_a_raw_profile_is_applied_once_and_reset(way):
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+    made = Image.Exif()
+    made[exif.ORIENTATION] = 6
+    chunk = {
+        "png": (b"iTXt", metadata.XMP_KEYWORD + bytes(5) + packet),
+        "raw profile": (b"tEXt", b"Raw profile type APP1\0\nAPP1\n 30\n" + made.tobytes().hex().encode()),
+    }
+    if way == "jpg":
+        content = saved("JPEG", pixels(), xmp=packet)
+    else:
+        content = encoders.FORMATS[".png"].encode(pixels(), Metadata(chunks=(chunk[way],)))
+    photo = photos.read(content)
+    assert photo.pixels.shape == (64, 48, 3)
+    for suffix in (".png", ".jpg", ".tif", ".webp"):
+        assert photos.read(photos.encode(photo, photo.pixels, suffix)).pixels.shape == (64, 48, 3)
+
+
+def test_tags_of_tiff_are_kept_or_named(tmp_path: Path):
+    stream = BytesIO()
+    tags = [
+        (33550, "d", 3, (10.0, 10.0, 0.0), True),  # GeoTIFF's scale
+        (42113, "s", 0, "-9999", True),
+        (65000, "B", 3, b"own", True),
+        (285, "s", 0, "page one", True),
+    ]
+    tifffile.imwrite(stream, pixels(), photometric="rgb", extratags=tags, metadata=None, resolution=(300, 300))
+    photo = photos.read(stream.getvalue())
+    assert photos.dropped(photo, ".tif") == []
+    assert photos.dropped(photo, ".png") == ["PageName", "ModelPixelScaleTag", "GDAL_NODATA", "tag 65000"]
+    with tifffile.TiffFile(BytesIO(photos.encode(photo, photo.pixels, ".tif"))) as tiff:
+        page = tiff.pages.first
+        assert [page.tags[code].value for code in (33550, 42113, 285)] == [(10, 10, 0), "-9999", "page one"]
+        assert page.tags[65000].value == b"own" and page.tags[282].value == (300, 1)
