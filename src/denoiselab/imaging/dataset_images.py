@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from denoiselab.imaging import decoders, depths, encoders
+from denoiselab.imaging import decoders, depths, encoders, photos
 from denoiselab.runtime.errors import UnsupportedError
 
 SUFFIXES = tuple(encoders.FORMATS)
@@ -27,6 +27,21 @@ def read(path: Path, channels: int) -> np.ndarray:
     with decoders.opened(path) as stream:
         pixels = _to_uint8(decoders.decode(stream, MAX_PIXELS))
     return convert(pixels, channels)
+
+
+def read_deep(path: Path, channels: int, depth: int | str, white: float | None) -> np.ndarray:
+    """Decode an image of more than 8 bits to uint16 (`depth` 16) or float32 ("float") with 1 channel, (H, W), or 3.
+
+    `white`: the file's value that becomes white; by default 65535 at 16 bits and 1 at float. UserError as `read`, and
+    for files of another depth (float may have 16 bits), 16-bit values above white, and float values that `white` does
+    not explain.
+    """
+    white = white or depths.white(depths.DTYPES[depth])
+    photo = photos.read(path, max_pixels=MAX_PIXELS, white=white)
+    with photos.named(path):
+        _check_deep(photo, depth)
+    pixels = photo.pixels if depth == "float" else depths.from_unit(photo.pixels, np.uint16)
+    return convert(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], channels)
 
 
 def read_stored(path: Path, channels: int) -> np.ndarray:
@@ -67,19 +82,16 @@ def middle(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write uint8 or uint16 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG."""
-    _write(path, ".png", pixels)
+    """Write uint8 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG, whatever the suffix."""
+    _write(path, pixels, ".png")
 
 
-def write(path: Path, pixels: np.ndarray) -> Path:
-    """Write (H, W) or (H, W, 3) RGB as PNG or, if float, as TIFF; returns `path` with the suffix added."""
-    suffix = ".png" if pixels.dtype.kind == "u" else ".tif"
-    path = path.with_name(path.name + suffix)
-    _write(path, suffix, pixels)
-    return path
+def write(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W) or (H, W, 3) RGB in the format of the suffix: PNG (uint8, uint16) or TIFF (float32 too)."""
+    _write(path, pixels, path.suffix)
 
 
-def _write(path: Path, suffix: str, pixels: np.ndarray) -> None:
+def _write(path: Path, pixels: np.ndarray, suffix: str) -> None:
     values = pixels if pixels.ndim == 3 else pixels[:, :, None]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoders.of_suffix(suffix).encode(values, encoders.Metadata()))
@@ -88,14 +100,30 @@ def _write(path: Path, suffix: str, pixels: np.ndarray) -> None:
 def _to_uint8(decoded: decoders.Decoded) -> np.ndarray:
     """(H, W) or (H, W, 3)."""
     if decoded.values.dtype.kind == "f":
-        raise UnsupportedError("float pixels are not supported in data sets; convert to 8 or 16 bits")
+        raise UnsupportedError("float pixels need data.depth=float; or convert to 8 or 16 bits")
     pixels = _opaque(decoded)
     return np.ascontiguousarray(pixels if pixels.dtype == np.uint8 else np.round(pixels / 257.0).astype(np.uint8))
 
 
 def _opaque(decoded: decoders.Decoded) -> np.ndarray:
     """(H, W) or (H, W, 3), of the file's type."""
-    opaque = 1 if decoded.values.dtype.kind == "f" else np.iinfo(decoded.values.dtype).max
-    if decoded.alpha is not None and decoded.alpha.min() < opaque:
-        raise UnsupportedError("has transparent pixels; flatten the image first")
+    _check_opaque(decoded.alpha)
     return np.ascontiguousarray(decoded.colours if decoded.colours.shape[2] == 3 else decoded.colours[:, :, 0])
+
+
+def _check_opaque(alpha: np.ndarray | None) -> None:
+    if alpha is not None and alpha.min() < (1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max):
+        raise UnsupportedError("has transparent pixels; flatten the image first")
+
+
+def _check_deep(photo: photos.Photo, depth: int | str) -> None:
+    """Refuse a file of another depth, and values above white."""
+    _check_opaque(photo.alpha)
+    if photo.dtype == np.uint8:
+        raise UnsupportedError(f"has 8 bits, but data.depth is {depth}")
+    if photo.dtype.kind == "f" and depth == 16:
+        raise UnsupportedError("has float pixels, but data.depth is 16; set data.depth=float")
+    high = photo.pixels > (1 if depth == 16 else photos.HIGHEST_NOISE)
+    if high.mean() > (0 if depth == 16 else photos.SHARE_OF_NOISE):
+        highest = photo.pixels.max() * photo.white
+        raise UnsupportedError(f"has values up to {highest:g}, but white is {photo.white:g}; set data.white")

@@ -60,12 +60,12 @@ class Protocol:
 
 def of(spec: NoiseSpec, settings: Settings, dtype: DTypeLike = np.uint8) -> Protocol:
     """Protocol of a test condition of images of that type, independent of the noise level."""
-    depth = next(depth for depth, known in depths.DTYPES.items() if known == dtype)
-    ending, differing = DEPTHS.get(depth, ("", {}))
+    bits = next(bits for bits, known in depths.DTYPES.items() if known == dtype)
+    ending, differing = DEPTHS.get(bits, ("", {}))
     if isinstance(spec, AsIs):
         measures = NO_REFERENCE | {key: differing[key] for key in ("image",) if key in differing}
         return Protocol(f"no-clean-images{ending}", measures | {"noise": "the images' own"})
-    stored = _stored(spec, depth)
+    stored = _stored(spec, bits)
     if isinstance(spec, Real):
         name = "real-pairs"
     elif isinstance(spec, Gaussian) and spec.per_channel:
@@ -74,27 +74,32 @@ def of(spec: NoiseSpec, settings: Settings, dtype: DTypeLike = np.uint8) -> Prot
         kinds = [str(part.model_dump()["kind"]) for part in parts(spec) if not isinstance(part, Chain | Sometimes)]
         name = f"{'+'.join(kinds).replace('_', '-')}-{stored}"
     seeding = "numpy.random.seed(0) before each image" if settings.legacy_seed else "by (seed, image, condition, draw)"
-    conventions = {"noise": _described(spec, depth), "noisy": stored, "seeding": seeding}
+    conventions = {"noise": _described(spec, bits), "noisy": stored, "seeding": seeding}
     return Protocol(name + ending, MEASURES | differing | conventions)
 
 
-def _stored(spec: NoiseSpec, depth: int | str) -> str:
+def depth(name: str) -> int | str:
+    """The depth of the images, 8, 16 or "float", from the name of a protocol."""
+    return next((bits for bits, (ending, _) in DEPTHS.items() if name.endswith(ending)), 8)
+
+
+def _stored(spec: NoiseSpec, bits: int | str) -> str:
     """Whether the noisy image is clipped and rounded; real noise is neither."""
-    rounded = spec.quantise and depth != "float"
-    clipped = spec.clip is True and not (isinstance(spec, Real) and depth == "float")
-    return (f"clipped{depth}" if rounded else "clipped") if clipped else "quantised" if rounded else "unclipped"
+    rounded = spec.quantise and bits != "float"
+    clipped = spec.clip is True and not (isinstance(spec, Real) and bits == "float")
+    return (f"clipped{bits}" if rounded else "clipped") if clipped else "quantised" if rounded else "unclipped"
 
 
-def _described(spec: NoiseSpec, depth: int | str) -> str:
+def _described(spec: NoiseSpec, bits: int | str) -> str:
     """Description of the noise without its levels."""
     if isinstance(spec, Chain):
-        return ", then ".join(_step(step, depth) for step in spec.steps)
+        return ", then ".join(_step(step, bits) for step in spec.steps)
     if isinstance(spec, Sometimes):
-        return f"with probability {spec.p} {_step(spec.noise, depth)}"
+        return f"with probability {spec.p} {_step(spec.noise, bits)}"
     keys = spec.model_dump(exclude={"kind", "clip", "quantise", *spec.LEVELS})
     settings = [f"{key.replace('_', ' ')} {value}" for key, value in keys.items()]
     return " ".join([spec.kind.replace("_", "-"), *([f"({', '.join(settings)})"] if settings else [])])
 
 
-def _step(spec: NoiseSpec, depth: int | str) -> str:
-    return f"{_described(spec, depth)} {_stored(spec, depth)}"
+def _step(spec: NoiseSpec, bits: int | str) -> str:
+    return f"{_described(spec, bits)} {_stored(spec, bits)}"
