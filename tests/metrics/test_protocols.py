@@ -1,5 +1,6 @@
 """Protocols: names, and what the hash depends on."""
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -12,10 +13,12 @@ GAUSSIAN = {"kind": "gaussian", "sigma_255": 25, "per_channel": True, "clip": Fa
 SALT = {"kind": "salt_pepper", "amount": 0.1, "salt": 0.5, "per_channel": True, "clip": False, "quantise": False}
 
 
-def of(kind: str = "gaussian", *, legacy: bool = False, draws: int = 1, clip=False, quantise=False, **fields):
+def of(
+    kind: str = "gaussian", *, legacy: bool = False, draws: int = 1, clip=False, quantise=False, dtype="uint8", **fields
+):
     defaults = {"sigma_255": 25, "per_channel": True} if kind == "gaussian" else {}
     spec = SPECS.validate_python({"kind": kind, "clip": clip, "quantise": quantise} | defaults | fields)
-    return protocols.of(spec, Settings(legacy_seed=legacy, draws=draws))
+    return protocols.of(spec, Settings(legacy_seed=legacy, draws=draws), np.dtype(dtype))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,9 @@ def of(kind: str = "gaussian", *, legacy: bool = False, draws: int = 1, clip=Fal
         ),
         (of("sometimes", p=0.5, noise=SALT), "salt-pepper-unclipped"),
         (of("poisson_gaussian", gain=1, read_noise=1, clip=True, quantise=True), "poisson-gaussian-clipped8"),
+        (of(clip=True, quantise=True, dtype="uint16"), "awgn-clipped16-16bit"),
+        (of(clip=True, quantise=True, dtype="float32"), "awgn-clipped-float"),
+        (of("as_is", dtype="uint16"), "no-clean-images-16bit"),
     ],
 )
 def test_names_describe_noise_clipping_and_rounding(protocol, name):
@@ -59,9 +65,12 @@ def test_the_hash_does_not_depend_on_the_number_of_draws():
     assert of(draws=1).sha256 == of(draws=5).sha256
 
 
-def test_the_hash_depends_on_seeding_and_clipping():
+def test_the_hash_depends_on_depth_seeding_and_clipping():
     variants = [
         of(),
+        *(of(dtype=dtype) for dtype in ("uint16", "float32")),
+        *(of("real", clip=True, quantise=True, dtype=dtype) for dtype in ("uint16", "float32")),
+        *(of("as_is", dtype=dtype) for dtype in ("uint8", "uint16", "float32")),
         of(legacy=True),
         of(clip=True),
         of(clip=True, quantise=True),
@@ -81,6 +90,9 @@ def test_the_hash_depends_on_seeding_and_clipping():
         (of(legacy=True), "31f653ded7f4"),
         (of(clip=True, quantise=True), "ab72b8c2c3f5"),
         (of("real", clip=True, quantise=True), "f9b43df44429"),
+        (of("as_is"), "ae842c2620f5"),
+        (of(dtype="uint16"), "b48b1229d3c1"),
+        (of(dtype="float32"), "747b0e6924c1"),
     ],
 )
 def test_hashes_agree_with_stored_scores(protocol, sha256):

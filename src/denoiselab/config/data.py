@@ -40,11 +40,23 @@ class DataBlock(Block):
     training: list[Literal["bsds500", "cid22"]]  # further training images
     tests: list[Literal["bsd68", "cbsd68", "cid22", "kodak24", "set12"]]  # further test sets
     test_folder: str  # with your own test images
+    depth: Literal[8, 16, "float"] = 8  # of the pixels, kept in patches, noise and scores; 8: 16-bit files are reduced
+    white: Annotated[float, Field(gt=0)] | None = None  # value of white in the files; null: 65535, in float files 1
 
     @property
     def own_tests(self) -> bool:
         """Whether a test folder is set."""
         return not self.test_folder.startswith(PLACEHOLDER)
+
+    @model_validator(mode="after")
+    def _depth_fits(self) -> "DataBlock":
+        if self.depth == 8 and self.white is not None:
+            raise UserError("white must be null at depth 8: set depth to 16 or float")
+        if self.depth == 16 and self.white is not None and not 255 < self.white <= 65535:
+            raise UserError("white must be above 255 and at most 65535 at depth 16")
+        if self.depth != 8 and (self.training or self.tests):
+            raise UserError(f"training and tests must be [] at depth {self.depth}: the published sets have 8 bits")
+        return self
 
 
 class Split(Block):

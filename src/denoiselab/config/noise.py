@@ -1,8 +1,9 @@
 """Noise models in params.yaml: one block for each, selected by `kind`.
 
 Images are in [0, 1]; each level states its unit. A level given as [low, high] is drawn uniformly for each image. The
-noisy image is then clipped to [0, 1] if `clip`, and rounded to 8 bits if `quantise`. `clip: half` does both to half of
-the images, at random: for training on floating-point images and files alike.
+noisy image is then clipped to [0, 1] if `clip`, and rounded to the depth of the data (8 or 16 bits; float data: not at
+all) if `quantise`. `clip: half` does both to half of the images, at random: for training on floating-point images and
+files alike.
 """
 
 from __future__ import annotations

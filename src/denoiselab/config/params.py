@@ -194,6 +194,8 @@ class Params(Block):
         recorded = self.noise.needs_pairs or not self.noise.has_clean
         if recorded and (getattr(self.data, "side", None) or self.patches.scales != [1.0]):
             raise UserError("data.side must be null and patches.scales [1.0] with real noise: downscaling weakens it")
+        if self.data.depth != 8 and isinstance(self.augment, Albumentations):
+            raise UserError("augment: albumentations works with data.depth 8 only; use d4 or none")
         if not self.noise.has_clean:
             self._check_without_clean()
         for name, value in self.data:

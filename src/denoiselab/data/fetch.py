@@ -6,6 +6,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,15 +22,19 @@ from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime.errors import UserError
 
 MIN_SIDE = 16  # pixels; SSIM needs 11
+HIGHEST_BITS = 14  # of cameras that store 16-bit files of less
 
 
 def fetch(data: Data, out: Path) -> list[Row]:
-    """Decode all images of a data set into `out` as 8-bit PNG, with manifest.csv and dataset.json.
+    """Decode all images of a data set into `out` as PNG or, if float, TIFF, with manifest.csv and dataset.json.
 
-    UserError names the file and the reason: unreadable or too small image, pair of different sizes, duplicate name,
-    empty split, image in two splits.
+    White is 255, 65535 or 1 there, whatever it is in the files.
+
+    UserError names the file and the reason: unreadable or too small image, another depth, pair of different sizes,
+    duplicate name, empty split, image in two splits.
     """
     side = data.side if isinstance(data, Sampled) else None
+    read = _Reader(data)
     with Sources() as sources:
         images = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
         further = further_sets.training(data, sources) + further_sets.tests(data, sources)
@@ -41,8 +46,9 @@ def fetch(data: Data, out: Path) -> list[Row]:
         _check_names(images + further)
         _check_duplicates(images + further)
         shutil.rmtree(out, ignore_errors=True)
-        rows = [_store(source, data.channels, side, out) for source in images]
-        rows += [_store(source, data.channels, None, out) for source in further]
+        rows = [_store(source, read, side, out) for source in images]
+        rows += [_store(source, read, None, out) for source in further]
+    read.check_white()
     found = leaks.find(rows)
     dropped = leaks.images_to_drop(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
@@ -56,27 +62,59 @@ def fetch(data: Data, out: Path) -> list[Row]:
         if not any(row.split == split for row in rows):
             raise UserError(f"data {data.name}: no image in the {split} split")
     notes = {"sources": sources.used, "leaks": [leak.text for leak in remaining], "dropped": sorted(dropped)}
-    write(out, rows, notes)
+    write(out, rows, notes | ({} if data.depth == 8 else {"depth": data.depth, "white": data.white}))
     return rows
 
 
-def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
-    original = _pixels(source.file, source, channels)
+@dataclass
+class _Reader:
+    """Reads the images of a data set at its depth."""
+
+    data: Data
+    highest: int = 0  # value of all images
+
+    def __call__(self, file: Path, source: Source) -> np.ndarray:
+        pixels = self._pixels(file, source.pixels)
+        if source.crop:
+            top, left, height, width = source.crop
+            pixels = pixels[top : top + height, left : left + width]
+        return pixels
+
+    def check_white(self) -> None:
+        """Refuse images whose values all fit into 14 bits, as white is then unlikely to be 65535."""
+        if self.data.depth == 16 and self.data.white is None and (bits := self.highest.bit_length()) <= HIGHEST_BITS:
+            raise UserError(
+                f"data.white: the highest value in the images is {self.highest}; set data.white to the value of white, "
+                f"such as {2**bits - 1} for {bits} bits (65535 if the images are only dark)"
+            )
+
+    def _pixels(self, file: Path, pixels: np.ndarray | None) -> np.ndarray:
+        if pixels is not None:
+            return dataset_images.convert(pixels, self.data.channels)
+        if self.data.depth == 8:
+            return dataset_images.read(file, self.data.channels)
+        pixels = dataset_images.read_deep(file, self.data.channels, self.data.depth, self.data.white)
+        self.highest = max(self.highest, int(pixels.max()))
+        return pixels
+
+
+def _store(source: Source, read: _Reader, side: int | None, out: Path) -> Row:
+    original = read(source.file, source)
     pixels = _reduced(original, side)
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise UserError(f"{source.file}: {width}x{height} is too small; each side must have {MIN_SIDE} pixels or more")
-    relative = f"{source.split}/{_slug(source.image)}.png"
-    dataset_images.write_png(out / relative, pixels)
+    relative = f"{source.split}/{_slug(source.image)}.{'tif' if pixels.dtype.kind == 'f' else 'png'}"
+    dataset_images.write(out / relative, pixels)
     noisy_path = noisy_sha256 = ""
     if source.noisy:
-        noisy = _pixels(source.noisy, source, channels)
+        noisy = read(source.noisy, source)
         if noisy.shape != original.shape:
             sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
             raise UserError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
         noisy = _reduced(noisy, side)
         noisy_path, noisy_sha256 = f"noisy/{relative}", arrays.pixel_hash(noisy)
-        dataset_images.write_png(out / noisy_path, noisy)
+        dataset_images.write(out / noisy_path, noisy)
     return Row(
         image=source.image,
         split=source.split,
@@ -92,18 +130,6 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
         height=height,
         source=source.source,
     )
-
-
-def _pixels(file: Path, source: Source, channels: int) -> np.ndarray:
-    pixels = (
-        dataset_images.read(file, channels)
-        if source.pixels is None
-        else dataset_images.convert(source.pixels, channels)
-    )
-    if source.crop:
-        top, left, height, width = source.crop
-        pixels = pixels[top : top + height, left : left + width]
-    return pixels
 
 
 def _reduced(pixels: np.ndarray, side: int | None) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from denoiselab.data.manifest import SPLITS, Row
 from denoiselab.data.readers.sources import table
+from denoiselab.imaging import depths
 
 SIDE = 16  # the difference hash has SIDE * SIDE bits
 MAX_BITS = 35  # of 256: largest distance of two versions of a photograph; different ones differ in 65 or more as a rule
@@ -35,7 +36,9 @@ class Leak:
 
 
 def difference_hash(pixels: np.ndarray) -> str:
-    """256-bit difference hash (dHash) of uint8 (H, W) or (H, W, 3) as 64 hex digits: signs of horizontal gradients."""
+    """256-bit difference hash (dHash) of (H, W) or (H, W, 3) as 64 hex digits: signs of horizontal gradients."""
+    if pixels.dtype != np.uint8:
+        pixels = 255 * depths.to_unit(pixels)
     plane = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(plane.astype(np.float32), (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
     return np.packbits(small[:, 1:] > small[:, :-1] + MARGIN).tobytes().hex()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from denoiselab.imaging import arrays, dataset_images
+from denoiselab.imaging import arrays, dataset_images, depths
 from denoiselab.runtime import files, sealed_json
 from denoiselab.runtime.errors import UserError
 
@@ -76,12 +76,17 @@ def dataset(folder: Path) -> dict[str, Any]:
     return KIND.read(folder / "dataset.json", REMEDY)
 
 
+def dtype(folder: Path) -> np.dtype:
+    """The type of the images of `folder`: uint8, unless dataset.json states another depth."""
+    return depths.DTYPES[dataset(folder).get("depth", 8)]
+
+
 def pixels(folder: Path, row: Row, channels: int, *, noisy: bool = False) -> np.ndarray:
-    """An image of `folder`, or its real noisy photograph: uint8 (H, W) or (H, W, 3). UserError if missing, damaged or
-    changed."""
+    """An image of `folder`, or its real noisy photograph: (H, W) or (H, W, 3) of `dtype`. UserError if missing, damaged
+    or changed."""
     path, sha256 = (row.noisy, row.noisy_sha256) if noisy else (row.path, row.sha256)
     try:
-        decoded = dataset_images.read(folder / path, channels)
+        decoded = dataset_images.read_stored(folder / path, channels)
     except ValueError as error:
         raise UserError(f"{error}; {REMEDY}") from None
     if sha256 and arrays.pixel_hash(decoded) != sha256:

@@ -4,6 +4,7 @@
 every step by training.loop.fit; for self-supervised training `fixed_training_noise` draws it once for each patch.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -17,7 +18,7 @@ from denoiselab.config import Params
 from denoiselab.config.noise import AsIs, Gaussian, NoiseSpec, Real
 from denoiselab.data import manifest, noisy_sets, patches
 from denoiselab.data.noisy_sets import TestImage
-from denoiselab.imaging import arrays, dataset_images
+from denoiselab.imaging import arrays, dataset_images, depths
 from denoiselab.imaging.tensors import interleaved, planar
 from denoiselab.metrics import image_quality, protocols
 from denoiselab.noise import synthesis
@@ -43,7 +44,7 @@ def write(raw: Path, patch_folder: Path, params: Params, out: Path) -> None:
         write_test = partial(_write_test, raw.absolute(), params, condition, spec, folder.absolute())
         entries = list(parallel.each(params.parallel, write_test, drawn))
         stated = synthesis.level(spec)
-        protocol = protocols.of(spec, params.protocol)
+        protocol = protocols.of(spec, params.protocol, manifest.dtype(raw))
         noisy_sets.write(
             folder,
             {
@@ -71,7 +72,7 @@ def validation(
     noisy = np.stack([_draw(image, spec, key, None) for image, key in zip(clean, keys, strict=True)])
     stated = synthesis.level(spec)
     return (
-        255 * image_quality.mse(clean / 255.0, noisy, data_range=1) ** 0.5 if stated is None else stated,
+        255 * image_quality.mse(_exact(clean), noisy, data_range=1) ** 0.5 if stated is None else stated,
         clean,
         noisy,
     )
@@ -95,13 +96,15 @@ def fixed_training_noise(
 class Drawn(patches.Stack):
     """Noisy patches (N, H, W, C), float32 in 8-bit units, generated on access, reproducibly."""
 
+    white = 255
+
     def __init__(self, clean: patches.Stack, recorded: patches.Stack | None, spec: NoiseSpec, seed: int):
         self.clean, self.recorded, self.spec, self.seed = clean, recorded, spec, seed
-        self.shape = clean.shape
+        self.shape, self.dtype = clean.shape, np.dtype(np.float32)
 
     @property
     def nbytes(self) -> int:
-        return 4 * self.clean.nbytes
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         return ((start, self[np.arange(start, min(start + BLOCK, len(self)))]) for start in range(0, len(self), BLOCK))
@@ -132,7 +135,7 @@ def curve(raw: Path, params: Params) -> Iterator[tuple[float, TestImage]]:
         for level in settings.levels:
             at_level = spec.model_copy(update={"sigma_255": level})
             noisy = _draw(clean, at_level, seeding.generator(params.seed, row.image, "curve", f"{level:g}"), None)
-            sets, psnr = tuple(row.sets.split()), image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
+            sets, psnr = tuple(row.sets.split()), image_quality.capped_psnr(_exact(clean), noisy, data_range=1)
             yield level, TestImage(row.image, row.label, row.group, sets, 0, clean, noisy, psnr)
 
 
@@ -157,8 +160,8 @@ def _draw_val(
     place, clean, recorded = patch
     noisy = _draw(clean, spec, seeding.generator(seed, place.id, condition), recorded)
     if isinstance(spec, AsIs):
-        return noisy, (estimate_sigma_255(_unit(clean)).item() / 255) ** 2
-    return noisy, image_quality.mse(clean / 255.0, noisy, data_range=1)
+        return noisy, (estimate_sigma_255(planar(depths.to_unit(clean))).item() / 255) ** 2
+    return noisy, image_quality.mse(_exact(clean), noisy, data_range=1)
 
 
 def _write_test(
@@ -174,26 +177,29 @@ def _write_test(
         noisy = _draw(clean, spec, seeding.generator(params.seed, row.image, condition, draw), recorded)
     path = folder / f"test-{n:05d}-{draw}.npy"
     arrays.write_npy(path, noisy)
-    psnr = None if isinstance(spec, AsIs) else image_quality.capped_psnr(clean / 255.0, noisy, data_range=1)
+    psnr = None if isinstance(spec, AsIs) else image_quality.capped_psnr(_exact(clean), noisy, data_range=1)
     entry = {"image": row.image, "draw": draw, "file": path.name, "sha256": files.sha256(path)}
     return entry | {"psnr_noisy": psnr}
 
 
 def _draw(clean: np.ndarray, spec: NoiseSpec, generator: torch.Generator, recorded: np.ndarray | None) -> np.ndarray:
-    """Noisy (H, W, C) float32 image from clean (H, W, C) uint8."""
-    noisy = synthesis.add(_unit(clean), generator, spec, None if recorded is None else _unit(recorded))
-    return interleaved(noisy)
+    """Noisy (H, W, C) float32 image from a clean one (H, W, C) of the data's depth."""
+    image, partner = (None if pixels is None else planar(depths.to_unit(pixels)) for pixels in (clean, recorded))
+    assert image is not None
+    return interleaved(synthesis.add(image, generator, spec, partner, depths.steps(clean.dtype)))
 
 
-def _unit(pixels: np.ndarray) -> torch.Tensor:
-    return planar(pixels.astype(np.float32) / 255)
+def _exact(pixels: np.ndarray) -> np.ndarray:
+    """Stored pixels with white 1, in float64 for integers."""
+    return pixels / float(depths.white(pixels.dtype))
 
 
 def _legacy(clean: np.ndarray, spec: NoiseSpec) -> np.ndarray:
     """Legacy seeding: numpy.random.seed(0) before each image, float64 standard normal noise of the image's shape."""
     assert isinstance(spec, Gaussian) and isinstance(spec.sigma_255, float), "checked by Params"
     normal: np.ndarray = np.random.RandomState(0).standard_normal(clean.shape)
-    noisy = (clean / 255.0).astype(np.float32) + spec.sigma_255 / 255 * normal
+    noisy = _exact(clean).astype(np.float32) + spec.sigma_255 / 255 * normal
     if spec.clip:
         noisy = noisy.clip(0, 1)
-    return (np.round(noisy * 255) / 255 if spec.quantise else noisy).astype(np.float32)
+    steps = depths.steps(clean.dtype)
+    return (np.round(noisy * steps) / steps if spec.quantise and steps else noisy).astype(np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from denoiselab.data import manifest, patches
+from denoiselab.imaging import depths
 from denoiselab.metrics import protocols
 from denoiselab.runtime import sealed_json
 
@@ -23,7 +24,7 @@ REMEDY = "run `dvc repro -f add-noise`"
 
 @dataclass(frozen=True)
 class TestImage:
-    """A test image in one condition: clean (H, W, C) uint8, noisy (H, W, C) float32.
+    """A test image in one condition: clean (H, W, C) of the data's depth, noisy (H, W, C) float32, white 1.
 
     Without clean images, `clean` is the noisy image itself.
     """
@@ -36,6 +37,11 @@ class TestImage:
     clean: np.ndarray
     noisy: np.ndarray
     psnr_noisy: float  # in dB, of the noisy image without clipping or rounding; NaN without clean images
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The clean image for display, (H, W, C) uint8."""
+        return self.clean if self.clean.dtype == np.uint8 else depths.from_unit(depths.to_unit(self.clean), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def spread(patch_folder: Path, limit: int | None) -> np.ndarray:
 
 
 def validation(root: Path, patch_folder: Path, condition: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Clean uint8 and noisy float32 validation patches (N, H, W, C) with the indices `chosen`, not verified."""
+    """Clean and noisy (float32) validation patches (N, H, W, C) with the indices `chosen`, not verified."""
     clean, noisy = patches.load(patch_folder, "val"), np.load(root / condition / "val.npy", mmap_mode="r")
     return clean[chosen], noisy[chosen]
 
@@ -148,6 +154,7 @@ def _number(value: float | None) -> float:
 
 
 def read_image(raw: Path, row: manifest.Row, channels: int, *, noisy: bool = False) -> np.ndarray:
-    """An image, or its real noisy photograph, (H, W, C) uint8, also with C = 1. UserError if damaged or changed."""
+    """An image, or its real noisy photograph, (H, W, C) of the data's depth, also with C = 1. UserError if damaged or
+    changed."""
     pixels = manifest.pixels(raw, row, channels, noisy=noisy)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

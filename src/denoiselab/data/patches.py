@@ -1,4 +1,4 @@
-"""Training and validation patches: uint8 arrays (N, H, W, C) in .npy shards, with an index.
+"""Training and validation patches: arrays (N, H, W, C) of the data's depth in .npy shards, with an index.
 
 For real noisy/clean pairs, noisy-<shard>.npy holds the noisy patches that belong to <shard>.npy.
 """
@@ -15,10 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
 
 from denoiselab.config import Patches
 from denoiselab.data import manifest
+from denoiselab.imaging import dataset_images, depths
 from denoiselab.runtime import files, parallel, sealed_json
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.parallel import SERIAL, Parallel
@@ -96,7 +96,7 @@ def labels(folder: Path, split: str) -> list[str]:
 
 
 class Stack:
-    """Memory-mapped shards as one array (N, H, W, C) uint8, read on access.
+    """Memory-mapped shards as one array (N, H, W, C), read on access.
 
     Pickled as file names, so that worker processes map the files themselves.
     """
@@ -106,6 +106,11 @@ class Stack:
         self.shards: list[np.ndarray] = [_mapped(path) for path in self.paths]
         *self.starts, rows = accumulate(map(len, self.shards), initial=0)  # index of each shard's first row
         self.shape: tuple[int, ...] = (rows, *self.shards[0].shape[1:])
+        self.dtype = self.shards[0].dtype
+
+    @property
+    def white(self) -> int:
+        return depths.white(self.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -181,7 +186,7 @@ class Cutting:
         return sum(_count(*_scaled(row, scale), self.size, self.stride) for scale in self.scales)
 
     def _windows(self, row: manifest.Row, noisy: bool) -> list[np.ndarray]:
-        pixels = Image.fromarray(manifest.pixels(self.raw, row, self.channels, noisy=noisy))
+        pixels = manifest.pixels(self.raw, row, self.channels, noisy=noisy)
         return [_windows(pixels, _scaled(row, scale), self.size, self.stride) for scale in self.scales]
 
 
@@ -199,11 +204,11 @@ def _cut_split(
     total = sum(map(cutting.count, rows))
     if not total:
         raise UserError(f"patches.scales: at {cutting.scales} no image is as large as a patch of {cutting.size} pixels")
-    shape = (cutting.size, cutting.size, cutting.channels)
-    capacity = max(1, shard_mib * 2**20 // math.prod(shape))
+    shape, dtype = (cutting.size, cutting.size, cutting.channels), manifest.dtype(cutting.raw)
+    capacity = max(1, shard_mib * 2**20 // (math.prod(shape) * dtype.itemsize))
     names = [rows[0].split, f"noisy-{rows[0].split}"] if cutting.paired else [rows[0].split]
     with ExitStack() as stack:
-        shards = [stack.enter_context(Shards(out, name, shape, capacity, total)) for name in names]
+        shards = [stack.enter_context(Shards(out, name, shape, dtype, capacity, total)) for name in names]
         for row, images in zip(rows, parallel.each(workers, cutting, rows), strict=True):
             for n, scale in enumerate(cutting.scales):
                 index.writerows(_places(row, scale, images[0][n].shape[:2], cutting.stride, shards[0]))
@@ -213,10 +218,11 @@ def _cut_split(
 
 
 class Shards:
-    """Writes `total` arrays of one shape to <name>-00000.npy, -00001.npy, ... with at most `capacity` arrays each."""
+    """Writes `total` arrays of one shape and type to <name>-00000.npy, -00001.npy, ..., at most `capacity` in each."""
 
-    def __init__(self, out: Path, name: str, shape: tuple[int, ...], capacity: int, total: int):
-        self.out, self.name, self.shape, self.capacity, self.total = out, name, shape, capacity, total
+    def __init__(self, out: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, capacity: int, total: int):
+        self.out, self.name, self.capacity, self.total = out, name, capacity, total
+        self.shape, self.dtype = shape, dtype
         self.written = 0
         self._file: IO[bytes] | None = None
 
@@ -233,14 +239,14 @@ class Shards:
         return f"{self.name}-{shard:05d}", row
 
     def write(self, arrays: np.ndarray) -> None:
-        """Append (n, *shape) uint8 arrays."""
+        """Append (n, *shape) arrays."""
         while len(arrays):
             shard, row = self.place(self.written)
             if row == 0:
                 self._open(shard)
             assert self._file
             part = arrays[: self.capacity - row]
-            self._file.write(np.ascontiguousarray(part).data)
+            self._file.write(np.ascontiguousarray(part, self.dtype).data)
             self.written += len(part)
             arrays = arrays[len(part) :]
 
@@ -249,15 +255,16 @@ class Shards:
             self._file.close()
         self._file = (self.out / f"{shard}.npy").open("wb")
         rows = min(self.capacity, self.total - self.written)
-        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.shape)}
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (rows, *self.shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def _windows(pixels: Image.Image, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
+def _windows(pixels: np.ndarray, size_wh: tuple[int, int], size: int, stride: int) -> np.ndarray:
     """All patches of an image resized to `size_wh`: a view (rows, columns, size, size, C)."""
     if min(size_wh) < size:
-        return np.empty((0, 0, size, size, len(pixels.getbands())), np.uint8)
-    scaled = np.asarray(pixels if pixels.size == size_wh else pixels.resize(size_wh, Image.Resampling.BICUBIC))
+        return np.empty((0, 0, size, size, pixels.shape[2] if pixels.ndim == 3 else 1), pixels.dtype)
+    scaled = dataset_images.resized(pixels, size_wh)
     scaled = scaled.reshape(*scaled.shape[:2], -1)
     windows = sliding_window_view(scaled, (size, size), axis=(0, 1))  # type: ignore[call-overload]
     return windows[::stride, ::stride].transpose(0, 1, 3, 4, 2)

@@ -24,7 +24,7 @@ from denoiselab.evaluation.score_tables import (
     summarise_held_out,
     summarise_predictions,
 )
-from denoiselab.imaging import tensors
+from denoiselab.imaging import depths, tensors
 from denoiselab.metrics import image_quality, lpips, no_reference
 from denoiselab.models import device_choice, model_store, tiled_inference
 from denoiselab.noise.level_estimation import estimate_sigma_255
@@ -180,7 +180,8 @@ def _scored(
     """Result of a restoration model with a clean reference."""
     restored = np.ascontiguousarray(restored)
     pixels = _pixels(restored)
-    measured = _measured(test, restored, pixels, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
+    rounded = pixels if test.clean.dtype == np.uint8 else None
+    measured = _measured(test, restored, rounded, as_it_is=subject.as_it_is, perceptual=subject.perceptual)
     kind = LpipsScore if subject.perceptual else ImageScore
     score = kind(**(_row_key(subject, condition, test) | measured))
     gain = score.psnr - test.psnr_noisy
@@ -239,15 +240,15 @@ def _pixels(restored: np.ndarray) -> np.ndarray:
 def _measured(
     test: noisy_sets.TestImage,
     restored: np.ndarray,
-    pixels: np.ndarray | None = None,
+    rounded: np.ndarray | None = None,
     *,
     as_it_is: bool = False,
     perceptual: lpips.Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR, SSIM, MSE, tone bias and (given `perceptual`) LPIPS of the output rounded to 8 bits, or of the noisy input
-    as it is.
+    """PSNR, SSIM, MSE, tone bias and (given `perceptual`) LPIPS of the output, clipped and rounded to the data's depth,
+    or of the noisy input as it is.
 
-    `pixels`: the rounded output, if available. All scores are NaN if the output is not finite.
+    `rounded`: that output, if available. All scores are NaN if the output is not finite.
     """
     scores: dict[str, Callable[..., float]] = {
         "psnr": image_quality.capped_psnr,
@@ -258,12 +259,15 @@ def _measured(
         scores["lpips"] = perceptual.between
     if not np.isfinite(restored).all():
         return dict.fromkeys([*scores, "dark_bias", "bright_bias"], float("nan"))
+    dtype, white = test.clean.dtype, float(depths.white(test.clean.dtype))
     if as_it_is:
-        clean, output, data_range = test.clean / 255.0, restored.astype(np.float64), 1.0
+        clean, output, data_range = test.clean / white, restored.astype(np.float64), 1.0
     else:
-        clean, output, data_range = test.clean, _pixels(restored) if pixels is None else pixels, 255.0
+        output, data_range = depths.from_unit(restored, dtype) if rounded is None else rounded, white
+        clean = test.clean
     measured = {name: score(clean, output, data_range=data_range) for name, score in scores.items()}
-    dark, bright = image_quality.tone_bias(test.clean, output * (255 / data_range))
+    shown = test.clean if dtype == np.uint8 else test.clean * (255 / white)
+    dark, bright = image_quality.tone_bias(shown, output * (255 / data_range))
     return measured | {"dark_bias": dark, "bright_bias": bright}
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from denoiselab.config import Alarms
+from denoiselab.imaging import depths
 from denoiselab.metrics import image_quality
 
 CONSTANT_255 = 1.0  # an output is constant if its standard deviation is below this in every channel ...
@@ -59,11 +60,12 @@ Finding = tuple[float, str]  # severity, text
 
 
 def examine(clean: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> dict[str, Finding]:
-    """Faults of an output by kind. (H, W, C): clean uint8, noisy float32, restored float32 as the model returned it."""
+    """Faults of an output by kind. (H, W, C): clean of the data's depth, noisy and restored (as the model returned it)
+    float32."""
     if not np.isfinite(restored).all():
         broken = float(np.mean(~np.isfinite(restored)))
         return {"not_finite": (broken, f"{100 * broken:.3g} % of the values are NaN or infinite")}
-    truth = clean / np.float32(255)
+    truth = depths.to_unit(clean)
     deviation, wanted = (255 * float(cv2.meanStdDev(x)[1].max()) for x in (restored, truth))
     if deviation < CONSTANT_255 and wanted >= VARIED_255:
         return {"constant": (-deviation, f"standard deviation {deviation:.2f} of 255 (clean image: {wanted:.1f})")}

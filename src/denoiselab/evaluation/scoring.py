@@ -145,7 +145,7 @@ def sample_strips(params: Params, name: str) -> Iterator[tuple[str, np.ndarray]]
                 return
             restored = dataset_images.read(path, params.data.channels)
             restored = restored.reshape(test.clean.shape)
-            last = test.clean if noisy_sets.read(paths.NOISY, condition).has_clean else _residual(test.noisy, restored)
+            last = test.shown if noisy_sets.read(paths.NOISY, condition).has_clean else _residual(test.noisy, restored)
             parts = [image_quality.to_uint8(test.noisy), restored, last]
             yield (
                 f"test/{condition}/{test.image}",

@@ -1,13 +1,14 @@
-"""Images of data sets: files to uint8 arrays and back, (H, W) gray or (H, W, 3) RGB, upright.
+"""Images of data sets: files to uint8, uint16 or float32 arrays and back, (H, W) gray or (H, W, 3) RGB, upright.
 
-A thin layer on decoders and encoders; photos of users, which keep depth and metadata, are read by photos.
+A thin layer on decoders and encoders; photos of users, which keep their metadata, are read by photos.
 """
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging import decoders, depths, encoders, photos
 from denoiselab.runtime.errors import UnsupportedError
 
 SUFFIXES = decoders.SUFFIXES
@@ -28,16 +29,50 @@ def read(path: Path, channels: int) -> np.ndarray:
     return convert(pixels, channels)
 
 
+def read_deep(path: Path, channels: int, depth: int | str, white: float | None) -> np.ndarray:
+    """Decode an image of more than 8 bits to uint16 (`depth` 16) or float32 ("float") with 1 channel, (H, W), or 3.
+
+    `white`: the file's value that becomes white; by default 65535 at 16 bits and 1 at float. UserError as `read`, and
+    for files of another depth (float may have 16 bits), 16-bit values above white, and float values that `white` does
+    not explain.
+    """
+    white = white or depths.white(depths.DTYPES[depth])
+    photo = photos.read(path, max_pixels=MAX_PIXELS, white=white)
+    with photos.named(path):
+        _check_deep(photo, depth)
+    pixels = photo.pixels if depth == "float" else depths.from_unit(photo.pixels, np.uint16)
+    return convert(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], channels)
+
+
+def read_stored(path: Path, channels: int) -> np.ndarray:
+    """As `read`, at the file's own depth, for a file that `write` wrote."""
+    with decoders.opened(path) as stream:
+        pixels = _opaque(decoders.decode(stream, MAX_PIXELS))
+    return convert(pixels, channels)
+
+
 def convert(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 3) to 1 channel, (H, W), or 3, (H, W, 3)."""
+    """(H, W) or (H, W, 3) to 1 channel, (H, W), or 3, (H, W, 3), of the same type."""
     if channels == 3:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
     return pixels if pixels.ndim == 2 else gray(pixels)
 
 
 def gray(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB to (H, W) uint8 luma."""
-    return np.round(rgb @ GRAY_WEIGHTS).astype(np.uint8)
+    """(H, W, 3) RGB to (H, W) luma, of the same type."""
+    luma = rgb @ GRAY_WEIGHTS
+    return (np.round(luma) if rgb.dtype.kind == "u" else luma).astype(rgb.dtype)
+
+
+def resized(pixels: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """Resized to that width and height: bicubic, antialiased; channel by channel in float32 at more than 8 bits."""
+    if pixels.shape[1::-1] == size_wh:
+        return pixels
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).resize(size_wh, Image.Resampling.BICUBIC))
+    planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(depths.to_unit(pixels)), 2, 0)]
+    values = np.stack([plane.resize(size_wh, Image.Resampling.BICUBIC) for plane in planes], axis=2)
+    return values if pixels.dtype.kind == "f" else depths.from_unit(values, pixels.dtype)
 
 
 def middle(image: np.ndarray, size: int) -> np.ndarray:
@@ -47,20 +82,55 @@ def middle(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG."""
+    """Write uint8 (H, W), (H, W, 1) or (H, W, 3) RGB as PNG, whatever the suffix."""
+    _write(path, pixels, ".png")
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W) or (H, W, 3) RGB in the format of the suffix: PNG (uint8, uint16) or TIFF (float32 too)."""
+    _write(path, pixels, path.suffix)
+
+
+def _write(path: Path, pixels: np.ndarray, suffix: str) -> None:
     values = pixels if pixels.ndim == 3 else pixels[:, :, None]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoders.of_suffix(".png").encode(values, encoders.Metadata()))
+    path.write_bytes(encoders.of_suffix(suffix).encode(values, encoders.Metadata()))
 
 
 def _to_uint8(decoded: decoders.Decoded) -> np.ndarray:
     """(H, W) or (H, W, 3)."""
-    if decoded.separate:
-        raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; save each as an image")
     if decoded.values.dtype not in (np.uint8, np.uint16):
         kind = "float" if decoded.values.dtype.kind == "f" else str(decoded.values.dtype)
-        raise UnsupportedError(f"{kind} pixels are not supported in data sets; convert to 8 or 16 bits")
-    if decoded.alpha is not None and decoded.alpha.min() < np.iinfo(decoded.values.dtype).max:
-        raise UnsupportedError("has transparent pixels; flatten the image first")
-    pixels = decoded.colours if decoded.colours.shape[2] == 3 else decoded.colours[:, :, 0]
+        raise UnsupportedError(f"{kind} pixels need data.depth=float; or convert to 8 or 16 bits")
+    pixels = _opaque(decoded)
     return np.ascontiguousarray(pixels if pixels.dtype == np.uint8 else np.round(pixels / 257.0).astype(np.uint8))
+
+
+def _opaque(decoded: decoders.Decoded) -> np.ndarray:
+    """(H, W) or (H, W, 3), of the file's type."""
+    if decoded.separate:
+        raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; save each as an image")
+    _check_opaque(decoded.alpha)
+    return np.ascontiguousarray(decoded.colours if decoded.colours.shape[2] == 3 else decoded.colours[:, :, 0])
+
+
+def _check_opaque(alpha: np.ndarray | None) -> None:
+    if alpha is not None and alpha.min() < (1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max):
+        raise UnsupportedError("has transparent pixels; flatten the image first")
+
+
+def _check_deep(photo: photos.Photo, depth: int | str) -> None:
+    """Refuse a file of another depth or with missing pixels, and values above white or far below 0."""
+    _check_opaque(photo.alpha)
+    if photo.missing is not None:
+        raise UnsupportedError("has missing pixels (not finite, or no-data)")
+    if photo.black:
+        raise UnsupportedError(f"has values down to {photo.black:g}, further below 0 than noise explains")
+    if photo.dtype == np.uint8:
+        raise UnsupportedError(f"has 8 bits, but data.depth is {depth}")
+    if photo.dtype.kind == "f" and depth == 16:
+        raise UnsupportedError("has float pixels, but data.depth is 16; set data.depth=float")
+    high = photo.pixels > (1 if depth == 16 else photos.HIGHEST_NOISE)
+    if high.mean() > (0 if depth == 16 else photos.SHARE_OF_NOISE):
+        highest = photo.pixels.max() * photo.white
+        raise UnsupportedError(f"has values up to {highest:g}, but white is {photo.white:g}; set data.white")

@@ -6,6 +6,7 @@ For tensors see denoiselab.metrics.batched.
 import cv2
 import numpy as np
 
+from denoiselab.imaging import depths
 from denoiselab.runtime.errors import UserError
 
 SSIM_SIGMA = 1.5
@@ -44,13 +45,14 @@ def capped_psnr(clean: np.ndarray, restored: np.ndarray, *, data_range: float) -
 def tone_bias(clean: np.ndarray, restored: np.ndarray) -> tuple[float, float]:
     """Mean error of the darkest and of the brightest tenth of the clean values: how much blacks and whites are shifted.
 
-    `clean` is uint8, `restored` of any type, both from 0 to 255; so is the result. All values equal to the tenth's
-    limit are included.
+    `clean` is uint8, or float at other depths; `restored` of any type; both from 0 to 255; so is the result. All values
+    equal to the tenth's limit (float: to 1/257) are included.
     """
     _same_shape(clean, restored)
     error = np.subtract(restored, clean, dtype=np.float64)
-    counts = np.bincount(clean.ravel(), minlength=256)
-    sums = np.bincount(clean.ravel(), weights=error.ravel(), minlength=256)
+    levels = (clean if clean.dtype == np.uint8 else depths.from_unit(clean / 255, np.uint16)).ravel()
+    counts = np.bincount(levels, minlength=256)
+    sums = np.bincount(levels, weights=error.ravel(), minlength=256)
 
     def tail(counts: np.ndarray, sums: np.ndarray) -> float:
         end = int(np.searchsorted(np.cumsum(counts), clean.size / 10)) + 1
@@ -95,8 +97,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     """Convert a float image in [0, 1] to uint8: clip, times 255, round. UserError for values that are not finite."""
     if not np.isfinite(image).all():
         raise UserError("the image has values that are not finite")
-    scaled = np.clip(image, 0, 1) * 255
-    return np.round(scaled, out=scaled).astype(np.uint8)
+    return depths.from_unit(image, np.uint8)
 
 
 def _same_shape(clean: np.ndarray, restored: np.ndarray) -> None:

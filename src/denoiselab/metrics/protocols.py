@@ -4,8 +4,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from denoiselab.config import Protocol as Settings
 from denoiselab.config.noise import AsIs, Chain, Gaussian, NoiseSpec, Real, Sometimes, parts
+from denoiselab.imaging import depths
 
 MEASURES = {  # with clean images; changing a text changes the hash
     "output": "clamped to [0, 1], times 255, rounded to 8 bits; the noisy input itself as it is",
@@ -21,11 +25,24 @@ NO_REFERENCE = {  # without clean images; changing a text changes the hash
     "image": "8 bits / 255, gray or RGB",
 }
 
-STORED = {  # by clip and quantise
-    (False, False): "unclipped",
-    (True, False): "clipped",
-    (True, True): "clipped8",
-    (False, True): "quantised",
+# By depth, where it is not 8 bits: the end of the name, and what differs from the texts above
+DEPTHS = {
+    16: (
+        "-16bit",
+        {
+            "output": "clamped to [0, 1], times 65535, rounded to 16 bits; the noisy input itself as it is",
+            "psnr": MEASURES["psnr"].replace("255", "65535"),
+            "image": "16 bits / 65535, gray or RGB",
+        },
+    ),
+    "float": (
+        "-float",
+        {
+            "output": "clamped to [0, 1], not rounded; the noisy input itself as it is",
+            "psnr": MEASURES["psnr"].replace("255", "1"),
+            "image": "float, white is 1, gray or RGB",
+        },
+    ),
 }
 
 
@@ -41,11 +58,14 @@ class Protocol:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def of(spec: NoiseSpec, settings: Settings) -> Protocol:
-    """Protocol of a test condition, independent of the noise level."""
+def of(spec: NoiseSpec, settings: Settings, dtype: DTypeLike = np.uint8) -> Protocol:
+    """Protocol of a test condition of images of that type, independent of the noise level."""
+    bits = next(bits for bits, known in depths.DTYPES.items() if known == dtype)
+    ending, differing = DEPTHS.get(bits, ("", {}))
     if isinstance(spec, AsIs):
-        return Protocol("no-clean-images", NO_REFERENCE | {"noise": "the images' own"})
-    stored = STORED[spec.clip is True, spec.quantise]
+        measures = NO_REFERENCE | {key: differing[key] for key in ("image",) if key in differing}
+        return Protocol(f"no-clean-images{ending}", measures | {"noise": "the images' own"})
+    stored = _stored(spec, bits)
     if isinstance(spec, Real):
         name = "real-pairs"
     elif isinstance(spec, Gaussian) and spec.per_channel:
@@ -54,19 +74,32 @@ def of(spec: NoiseSpec, settings: Settings) -> Protocol:
         kinds = [str(part.model_dump()["kind"]) for part in parts(spec) if not isinstance(part, Chain | Sometimes)]
         name = f"{'+'.join(kinds).replace('_', '-')}-{stored}"
     seeding = "numpy.random.seed(0) before each image" if settings.legacy_seed else "by (seed, image, condition, draw)"
-    return Protocol(name, MEASURES | {"noise": _described(spec), "noisy": stored, "seeding": seeding})
+    conventions = {"noise": _described(spec, bits), "noisy": stored, "seeding": seeding}
+    return Protocol(name + ending, MEASURES | differing | conventions)
 
 
-def _described(spec: NoiseSpec) -> str:
+def depth(name: str) -> int | str:
+    """The depth of the images, 8, 16 or "float", from the name of a protocol."""
+    return next((bits for bits, (ending, _) in DEPTHS.items() if name.endswith(ending)), 8)
+
+
+def _stored(spec: NoiseSpec, bits: int | str) -> str:
+    """Whether the noisy image is clipped and rounded; real noise is neither."""
+    rounded = spec.quantise and bits != "float"
+    clipped = spec.clip is True and not (isinstance(spec, Real) and bits == "float")
+    return (f"clipped{bits}" if rounded else "clipped") if clipped else "quantised" if rounded else "unclipped"
+
+
+def _described(spec: NoiseSpec, bits: int | str) -> str:
     """Description of the noise without its levels."""
     if isinstance(spec, Chain):
-        return ", then ".join(map(_step, spec.steps))
+        return ", then ".join(_step(step, bits) for step in spec.steps)
     if isinstance(spec, Sometimes):
-        return f"with probability {spec.p} {_step(spec.noise)}"
+        return f"with probability {spec.p} {_step(spec.noise, bits)}"
     keys = spec.model_dump(exclude={"kind", "clip", "quantise", *spec.LEVELS})
     settings = [f"{key.replace('_', ' ')} {value}" for key, value in keys.items()]
     return " ".join([spec.kind.replace("_", "-"), *([f"({', '.join(settings)})"] if settings else [])])
 
 
-def _step(spec: NoiseSpec) -> str:
-    return f"{_described(spec)} {STORED[spec.clip is True, spec.quantise]}"
+def _step(spec: NoiseSpec, bits: int | str) -> str:
+    return f"{_described(spec, bits)} {_stored(spec, bits)}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from denoiselab.config.noise import NoiseSpec
 
-ENDINGS = {  # by clip and quantise
+ENDINGS = {  # by clip and quantise, for 8 bits
     (False, False): "not clipped",
     (False, True): "8-bit steps",
     (True, False): "clipped",
@@ -14,17 +14,17 @@ ENDINGS = {  # by clip and quantise
 }
 
 
-def in_words(spec: dict[str, Any]) -> str:
-    """Full description of a noise spec: kind, levels, clipping."""
+def in_words(spec: dict[str, Any], depth: int | str = 8) -> str:
+    """Full description of a noise spec: kind, levels, clipping, rounding to the data's `depth`."""
     keys = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
-        return " then ".join(in_words(step) for step in keys["steps"])
+        return " then ".join(in_words(step, depth) for step in keys["steps"])
     if spec["kind"] == "as_is":
         return "the images' own noise"
     if spec["kind"] == "sometimes":
-        return f"with probability {keys['p']:g} {in_words(keys['noise'])}"
+        return f"with probability {keys['p']:g} {in_words(keys['noise'], depth)}"
     values = [_setting(key, value) for key, value in keys.items()]
-    values.append(ENDINGS[spec["clip"], spec["quantise"]])
+    values.append(_ending(spec, depth))
     return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
 
 
@@ -32,6 +32,12 @@ def in_short(spec: NoiseSpec) -> str:
     """Short description: kind and level."""
     level = getattr(spec, "sigma_255", None)
     return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
+
+
+def _ending(spec: dict[str, Any], depth: int | str) -> str:
+    if depth == "float":  # never rounded, and real noise not clipped either
+        return ENDINGS[spec["clip"] if spec["kind"] != "real" else False, False]
+    return ENDINGS[spec["clip"], spec["quantise"]].replace("8", str(depth))
 
 
 def _setting(key: str, value: Any) -> str:

@@ -1,7 +1,7 @@
 """Noise models: pure functions (clean, generator, spec) -> noisy on any device.
 
-Images are (N, C, H, W) float in [0, 1]; the noisy images have the same shape. Clipping and rounding to 8 bits are done
-by `add`, according to the spec. Formulas and units: see denoiselab.config.noise.
+Images are (N, C, H, W) float in [0, 1]; the noisy images have the same shape. Clipping and rounding are done by `add`,
+according to the spec. Formulas and units: see denoiselab.config.noise.
 """
 
 import math
@@ -147,37 +147,41 @@ NOISES: dict[str, Callable[[torch.Tensor, torch.Generator, Any], torch.Tensor]] 
 
 
 def add(
-    clean: torch.Tensor, generator: torch.Generator, spec: NoiseSpec, recorded: torch.Tensor | None = None
+    clean: torch.Tensor,
+    generator: torch.Generator,
+    spec: NoiseSpec,
+    recorded: torch.Tensor | None = None,
+    steps: int | None = 255,
 ) -> torch.Tensor:
     """Add noise to `clean`, then clip and quantise if the spec says so.
 
-    `recorded`: real noisy images, required for `real`, which returns them. `as_is` returns `clean`. UserError for
-    `real` without `recorded`.
+    `recorded`: real noisy images, required for `real`, which returns them. `as_is` returns `clean`. `steps`: see
+    depths.steps. UserError for `real` without `recorded`.
     """
     if isinstance(spec, Real):
         if recorded is None:
             raise UserError("noise real: an image has no noisy counterpart; use data with pairs")
-        noisy = recorded
-    elif isinstance(spec, AsIs):
-        noisy = clean
-    elif isinstance(spec, Chain):
+        return recorded  # in range and quantised, as files are; float files may be out of range
+    if isinstance(spec, AsIs):
+        return clean
+    if isinstance(spec, Chain):
         noisy = clean
         for step in spec.steps:
-            noisy = add(noisy, generator, step, recorded)
+            noisy = add(noisy, generator, step, recorded, steps)
     elif isinstance(spec, Sometimes):
         chance = torch.rand((len(clean), 1, 1, 1), generator=generator, device=clean.device)
-        noisy = torch.where(chance < spec.p, add(clean, generator, spec.noise, recorded), clean)
+        noisy = torch.where(chance < spec.p, add(clean, generator, spec.noise, recorded, steps), clean)
     else:
         noisy = NOISES[spec.kind](clean, generator, spec)
     if spec.clip == "half":
         chance = torch.rand((len(clean), 1, 1, 1), generator=generator, device=clean.device)
-        return torch.where(chance < 0.5, _stored(noisy, clip=True, quantise=spec.quantise), noisy)
-    return _stored(noisy, clip=spec.clip, quantise=spec.quantise)
+        return torch.where(chance < 0.5, _stored(noisy, steps, clip=True, quantise=spec.quantise), noisy)
+    return _stored(noisy, steps, clip=spec.clip, quantise=spec.quantise)
 
 
-def _stored(noisy: torch.Tensor, *, clip: bool, quantise: bool) -> torch.Tensor:
+def _stored(noisy: torch.Tensor, steps: int | None, *, clip: bool, quantise: bool) -> torch.Tensor:
     clipped = noisy.clamp(0, 1) if clip else noisy
-    return (clipped * 255).round() / 255 if quantise else clipped
+    return (clipped * steps).round() / steps if quantise and steps else clipped
 
 
 def level(spec: NoiseSpec) -> float | None:

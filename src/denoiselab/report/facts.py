@@ -137,7 +137,7 @@ def settings(params: Params) -> list[tuple[str, str]]:
             text += f"; guided by {entry.needs}" if card["adopted"] else ""
         elif entry.arch == "classical":
             text += "; " + _strengths(stage_outputs.read_table(stage_outputs.history(name)))
-        text += f"; trained on {in_words(entry.noise.model_dump())}" if entry.noise else ""
+        text += f"; trained on {in_words(entry.noise.model_dump(), params.data.depth)}" if entry.noise else ""
         lines.append((name, text))
     return lines
 

@@ -96,7 +96,7 @@ def _grid(one: samples.Sample) -> dict[str, str]:
     shown = [one.noisy, *reversed(one.outputs)]
     panels = [Panel(f"{output.model}\n{samples.decibels(output.psnr)}", output.pixels) for output in shown]
     path = paths.FIGURES / f"pictures-{one.condition}-{one.number:02d}.webp"
-    image_figures.grid(one.test.clean, [Panel("clean", one.test.clean), *panels], path)
+    image_figures.grid(one.test.shown, [Panel("clean", one.test.shown), *panels], path)
     return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
 
 
@@ -124,7 +124,7 @@ def _examples(params: Params, model: str, condition: str) -> list[Example]:
         restored = dataset_images.read(paths.samples(model) / condition / f"{case.kind}.png", channels)
         title = f"{case.kind}: {gain}{harm} ({printable(case.image)})"
         noisy = image_quality.to_uint8(test.noisy)
-        examples.append(Example(title, case.harmed, test.clean, noisy, restored.reshape(test.clean.shape)))
+        examples.append(Example(title, case.harmed, test.shown, noisy, restored.reshape(test.clean.shape)))
     return examples
 
 

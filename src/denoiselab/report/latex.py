@@ -61,8 +61,9 @@ def _table(params: Params, rows: pd.DataFrame, condition: Condition) -> str:
     marked = {score: _ranked(rows[f"{score}_mean"], COLUMNS[score][1]) for score in scores}
     set_name, images = str(rows.set.iloc[0]), int(rows.n_images.iloc[0])
     groups = "" if (n := int(rows.n_groups.iloc[0])) == images else f" of {n} groups"
+    noise = in_words(condition.spec, params.data.depth)
     caption = (
-        f"{escape(set_name)} ({images} image{'s' if images > 1 else ''}{groups}), {escape(in_words(condition.spec))}: "
+        f"{escape(set_name)} ({images} image{'s' if images > 1 else ''}{groups}), {escape(noise)}: "
         f"means with bootstrap {100 * params.evaluate.confidence:g}\\,\\% intervals over "
         f"{'groups' if groups else 'images'}, best in bold, second best underlined. Protocol "
         f"\\texttt{{{escape(condition.protocol.name)}}} (\\texttt{{{condition.protocol.sha256}}})."

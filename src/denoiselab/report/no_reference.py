@@ -142,7 +142,7 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
         panels = [Panel("noisy\n", image_quality.to_uint8(test.noisy))]
         panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
         path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
-        image_figures.grid(pixels[models[0]] if models else test.clean, panels, path)
+        image_figures.grid(pixels[models[0]] if models else test.shown, panels, path)
         yield {"image": test.image, "path": f"figures/{path.name}"}
 
 
@@ -157,7 +157,7 @@ def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
         for case in found:
             gain = "not finite" if case.gain is None else f"{case.gain:+.3f} dB"
             restored = dataset_images.read(paths.samples(model) / name / f"{case.kind}.png", channels)
-            noisy = tests[case.image].clean
+            noisy = tests[case.image].shown
             title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
         path = paths.FIGURES / f"cases-{name}-{model}.webp"

@@ -47,10 +47,10 @@ def encode(details: list[Detail]) -> list[dict[str, Any]]:
 
 def detail(one: Sample) -> Detail:
     """The views of a sample at the largest size."""
-    y, x = busiest(one.test.clean, SIDE)
+    y, x = busiest(one.test.shown, SIDE)
     window = np.s_[y : y + SIDE, x : x + SIDE]
     views = [("noisy input", decibels(one.noisy.psnr), one.noisy.pixels[window].copy())]
-    views += [("clean", "the reference", one.test.clean[window].copy())]
+    views += [("clean", "the reference", one.test.shown[window].copy())]
     return one.title, views + [(o.model, decibels(o.psnr), o.pixels[window].copy()) for o in one.outputs]
 
 

@@ -78,6 +78,8 @@ def gather(local: torch.Tensor, items: int | None = None) -> torch.Tensor:
     """Inverse of `share`, on every process: (N, ...) from each process's items; `items`: N, if known."""
     if world_size() == 1:
         return local
+    if local.dtype == torch.uint16:  # unknown to the backends
+        return gather(local.view(torch.uint8), items).view(torch.uint16)
     items = items or int(total(torch.tensor(len(local), device=local.device)))
     padded = local.new_zeros((-(-items // world_size()), *local.shape[1:]))
     padded[: len(local)] = local

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from denoiselab.config import Albumentations, Augment
 from denoiselab.data.patches import Stack
+from denoiselab.imaging import depths
 from denoiselab.runtime import devices, distributed, seeding
 from denoiselab.runtime.errors import UserError
 
@@ -32,7 +33,7 @@ Pixels = np.ndarray | Stack
 class TrainingPatches(NamedTuple):
     """All training patches."""
 
-    clean: Pixels  # (N, H, W, C) uint8, H = W; noisy for self-supervised training, see noise_sampling.Drawn
+    clean: Pixels  # (N, H, W, C) of the data's depth, H = W; noisy for self-supervised training
     noisy: Pixels | None = None  # real noisy patches, if the data are pairs
     labels: np.ndarray | None = None  # (N,) int64, if the data have classes
 
@@ -105,7 +106,7 @@ class CroppedBatches(ABC):
     def __init__(
         self, stock: TrainingPatches, order: Order, crop: int | None, turns: bool, seed: int, device: torch.device
     ):
-        self.size = stock.clean.shape[1]
+        self.size, self.white = stock.clean.shape[1], _white(stock)
         self.crop = min(crop or self.size, self.size)
         self.turns = turns
         self.order = order
@@ -119,7 +120,7 @@ class CroppedBatches(ABC):
         rows, columns = self._places(len(chosen), generator)
 
         def gather(patches: torch.Tensor) -> torch.Tensor:
-            return _to_float(patches[chosen[:, None, None], rows, columns])
+            return _to_float(patches[chosen[:, None, None], rows, columns], self.white)
 
         noisy = None if held.noisy is None else gather(held.noisy)
         return Batch(gather(held.clean), noisy, None if held.labels is None else held.labels[chosen], generator)
@@ -224,6 +225,7 @@ class AugmentedBatches:
         self.batch, self.steps_per_epoch = self.order.batch, self.order.steps_per_epoch
         self.labels = None if stock.labels is None else _resident(stock.labels, device)
         self.workers = augment.workers
+        self.white = _white(stock)
         self.seed = seed
         self.device = device
         self._next = -1
@@ -253,7 +255,7 @@ class AugmentedBatches:
 
     def _whole(self, share: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) float32 on the device, from all processes' shares."""
-        return _to_float(distributed.gather(share.to(self.device, non_blocking=True), self.batch))
+        return _to_float(distributed.gather(share.to(self.device, non_blocking=True), self.batch), self.white)
 
 
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
@@ -297,6 +299,10 @@ def _resident(array: Pixels, device: torch.device) -> torch.Tensor:
     return whole
 
 
-def _to_float(pixels: torch.Tensor) -> torch.Tensor:
-    """Convert (B, H, W, C), white 255, to (B, C, H, W) float32, white 1."""
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+def _white(stock: TrainingPatches) -> int:
+    return stock.clean.white if isinstance(stock.clean, Stack) else depths.white(stock.clean.dtype)
+
+
+def _to_float(pixels: torch.Tensor, white: int) -> torch.Tensor:
+    """Convert (B, H, W, C) to (B, C, H, W) float32, white 1."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(white)

@@ -27,6 +27,7 @@ SOURCES = (
     "data/noisy_sets.py",
     "data/patches.py",
     "imaging/albumentations_adapter.py",
+    "imaging/depths.py",
     "imaging/tensors.py",
     "metrics/batched.py",
     "metrics/image_quality.py",

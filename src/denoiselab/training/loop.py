@@ -72,10 +72,13 @@ def fit(
     objective: Objective,
     *,
     device: torch.device,
+    rounding: int | None = 255,
     checkpoint: Checkpoint | None = None,
     log: Log = lambda step, values: None,
 ) -> TrainingState:
     """Train `model` in place; returns the history and the best weights.
+
+    `rounding`: steps to which noise is quantised, see depths.steps.
 
     Resumes from `checkpoint`; on the CPU it then ends with the same bytes as an uninterrupted run. Several processes
     train as one, each on its share of every batch; the first one writes the checkpoint and logs.
@@ -106,7 +109,7 @@ def fit(
         batch = batches(state.step)
 
         # Add noise, drawn anew at every step
-        noisy = synthesis.add(batch.clean, batch.generator, spec, batch.recorded)
+        noisy = synthesis.add(batch.clean, batch.generator, spec, batch.recorded, rounding)
 
         # Loss of this process's share of the batch
         loss = supervise(network, noisy, batch, objective) * (len(distributed.share(noisy)) / len(noisy))

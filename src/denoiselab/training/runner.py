@@ -15,7 +15,7 @@ from denoiselab import architectures
 from denoiselab.config.noise import AsIs, NoiseSpec
 from denoiselab.config.train import OwnClassifier, Vgg16
 from denoiselab.data import noise_sampling, patches
-from denoiselab.imaging import dataset_images
+from denoiselab.imaging import dataset_images, depths
 from denoiselab.models import model_store, pretrained, vgg
 from denoiselab.runtime import devices, distributed, files, other_work, parallel, paths, seeding, stage_outputs
 from denoiselab.runtime.errors import UserError
@@ -148,6 +148,7 @@ def _train(job: Job, model: nn.Module, validate: Validation, log: loop.Log) -> l
             spec,
             _objective(job),
             device=job.device,
+            rounding=depths.steps(stock.clean.dtype),
             checkpoint=checkpoint,
             log=log,
         )

@@ -12,6 +12,7 @@ from torch import nn
 
 from denoiselab.config.noise import NoiseSpec
 from denoiselab.data import noise_sampling, noisy_sets
+from denoiselab.imaging import depths
 from denoiselab.metrics import batched, image_quality, no_reference
 from denoiselab.models import tiled_inference
 from denoiselab.runtime import distributed
@@ -52,7 +53,7 @@ class Validation:
 
         def part(level: float, clean: np.ndarray, noisy: np.ndarray) -> Part:
             planar = [torch.from_numpy(a).permute(0, 3, 1, 2).contiguous().to(device) for a in (clean, noisy)]
-            return Part(level, planar[0].float().div(255), planar[1], classes)
+            return Part(level, planar[0].float().div(depths.white(clean.dtype)), planar[1], classes)
 
         if own:
             self.parts = [part(*noise_sampling.validation(patch_folder, chosen, *own))]

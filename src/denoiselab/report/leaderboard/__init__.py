@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from denoiselab.metrics import protocols
 from denoiselab.noise.describe import in_words
 from denoiselab.report.leaderboard import ranking, sources
 from denoiselab.report.leaderboard.ranking import Group
@@ -27,7 +28,7 @@ def write() -> Path:
     files.write_text(paths.LEADERBOARD / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
     context = {
         "groups": [{"title": title, "group": group} for title, group in zip(_titles(groups), groups, strict=True)],
-        "noise": lambda group: in_words(json.loads(group.where.spec)),
+        "noise": lambda group: in_words(json.loads(group.where.spec), protocols.depth(group.where.protocol)),
         "experiments": experiments,
         "unfinished": unfinished,
     }
