@@ -96,7 +96,7 @@ def _store(source: Source, channels: int, side: int | None, out: Path) -> Row:
 
 def _pixels(file: Path, source: Source, channels: int) -> np.ndarray:
     pixels = (
-        dataset_images.read(file, channels)
+        dataset_images.read(file, channels, source.page)
         if source.pixels is None
         else dataset_images.convert(source.pixels, channels)
     )

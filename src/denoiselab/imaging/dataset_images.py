@@ -7,25 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging import decoders, encoders, stacks
 from denoiselab.runtime.errors import UnsupportedError
 
 SUFFIXES = decoders.SUFFIXES
+STACKS = (".tif", ".tiff", ".stk", ".lsm")
 MAX_PIXELS = 2 * decoders.MAX_PIXELS
 
 # MATLAB's rgb2gray, which made the gray benchmark images (Pillow and OpenCV differ by one level here and there).
 GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
 
 
-def read(path: Path, channels: int) -> np.ndarray:
-    """Decode an image to uint8 with 1 channel, (H, W), or 3, (H, W, 3).
+def read(path: Path, channels: int, page: int | None = None) -> np.ndarray:
+    """Decode an image, or a page of a stack, to uint8 with 1 channel, (H, W), or 3, (H, W, 3).
 
     Gray is repeated to RGB, RGB weighted to gray; 16 bits are scaled to 8. UserError names the file and the reason:
     unreadable, damaged, transparent, CMYK, float, several pages.
     """
     with decoders.opened(path) as stream:
-        pixels = _to_uint8(decoders.decode(stream, MAX_PIXELS))
+        pixels = _to_uint8(decoders.decode(stream, MAX_PIXELS, page))
     return convert(pixels, channels)
+
+
+def pages(path: Path) -> int:
+    """Number of images in a file: more than 1 for stacks. UserError as `read`."""
+    return stacks.length(path) if path.suffix.lower() in STACKS else 1
 
 
 def convert(pixels: np.ndarray, channels: int) -> np.ndarray:

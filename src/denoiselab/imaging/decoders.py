@@ -56,17 +56,17 @@ def errors(name: str) -> Iterator[None]:
     raise UserError(f"{name}: {reason}")
 
 
-def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
-    """Decode a file. UnsupportedError: its kind is not supported, it is a stack, or its header states more than
-    `max_pixels`.
+def decode(stream: BinaryIO, max_pixels: int, page: int | None = None) -> Decoded:
+    """Decode a file, or a page of a stack. UnsupportedError: its kind is not supported, it is a stack and no page is
+    given, or its header states more than `max_pixels`.
 
     Any other exception means that the file is damaged.
     """
     if is_tiff(stream):
         with tiff_reader.opened(stream) as pages:
-            if len(pages) > 1:
+            if page is None and len(pages) > 1:
                 raise UnsupportedError(f"has {len(pages)} pages; only single images are read here")
-            decoded = pages.decode(0, max_pixels)
+            decoded = pages.decode(page or 0, max_pixels)
     else:
         decoded = pillow_images.decode(stream, max_pixels)
     if not decoded.values.size:
