@@ -43,6 +43,7 @@ class Settings:
     device: str = "auto"
     tile: int | None = None  # pixels
     force: bool = False  # overwrite
+    linear: bool = False  # develop camera raw files without sRGB's transfer function
     progress: bool = False  # show a bar for the images of a stack
 
 
@@ -156,7 +157,7 @@ class _Worker:
             return Outcome(task, "failed", reason=failure(error, task.source, task.target))
 
     def _denoised(self, task: Task) -> Outcome:
-        photo = photos.read(task.source, white=self.settings.white, separate=True)
+        photo = photos.read(task.source, white=self.settings.white, separate=True, linear=self.settings.linear)
         with photos.named(task.source):
             photos.check(photo, task.target.suffix)
         name, reason = self._chosen(photo)
@@ -269,8 +270,8 @@ class _Memory:
 
 
 def _save_unchanged(task: Task, photo: photos.Photo) -> bool:
-    """Copy the file, or convert it if the suffixes differ; returns whether it was copied."""
-    if task.source.suffix.lower() != task.target.suffix.lower():
+    """Copy the file, or convert it if the suffixes or formats differ; returns whether it was copied."""
+    if task.source.suffix.lower() != task.target.suffix.lower() or task.target.suffix.lower() not in encoders.FORMATS:
         photos.write(task.target, photo, photo.pixels)
         return False
     with files.atomic_write(task.target) as temporary:

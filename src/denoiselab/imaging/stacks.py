@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from denoiselab.imaging import decoders, encoders, exif, tiff_reader
 from denoiselab.imaging.decoded import Decoded
 from denoiselab.imaging.metadata import Metadata
+from denoiselab.imaging.raw import RawError
 from denoiselab.runtime.errors import UserError
 
 CLASSIC = 3 << 30  # bytes of pixels; BigTIFF above: 4 GB with headers, and where Deflate makes noise longer
@@ -55,12 +56,19 @@ def opened(path: Path) -> Iterator[Stack | None]:
         stream = path.open("rb")
     with stream:
         with decoders.errors(str(path)):
-            found = tiff_reader.Pages.of(stream) if decoders.is_tiff(stream) else None
+            found = _pages(stream)
         try:
             yield Stack(path, found) if found and len(found) > 1 else None
         finally:
             if found:
                 found.close()
+
+
+def _pages(stream: BinaryIO) -> tiff_reader.Pages | None:
+    """The images of a TIFF file; None: another file."""
+    with suppress(RawError):
+        return tiff_reader.Pages.of(stream) if decoders.is_tiff(stream) else None
+    return None
 
 
 def length(path: Path) -> int:
