@@ -59,4 +59,7 @@ def _opened(stream: BinaryIO) -> Any:
     except ImportError:
         raise UnsupportedError(NEEDED) from None
     stream.seek(0)
-    return rawpy.imread(stream)
+    try:
+        return rawpy.imread(stream)
+    except rawpy.LibRawFileUnsupportedError:
+        raise UnsupportedError("is a camera raw file that LibRaw does not know, or has only a thumbnail") from None
