@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 
 from denoiselab.app import batch_denoise, cli, denoisers, model_catalogue
 from denoiselab.app.cli import _options
-from denoiselab.imaging import photos
+from denoiselab.imaging import exif, photos
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
@@ -129,16 +130,20 @@ def test_existing_outputs_are_skipped(folder, capsys):
 
 
 def test_a_folder_with_one_image_is_done_once(folder, tmp_path, capsys):
-    """Files of the folder that are not images are counted."""
+    """Files of the folder that are not images are named, and the exit code says so."""
     (folder / "b.tif").unlink(), (folder / "deep" / "c.png").unlink()
     first, again = (called(capsys, "denoise", folder, tmp_path / "out", "-m", "colour") for _ in range(2))
     assert first == (0, "", f"{tmp_path}/out/a.png: {COLOUR}\n")
     assert again == (0, "", "1 already there (use --force to redo)\n")
     for name in ("notes.txt", ".hidden", "deep/raw.cr2"):
         (folder / name).write_bytes(b"")
-    said = called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")[2]
-    assert said == f"1 denoised ({COLOUR} 1), 2 ignored (not images)\n"
-    assert called(capsys, "denoise", f"{folder}/*", tmp_path / "new")[2].endswith(", 1 ignored (not images)\n")
+    code, _, said = called(capsys, "denoise", folder, tmp_path / "new", "-m", "colour")
+    assert code == 1 and said.startswith(
+        f"{folder}/notes.txt: ignored: not an image by its suffix\nerror: {folder}/deep"
+    )
+    assert said.endswith(f"1 denoised ({COLOUR} 1), 1 failed, 1 ignored (not images)\n")
+    code, _, said = called(capsys, "denoise", f"{folder}/*", tmp_path / "new")
+    assert code == 3 and said.endswith(", 1 ignored (not images)\n")
 
 
 @pytest.mark.slow
@@ -376,6 +381,123 @@ def test_models_need_no_torch():
     code = "import sys; from denoiselab.app import denoisers; denoisers.known(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    """Twelve noisy gray images of 12 bits, (12, 64, 64)."""
+    return np.stack([noisy(64, seed=n)[:, :, 0].astype(np.uint16) * 16 for n in range(12)])
+
+
+STACKS = {
+    "pages": {"photometric": "minisblack", "metadata": None, "resolution": (300, 300)},
+    "imagej": {"imagej": True, "metadata": {"axes": "TCYX", "fps": 5.0, "Info": "a note"}},
+    "imagej in one directory": {"imagej": True, "truncate": True, "metadata": {"axes": "TCYX"}},
+    "shaped in one directory": {"photometric": "minisblack", "truncate": True},
+    "ome": {"ome": True, "metadata": {"axes": "TCYX", "PhysicalSizeX": 0.2, "Channel": {"Name": ["a", "b"]}}},
+    "bigtiff, big-endian, LZW": {"photometric": "minisblack", "bigtiff": True, "byteorder": ">", "metadata": None},
+}
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_a_stack_is_denoised_image_by_image_and_stays_what_it_was(tmp_path, capsys, frames, kind):
+    shape = (6, 2, 64, 64) if "metadata" in STACKS[kind] and STACKS[kind]["metadata"] else (12, 64, 64)
+    tifffile.imwrite(tmp_path / "in.tif", frames.reshape(shape), **STACKS[kind])
+    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
+    assert code == 0 and said == f"{tmp_path}/out.tif: 12 images, gaussian\n"
+    with tifffile.TiffFile(tmp_path / "in.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        assert after.series[0].shape == before.series[0].shape and after.series[0].axes == before.series[0].axes
+        assert after.ome_metadata == before.ome_metadata and after.imagej_metadata == before.imagej_metadata
+        assert len(after.pages) == 12 and after.pages[0].dtype == np.uint16
+        for tag in before.pages[0].tags:
+            kept = after.pages[0].tags.get(tag.code)
+            assert tag.code in exif.STRUCTURAL or tag.code == 270 or kept.value == tag.value, tag.name
+        restored = after.asarray().reshape(12, 64, 64)
+    for n in range(12):
+        single = photos.Photo(frames[n][:, :, None] / np.float32(4095), None, np.dtype("uint16"), 4095.0)
+        alone = photos.stored(single, denoisers.load("gaussian").restore(single.pixels))[:, :, 0]
+        assert np.abs(restored[n].astype(int) - alone).max() <= 1
+
+
+def test_the_memory_for_a_stack_does_not_grow_with_its_length(tmp_path, capsys, frames):
+    peaks = []
+    for number in (30, 120):
+        with tifffile.TiffWriter(tmp_path / f"{number}.tif") as writer:
+            for n in range(number):
+                writer.write(np.tile(frames[n % 12], (4, 4)), metadata=None, photometric="minisblack")
+        tracemalloc.start()
+        assert called(capsys, "denoise", tmp_path / f"{number}.tif", tmp_path / "o.tif", "-m", "gaussian", "-f")[0] == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 40e6
+
+
+def test_a_damaged_page_is_named_and_nothing_is_written(tmp_path, capsys, frames):
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        for frame in frames:
+            writer.write(frame, compression="zlib", metadata=None, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "in.tif") as tiff:
+        at = tiff.pages[7].dataoffsets[0]
+    content = bytearray((tmp_path / "in.tif").read_bytes())
+    content[at : at + 40] = bytes(40)
+    (tmp_path / "in.tif").write_bytes(content)
+    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
+    assert code == 1 and f"error: {tmp_path}/in.tif: page 8: damaged image: " in said and said.count("\n") == 2
+    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.png", "-m", "gaussian")
+    assert code == 1 and ".png files hold one image; write a stack to .tif" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif"]
+
+
+def test_channels_that_do_not_belong_together_are_denoised_each_by_itself(tmp_path, capsys, frames):
+    tifffile.imwrite(tmp_path / "in.tif", frames[:2], photometric="minisblack", planarconfig="separate")
+    assert called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")[0] == 0
+    restored = tifffile.imread(tmp_path / "out.tif")
+    assert restored.shape == (2, 64, 64) and restored.dtype == np.uint16
+    single = photos.Photo(frames[1][:, :, None] / np.float32(4095), None, np.dtype("uint16"), 4095.0)
+    alone = photos.stored(single, denoisers.load("gaussian").restore(single.pixels))[:, :, 0]
+    assert np.abs(restored[1].astype(int) - alone).max() <= 1
+
+
+def test_what_the_output_cannot_hold_is_named_and_sets_the_exit_code(tmp_path, capsys):
+    Image.fromarray(noisy()).save(tmp_path / "in.jpg", comment=b"a note", quality=95)
+    code, out, said = called(capsys, "denoise", tmp_path / "in.jpg", tmp_path / "out.webp", "-m", "gaussian", "--json")
+    assert code == 3 and json.loads(out)[0]["dropped"] == ["comment"]
+    assert said.startswith(f"{tmp_path}/out.webp: without comment, which it cannot hold\n")
+    assert called(capsys, "denoise", tmp_path / "in.jpg", tmp_path / "out.tif", "-m", "gaussian")[0] == 0
+
+
+def test_libraries_say_nothing_beside_our_line(tmp_path):
+    """libtiff and libpng write to stderr themselves."""
+    stream = BytesIO()
+    Image.fromarray(noisy()).save(stream, "TIFF", compression="tiff_lzw")
+    content = bytearray(stream.getvalue())
+    content[300:900] = bytes(range(200)) * 3
+    (tmp_path / "bad.tif").write_bytes(content)
+    done = run("denoise", "bad.tif", "out.tif", "-m", "gaussian", cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: bad\.tif: damaged image: .*\n1 failed\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["a.gif.png", "a.png", "b.tif", "c.jfif", "d.png"]),
+        (["--format", "tif"], ["a.png.tif", "a.tif", "b.tif", "c.tif", "d.tif"]),
+        (["--suffix", "_x"], ["a.gif_x.png", "a_x.png", "b_x.tif", "c_x.jfif", "d_x.png"]),
+    ],
+)
+def test_names_of_outputs(tmp_path, options, names):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.gif", "b.tif", "c.jfif", "d.jp2"):
+        (tmp_path / "in" / name).touch()
+    chosen = dict(zip(options[::2], options[1::2], strict=True))
+    form, suffix = chosen.get("--format", ""), chosen.get("--suffix", "")
+    planned = batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form=form, suffix=suffix)
+    assert sorted(task.target.name for task in planned) == names
+    with pytest.raises(UserError, match="--format: unknown format 'gif'; choose from: png, jpg"):
+        batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form="gif")
+    with pytest.raises(UserError, match=r"out\.png: is named like a file; several images need a folder"):
+        batch_denoise.tasks([f"{tmp_path}/in/*"], str(tmp_path / "out.png"))
 
 
 def test_the_suffix_sets_the_format(tmp_path, capsys):

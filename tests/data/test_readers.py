@@ -11,6 +11,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 from pydantic import TypeAdapter
@@ -460,6 +461,23 @@ def test_invalid_pairs_are_refused(tmp_path):
 # folders
 
 
+@pytest.mark.parametrize("files", [1, 3])
+def test_every_image_of_a_stack_counts(tmp_path, files):
+    """Those of one file are in one split and group, unless there are too few files."""
+    frames = np.stack([noise(n)[:, :, 0] for n in range(5)])
+    (tmp_path / "p").mkdir()
+    for n in range(files):
+        stack = frames if n == 0 else np.roll(frames, n, 1)
+        tifffile.imwrite(tmp_path / "p" / f"{n}.tif", stack, photometric="minisblack")
+    rows = fetch(own_files("folder", tmp_path / "p", channels=1), tmp_path / "raw")
+    assert len(rows) == 5 * files and {row.split for row in rows} == {"train", "val", "test"}
+    found = {row.image: row for row in rows}
+    for n in range(5):
+        assert np.array_equal(stored(tmp_path / "raw", found[f"0.tif#{n + 1:04d}"]), frames[n])
+    if files == 3:
+        assert len({(row.group, row.split) for row in rows}) == 3
+
+
 def test_subfolders_are_classes_and_limits_are_balanced(tmp_path):
     for n in range(24):
         save(tmp_path / f"p/{('cat', 'dog', 'fox')[n % 3]}/deep/{n}.png", noise(n))
@@ -500,7 +518,7 @@ def test_an_image_too_small_for_the_metrics_is_refused(tmp_path, photos):
 
 def test_a_cmyk_image_is_named(tmp_path, photos):
     Image.fromarray(noise(0)).convert("CMYK").save(photos / "print.jpg")
-    refused(own_files("folder", photos), tmp_path / "raw", "print.jpg: colour mode CMYK")
+    refused(own_files("folder", photos), tmp_path / "raw", "print.jpg: is CMYK without a colour profile")
 
 
 def test_file_names_are_safe_and_unique():

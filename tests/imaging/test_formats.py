@@ -1,6 +1,7 @@
 """The table in docs/images.md: each cell is what happens."""
 
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from denoiselab.imaging import encoders, exif, metadata, photos, stacks
+from denoiselab.imaging import decoders, encoders, exif, metadata, photos, stacks
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
@@ -246,3 +247,53 @@ def test_tags_of_tiff_are_kept_or_named(tmp_path: Path):
         page = tiff.pages.first
         assert [page.tags[code].value for code in (33550, 42113, 285)] == [(10, 10, 0), "-9999", "page one"]
         assert page.tags[65000].value == b"own" and page.tags[282].value == (300, 1)
+
+
+def dng(mosaic: np.ndarray, orientation: int = 1) -> bytes:
+    """A DNG of 12 bits whose camera sees sRGB, with neutral at red 0.5. DNG specification 1.4, chapter 4."""
+    matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]  # XYZ to sRGB
+    ratios = [number for value in matrix for number in (round(value * 10000), 10000)]
+    tags = [
+        *((50706, "B", 4, (1, 4, 0, 0), True), (50708, "s", 0, "Camera", True), (271, "s", 0, "Maker", True)),
+        *((33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True), (50714, "H", 1, 0, True)),
+        *((50717, "H", 1, 4095, True), (50721, "2i", 9, ratios, True), (50728, "2I", 3, (1, 2, 1, 1, 1, 1), True)),
+        *((50778, "H", 1, 21, True), (274, "H", 1, orientation, True)),
+    ]
+    stream = BytesIO()
+    tifffile.imwrite(stream, mosaic, photometric="cfa", extratags=tags, metadata=None, software=False)
+    return stream.getvalue()
+
+
+def test_a_raw_file_is_developed_with_the_cameras_white_balance():
+    pytest.importorskip("rawpy")
+    mosaic = np.tile((np.arange(96) * 40).astype(np.uint16), (64, 1))
+    mosaic[::2, ::2] //= 2  # red
+    with BytesIO(dng(mosaic)) as stream:
+        assert decoders.size(stream, photos.MAX_PIXELS) == 64 * 96
+    photo = photos.read(dng(mosaic), linear=True)
+    assert photo.dtype == np.uint16 and photo.pixels.shape == (64, 96, 3) and photo.metadata.icc is None
+    level = photo.pixels[32, 10:80]
+    assert np.abs(np.ptp(level, axis=1)).max() < 0.002, "gray"
+    np.testing.assert_allclose(level[:, 1], np.arange(10, 80) * 40 / 4095 * 65535 / photo.white, atol=0.02)
+    shown = photos.read(dng(mosaic, orientation=6))
+    assert shown.pixels.shape == (96, 64, 3) and shown.metadata.icc
+    assert exif.values(shown.metadata.exif)[0x010F][2] == b"Maker\0"
+    assert photos.dropped(shown, ".tif") == [] and shown.pixels.mean() > photo.pixels.mean() + 0.1
+
+
+def test_a_raw_file_without_rawpy_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    for content in (dng(np.zeros((16, 16), np.uint16)), b"\0\0\0\x18ftypcrx " + bytes(100), b"IIRO" + bytes(100)):
+        with pytest.raises(UserError, match="is a camera raw file; to read it: pip install rawpy"):
+            photos.read(content)
+
+
+def test_heic_is_read_or_refused_with_the_remedy(monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="is HEIC; to read it: pip install pillow-heif"):
+        patch.setitem(sys.modules, "pillow_heif", None)
+        photos.read(b"\0\0\0\x18ftypheic" + bytes(100))
+    pillow_heif = pytest.importorskip("pillow_heif")
+    stream = BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels())).save(stream, quality=95)
+    photo = photos.read(stream.getvalue())
+    assert 255 * np.abs(photo.pixels - pixels() / np.float32(255)).mean() < 5

@@ -43,6 +43,7 @@ class Settings:
     device: str = "auto"
     tile: int | None = None  # pixels
     force: bool = False  # overwrite
+    linear: bool = False  # develop camera raw files without sRGB's transfer function
     progress: bool = False  # show a bar for the images of a stack
 
 
@@ -156,7 +157,7 @@ class _Worker:
             return Outcome(task, "failed", reason=failure(error, task.source, task.target))
 
     def _denoised(self, task: Task) -> Outcome:
-        photo = photos.read(task.source, white=self.settings.white, separate=True)
+        photo = photos.read(task.source, white=self.settings.white, separate=True, linear=self.settings.linear)
         with photos.named(task.source):
             photos.check(photo, task.target.suffix)
         name, reason = self._chosen(photo)
@@ -269,8 +270,8 @@ class _Memory:
 
 
 def _save_unchanged(task: Task, photo: photos.Photo) -> bool:
-    """Copy the file, or convert it if the suffixes differ; returns whether it was copied."""
-    if task.source.suffix.lower() != task.target.suffix.lower():
+    """Copy the file, or convert it if the suffixes or formats differ; returns whether it was copied."""
+    if task.source.suffix.lower() != task.target.suffix.lower() or task.target.suffix.lower() not in encoders.FORMATS:
         photos.write(task.target, photo, photo.pixels)
         return False
     with files.atomic_write(task.target) as temporary:
@@ -282,17 +283,21 @@ def _named(relatives: list[Path], folder: Path, form: str, suffix: str) -> list[
     """Output files, all different where formats that are only read get another suffix."""
     if form and f".{form}" not in encoders.FORMATS:
         raise UserError(f"--format: unknown format {form!r}; choose from: {', '.join(s[1:] for s in encoders.FORMATS)}")
-    taken: set[Path] = set()
+    written = {path: f".{form}" if form else _written_as(path.suffix) for path in relatives}
+    kept = {path.with_name(f"{path.stem}{suffix}{end}") for path, end in written.items() if end == path.suffix}
     targets = []
-    for relative in relatives:
-        own = relative.suffix.lower()
-        written = f".{form}" if form else relative.suffix if own in encoders.FORMATS else WRITTEN_AS.get(own, ".png")
-        target = relative.with_name(f"{relative.stem}{suffix}{written}")
-        if written != relative.suffix and (target in taken or (not suffix and target in relatives)):
-            target = relative.with_name(f"{relative.name}{suffix}{written}")  # a.gif beside a.png
-        taken.add(target)
+    for path, end in written.items():
+        target = path.with_name(f"{path.stem}{suffix}{end}")
+        if end != path.suffix and target in kept:
+            target = path.with_name(f"{path.name}{suffix}{end}")  # a.gif beside a.png
+        kept.add(target)
         targets.append(folder / target)
     return targets
+
+
+def _written_as(suffix: str) -> str:
+    """Suffix of the output for a source of that suffix."""
+    return suffix if suffix.lower() in encoders.FORMATS else WRITTEN_AS.get(suffix.lower(), ".png")
 
 
 def _found(sources: Sequence[str], output: Path | None) -> dict[Path, Path]:

@@ -74,7 +74,7 @@ class _Reader:
     highest: int = 0  # value of all images
 
     def __call__(self, file: Path, source: Source) -> np.ndarray:
-        pixels = self._pixels(file, source.pixels)
+        pixels = self._pixels(file, source)
         if source.crop:
             top, left, height, width = source.crop
             pixels = pixels[top : top + height, left : left + width]
@@ -88,12 +88,13 @@ class _Reader:
                 f"such as {2**bits - 1} for {bits} bits (65535 if the images are only dark)"
             )
 
-    def _pixels(self, file: Path, pixels: np.ndarray | None) -> np.ndarray:
-        if pixels is not None:
-            return dataset_images.convert(pixels, self.data.channels)
+    def _pixels(self, file: Path, source: Source) -> np.ndarray:
+        channels = self.data.channels
+        if source.pixels is not None:
+            return dataset_images.convert(source.pixels, channels)
         if self.data.depth == 8:
-            return dataset_images.read(file, self.data.channels)
-        pixels = dataset_images.read_deep(file, self.data.channels, self.data.depth, self.data.white)
+            return dataset_images.read(file, channels, source.page)
+        pixels = dataset_images.read_deep(file, channels, self.data.depth, self.data.white, source.page)
         self.highest = max(self.highest, int(pixels.max()))
         return pixels
 

@@ -32,6 +32,7 @@ class Source:
     crop: tuple[int, int, int, int] | None = None  # top, left, height, width
     pixels: np.ndarray | None = None  # (H, W, C) uint8, from a file with many images
     source: str = ""  # key in dataset.json
+    page: int | None = None  # of a stack, from 0
 
 
 @dataclass(frozen=True)

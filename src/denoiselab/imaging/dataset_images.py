@@ -8,37 +8,38 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from denoiselab.imaging import decoders, depths, encoders, photos
+from denoiselab.imaging import decoders, depths, encoders, photos, stacks
 from denoiselab.runtime.errors import UnsupportedError
 
 SUFFIXES = decoders.SUFFIXES
+STACKS = (".tif", ".tiff", ".stk", ".lsm")
 MAX_PIXELS = 2 * decoders.MAX_PIXELS
 
 # MATLAB's rgb2gray, which made the gray benchmark images (Pillow and OpenCV differ by one level here and there).
 GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
 
 
-def read(path: Path, channels: int) -> np.ndarray:
-    """Decode an image to uint8 with 1 channel, (H, W), or 3, (H, W, 3).
+def read(path: Path, channels: int, page: int | None = None) -> np.ndarray:
+    """Decode an image, or a page of a stack, to uint8 with 1 channel, (H, W), or 3, (H, W, 3).
 
     Gray is repeated to RGB, RGB weighted to gray; 16 bits are scaled to 8. UserError names the file and the reason:
     unreadable, damaged, transparent, CMYK, float, several pages.
     """
     with decoders.opened(path) as stream:
-        pixels = _to_uint8(decoders.decode(stream, MAX_PIXELS))
+        pixels = _to_uint8(decoders.decode(stream, MAX_PIXELS, page))
     return convert(pixels, channels)
 
 
-def read_deep(path: Path, channels: int, depth: int | str, white: float | None) -> np.ndarray:
-    """Decode an image of more than 8 bits to uint16 (`depth` 16) or float32 ("float") with 1 channel, (H, W), or 3.
+def read_deep(path: Path, channels: int, depth: int | str, white: float | None, page: int | None = None) -> np.ndarray:
+    """Decode an image of more than 8 bits, or a page of a stack, to uint16 (`depth` 16) or float32 ("float") with 1 channel, (H, W), or 3.
 
     `white`: the file's value that becomes white; by default 65535 at 16 bits and 1 at float. UserError as `read`, and
     for files of another depth (float may have 16 bits), 16-bit values above white, and float values that `white` does
     not explain.
     """
     white = white or depths.white(depths.DTYPES[depth])
-    photo = photos.read(path, max_pixels=MAX_PIXELS, white=white)
-    with photos.named(path):
+    with decoders.opened(path) as stream:
+        photo = photos.of_decoded(decoders.decode(stream, MAX_PIXELS, page), white)
         _check_deep(photo, depth)
     pixels = photo.pixels if depth == "float" else depths.from_unit(photo.pixels, np.uint16)
     return convert(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], channels)
@@ -49,6 +50,11 @@ def read_stored(path: Path, channels: int) -> np.ndarray:
     with decoders.opened(path) as stream:
         pixels = _opaque(decoders.decode(stream, MAX_PIXELS))
     return convert(pixels, channels)
+
+
+def pages(path: Path) -> int:
+    """Number of images in a file: more than 1 for stacks. UserError as `read`."""
+    return stacks.length(path) if path.suffix.lower() in STACKS else 1
 
 
 def convert(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -108,10 +114,14 @@ def _to_uint8(decoded: decoders.Decoded) -> np.ndarray:
 
 def _opaque(decoded: decoders.Decoded) -> np.ndarray:
     """(H, W) or (H, W, 3), of the file's type."""
-    if decoded.separate:
-        raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; save each as an image")
+    _check_one_image(decoded.separate, decoded.values.shape[2])
     _check_opaque(decoded.alpha)
     return np.ascontiguousarray(decoded.colours if decoded.colours.shape[2] == 3 else decoded.colours[:, :, 0])
+
+
+def _check_one_image(separate: bool, channels: int) -> None:
+    if separate:
+        raise UnsupportedError(f"has {channels} channels of their own; save each as an image")
 
 
 def _check_opaque(alpha: np.ndarray | None) -> None:
@@ -121,6 +131,7 @@ def _check_opaque(alpha: np.ndarray | None) -> None:
 
 def _check_deep(photo: photos.Photo, depth: int | str) -> None:
     """Refuse a file of another depth or with missing pixels, and values above white or far below 0."""
+    _check_one_image(photo.separate, photo.pixels.shape[2])
     _check_opaque(photo.alpha)
     if photo.missing is not None:
         raise UnsupportedError("has missing pixels (not finite, or no-data)")

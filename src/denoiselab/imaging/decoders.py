@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from denoiselab.imaging import encoders, pillow_images, tiff_reader
+from denoiselab.imaging import encoders, pillow_images, raw, tiff_reader
 from denoiselab.imaging.decoded import UPRIGHT, Decoded
 from denoiselab.runtime.errors import UnsupportedError, UserError
 from denoiselab.runtime.sanitize import one_line
@@ -56,17 +57,21 @@ def errors(name: str) -> Iterator[None]:
     raise UserError(f"{name}: {reason}")
 
 
-def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
-    """Decode a file. UnsupportedError: its kind is not supported, it is a stack, or its header states more than
+def decode(stream: BinaryIO, max_pixels: int, page: int | None = None, *, linear: bool = False) -> Decoded:
+    """Decode a file, or a page of a stack; `linear` is for camera raw files, see raw.decode.
+
+    UnsupportedError: its kind is not supported, it is a stack and no page is given, or its header states more than
     `max_pixels`.
 
     Any other exception means that the file is damaged.
     """
     if is_tiff(stream):
-        with tiff_reader.opened(stream) as pages:
-            if len(pages) > 1:
-                raise UnsupportedError(f"has {len(pages)} pages; only single images are read here")
-            decoded = pages.decode(0, max_pixels)
+        try:
+            decoded = _decode_tiff(stream, max_pixels, page)
+        except raw.RawError:
+            decoded = raw.decode(stream, max_pixels, linear=linear)
+    elif _is_other_raw(stream):
+        decoded = raw.decode(stream, max_pixels, linear=linear)
     else:
         decoded = pillow_images.decode(stream, max_pixels)
     if not decoded.values.size:
@@ -78,9 +83,13 @@ def size(stream: BinaryIO, max_pixels: int) -> int:
     """Number of pixels of the first image, stated by the header; refused only where Pillow refuses it, naming
     `max_pixels`."""
     if is_tiff(stream):
-        with tiff_reader.opened(stream) as pages:
-            width, height = pages.size()
-            return width * height
+        try:
+            with tiff_reader.opened(stream) as pages:
+                return prod(pages.size())
+        except raw.RawError:
+            return prod(raw.size(stream))
+    if _is_other_raw(stream):
+        return prod(raw.size(stream))
     with pillow_images.opened(stream, max_pixels) as image:
         return image.width * image.height
 
@@ -92,3 +101,17 @@ def is_tiff(stream: BinaryIO) -> bool:
     if not head:
         raise UnsupportedError("the file is empty")
     return head in tiff_reader.SIGNATURES
+
+
+def _decode_tiff(stream: BinaryIO, max_pixels: int, page: int | None) -> Decoded:
+    with tiff_reader.opened(stream) as pages:
+        if page is None and len(pages) > 1:
+            raise UnsupportedError(f"has {len(pages)} pages; only single images are read here")
+        return pages.decode(page or 0, max_pixels)
+
+
+def _is_other_raw(stream: BinaryIO) -> bool:
+    """Whether it is a camera raw file other than TIFF."""
+    head = stream.read(raw.HEAD)
+    stream.seek(0)
+    return raw.is_raw(head)

@@ -45,6 +45,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     white: float | None = None,
     separate: bool = False,
+    linear: bool = False,
 ) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
@@ -56,11 +57,13 @@ def read(
     header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
     `separate`).
 
+    `linear` leaves out sRGB's transfer function where a camera raw file is developed.
+
     0 is black, unless values are further below it than noise explains, or signed integers negative: then the lowest.
     Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
     """
     with decoders.opened(source, name) as stream:
-        decoded = decoders.decode(stream, max_pixels)
+        decoded = decoders.decode(stream, max_pixels, linear=linear)
         if decoded.separate and not separate:
             raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
         return of_decoded(decoded, white)

@@ -3,22 +3,26 @@
 Every image keeps the fields of its page, so that OME-XML and ImageJ's axes stay those of the file.
 """
 
+import json
 import re
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from denoiselab.imaging import decoders, encoders, exif, tiff_reader
 from denoiselab.imaging.decoded import Decoded
 from denoiselab.imaging.metadata import Metadata
+from denoiselab.imaging.raw import RawError
 from denoiselab.runtime.errors import UserError
 
 CLASSIC = 3 << 30  # bytes of pixels; BigTIFF above: 4 GB with headers, and where Deflate makes noise longer
 METAMORPH = {33628, 33629, 33630, 33631}  # tags that describe planes of one directory
-OTHER_FILES = re.compile(rb'\s*,?\s*"truncated"\s*:\s*true')  # in tifffile's description
+DESCRIPTION, RESOLUTION = 270, {282, 283, 296}
 NESTED = {34665: "EXIF", 34853: "GPS", 40965: "EXIF"}  # directories in a page, which are not copied in stacks
 IMAGEJ_CHANNELS = re.compile(rb"^channels=(\d{1,6})\s*$", re.MULTILINE)
 OME_PIXELS = re.compile(rb"<(?:\w+:)?Pixels\b[^>]*>")
@@ -52,12 +56,19 @@ def opened(path: Path) -> Iterator[Stack | None]:
         stream = path.open("rb")
     with stream:
         with decoders.errors(str(path)):
-            found = tiff_reader.Pages.of(stream) if decoders.is_tiff(stream) else None
+            found = _pages(stream)
         try:
             yield Stack(path, found) if found and len(found) > 1 else None
         finally:
             if found:
                 found.close()
+
+
+def _pages(stream: BinaryIO) -> tiff_reader.Pages | None:
+    """The images of a TIFF file; None: another file."""
+    with suppress(RawError):
+        return tiff_reader.Pages.of(stream) if decoders.is_tiff(stream) else None
+    return None
 
 
 def length(path: Path) -> int:
@@ -87,16 +98,38 @@ def written(path: Path, stack: Stack) -> Iterator[Callable[[np.ndarray, Metadata
             names += [NESTED[tag] for tag in exif.tags(block) if tag in NESTED]
             names += ["MetaMorph tags"] if METAMORPH & fields.keys() else []
             tags = [
-                (tag, kind, number, OTHER_FILES.sub(b"", data) if tag == 270 else data, True)
+                (tag, kind, number, _without_truncation(data) if tag == DESCRIPTION else data, True)
                 for tag, (kind, number, data) in fields.items()
-                if tag not in METAMORPH
+                if tag not in METAMORPH | RESOLUTION
             ]
             options = encoders.tiff_options(values.shape[2], values.dtype, separate)
             values = encoders.tiff_order(values, separate)
+            options |= _resolution(fields, order)
             writer.write(values, extratags=tags, iccprofile=kept.icc, contiguous=False, **options)
             return list(dict.fromkeys(names))
 
         yield write
+
+
+def _resolution(fields: dict[int, tuple[int, int, bytes]], order: str) -> dict[str, Any]:
+    """tifffile's options: it writes a default beside fields of its own."""
+    found = [fields[tag][2] for tag in (282, 283) if tag in fields and fields[tag][:2] == (5, 1)]
+    if len(found) < 2:
+        return {}
+    unit = fields.get(296, (3, 1, struct.pack(f"{order}H", 2)))[2][:2]
+    ratios = tuple(struct.unpack(f"{order}2I", data) for data in found)
+    return {"resolution": ratios, "resolutionunit": struct.unpack(f"{order}H", unit)[0]}
+
+
+def _without_truncation(description: bytes) -> bytes:
+    """tifffile's description of a stack in one directory, for one of pages."""
+    if not description.startswith(b"{") or b'"truncated"' not in description:
+        return description
+    with suppress(ValueError):
+        said = json.loads(description.rstrip(b"\0"))
+        said.pop("truncated", None)
+        return json.dumps(said).encode() + b"\0"
+    return description
 
 
 def check(path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from denoiselab.imaging import exif, metadata, pillow_images, tiff_segments
 from denoiselab.imaging.decoded import UPRIGHT, Decoded, check_size
 from denoiselab.imaging.metadata import NOTHING, Metadata
+from denoiselab.imaging.raw import RawError
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
@@ -27,7 +28,6 @@ MOST_CHANNELS = 512  # per pixel
 DESCRIPTION, NO_DATA, DNG_VERSION = 270, 42113, 50706  # tags
 JPEG, CCITT = (6, 7), (2, 3, 4)  # TIFF's Compression
 INCHES = {1: 1.0, 2: 1.0, 3: metadata.INCH_M * 100}  # TIFF's ResolutionUnit: none, inch, centimetre
-DEVELOP = "is a camera raw file; develop it to a 16-bit TIFF first, for example with darktable or RawTherapee"
 EXTRA_SAMPLES = {  # TIFF's ExtraSamples other than plain transparency; dropped where they are opaque, else refused
     0: "has a channel besides its colours that is not transparency; save the image without it",
     1: "has colours premultiplied by transparency; save it with plain transparency",
@@ -60,6 +60,7 @@ class Pages:
         import tifffile
 
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported once, by the caller
+        stream.seek(0)  # tifffile counts from there
         return cls(tifffile.TiffFile(stream), stream)
 
     def __init__(self, tiff: Any, stream: BinaryIO) -> None:
@@ -127,10 +128,8 @@ class Pages:
             else:
                 places.append(_Place(n))
                 self.reduced += len(page.subifds or ())
-        if raw:
-            raise UnsupportedError(DEVELOP)
-        if not places:
-            raise UnsupportedError(f"has only a thumbnail: it {DEVELOP}")
+        if raw or not places:
+            raise RawError("is a camera raw file, or has only a thumbnail")
         if number == 1:
             places = [_Place(0, n * size) for n, size in enumerate(self._in_one_directory())]
         return places

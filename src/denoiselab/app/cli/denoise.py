@@ -44,6 +44,9 @@ def denoise(
         str, typer.Option("--format", help="Format of the outputs in a folder, such as tif. Default: as the input.")
     ] = "",
     suffix: Annotated[str, typer.Option(help="Added to the names of the outputs in a folder, such as _denoised.")] = "",
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Develop camera raw files without sRGB's transfer function.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +77,7 @@ def denoise(
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force, progress=not quiet())
+    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force, linear, progress=not quiet())
     with only_own_lines():
         outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="file", disable=quiet()))
     _summarise(outcomes, ignored)

@@ -1,4 +1,4 @@
-"""A folder of images with its subfolders, split by image; the first subfolder is the class."""
+"""A folder of images and stacks with its subfolders, split by file; the first subfolder is the class."""
 
 from pathlib import Path
 
@@ -17,11 +17,30 @@ def images(data: Folder, sources: Sources) -> list[Source]:
 
 
 def split(data: Folder | Ffhq | Cifar104k, root: Path, source: str, where: str, labelled: bool = False) -> list[Source]:
-    """Image files below `root`, split by image. UserError, beginning with `where`, for fewer than three."""
+    """Image files below `root`, split by file; every image of a stack counts. UserError, beginning with `where`, for
+    fewer than three.
+
+    The images of a stack are in one split and one group, unless there are fewer than three files.
+    """
     names = listed(root)
-    splits = by_share(names, data.split, data.seed, where=where)
-    labels = {name: name.split("/")[0] for name in names if labelled and "/" in name}
-    return [Source(name, splits[name], labels.get(name, ""), root / name, source=source) for name in names]
+    pages = {name: image_files.pages(root / name) for name in names}
+    images = [(name, n) for name in names for n in range(pages[name])]
+    ids = {(name, n): f"{name}#{n + 1:04d}" if pages[name] > 1 else name for name, n in images}
+    together = len(names) >= 3
+    units = {image: image[0] if together else ids[image] for image in images}
+    splits = by_share(units.values(), data.split, data.seed, where=where)
+    return [
+        Source(
+            ids[name, n],
+            splits[units[name, n]],
+            name.split("/")[0] if labelled and "/" in name else "",
+            root / name,
+            group=name if together and pages[name] > 1 else "",
+            source=source,
+            page=n if pages[name] > 1 else None,
+        )
+        for name, n in images
+    ]
 
 
 def listed(root: Path, key: str = "data.path") -> list[str]:

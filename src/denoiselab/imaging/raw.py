@@ -1,0 +1,65 @@
+"""Develop camera raw files (DNG, NEF, CR2, CR3, ARW and others) with LibRaw, by the optional package rawpy."""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import ImageCms
+
+from denoiselab.imaging import exif
+from denoiselab.imaging.decoded import Decoded, check_size
+from denoiselab.imaging.metadata import Metadata
+from denoiselab.runtime.errors import UnsupportedError
+
+# First bytes of those that are not TIFF files: CR3, RAF, ORF, RW2.
+SIGNATURES = (b"\0\0\0\x18ftypcrx ", b"FUJIFILMCCD-RAW ", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
+HEAD = max(map(len, SIGNATURES))
+SRGB = (2.4, 12.92)  # power and slope of its transfer function
+NEEDED = "is a camera raw file; to read it: pip install rawpy (Python 3.11 or later), or develop it to 16-bit TIFF"
+
+
+class RawError(UnsupportedError):
+    """A TIFF file is a camera raw file."""
+
+
+def is_raw(head: bytes) -> bool:
+    """Whether a file that is not TIFF begins like a camera raw file."""
+    return head.startswith(SIGNATURES)
+
+
+def size(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of the developed image, before it is turned. UnsupportedError: rawpy is missing."""
+    with _opened(stream) as image:
+        return image.sizes.width, image.sizes.height
+
+
+def decode(stream: BinaryIO, max_pixels: int, *, linear: bool = False) -> Decoded:
+    """(H, W, 3) uint16 with the camera's white balance in sRGB, upright, without automatic brightness.
+
+    `linear`: without sRGB's transfer function, for a program that goes on from there. UnsupportedError: rawpy is
+    missing, or more than `max_pixels`; other errors: damaged.
+    """
+    with _opened(stream) as image:
+        check_size(image.sizes.width, image.sizes.height, max_pixels)
+        values: np.ndarray = image.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0,  # else white depends on the brightest pixel
+            output_bps=16,
+            gamma=(1, 1) if linear else SRGB,
+        )
+    stream.seek(0)
+    block = exif.from_tiff(stream.read()) or None  # of files that are TIFF
+    profile = None if linear else ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return Decoded(values, Metadata(icc=profile, exif=block))
+
+
+def _opened(stream: BinaryIO) -> Any:
+    try:
+        import rawpy
+    except ImportError:
+        raise UnsupportedError(NEEDED) from None
+    stream.seek(0)
+    try:
+        return rawpy.imread(stream)
+    except rawpy.LibRawFileUnsupportedError:
+        raise UnsupportedError("is a camera raw file that LibRaw does not know, or has only a thumbnail") from None
