@@ -16,6 +16,7 @@ from denoiselab.data import manifest, noisy_sets, patches
 from denoiselab.data.fetch import fetch
 from denoiselab.imaging import dataset_images
 from denoiselab.models import model_store, tiled_inference
+from denoiselab.noise.describe import in_words
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 from tests.conftest import composed, photograph, run_stages
@@ -233,6 +234,18 @@ def test_other_depths_are_refused(tmp_path, dtype, white, settings, reason):
     with pytest.raises(UserError, match=reason) as error:
         fetch(composed("data=folder", f"data.path={tmp_path / 'photos'}", *settings).data, tmp_path / "raw")
     assert "\n" not in str(error.value)
+
+
+def test_published_sets_have_8_bits():
+    with pytest.raises(UserError, match="depth must be 8"):
+        composed("data=embedded", "+data.depth=16")
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"), [(8, "clipped, 8 bits"), (16, "clipped, 16 bits"), ("float", "not clipped")]
+)
+def test_real_noise_is_described_at_its_depth(depth, words):
+    assert in_words({"kind": "real", "clip": True, "quantise": True}, depth) == f"real ({words})"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])

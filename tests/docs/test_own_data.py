@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from denoiselab.data import patches
@@ -77,6 +78,12 @@ def broken(root: Path, case: str) -> None:
         for n in range(2):
             Image.fromarray(photograph()[n * 100 : n * 100 + 99, :99]).save(root / f"{n}.png")
         fetch(composed("data=folder", f"data.path={root}").data, root / "raw")
+    elif case in ("eight", "twelve"):
+        for n in range(3):
+            pixels = photograph()[100 * n : 100 * n + 99, :99]
+            deep = np.interp(pixels, (pixels.min(), pixels.max()), (0, 4095)).astype(np.uint16)
+            tifffile.imwrite(root / f"{n}.tif", pixels if case == "eight" else deep, photometric="rgb")
+        fetch(composed("data=folder", f"data.path={root}", "data.depth=16").data, root / "raw")
     elif case == "small":
         for n in range(6):
             Image.fromarray(photograph()[70 * n : 70 * n + 64, 50 * n : 50 * n + 64]).save(root / f"photo{n}.png")
@@ -98,6 +105,8 @@ def broken(root: Path, case: str) -> None:
         ("small", r"64x64 is smaller than a patch \(patches.size: 96\)"),
         ("alone", "no clean image for"),
         ("sizes", "a pair of different sizes"),
+        ("eight", "has 8 bits, but data.depth is 16"),
+        ("twelve", "data.white: the highest value in the images is 4095; set data.white to the value of white"),
     ],
 )
 def test_the_pages_messages_are_what_is_said(case, said, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ HARMLESS = {
     "imaging/decoders",
     "imaging/encoders",
     "imaging/exif",
+    "imaging/photos",
     "metrics/protocols",
     "models/device_choice",
     "models/metadata",

@@ -34,6 +34,17 @@ def build(clean, noisy=None, *, batch=4, crop=32, augment=D4, seed=0):
     return batches.build(batches.TrainingPatches(clean, noisy), batch, crop, augment, seed, CPU)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("kind", [batches.ResidentBatches, batches.StreamedBatches])
+def test_deeper_patches_give_the_same_batches(patches, tmp_path, kind, dtype):
+    """Patches of 8 bits as 16 bits or float, from files: the same images, with white 1."""
+    peak = 65535 if dtype == np.uint16 else 1
+    deep = stack(tmp_path, (patches * (peak / 255)).round(0 if dtype == np.uint16 else 9).astype(dtype), "train")
+    made = [kind(batches.TrainingPatches(clean), 4, 32, True, 0, CPU)(3).clean for clean in (patches, deep)]
+    assert made[1].dtype == torch.float32
+    assert torch.allclose(*made, atol=1e-6)
+
+
 def pipeline(*transforms: dict, workers: int = 0) -> Albumentations:
     return Albumentations.model_validate({"kind": "albumentations", "workers": workers, "transforms": transforms})
 

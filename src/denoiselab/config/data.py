@@ -54,6 +54,8 @@ class DataBlock(Block):
             raise UserError("white must be null at depth 8: set depth to 16 or float")
         if self.depth == 16 and self.white is not None and not 255 < self.white <= 65535:
             raise UserError("white must be above 255 and at most 65535 at depth 16")
+        if self.depth != 8 and not isinstance(self, OwnFiles):
+            raise UserError("depth must be 8, that of the published sets; 16 and float are for your own files")
         if self.depth != 8 and (self.training or self.tests):
             raise UserError(f"training and tests must be [] at depth {self.depth}: the published sets have 8 bits")
         return self

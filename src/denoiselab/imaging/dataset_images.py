@@ -77,7 +77,7 @@ def resized(pixels: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).resize(size_wh, Image.Resampling.BICUBIC))
     planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(depths.to_unit(pixels)), 2, 0)]
-    values = np.stack([plane.resize(size_wh, Image.Resampling.BICUBIC) for plane in planes], axis=2)
+    values = np.dstack([np.asarray(plane.resize(size_wh, Image.Resampling.BICUBIC)) for plane in planes])
     return values if pixels.dtype.kind == "f" else depths.from_unit(values, pixels.dtype)
 
 

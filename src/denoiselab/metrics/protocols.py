@@ -26,7 +26,7 @@ NO_REFERENCE = {  # without clean images; changing a text changes the hash
 }
 
 # By depth, where it is not 8 bits: the end of the name, and what differs from the texts above
-DEPTHS = {
+DEPTHS: dict[int | str, tuple[str, dict[str, str]]] = {
     16: (
         "-16bit",
         {

@@ -120,7 +120,10 @@ class CroppedBatches(ABC):
         rows, columns = self._places(len(chosen), generator)
 
         def gather(patches: torch.Tensor) -> torch.Tensor:
-            return _to_float(patches[chosen[:, None, None], rows, columns], self.white)
+            places = chosen[:, None, None], rows, columns
+            if patches.dtype == torch.uint16:  # gathered as int16, as CUDA has few operations on uint16
+                return _to_float(patches.view(torch.int16)[places].view(torch.uint16), self.white)
+            return _to_float(patches[places], self.white)
 
         noisy = None if held.noisy is None else gather(held.noisy)
         return Batch(gather(held.clean), noisy, None if held.labels is None else held.labels[chosen], generator)
