@@ -31,11 +31,11 @@ def read(path: Path, channels: int, page: int | None = None) -> np.ndarray:
 
 
 def read_deep(path: Path, channels: int, depth: int | str, white: float | None, page: int | None = None) -> np.ndarray:
-    """Decode an image of more than 8 bits, or a page of a stack, to uint16 (`depth` 16) or float32 ("float") with 1 channel, (H, W), or 3.
+    """As `read`, but at more than 8 bits: uint16 (`depth` 16) or float32 ("float").
 
-    `white`: the file's value that becomes white; by default 65535 at 16 bits and 1 at float. UserError as `read`, and
-    for files of another depth (float may have 16 bits), 16-bit values above white, and float values that `white` does
-    not explain.
+    `white`: the file's value that becomes white; by default 65535 at 16 bits and 1 at float. UserError also for
+    files of another depth (float may have 16 bits), 16-bit values above white, and float values that `white` does not
+    explain.
     """
     white = white or depths.white(depths.DTYPES[depth])
     with decoders.opened(path) as stream:
