@@ -154,7 +154,7 @@ class _Worker:
             name, reason = denoisers.choose(noise, photo.pixels.shape[2])
             if noise.kind == "clean":
                 _save_unchanged(task, photo)
-                return Outcome(task, "clean", reason=reason)
+                return Outcome(task, "clean", reason="; ".join(filter(None, (reason, photo.white_in_words))))
             name = denoisers.resolved(name, settings.quality)
         denoiser = self._denoiser(name)
         with self.turn:
@@ -166,6 +166,7 @@ class _Worker:
                 jobs=self.jobs,
             )
         photos.write(task.target, photo, restored)
+        reason = "; ".join(filter(None, (reason, photo.white_in_words)))
         unused = settings.sigma_255 is not None and not denoiser.takes_level(photo.pixels.shape[2])
         return Outcome(task, "denoised", name, reason, unused)
 

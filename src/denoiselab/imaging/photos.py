@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging import decoders, encoders, white_level
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
 SUFFIXES = tuple(encoders.FORMATS)
 MAX_PIXELS = decoders.MAX_PIXELS
-# More than this share of float values above this one: their unit is not [0, 1].
-HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
-BITS = (8, 10, 12, 14, 16)  # depths of cameras that store 16-bit files
-# Noise falls below black, but its mean over a square of this side hardly does: lower means show another black level.
-SQUARE, LOWEST_MEAN = 32, -0.1
+# Noise falls below black, but its mean over a square of this side hardly does: more than this share of lower means show
+# another black level.
+SQUARE, LOWEST_MEAN, SHARE_OF_NOISE = 32, -0.1, 0.01
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,26 @@ class Photo:
     white: float  # in the file's unit
     icc: bytes | None
     exif: bytes | None  # without JPEG's prefix, orientation reset
+    white_reason: str = ""  # why this white, in words; empty: the usual one of its type, or given
+
+    @property
+    def white_in_words(self) -> str:
+        """The chosen white for a message; empty if it is the usual one, or given."""
+        return f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
 
 
 def read(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, white: float | None = None) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
-    `white` is the file's value that becomes 1.0. By default: 255 for 8 bits; for 16 bits the highest value of the
-    smallest depth in BITS that holds the photo (4095 for a 12-bit camera); for float 1, or the highest value where
-    more than 1 % of the values are above 2.
+    `white` is the file's value that becomes 1.0; None: by white_level.choose, such as 4095 for a 12-bit camera.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
     header, before decoding), several pages, CMYK, values further below 0 than noise explains.
     """
     with decoders.opened(source, name) as stream:
-        return _photo(decoders.decode(stream, max_pixels), white)
+        decoded = decoders.decode(stream, max_pixels)
+        deep = white is None and decoded.values.dtype != np.uint8
+        return _photo(decoded, white, white_level.stated(stream) if deep else None)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -108,11 +112,12 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
+def _photo(decoded: decoders.Decoded, white: float | None, stated: float | None) -> Photo:
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
-    if white is None:
-        white = 255.0 if dtype == np.uint8 else _white(colours)
-    if not np.isfinite(white) or (dtype.kind == "f" and not np.isfinite(colours).all()):
+    if dtype.kind == "f" and not np.isfinite(colours).all():
+        raise UnsupportedError("has values that are not finite")
+    white, reason = white_level.choose(colours, stated) if white is None else (white, "")
+    if not np.isfinite(white):
         raise UnsupportedError("has values that are not finite")
     pixels = colours.astype(np.float32)
     pixels /= np.float32(white)
@@ -120,14 +125,7 @@ def _photo(decoded: decoders.Decoded, white: float | None) -> Photo:
         raise UnsupportedError(
             f"has values down to {colours.min():g}, which is below black; shift and scale them so that 0 is black"
         )
-    return Photo(pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.icc, decoded.exif)
-
-
-def _white(colours: np.ndarray) -> float:
-    """Default white of 16-bit and float values, see `read`."""
-    if colours.dtype.kind == "f":
-        return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
-    return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
+    return Photo(pixels, None if alpha is None else alpha.copy(), dtype, white, decoded.icc, decoded.exif, reason)
 
 
 def _below_black(pixels: np.ndarray) -> bool:
