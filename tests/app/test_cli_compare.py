@@ -10,7 +10,7 @@ from PIL import Image
 
 from denoiselab.app import side_by_side
 from denoiselab.app.denoisers import Entry, known
-from denoiselab.imaging import photos
+from denoiselab.imaging import photos, white_level
 from denoiselab.metrics import image_quality
 from denoiselab.report.figures import gallery
 from denoiselab.report.figures._panels import Panel
@@ -105,7 +105,7 @@ def test_a_noisy_float_image_keeps_its_scale_beside_a_clean_8_bit_image(pair, as
     clean = astronaut[60:180, 150:300] / np.float32(255)
     noisy = clean + np.random.default_rng(0).normal(0, 1, clean.shape).astype(np.float32)
     tifffile.imwrite("noisy.tif", noisy, photometric="rgb")
-    assert (noisy > photos.HIGHEST_NOISE).mean() > photos.SHARE_OF_NOISE, "looks like another scale"
+    assert (noisy > white_level.FLOAT_HIGHEST).mean() > white_level.FLOAT_SHARE, "looks like another scale"
     said = denoiselab("compare", "noisy.tif", "out.png", "--clean", "clean.png", "--models", "median", "--json")
     assert said.json["versions"][0]["psnr"] == pytest.approx(image_quality.psnr(clean, noisy, data_range=1), abs=1e-4)
 

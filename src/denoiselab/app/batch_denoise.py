@@ -161,6 +161,7 @@ class _Worker:
         with photos.named(task.source):
             photos.check(photo, task.target.suffix)
         name, reason = self._chosen(photo)
+        reason = "; ".join(filter(None, (reason, photo.white_in_words)))
         dropped = tuple(photos.dropped(photo, task.target.suffix))
         if not name:
             copied = _save_unchanged(task, photo)
@@ -187,9 +188,11 @@ class _Worker:
                     key = stack.channel(n), decoded.values.shape[2]
                     _, _, white, black = chosen.get(key, ("", "", self.settings.white, None))
                     with decoders.errors(f"{task.source}: page {n + 1}"):
-                        photo = photos.of_decoded(decoded, white, black)
+                        photo = photos.of_decoded(decoded, white, black, stack.white)
                     if key not in chosen:
-                        chosen[key] = (*self._chosen(photo), photo.white, photo.black)
+                        name, reason = self._chosen(photo)
+                        reason = "; ".join(filter(None, (reason, photo.white_in_words)))
+                        chosen[key] = name, reason, photo.white, photo.black
                     restored = photo.pixels
                     if name := chosen[key][0]:
                         restored, ignored = self._restored(photo, name)

@@ -94,7 +94,10 @@ class Denoiser:
         separately. `sigma_255` is the noise level, for denoisers that use it; None: estimated. `tile` is the tile size
         in pixels; None: chosen by the free memory, which `jobs` parallel calls share. UserError if there is too little
         memory for a model without tiling.
+
+        Values far below 0 or above 1 are carried around the model, see value_range.
         """
+        from denoiselab.app import value_range
         from denoiselab.runtime import devices
 
         chosen = devices.choose(device, "--device")
@@ -102,15 +105,22 @@ class Denoiser:
         free = devices.free_bytes(chosen)
         self._check_memory(pixels, free)
         tile = tile or _tile(free // jobs, self.reach or 0)
+        pixels, excess = value_range.split(pixels, sigma_255)
+        restored = self._by_channels(pixels, sigma_255, chosen, tile)
+        return restored if excess is None else restored + excess
+
+    def _by_channels(
+        self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int
+    ) -> np.ndarray:
         given = pixels.shape[2]
         if given == self.channels or self.gray is not None:
-            return self._restored(pixels, sigma_255, chosen, tile)
+            return self._restored(pixels, sigma_255, device, tile)
         if given == 1:
             level = estimate(pixels).sigma_255 if sigma_255 is None else sigma_255
-            restored = self._restored(_colour_of_gray(pixels, level), 3**0.5 * level, chosen, tile)
+            restored = self._restored(_colour_of_gray(pixels, level), 3**0.5 * level, device, tile)
             return restored.mean(axis=2, keepdims=True)
         return np.concatenate(
-            [self._restored(pixels[:, :, c : c + 1], sigma_255, chosen, tile) for c in range(given)], axis=2
+            [self._restored(pixels[:, :, c : c + 1], sigma_255, device, tile) for c in range(given)], axis=2
         )
 
     def _check_memory(self, pixels: np.ndarray, free: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from denoiselab.imaging import decoders, depths, encoders, photos, stacks
+from denoiselab.imaging import decoders, depths, encoders, photos, stacks, white_level
 from denoiselab.runtime.errors import UnsupportedError
 
 SUFFIXES = decoders.SUFFIXES
@@ -141,7 +141,7 @@ def _check_deep(photo: photos.Photo, depth: int | str) -> None:
         raise UnsupportedError(f"has 8 bits, but data.depth is {depth}")
     if photo.dtype.kind == "f" and depth == 16:
         raise UnsupportedError("has float pixels, but data.depth is 16; set data.depth=float")
-    high = photo.pixels > (1 if depth == 16 else photos.HIGHEST_NOISE)
-    if high.mean() > (0 if depth == 16 else photos.SHARE_OF_NOISE):
+    high = photo.pixels > (1 if depth == 16 else white_level.FLOAT_HIGHEST)
+    if high.mean() > (0 if depth == 16 else white_level.FLOAT_SHARE):
         highest = photo.pixels.max() * photo.white
         raise UnsupportedError(f"has values up to {highest:g}, but white is {photo.white:g}; set data.white")

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders
+from denoiselab.imaging import decoders, encoders, white_level
 from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
 
 SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = decoders.MAX_PIXELS
-# More than this share of float values above this one: their unit is not [0, 1].
-HIGHEST_NOISE, SHARE_OF_NOISE = 2.0, 0.01
-BITS = (8, 10, 12, 14, 16)  # depths of cameras that store 16-bit files
-# Noise falls below black, but its mean over a square of this side hardly does: lower means show another black level.
-SQUARE, LOWEST_MEAN = 32, -0.1
+# Noise falls below black, but its mean over a square of this side hardly does: more than this share of lower means show
+# another black level.
+SQUARE, LOWEST_MEAN, SHARE_OF_NOISE = 32, -0.1, 0.01
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,12 @@ class Photo:
     separate: bool = False  # channels, of any number, that are images of their own
     missing: np.ndarray | None = None  # (H, W, C) bool; their pixels are filled from those around
     fillers: np.ndarray | None = None  # values of the missing pixels in the file, in order
+    white_reason: str = ""  # why this white, in words; empty: the usual one of its type, or given
+
+    @property
+    def white_in_words(self) -> str:
+        """The chosen white for a message; empty if it is the usual one, or given."""
+        return f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
 
 
 def read(
@@ -49,9 +53,7 @@ def read(
 ) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
-    `white` is the file's value that becomes 1.0. By default: 255 for 8 bits; for 16 bits the highest value of the
-    smallest depth in BITS that holds the photo (4095 for a 12-bit camera); for float 1, or the highest value where
-    more than 1 % of the values are above 2.
+    `white` is the file's value that becomes 1.0; None: by white_level.choose, such as 4095 for a 12-bit camera.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
     header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
@@ -66,7 +68,8 @@ def read(
         decoded = decoders.decode(stream, max_pixels, linear=linear)
         if decoded.separate and not separate:
             raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
-        return of_decoded(decoded, white)
+        deep = white is None and decoded.values.dtype != np.uint8
+        return of_decoded(decoded, white, stated=white_level.stated(stream) if deep else None)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -151,8 +154,10 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: float | None = None) -> Photo:
-    """A decoded image as `read` returns it. UnsupportedError: no value is finite."""
+def of_decoded(
+    decoded: decoders.Decoded, white: float | None = None, black: float | None = None, stated: float | None = None
+) -> Photo:
+    """A decoded image as `read` returns it; `stated`: white as stated by the file. UnsupportedError: no finite value."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
     missing = _missing(colours, decoded.no_data)
     fillers = None
@@ -160,8 +165,7 @@ def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: flo
         if missing.all():
             raise UnsupportedError("has no values that are finite")
         fillers, colours = colours[missing], _filled(colours, missing)
-    if white is None:
-        white = 255.0 if dtype == np.uint8 else _white(colours)
+    white, reason = white_level.choose(colours, stated) if white is None else (white, "")
     level = _black(colours) if black is None else black
     if white <= level:
         raise UserError(f"--white {white:g} is below the image's black, {level:g}")
@@ -170,7 +174,7 @@ def of_decoded(decoded: decoders.Decoded, white: float | None = None, black: flo
         level = float(colours.min())
         pixels = _scaled(colours, level, white)
     alpha = None if alpha is None else alpha.copy()
-    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers)
+    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers, reason)
 
 
 def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
@@ -202,15 +206,6 @@ def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
                 filled[:, :, n][left[:, :, n]] = filled.mean()
                 break
     return filled.astype(colours.dtype)
-
-
-def _white(colours: np.ndarray) -> float:
-    """Default white of 16-bit and float values, see `read`."""
-    if colours.dtype.kind == "f":
-        return float(colours.max()) if (colours > HIGHEST_NOISE).mean() > SHARE_OF_NOISE else 1.0
-    if colours.dtype != np.uint16:
-        return float(max(colours.max(), _black(colours) + 1))
-    return float(next(white for bits in BITS if (white := 2**bits - 1) >= colours.max()))
 
 
 def _black(colours: np.ndarray) -> float:

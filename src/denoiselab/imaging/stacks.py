@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders, exif, tiff_reader
+from denoiselab.imaging import decoders, encoders, exif, tiff_reader, white_level
 from denoiselab.imaging.decoded import Decoded
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.imaging.raw import RawError
@@ -31,8 +31,9 @@ OME_PIXELS = re.compile(rb"<(?:\w+:)?Pixels\b[^>]*>")
 class Stack:
     """An open stack. `decode` raises UserError, naming the file and, in a stack, the page."""
 
-    def __init__(self, path: Path, pages: tiff_reader.Pages) -> None:
+    def __init__(self, path: Path, pages: tiff_reader.Pages, white: float | None) -> None:
         self.path, self.pages = path, pages
+        self.white = white  # stated in the file
         self._axes = _axes(pages, len(pages))
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ def opened(path: Path) -> Iterator[Stack | None]:
         with decoders.errors(str(path)):
             found = _pages(stream)
         try:
-            yield Stack(path, found) if found and len(found) > 1 else None
+            yield Stack(path, found, white_level.stated(stream)) if found and len(found) > 1 else None
         finally:
             if found:
                 found.close()

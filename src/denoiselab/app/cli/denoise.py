@@ -34,7 +34,7 @@ def denoise(
     ] = None,
     white: Annotated[
         float | None,
-        typer.Option(min=1e-9, help="Pixel value of white. Default: by bit depth (8, 10, 12, 14 or 16)."),
+        typer.Option(min=1e-9, help="Pixel value of white. Default: as stated in the file or found in its values."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tile: Annotated[

@@ -1,0 +1,59 @@
+"""Partial denoising: a blend of an image with its restoration, and what it keeps of noise and detail."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from denoiselab.noise.analysis import Estimate, estimate
+
+SIDE = 3  # pixels; what differs from the mean over this square is fine detail, or noise
+BLOCK, FLAT = 16, 0.05  # side in pixels, and share of the blocks that are considered flat
+LEAST = 0.3  # fine detail must be at least this share of the variance to be measured
+
+
+def blend(noisy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
+    """(H, W, C): `noisy` at strength 0, `restored` at 1; noise and lost detail are proportional in between."""
+    return restored if strength == 1 else noisy + np.float32(strength) * (restored - noisy)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a blend has kept. Levels of 255."""
+
+    strength: float
+    noise_255: float  # before
+    left_255: float  # after
+    detail: float | None  # fraction of the amplitude of fine detail; None: too little detail beside the noise
+
+    def __str__(self) -> str:
+        detail = "" if self.detail is None else f", {100 * self.detail:.0f} % of fine detail kept"
+        return f"strength {self.strength:g}: noise {self.left_255:.1f} of {self.noise_255:.1f} left{detail}"
+
+
+def kept(noisy: np.ndarray, restored: np.ndarray, strength: float, noise: Estimate | None = None) -> Kept:
+    """What `blend(noisy, restored, strength)` keeps, images (H, W, C). `noise`: of `noisy`, if already estimated.
+
+    Noise left is the level estimated in the restoration, and the share of the image's own noise, added as independent.
+    Detail is the amplitude of the clean image's fine detail in the restoration: the covariance of both images' fine
+    detail, over its variance in `noisy` less that of the noise, which is taken from the flattest blocks.
+    """
+    before = (noise or estimate(noisy)).sigma_255
+    after = min(before, estimate(restored).sigma_255)
+    left = ((1 - strength) ** 2 * before**2 + strength**2 * after**2) ** 0.5
+    full = _detail(noisy, restored)
+    return Kept(strength, before, left, None if full is None else 1 - strength * (1 - full))
+
+
+def _detail(noisy: np.ndarray, restored: np.ndarray) -> float | None:
+    """Fraction of fine detail that the restoration keeps."""
+    before, after = (pixels - cv2.blur(pixels, (SIDE, SIDE)).reshape(pixels.shape) for pixels in (noisy, restored))
+    rows, columns = (size // BLOCK * BLOCK for size in noisy.shape[:2])
+    if not rows * columns:
+        return None
+    blocks = np.square(before[:rows, :columns]).reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK, -1)
+    variances = np.sort(blocks.mean(axis=(1, 3, 4)), axis=None)
+    noise, total = variances[: max(1, int(FLAT * variances.size))].mean(), variances.mean()
+    if total - noise < LEAST * total:
+        return None
+    return float(np.clip((before * after).mean() / (total - noise), 0, 1))

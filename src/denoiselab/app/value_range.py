@@ -1,0 +1,46 @@
+"""Values far below black or above white, such as hot pixels and highlights of HDR images, are carried around a
+denoiser, which knows values in [0, 1] plus noise only.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from denoiselab.imaging.tensors import planar
+from denoiselab.noise.level_estimation import estimate_sigma_255
+
+DEVIATIONS = 5.0  # of the noise, by which values may be below black or above white: noise alone exceeds 1 in 10^6
+MARGIN = 0.02  # at least
+HIGHEST_SIGMA_255 = 55.0  # of the released networks' training noise; limits the margin
+SIDE = 5  # of the neighbourhood in pixels: spots up to half of it are replaced by its median
+
+
+class Split(NamedTuple):
+    """An image in two parts, which add up to it; both (H, W, C) float32."""
+
+    usual: np.ndarray  # values in [0, 1] plus noise
+    excess: np.ndarray | None  # what the values exceed it by, 0 almost everywhere; None: nothing
+
+
+def split(pixels: np.ndarray, sigma_255: float | None = None) -> Split:
+    """Split an image (H, W, C) float32 with noise of that level (None: estimated).
+
+    In `usual`, values far out of [0, 1] are replaced by the median of their neighbourhood, clipped to [0, 1]: areas
+    become black or white, as in a sensor, and small spots vanish, as they would change the result around them. Without
+    such values, `usual` is `pixels` itself.
+    """
+    lowest, highest = pixels.min(), pixels.max()
+    if lowest >= -MARGIN and highest <= 1 + MARGIN:
+        return Split(pixels, None)
+    level = estimate_sigma_255(planar(pixels)).item() if sigma_255 is None else sigma_255
+    margin = max(MARGIN, DEVIATIONS * min(level, HIGHEST_SIGMA_255) / 255)
+    if lowest >= -margin and highest <= 1 + margin:
+        return Split(pixels, None)
+    usual = np.clip(pixels, np.float32(-margin), np.float32(1 + margin))
+    for channel in range(pixels.shape[2]):
+        far = usual[:, :, channel] != pixels[:, :, channel]
+        if far.any():
+            around = cv2.medianBlur(np.ascontiguousarray(usual[:, :, channel]), SIDE)
+            usual[:, :, channel][far] = around[far].clip(0, 1)
+    return Split(usual, pixels - usual)
