@@ -157,7 +157,7 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 def of_decoded(
     decoded: decoders.Decoded, white: float | None = None, black: float | None = None, stated: float | None = None
 ) -> Photo:
-    """A decoded image as `read` returns it; `stated`: white as stated by the file. UnsupportedError: no finite value."""
+    """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
     missing = _missing(colours, decoded.no_data)
     fillers = None
