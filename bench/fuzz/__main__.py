@@ -28,6 +28,7 @@ SHARES = {
     "manifest": 20,
     "image": 8,
     "photo": 8,
+    "stack": 6,
     "archive": 8,
     "tables": 5,
     "weights": 4,

@@ -83,13 +83,39 @@ def images() -> list[bytes]:
     Image.fromarray(rng.integers(0, 256, (SIDE, SIDE), np.uint8)).save(lzw, "TIFF", compression="tiff_lzw")
     tiles = io.BytesIO()
     tifffile.imwrite(tiles, np.zeros((SIDE, SIDE), np.uint16), tile=(16, 16), metadata=None)
-    return [*made, stream.getvalue(), lzw.getvalue(), tiles.getvalue(), bomb(100_000, 100_000)]
+    made += [stream.getvalue(), lzw.getvalue(), tiles.getvalue(), bomb(100_000, 100_000)]
+    return [*made, *(_by_pillow(form) for form in ("GIF", "AVIF", "JPEG2000"))]
+
+
+def _by_pillow(form: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)).save(stream, form)
+    return stream.getvalue()
+
+
+def stacks() -> list[bytes]:
+    """TIFF stacks: pages, LZW pages, ImageJ in one directory, OME with two channels, and gray with two channels."""
+    frames = np.random.default_rng(0).integers(0, 4096, (4, SIDE, SIDE)).astype(np.uint16)
+    kinds: list[dict[str, Any]] = [
+        {"photometric": "minisblack", "metadata": None},
+        {"imagej": True, "truncate": True, "metadata": {"axes": "TYX"}},
+        {"ome": True, "metadata": {"axes": "CYX"}},
+        {"photometric": "minisblack", "planarconfig": "separate", "metadata": None},
+    ]
+    made = []
+    for options in kinds:
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, frames, **options)
+        made.append(stream.getvalue())
+    lzw, images = io.BytesIO(), [Image.fromarray(frame.astype(np.uint8)) for frame in frames]
+    images[0].save(lzw, "TIFF", save_all=True, append_images=images[1:], compression="tiff_lzw")
+    return [*made, lzw.getvalue()]
 
 
 def suffixed() -> list[bytes]:
     """Images, each preceded by a byte that encodes its suffix."""
     suffixes = [*encoders.FORMATS]
-    kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0]
+    kinds = [suffixes.index(suffix) for suffix in SHAPES] + [0, 3, 3, 0, 0, 0, 0]
     return [bytes([kind]) + data for kind, data in zip(kinds, images(), strict=True)]
 
 

@@ -32,7 +32,7 @@ from denoiselab.config.data import Cifar10, Hair, Stl10
 from denoiselab.data import manifest
 from denoiselab.data.readers import archives, cifar10, hair, stl10
 from denoiselab.data.readers.sources import Sources
-from denoiselab.imaging import dataset_images, encoders, exif, photos
+from denoiselab.imaging import dataset_images, encoders, exif, photos, stacks
 from denoiselab.models import model_store, pretrained
 from denoiselab.report.rendering import page
 from denoiselab.runtime.errors import SettingsError, UserError
@@ -44,6 +44,7 @@ LONGEST = 4096  # characters of an error message
 CPU_S = 20.0  # processor time per input on one core
 MEMORY_MIB = 1024  # additional memory per input
 PIXELS = 1 << 16  # limit for uploaded images
+IMAGES = 8  # of a stack
 UNPACKED = 1 << 20  # limit for unpacked archives, bytes
 WORDS = (
     *("denoise", "estimate", "noise", "compare", "models", "export", "--version", "--help", "--json", "--force", "-f"),
@@ -150,10 +151,29 @@ def _image(data: bytes, folder: Path) -> None:
 def _photo(data: bytes, folder: Path) -> None:
     """Users' photos: written to TIFF and read again, they are unchanged."""
     photos.size(data, max_pixels=PIXELS)
-    photo = photos.read(data, max_pixels=PIXELS)
-    _expect(bool(np.isfinite(photo.pixels).all()) and photo.pixels.shape[2] in (1, 3), "not an image")
-    again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=photo.white)
-    _expect(np.allclose(again.pixels, photo.pixels, rtol=1e-5), "the round trip changed the image")
+    photo = photos.read(data, max_pixels=PIXELS, separate=True)
+    channels = photo.pixels.shape[2]
+    _expect(bool(np.isfinite(photo.pixels).all()) and (channels in (1, 3) or photo.separate), "not an image")
+    again = photos.read(photos.encode(photo, photo.pixels, ".tif"), white=photo.white, separate=True)
+    _expect(np.allclose(again.pixels, photo.pixels, rtol=1e-5, atol=1e-5), "the round trip changed the image")
+
+
+def _stack(data: bytes, folder: Path) -> None:
+    """Stacks: written to a TIFF file and read again, they are unchanged."""
+    path = _file(folder / "a.tif", data)
+    with stacks.opened(path) as stack:
+        images = [stack.decode(n, PIXELS) for n in range(min(len(stack), IMAGES))] if stack else []
+        if stack is None or len(stack) > IMAGES:
+            return
+        with stacks.written(folder / "b.tif", stack) as write:
+            for n, image in enumerate(images):
+                stack.channel(n)
+                write(image.values, image.metadata, image.separate)
+    with stacks.opened(folder / "b.tif") as again:
+        _expect(again is not None and len(again) == len(images), "another number of images")
+        for n, image in enumerate(images if again else []):
+            found, exact = again.decode(n, PIXELS).values, image.values.dtype.kind != "f"
+            _expect(np.array_equal(found, image.values, equal_nan=not exact), "the round trip changed an image")
 
 
 def _exif(data: bytes, folder: Path) -> None:
@@ -267,6 +287,7 @@ TARGETS: dict[str, Target] = {
     "tables": Target(_tables, seeds.tables),
     "image": Target(_image, seeds.suffixed, named=True),
     "photo": Target(_photo, seeds.images),
+    "stack": Target(_stack, seeds.stacks, named=True),
     "exif": Target(_exif, seeds.exif),
     "archive": Target(_archive, seeds.archives, named=True),
     "weights": Target(_weights, seeds.weights, named=True),

@@ -17,7 +17,7 @@ from bench.fuzz import seeds, targets
 from denoiselab.runtime.errors import UserError
 
 EXAMPLES = {  # a few seconds per target
-    **{"exif": 400, "manifest": 300, "image": 150, "photo": 150, "archive": 150, "tables": 80},
+    **{"exif": 400, "manifest": 300, "image": 150, "photo": 150, "stack": 100, "archive": 150, "tables": 80},
     **{"weights": 60, "params": 60, "model": 25, "upload": 15, "words": 25, "arguments": 8},
 }
 LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(

@@ -23,6 +23,7 @@ from denoiselab.runtime.errors import UserError
 CLASSIC = 3 << 30  # bytes of pixels; BigTIFF above: 4 GB with headers, and where Deflate makes noise longer
 METAMORPH = {33628, 33629, 33630, 33631}  # tags that describe planes of one directory
 DESCRIPTION, RESOLUTION = 270, {282, 283, 296}
+UNITS = (1, 2, 3)  # TIFF's ResolutionUnit
 NESTED = {34665: "EXIF", 34853: "GPS", 40965: "EXIF"}  # directories in a page, which are not copied in stacks
 IMAGEJ_CHANNELS = re.compile(rb"^channels=(\d{1,6})\s*$", re.MULTILINE)
 OME_PIXELS = re.compile(rb"<(?:\w+:)?Pixels\b[^>]*>")
@@ -117,9 +118,10 @@ def _resolution(fields: dict[int, tuple[int, int, bytes]], order: str) -> dict[s
     found = [fields[tag][2] for tag in (282, 283) if tag in fields and fields[tag][:2] == (5, 1)]
     if len(found) < 2:
         return {}
-    unit = fields.get(296, (3, 1, struct.pack(f"{order}H", 2)))[2][:2]
+    unit = struct.unpack(f"{order}H", fields[296][2][:2])[0] if fields.get(296, (0,))[0] == 3 else 2
     ratios = tuple(struct.unpack(f"{order}2I", data) for data in found)
-    return {"resolution": ratios, "resolutionunit": struct.unpack(f"{order}H", unit)[0]}
+    valid = unit in UNITS and all(down for _, down in ratios)
+    return {"resolution": ratios, "resolutionunit": unit} if valid else {}
 
 
 def _without_truncation(description: bytes) -> bytes:

@@ -82,6 +82,8 @@ class Pages:
         page = self._page(n)
         check_size(*_size(page), max_pixels)
         values, separate, lost, by_pillow = self._values(page, n)
+        if not values.size:
+            raise UnsupportedError("has no pixels")
         about = NOTHING if self.places[n].shift else self._metadata(page)
         if not by_pillow:
             values = np.ascontiguousarray(UPRIGHT[_orientation(page)](values))

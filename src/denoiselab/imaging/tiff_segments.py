@@ -31,6 +31,8 @@ DTYPES = {"u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"}
 def dtype(page: Any) -> np.dtype | None:
     """Type of the decoded values; None if it is not supported."""
     bits, kind = page.bitspersample, KINDS.get(page.sampleformat, "")
+    if not isinstance(bits, int):  # tifffile returns several values as they are
+        return None
     if kind == "u" and 1 <= bits <= 16:
         return np.dtype(np.uint8 if bits <= 8 else np.uint16)
     return np.dtype(f"{kind}{bits // 8}") if bits % 8 == 0 and f"{kind}{bits // 8}" in DTYPES else None

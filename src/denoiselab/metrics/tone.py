@@ -24,8 +24,8 @@ class Shift(NamedTuple):
     halfwidth: float  # of its interval
 
     def __str__(self) -> str:
-        low, high = self.mean - self.halfwidth, self.mean + self.halfwidth
-        return f"{self.channel} {self.mean:+.1f} of 255 [{low:+.1f}, {high:+.1f}] where brightness is {self.brightness:.0f}"
+        interval = f"[{self.mean - self.halfwidth:+.1f}, {self.mean + self.halfwidth:+.1f}]"
+        return f"{self.channel} {self.mean:+.1f} of 255 {interval} where brightness is {self.brightness:.0f}"
 
     @property
     def counts(self) -> bool:

@@ -50,7 +50,7 @@ def denoise(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise images and stacks: PNG, JPEG, TIFF, WebP, BMP and others. Depth, metadata and transparency are kept.
+    """Denoise images and stacks, in all common formats. Depth, metadata and transparency are kept.
 
     Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
     images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
