@@ -27,6 +27,8 @@ RUNS = {
     "cpu_budget": ["recipe=cpu_budget"],
     "small": ["recipe=small"],
     "mismatch": ["recipe=mismatch"],
+    "league_colour": ["recipe=league_colour"],
+    "league_gray": ["recipe=league_gray"],
 }
 
 

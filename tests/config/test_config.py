@@ -48,7 +48,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         (
             "data.foo",
             1,
-            "data: unknown key 'foo'; allowed: watch, channels, allow_leak, drop_leaks, tests, test_folder, name",
+            "data: unknown key 'foo'; allowed: watch, channels, allow_leak, drop_leaks, training, tests, test_folder",
         ),
         ("noise.train.kind", "fog", "noise.train.kind: 'fog' is unknown; allowed: 'gaussian', 'poisson'"),
         ("noise.train.sigma_255", [50, 2], "noise.train.sigma_255: the range must be [low, high]"),

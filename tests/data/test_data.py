@@ -10,7 +10,9 @@ from denoiselab.data.fetch import fetch
 from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime.errors import UserError
 
-COMMON = {"allow_leak": False, "drop_leaks": False, "tests": [], "test_folder": "conf/data/embedded.yaml"}
+COMMON = {"allow_leak": False, "drop_leaks": False, "training": [], "tests": []} | {
+    "test_folder": "conf/data/embedded.yaml"
+}
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def offered(tmp_path, monkeypatch):
         monkeypatch.setattr(folder, "images", lambda data, sources: (sources.own("folder"), found)[1])
         values = {"name": "folder", "watch": "x", "path": "x", "channels": 3, "seed": 0, "side": None}
         values |= {"split": {"train": 0.6, "val": 0.2, "test": 0.2}, "limit": dict.fromkeys(manifest.SPLITS)}
-        values |= {"tests": [], "test_folder": "conf/data/embedded.yaml"}
+        values |= {"training": [], "tests": [], "test_folder": "conf/data/embedded.yaml"}
         data = Folder.model_validate(values | {"allow_leak": allow, "drop_leaks": drop})
         return fetch(data, tmp_path / "raw")
 
