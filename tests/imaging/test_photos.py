@@ -366,7 +366,7 @@ def test_missing_pixels_are_filled_and_kept(no_data):
     tags = [(42113, "s", 0, "-9999", True)] if no_data == -9999 else []
     tifffile.imwrite(stream, values, extratags=tags, metadata=None)
     photo = photos.read(stream.getvalue())
-    assert np.isfinite(photo.pixels).all() and values[20:].min() >= -9999
+    assert np.isfinite(photo.pixels).all()
     assert abs(photo.pixels[40, 30:60] - photo.pixels[41, 30:60]).mean() < 0.1, "like the pixels around"
     again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels / 2, ".tif")))
     missing = ~np.isfinite(values) | (values == -9999)
