@@ -45,7 +45,7 @@ def test_eight_bits_are_kept_and_clipping_is_reported(clean, tmp_path):
 
 def test_sixteen_bits_profile_and_exif_are_kept(clean, tmp_path):
     photo = images.read(clean)
-    deep = replace(photo, dtype=np.dtype(np.uint16), white=65535.0, icc=b"a profile")
+    deep = replace(photo, dtype=np.dtype(np.uint16), white=65535.0, metadata=replace(photo.metadata, icc=b"a profile"))
     images.write(tmp_path / "deep.png", deep, deep.pixels)
     assert denoiselab("noise", tmp_path / "deep.png", tmp_path / "out.png", "--noise", "poisson30").code == 0
     noisy = images.read(tmp_path / "out.png")

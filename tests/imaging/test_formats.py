@@ -297,3 +297,43 @@ def test_heic_is_read_or_refused_with_the_remedy(monkeypatch):
     pillow_heif.from_pillow(Image.fromarray(pixels())).save(stream, quality=95)
     photo = photos.read(stream.getvalue())
     assert 255 * np.abs(photo.pixels - pixels() / np.float32(255)).mean() < 5
+
+
+def test_a_stack_of_metamorph_becomes_pages(tmp_path):
+    """Five images behind one directory, in the layout of STK: UIC2Tag has six numbers an image."""
+    frames = np.stack([np.roll(pixels("uint16", 1)[:, :, 0], n, 1) for n in range(5)])
+    body, plane = frames.astype("<u2").tobytes(), [1, 1, 2450000, 1000, 2450000, 1000]
+    values = {33628: struct.pack("<2I", 0, 0) * 5, 33629: struct.pack("<6I", *plane) * 5}
+    numbers = {256: 64, 257: 48, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: 48, 279: 64 * 48 * 2}
+    at = 8 + len(body)
+    start, rows, behind = at + 2 + 12 * 11 + 4, b"", b""
+    for tag, number in numbers.items():
+        rows += struct.pack("<HHII", tag, 4, 1, number)
+    for tag, data in values.items():
+        rows += struct.pack("<HHII", tag, 5, 5, start + len(behind))
+        behind += data
+    content = struct.pack("<2sHI", b"II", 42, at) + body + struct.pack("<H", 11) + rows + bytes(4) + behind
+    (tmp_path / "a.stk").write_bytes(content)
+    with stacks.opened(tmp_path / "a.stk") as stack:
+        images = [stack.decode(n) for n in range(len(stack))]
+        with stacks.written(tmp_path / "a.tif", stack) as write:
+            named = [write(image.values, image.metadata, image.separate) for image in images]
+    assert named == [["UIC1tag", "UIC2tag"], [], [], [], []]
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), frames)
+
+
+@pytest.mark.parametrize("kind", ["mask", "pyramid", "thumbnail"])
+def test_further_images_of_a_photo_are_named(kind):
+    stream, values = BytesIO(), pixels()
+    with tifffile.TiffWriter(stream) as writer:
+        if kind == "thumbnail":
+            writer.write(values[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
+        writer.write(values, photometric="rgb", subifds=int(kind == "pyramid"), metadata=None)
+        if kind != "thumbnail":
+            part = values[::2, ::2] if kind == "pyramid" else values[:, :, 0] > 0
+            color = "rgb" if kind == "pyramid" else "minisblack"
+            writer.write(part, photometric=color, subfiletype=1 if kind == "pyramid" else 4, metadata=None)
+    photo = photos.read(stream.getvalue())
+    assert np.array_equal(np.rint(photo.pixels * 255), values)
+    name = "transparency mask" if kind == "mask" else "thumbnail or smaller copy"
+    assert photos.dropped(photo, ".tif") == [name]

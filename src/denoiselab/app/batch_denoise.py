@@ -286,10 +286,10 @@ def _named(relatives: list[Path], folder: Path, form: str, suffix: str) -> list[
     """Output files, all different where formats that are only read get another suffix."""
     if form and f".{form}" not in encoders.FORMATS:
         raise UserError(f"--format: unknown format {form!r}; choose from: {', '.join(s[1:] for s in encoders.FORMATS)}")
-    written = {path: f".{form}" if form else _written_as(path.suffix) for path in relatives}
-    kept = {path.with_name(f"{path.stem}{suffix}{end}") for path, end in written.items() if end == path.suffix}
+    written = [(path, f".{form}" if form else _written_as(path.suffix)) for path in relatives]
+    kept = {path.with_name(f"{path.stem}{suffix}{end}") for path, end in written if end == path.suffix}
     targets = []
-    for path, end in written.items():
+    for path, end in written:
         target = path.with_name(f"{path.stem}{suffix}{end}")
         if end != path.suffix and target in kept:
             target = path.with_name(f"{path.name}{suffix}{end}")  # a.gif beside a.png

@@ -56,7 +56,7 @@ class Service(PythonModel):
         with self.alone:  # images that wait are not decoded yet
             photo = _read(image, self.denoiser)
             pixels = self.denoiser.restore(photo.pixels, sigma_255=level)
-            suffix = ".tif" if photo.dtype.kind == "f" else ".png"
+            suffix = ".png" if photo.dtype in ("uint8", "uint16") else ".tif"
             file = photos.encode(photo, pixels, suffix)
         return {"image": base64.b64encode(file).decode("ascii")}
 

@@ -33,6 +33,7 @@ REASONS: dict[type[Exception], str] = {
 }
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` is the limit
+warnings.filterwarnings("ignore", module=r"(PIL|tifffile)\.")  # damaged files are reported once, in one line
 
 
 @contextmanager

@@ -42,6 +42,8 @@ STRUCTURAL = {
     *(334, 338, 339, *range(342, 348), 400, *range(512, 522), *range(529, 533), 32995, 32996, 32997, 32998, ICC),
     *(33421, 33422, 34016, 37393, 50674, 50844, 65426, 65457),
 }
+# MetaMorph's and Zeiss' tags say how the images lie in the file, which the output changes.
+UNCOPIED = {33628, 33629, 33630, 33631, 34412}
 ORDERS: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}  # struct's byte order by the first bytes
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation\s*(?:=\s*["\']|>)\s*)([1-8])')
 
@@ -126,6 +128,7 @@ def others(content: Buffer, position: int | None = None) -> tuple[bytes, list[in
         if tag in DESCRIPTIVE | STRUCTURAL or tag in kept or tag in left:
             continue
         value = found.get(tag)
+        value = None if tag in UNCOPIED else value
         value = _of_classic(value, layout.order) if isinstance(value, _Value) and layout else None
         if value is None:
             left.append(tag)

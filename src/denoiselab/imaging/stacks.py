@@ -21,7 +21,6 @@ from denoiselab.imaging.raw import RawError
 from denoiselab.runtime.errors import UserError
 
 CLASSIC = 3 << 30  # bytes of pixels; BigTIFF above: 4 GB with headers, and where Deflate makes noise longer
-METAMORPH = {33628, 33629, 33630, 33631}  # tags that describe planes of one directory
 DESCRIPTION, RESOLUTION = 270, {282, 283, 296}
 UNITS = (1, 2, 3)  # TIFF's ResolutionUnit
 NESTED = {34665: "EXIF", 34853: "GPS", 40965: "EXIF"}  # directories in a page, which are not copied in stacks
@@ -98,11 +97,10 @@ def written(path: Path, stack: Stack) -> Iterator[Callable[[np.ndarray, Metadata
             assert exif.byte_order(block) == order or not block
             fields = {tag: value for tag, value in exif.values(block).items() if tag not in exif.STRUCTURAL}
             names += [NESTED[tag] for tag in exif.tags(block) if tag in NESTED]
-            names += ["MetaMorph tags"] if METAMORPH & fields.keys() else []
             tags = [
                 (tag, kind, number, _without_truncation(data) if tag == DESCRIPTION else data, True)
                 for tag, (kind, number, data) in fields.items()
-                if tag not in METAMORPH | RESOLUTION
+                if tag not in RESOLUTION
             ]
             options = encoders.tiff_options(values.shape[2], values.dtype, separate)
             values = encoders.tiff_order(values, separate)

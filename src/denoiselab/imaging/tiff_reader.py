@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from denoiselab.imaging import exif, metadata, pillow_images, tiff_segments
 from denoiselab.imaging.decoded import UPRIGHT, Decoded, check_size
@@ -67,7 +67,7 @@ class Pages:
         self.tiff, self.stream = tiff, stream
         tiff.pages.cache = False  # memory for one page at a time
         self.content = _mapped(stream)
-        self.reduced = 0
+        self.reduced = self.masks = 0
         self.places = self._found()
 
     def __len__(self) -> int:
@@ -87,8 +87,8 @@ class Pages:
         about = NOTHING if self.places[n].shift else self._metadata(page)
         if not by_pillow:
             values = np.ascontiguousarray(UPRIGHT[_orientation(page)](values))
-        if self.reduced:
-            lost = [*lost, "thumbnail or smaller copy"]
+        lost += ["thumbnail or smaller copy"] if self.reduced else []
+        lost += ["transparency mask"] if self.masks else []
         if "CMYK" in "".join(lost):
             about = replace(about, icc=None)
         return Decoded(values, replace(about, lost=(*about.lost, *lost)), separate, self._no_data(page))
@@ -125,7 +125,9 @@ class Pages:
         for n in range(number):
             page = self.tiff.pages[n]
             raw = raw or DNG_VERSION in page.tags or page.photometric in RAW
-            if page.is_reduced:
+            if page.is_mask:
+                self.masks += 1
+            elif page.is_reduced:
                 self.reduced += 1
             else:
                 places.append(_Place(n))
@@ -141,7 +143,8 @@ class Pages:
         page = self.tiff.pages[0]
         if not (page.is_imagej or page.is_shaped or page.is_stk):
             return [0]
-        series = self.tiff.series[0]
+        with np.errstate(all="ignore"):  # tifffile divides by zero in some
+            series = self.tiff.series[0]
         frames = prod(series.shape) * page.dtype.itemsize // page.nbytes if page.dtype and page.nbytes else 1
         if frames <= 1:
             return [0]
@@ -196,10 +199,14 @@ class Pages:
         number = planes * -(-page.imagelength // max(1, height)) * -(-page.imagewidth // max(1, width))
         tiff_segments.check_segments(page, number if page.compression not in JPEG else 0)
         self.stream.seek(0)
-        with Image.open(self.stream, formats=["TIFF"]) as image:
-            image.seek(self.places[n].page)
-            image.load()
-            return pillow_images.values(image)
+        try:
+            with Image.open(self.stream, formats=["TIFF"]) as image:
+                image.seek(self.places[n].page)
+                image.load()
+                return pillow_images.values(image)
+        except (UnidentifiedImageError, SyntaxError):
+            model = f"{getattr(page.photometric, 'name', page.photometric)} with {page.samplesperpixel} channels"
+            raise UnsupportedError(f"pixels of {model} are not supported; convert to gray or RGB") from None
 
     def _no_data(self, page: Any) -> float | None:
         """GDAL's value of missing pixels."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from denoiselab.app.cli._options import AsJson
-from denoiselab.app.cli._output import plain, report, say
+from denoiselab.app.cli._output import only_own_lines, plain, report, say
 
 
 def estimate(
@@ -37,7 +37,8 @@ def estimate(
     rows, failed = [], False
     for source in batch_denoise.image_files(sources):
         try:
-            rows.append(_row(source, white))
+            with only_own_lines():
+                rows.append(_row(source, white))
         except batch_denoise.FAULTS as error:
             failed = True
             say(f"error: {batch_denoise.failure(error, source)}")

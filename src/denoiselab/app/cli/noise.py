@@ -155,6 +155,8 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
     noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec))
     stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
     photos.write(target, photo, stored)
+    if dropped := photos.dropped(photo, target.suffix):
+        say(f"{target}: without {', '.join(dropped)}, which it cannot hold")
     return {
         "in": str(source),
         "out": str(target),

@@ -125,14 +125,18 @@ def _chosen(estimate: denoisers.Estimate, channels: int, quality: str) -> tuple[
 
 
 def _suffix(name: str, photo: photos.Photo) -> str:
-    """Suffix of the denoised file: that of the original if the format can hold the image, else .png, else .tif."""
-    for suffix in (Path(name).suffix.lower(), ".png", ".tif"):
-        try:
-            photos.check(photo, suffix)
-            return suffix
-        except ValueError:
-            continue
-    raise AssertionError(photo.dtype)
+    """Suffix of the denoised file: the first of the original's, .png and .tif that can hold the image and drops the
+    least metadata."""
+    able = [suffix for suffix in (Path(name).suffix.lower(), ".png", ".tif") if _holds(suffix, photo)]
+    return min(able, key=lambda suffix: len(photos.dropped(photo, suffix)))
+
+
+def _holds(suffix: str, photo: photos.Photo) -> bool:
+    try:
+        photos.check(photo, suffix)
+    except ValueError:
+        return False
+    return True
 
 
 def _depth(photo: photos.Photo) -> str:
