@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import psutil
 
-from denoiselab.app import denoisers
+from denoiselab.app import denoisers, strength
 from denoiselab.imaging import photos
+from denoiselab.metrics import tone
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 
@@ -41,6 +42,7 @@ class Settings:
     device: str = "auto"
     tile: int | None = None  # pixels
     force: bool = False  # overwrite
+    strength: float = 1.0  # of the restoration in the output, the rest is the input
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Outcome:
     model: str = ""
     reason: str = ""  # for the choice of the model, or for the failure
     level_unused: bool = False  # the model ignored the given noise level
+    warning: str = ""
 
 
 def tasks(sources: Sequence[str], output: str) -> list[Task]:
@@ -146,7 +149,7 @@ class _Worker:
         settings = self.settings
         photo = photos.read(task.source, white=settings.white)
         photos.check(photo, task.target.suffix)
-        name, reason = self.model, ""
+        name, reason, noise = self.model, "", None
         if name == AUTO:
             noise = denoisers.estimate(photo.pixels)
             if noise.kind == "clean" and settings.sigma_255 is not None:
@@ -165,10 +168,14 @@ class _Worker:
                 tile=settings.tile,
                 jobs=self.jobs,
             )
-        photos.write(task.target, photo, restored)
-        reason = "; ".join(filter(None, (reason, photo.white_in_words)))
+        shifted = tone.largest(photo.pixels, restored)
+        blended, kept = strength.blend(photo.pixels, restored, settings.strength), ""
+        if settings.strength < 1:
+            kept = str(strength.kept(photo.pixels, restored, settings.strength, noise))
+        photos.write(task.target, photo, blended)
+        reason = "; ".join(filter(None, (reason, kept, photo.white_in_words)))
         unused = settings.sigma_255 is not None and not denoiser.takes_level(photo.pixels.shape[2])
-        return Outcome(task, "denoised", name, reason, unused)
+        return Outcome(task, "denoised", name, reason, unused, f"tones shifted: {shifted}" if shifted else "")
 
     def _denoiser(self, name: str) -> denoisers.Denoiser:
         with self.loading:
