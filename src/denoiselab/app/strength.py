@@ -9,7 +9,7 @@ from denoiselab.noise.analysis import Estimate, estimate
 
 SIDE = 3  # pixels; what differs from the mean over this square is fine detail, or noise
 BLOCK, FLAT = 16, 0.05  # side in pixels, and share of the blocks that are considered flat
-LEAST = 0.1  # fine detail must be at least this share of the variance to be measured
+LEAST = 0.25  # fine detail must be at least this share of the variance to be measured
 
 
 def blend(noisy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
