@@ -159,3 +159,20 @@ def test_the_centre_is_enlarged_without_resampling():
     edge = 2 * 6
     below = shown[-edge - gallery.WIDTH : -edge, edge : edge + gallery.WIDTH]
     assert np.array_equal(below[::factor, ::factor], middle)
+
+
+def test_the_area_to_enlarge_is_chosen(pair):
+    panel = Panel("x\ny", np.asarray(Image.open(pair / "noisy.png")))
+    enlarged = gallery.gallery([panel], (10, 20, 66, 76))
+    factor = gallery.WIDTH // 56
+    part = panel.pixels[20:76, 10:66].repeat(factor, 0).repeat(factor, 1)
+    shown = np.asarray(enlarged)
+    assert (shown[-part.shape[0] - 12 : -12, 12 : 12 + part.shape[1]] == part).all()
+    for crop, reason in {
+        "1,2,3": "give four whole numbers",
+        "100,90,60,20": "is not within the image of 150 x 120",
+    }.items():
+        said = denoiselab("compare", pair / "noisy.png", pair / "no.png", "--models", "gray", "--crop", crop)
+        assert said.code == 1 and reason in said.err
+    said = denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "gray", "--crop", "10,20,56,56")
+    assert said.code == 0

@@ -504,3 +504,32 @@ def test_the_suffix_sets_the_format(tmp_path, capsys):
     Image.fromarray(noisy()).save(tmp_path / "in.webp", lossless=True)
     assert called(capsys, "denoise", tmp_path / "in.webp", tmp_path / "out.tif", "-m", "colour")[0] == 0
     assert Image.open(BytesIO((tmp_path / "out.tif").read_bytes())).format == "TIFF"
+
+
+def test_strength_blends_and_says_what_is_kept(tmp_path, capsys):
+    Image.fromarray(noisy(192)).save(tmp_path / "in.png")
+    results = {}
+    for share in (0, 0.5, 1):
+        target = tmp_path / f"{share}.png"
+        code, _, said = called(capsys, "denoise", tmp_path / "in.png", target, "-m", "gray", "--strength", share)
+        assert code == 0 and ("strength 0" in said) == (share < 1)
+        results[share] = np.asarray(Image.open(target)).astype(float)
+    assert (
+        "strength 0.5: noise "
+        in called(capsys, "denoise", tmp_path / "in.png", tmp_path / "0.5.png", "-f", "-m", "gray", "--strength", 0.5)[
+            2
+        ]
+    )
+    assert np.array_equal(results[0], noisy(192))
+    assert np.abs(results[0.5] - (results[0] + results[1]) / 2).max() <= 1
+
+
+def test_shifted_tones_are_warned_of(tmp_path, capsys, monkeypatch):
+    Image.fromarray(noisy(192)).save(tmp_path / "in.png")
+    assert "warning" not in called(capsys, "denoise", tmp_path / "in.png", tmp_path / "a.png", "-m", "gray")[2]
+    restore = denoisers.Denoiser.restore
+    monkeypatch.setattr(
+        denoisers.Denoiser, "restore", lambda self, pixels, **given: 0.9 * restore(self, pixels, **given)
+    )
+    code, _, said = called(capsys, "denoise", tmp_path / "in.png", tmp_path / "b.png", "-m", "gray")
+    assert code == 0 and re.match(rf"warning: {tmp_path}/in.png: tones shifted: \w+ -\d+\.\d of 255 \[", said)

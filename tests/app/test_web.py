@@ -405,3 +405,10 @@ def test_file_names_are_escaped_in_markdown(name):
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(texts.plain(name))
     assert re.fullmatch(r"<p>[^<]*</p>\n", html)
     assert ":red[" not in texts.plain(name) and not re.search(r"(?<!\\)\$", texts.plain(name))
+
+
+def test_strength_blends_the_result_with_the_input(astronaut):
+    task = computation.Task(png(astronaut[:96, :96]), "me.png", ("gaussian", 25), ("gray",), strength=0.25)
+    weak, full = done(task), done(replace(task, strength=1.0))
+    assert "strength 0\\.25\\: noise " in texts.kept(weak) and not texts.kept(full)
+    assert weak.results[0].score.psnr < full.results[0].score.psnr

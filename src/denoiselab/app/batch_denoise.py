@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import psutil
 
-from denoiselab.app import denoisers
+from denoiselab.app import denoisers, strength
 from denoiselab.imaging import decoders, encoders, photos, stacks
+from denoiselab.metrics import tone
+from denoiselab.noise.analysis import Estimate
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 
@@ -45,6 +47,7 @@ class Settings:
     force: bool = False  # overwrite
     linear: bool = False  # develop camera raw files without sRGB's transfer function
     progress: bool = False  # show a bar for the images of a stack
+    strength: float = 1.0  # of the restoration in the output, the rest is the input
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Outcome:
     level_unused: bool = False  # the model ignored the given noise level
     dropped: tuple[str, ...] = ()  # names of metadata that the output does not have
     images: int = 1  # in the file
+    warning: str = ""
 
 
 def tasks(sources: Sequence[str], output: str, *, form: str = "", suffix: str = "") -> list[Task]:
@@ -160,15 +164,18 @@ class _Worker:
         photo = photos.read(task.source, white=self.settings.white, separate=True, linear=self.settings.linear)
         with photos.named(task.source):
             photos.check(photo, task.target.suffix)
-        name, reason = self._chosen(photo)
-        reason = "; ".join(filter(None, (reason, photo.white_in_words)))
+        name, reason, noise = self._chosen(photo)
         dropped = tuple(photos.dropped(photo, task.target.suffix))
         if not name:
             copied = _save_unchanged(task, photo)
+            reason = "; ".join(filter(None, (reason, photo.white_in_words)))
             return Outcome(task, "clean", reason=reason, dropped=() if copied else dropped)
+        share = self.settings.strength
         restored, unused = self._restored(photo, name)
-        photos.write(task.target, photo, restored)
-        return Outcome(task, "denoised", name, reason, unused, dropped)
+        photos.write(task.target, photo, strength.blend(photo.pixels, restored, share))
+        kept = str(strength.kept(photo.pixels, restored, share, noise)) if share < 1 and not photo.separate else ""
+        reason = "; ".join(filter(None, (reason, kept, photo.white_in_words)))
+        return Outcome(task, "denoised", name, reason, unused, dropped, warning=_shifted(photo, restored))
 
     def _denoised_stack(self, task: Task, stack: stacks.Stack) -> Outcome:
         """Image by image; white and model are those of the first image of each channel."""
@@ -177,7 +184,7 @@ class _Worker:
         stacks.check(task.target)
         chosen: dict[tuple[int, int], tuple[str, str, float, float]] = {}
         dropped: dict[str, None] = {}
-        unused = False
+        unused, warning = False, ""
         bar = tqdm(
             range(len(stack)), desc=task.source.name, unit="image", leave=False, disable=not self.settings.progress
         )
@@ -190,13 +197,16 @@ class _Worker:
                     with decoders.errors(f"{task.source}: page {n + 1}"):
                         photo = photos.of_decoded(decoded, white, black, stack.white)
                     if key not in chosen:
-                        name, reason = self._chosen(photo)
+                        name, reason, _ = self._chosen(photo)
                         reason = "; ".join(filter(None, (reason, photo.white_in_words)))
                         chosen[key] = name, reason, photo.white, photo.black
                     restored = photo.pixels
                     if name := chosen[key][0]:
                         restored, ignored = self._restored(photo, name)
                         unused = unused or ignored
+                        if not warning and (shifted := _shifted(photo, restored)):
+                            warning = f"image {n + 1}: {shifted}"
+                        restored = strength.blend(photo.pixels, restored, self.settings.strength)
                     names = write(photos.stored(photo, restored), photo.metadata, photo.separate)
                     dropped |= dict.fromkeys(names)
             models = {name: reason for name, reason, *_ in chosen.values() if name}
@@ -205,19 +215,20 @@ class _Worker:
                 reason = next(iter(chosen.values()))[1]
                 return Outcome(task, "clean", reason=reason, images=len(stack))
         reasons = ", ".join(dict.fromkeys(reason for reason in models.values() if reason))
-        return Outcome(task, "denoised", ", ".join(models), reasons, unused, tuple(dropped), len(stack))
+        names = ", ".join(models)
+        return Outcome(task, "denoised", names, reasons, unused, tuple(dropped), len(stack), warning)
 
-    def _chosen(self, photo: photos.Photo) -> tuple[str, str]:
-        """Name of the model, empty for a clean image, and the reason for it."""
+    def _chosen(self, photo: photos.Photo) -> tuple[str, str, Estimate | None]:
+        """Name of the model, empty for a clean image, the reason for it, and the noise if it was estimated."""
         settings = self.settings
         if self.model != AUTO:
-            return self.model, ""
+            return self.model, "", None
         channels = 1 if photo.separate else photo.pixels.shape[2]
         noise = denoisers.estimate(photo.pixels[:, :, :1] if photo.separate else photo.pixels)
         if noise.kind == "clean" and settings.sigma_255 is not None:
             noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
         name, reason = denoisers.choose(noise, channels)
-        return "" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason
+        return "" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason, noise
 
     def _restored(self, photo: photos.Photo, name: str) -> tuple[np.ndarray, bool]:
         """Pixels like those of the photo, and whether the model ignored the given noise level."""
@@ -368,3 +379,9 @@ def _check(planned: Sequence[Task]) -> None:
         if target in sources:
             raise UserError(f"{sources[target]} and {task.source} would both be written to {task.target}")
         sources[target] = task.source
+
+
+def _shifted(photo: photos.Photo, restored: np.ndarray) -> str:
+    """The largest shift of brightness or colour, in words; empty if none counts."""
+    shifted = None if photo.separate else tone.largest(photo.pixels, restored)
+    return f"tones shifted: {shifted}" if shifted else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from denoiselab.app import denoisers
+from denoiselab.app import denoisers, strength
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.runtime.errors import UserError
@@ -30,6 +30,7 @@ class Version:
     pixels: np.ndarray  # (H, W, C) float32, not clipped
     seconds: float | None = None  # without loading
     score: Score | None = None
+    kept: strength.Kept | None = None  # of noise and detail, below strength 1
 
     def numbers(self) -> dict[str, str | float | None]:
         psnr, ssim = (self.score.psnr, self.score.ssim) if self.score else (None, None)
@@ -72,12 +73,21 @@ def versions(
         yield Version(CLEAN, clean)
 
 
-def restored(denoiser: denoisers.Denoiser, photo: photos.Photo, noisy: np.ndarray, clean: np.ndarray | None) -> Version:
-    """Restore `noisy` (H, W, C); the score is that of the result rounded to the photo's bit depth."""
+def restored(
+    denoiser: denoisers.Denoiser,
+    photo: photos.Photo,
+    noisy: np.ndarray,
+    clean: np.ndarray | None,
+    share: float = 1.0,
+) -> Version:
+    """Restore `noisy` (H, W, C), blended with it at a strength `share`; the score is that of the result rounded to the
+    photo's bit depth."""
     began = time.perf_counter()
-    pixels = denoiser.restore(noisy)
+    estimated = denoiser.restore(noisy)
+    pixels = strength.blend(noisy, estimated, share)
     seconds = time.perf_counter() - began
-    return Version(denoiser.entry.name, pixels, seconds, score(clean, photos.at_depth(photo, pixels)))
+    kept = strength.kept(noisy, estimated, share) if share < 1 else None
+    return Version(denoiser.entry.name, pixels, seconds, score(clean, photos.at_depth(photo, pixels)), kept)
 
 
 def score(clean: np.ndarray | None, other: np.ndarray) -> Score | None:

@@ -9,7 +9,7 @@ from denoiselab.noise.analysis import Estimate, estimate
 
 SIDE = 3  # pixels; what differs from the mean over this square is fine detail, or noise
 BLOCK, FLAT = 16, 0.05  # side in pixels, and share of the blocks that are considered flat
-LEAST = 0.3  # fine detail must be at least this share of the variance to be measured
+LEAST = 0.25  # fine detail must be at least this share of the variance to be measured
 
 
 def blend(noisy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
@@ -34,13 +34,12 @@ class Kept:
 def kept(noisy: np.ndarray, restored: np.ndarray, strength: float, noise: Estimate | None = None) -> Kept:
     """What `blend(noisy, restored, strength)` keeps, images (H, W, C). `noise`: of `noisy`, if already estimated.
 
-    Noise left is the level estimated in the restoration, and the share of the image's own noise, added as independent.
-    Detail is the amplitude of the clean image's fine detail in the restoration: the covariance of both images' fine
-    detail, over its variance in `noisy` less that of the noise, which is taken from the flattest blocks.
+    Noise left is the level estimated in the blend. Detail is the amplitude of the clean image's fine detail in the
+    restoration: the covariance of both images' fine detail over its variance in `noisy`, each less that of the flattest
+    blocks, which have noise only.
     """
     before = (noise or estimate(noisy)).sigma_255
-    after = min(before, estimate(restored).sigma_255)
-    left = ((1 - strength) ** 2 * before**2 + strength**2 * after**2) ** 0.5
+    left = min(before, estimate(blend(noisy, restored, strength)).sigma_255)
     full = _detail(noisy, restored)
     return Kept(strength, before, left, None if full is None else 1 - strength * (1 - full))
 
@@ -48,12 +47,16 @@ def kept(noisy: np.ndarray, restored: np.ndarray, strength: float, noise: Estima
 def _detail(noisy: np.ndarray, restored: np.ndarray) -> float | None:
     """Fraction of fine detail that the restoration keeps."""
     before, after = (pixels - cv2.blur(pixels, (SIDE, SIDE)).reshape(pixels.shape) for pixels in (noisy, restored))
-    rows, columns = (size // BLOCK * BLOCK for size in noisy.shape[:2])
-    if not rows * columns:
+    variances, common = _block_means(before * before), _block_means(before * after)
+    flattest = np.argsort(variances)[: max(1, int(FLAT * variances.size))]
+    if not variances.size or variances.mean() - variances[flattest].mean() < LEAST * variances.mean():
         return None
-    blocks = np.square(before[:rows, :columns]).reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK, -1)
-    variances = np.sort(blocks.mean(axis=(1, 3, 4)), axis=None)
-    noise, total = variances[: max(1, int(FLAT * variances.size))].mean(), variances.mean()
-    if total - noise < LEAST * total:
-        return None
-    return float(np.clip((before * after).mean() / (total - noise), 0, 1))
+    slope = (common.mean() - common[flattest].mean()) / (variances.mean() - variances[flattest].mean())
+    return float(np.clip(slope, 0, 1))
+
+
+def _block_means(pixels: np.ndarray) -> np.ndarray:
+    """Means (N,) of the whole blocks of an image (H, W, C)."""
+    rows, columns = (size // BLOCK for size in pixels.shape[:2])
+    whole = pixels[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, pixels.shape[2])
+    return whole.mean(axis=(1, 3, 4), dtype=np.float64).reshape(-1)

@@ -13,7 +13,8 @@ from denoiselab.noise.level_estimation import estimate_sigma_255
 DEVIATIONS = 5.0  # of the noise, by which values may be below black or above white: noise alone exceeds 1 in 10^6
 MARGIN = 0.02  # at least
 HIGHEST_SIGMA_255 = 55.0  # of the released networks' training noise; limits the margin
-SIDE = 5  # of the neighbourhood in pixels: spots up to half of it are replaced by its median
+SIDE, GROWTH = 5, 3  # pixels: side of the smallest neighbourhood, and factor to the next larger one
+SUPPORT = 0.2  # fraction of a neighbourhood that must be in the range
 
 
 class Split(NamedTuple):
@@ -26,9 +27,8 @@ class Split(NamedTuple):
 def split(pixels: np.ndarray, sigma_255: float | None = None) -> Split:
     """Split an image (H, W, C) float32 with noise of that level (None: estimated).
 
-    In `usual`, values far out of [0, 1] are replaced by the median of their neighbourhood, clipped to [0, 1]: areas
-    become black or white, as in a sensor, and small spots vanish, as they would change the result around them. Without
-    such values, `usual` is `pixels` itself.
+    In `usual`, values far out of [0, 1] are replaced by the mean of the usual ones around them: spots and areas vanish,
+    as their edges would change the result around them. Without such values, `usual` is `pixels` itself.
     """
     lowest, highest = pixels.min(), pixels.max()
     if lowest >= -MARGIN and highest <= 1 + MARGIN:
@@ -41,6 +41,20 @@ def split(pixels: np.ndarray, sigma_255: float | None = None) -> Split:
     for channel in range(pixels.shape[2]):
         far = usual[:, :, channel] != pixels[:, :, channel]
         if far.any():
-            around = cv2.medianBlur(np.ascontiguousarray(usual[:, :, channel]), SIDE)
-            usual[:, :, channel][far] = around[far].clip(0, 1)
+            _fill(usual[:, :, channel], far)
     return Split(usual, pixels - usual)
+
+
+def _fill(channel: np.ndarray, far: np.ndarray) -> None:
+    """Replace the values of a channel (H, W) that are `far` by the mean of the others in the smallest neighbourhood
+    with enough of them, or by black and white where there is none."""
+    channel[far] = channel[far].clip(0, 1)
+    missing, side = far.copy(), SIDE
+    known = (~far).astype(np.float32)
+    values = channel * known
+    while missing.any() and side < GROWTH * max(channel.shape):
+        share, total = (cv2.blur(part, (side, side)) for part in (known, values))
+        found = missing & (share >= SUPPORT)
+        channel[found] = total[found] / share[found]
+        missing &= ~found
+        side *= GROWTH

@@ -12,7 +12,7 @@ import numpy as np
 
 from denoiselab.config import Alarms
 from denoiselab.imaging import depths
-from denoiselab.metrics import image_quality
+from denoiselab.metrics import image_quality, tone
 
 CONSTANT_255 = 1.0  # an output is constant if its standard deviation is below this in every channel ...
 VARIED_255 = 4.0  # ... and that of the clean image is at least this
@@ -37,6 +37,7 @@ HEADLINES = {
     "worse": "🔴 Worse than the noisy input",
     "gain": "🔴 Gain below the minimum",
     "some": "🟡 Little or no gain on some images",
+    "tone": "🟡 Brightness or colour shifted",
     "level": "🟡 Noise level outside the training range",
     "correlated": "🟡 Noise correlated between neighbouring pixels",
     "interval": "🟡 Interval too wide",
@@ -72,6 +73,8 @@ def examine(clean: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> dict[
     found = {"range": _range(truth, restored), "unchanged": _unchanged(truth, noisy, restored)}
     if clean.shape[2] == 3:
         found["channels"] = _channels(truth, restored)
+    if not any(found.values()):  # they would explain it
+        found["tone"] = _tone(noisy, restored)
     return {kind: finding for kind, finding in found.items() if finding}
 
 
@@ -103,6 +106,11 @@ def _unchanged(truth: np.ndarray, noisy: np.ndarray, restored: np.ndarray) -> Fi
 def _channels(truth: np.ndarray, restored: np.ndarray) -> Finding | None:
     gain = _psnr(truth, cv2.cvtColor(restored, cv2.COLOR_RGB2BGR)) - _psnr(truth, restored)
     return (gain, f"{gain:.1f} dB better with reversed channels") if gain >= SWAPPED_DB else None
+
+
+def _tone(noisy: np.ndarray, restored: np.ndarray) -> Finding | None:
+    shift = tone.largest(noisy, restored)
+    return (abs(shift.mean), str(shift)) if shift else None
 
 
 def _psnr(truth: np.ndarray, restored: np.ndarray) -> float:

@@ -40,8 +40,9 @@ def shifts(before: np.ndarray, after: np.ndarray) -> list[Shift]:
     (Bonferroni), from the spread over blocks. A block's brightness is that of the blocks around it: its own would sort
     blocks by their noise, and the darkest would seem to become brighter.
     """
-    inside = 1 - _means(((before <= 0) | (before >= 1)).any(axis=2, keepdims=True).astype(np.float32))[:, :, 0]
-    means, changes = _means(before), _means(after - before)
+    clipped = ((before == 0) | (before == 1)).any(axis=2, keepdims=True)
+    inside = 1 - _means(np.asarray(clipped, np.float32))[:, :, 0]
+    means, changes = _means(before), _means(after) - _means(before)
     around = _surroundings(means.mean(axis=2))
     chosen = inside >= 1 - CLIPPED
     order = np.argsort(around[chosen], kind="stable")
@@ -67,7 +68,7 @@ def largest(before: np.ndarray, after: np.ndarray) -> Shift | None:
 def _means(pixels: np.ndarray) -> np.ndarray:
     """Means of whole blocks (H // BLOCK, W // BLOCK, C)."""
     rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
-    whole = pixels[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, -1)
+    whole = pixels[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, pixels.shape[2])
     return whole.mean(axis=(1, 3), dtype=np.float64)
 
 

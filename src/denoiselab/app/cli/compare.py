@@ -25,20 +25,27 @@ def compare(
             autocompletion=model_names,
         ),
     ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,WIDTH,HEIGHT", help="Area to enlarge, in pixels from the upper left. Default: the centre."
+        ),
+    ] = None,
     quality: Quality = "best",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore an image with several models and show the results side by side.
 
-    Each panel shows the whole image, its centre enlarged, the model's name, the time in seconds (without loading) and,
-    with --clean, PSNR and SSIM as in the report, measured at the image's bit depth.
+    Each panel shows the whole image, a part of it enlarged, the model's name, the time in seconds (without loading)
+    and, with --clean, PSNR and SSIM as in the report, measured at the image's bit depth.
 
     \b
     Examples:
       denoiselab compare photo.jpg side-by-side.png
       denoiselab compare noisy.png side-by-side.png --clean clean.png
       denoiselab compare noisy.png side-by-side.png --models colour,models/unet
+      denoiselab compare photo.jpg side-by-side.png --crop 640,400,112,112
       denoiselab compare noisy.png side-by-side.png --models colour_fast,colour_best
     """
     check_free(out, force)
@@ -58,6 +65,7 @@ def compare(
     elif reference and noisy.dtype.kind == "f":
         noisy = photos.read(source, white=1.0)
     target = reference.pixels if reference else None
+    part = _area(crop, *noisy.pixels.shape[:2]) if crop else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
     loaded = [denoisers.load(name.strip(), quality=quality) for name in names]
     panels, rows, facts = [], [], []
@@ -66,9 +74,20 @@ def compare(
         if version.name != side_by_side.CLEAN:
             rows.append(version.numbers())
             facts.append((version.name, version.facts()))
-    comparison = gallery(panels)
+    comparison = gallery(panels, part)
     with files.atomic_write(out) as temporary:
         comparison.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
     width = max(len(name) for name, _ in facts)
     lines = [f"{name:{width}}  {text}".rstrip() for name, text in facts]
     report("\n".join([*lines, f"written to {out}"]), {"out": str(out), "versions": rows}, as_json)
+
+
+def _area(crop: str, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower edge of "X,Y,WIDTH,HEIGHT" in an image of that size."""
+    try:
+        left, upper, across, down = map(int, crop.split(","))
+    except ValueError:
+        raise UserError(f"--crop {crop}: give four whole numbers, such as 640,400,112,112") from None
+    if min(left, upper) < 0 or min(across, down) < 1 or left + across > width or upper + down > height:
+        raise UserError(f"--crop {crop}: is not within the image of {width} x {height} pixels")
+    return left, upper, left + across, upper + down

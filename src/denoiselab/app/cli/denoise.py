@@ -32,6 +32,15 @@ def denoise(
         float | None,
         typer.Option(min=0, max=255, help="Noise level on the scale of 0 to 255, for models that take one."),
     ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the model's result in the output; the rest is the input. Below 1, the noise left and the "
+            "fine detail kept are printed.",
+        ),
+    ] = 1.0,
     white: Annotated[
         float | None,
         typer.Option(min=1e-9, help="Pixel value of white. Default: as stated in the file or found in its values."),
@@ -55,12 +64,14 @@ def denoise(
     Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
     images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
     Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
+    A warning says where mean brightness or colour changes by more than 2 of 255 and by more than its 95 % interval.
 
     \b
     Examples:
       denoiselab denoise photo.jpg better.jpg
       denoiselab denoise photos/ denoised/ --quality fast
       denoiselab denoise photos/ denoised/ --model colour
+      denoiselab denoise photo.jpg better.jpg --strength 0.7
       denoiselab denoise 'scans/*.tif' denoised/ --white 20000
       denoiselab denoise stack.ome.tif denoised.ome.tif
       denoiselab denoise noisy.png better.png --model models/unet --json
@@ -77,7 +88,9 @@ def denoise(
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(model, quality, sigma, white, device, tile, force, linear, progress=not quiet())
+    settings = batch_denoise.Settings(
+        model, quality, sigma, white, device, tile, force, linear, progress=not quiet(), strength=strength
+    )
     with only_own_lines():
         outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="file", disable=quiet()))
     _summarise(outcomes, ignored)
@@ -94,6 +107,8 @@ def _summarise(outcomes: "list[Outcome]", ignored: list[Path]) -> None:
     if blind := {outcome.model: None for outcome in outcomes if outcome.level_unused}:
         say(f"--sigma: ignored by {', '.join(blind)}: no noise level needed")
     for outcome in outcomes:
+        if outcome.warning:
+            say(f"warning: {outcome.task.source}: {outcome.warning}")
         if outcome.dropped:
             say(f"{outcome.task.target}: without {', '.join(outcome.dropped)}, which it cannot hold")
     for path in ignored:
@@ -130,4 +145,5 @@ def _row(outcome: "Outcome") -> dict[str, Any]:
         "reason": outcome.reason,
         "images": outcome.images,
         "dropped": [*outcome.dropped],
+        "warning": outcome.warning,
     }

@@ -60,7 +60,10 @@ def choose(allowed: Limits) -> computation.Task | None:
     noise = choose_noise(source)
     st.header("3. Denoiser", anchor=False)
     models, quality = choose_models()
-    return computation.Task(*image, noise, models, quality, source == SAMPLE) if image and models else None
+    strength = st.slider(texts.STRENGTH, 0.0, 1.0, 1.0, 0.05)
+    if not (image and models):
+        return None
+    return computation.Task(*image, noise, models, quality, source == SAMPLE, strength)
 
 
 def sample() -> tuple[bytes, str]:
@@ -183,6 +186,8 @@ def show(outcome: computation.Outcome, task: computation.Task) -> None:
     slider(outcome.views, outcome.results[0].model, key="slider")
     st.markdown(texts.noise_found(outcome, task.noise))
     st.markdown(texts.table(outcome))
+    if kept := texts.kept(outcome):
+        st.markdown(kept)
     st.html(texts.downloads(outcome))
 
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from denoiselab.app import denoisers, memory, side_by_side
 from denoiselab.app.side_by_side import Score
+from denoiselab.app.strength import Kept
 from denoiselab.app.web import limits, noise_choices
 from denoiselab.app.web.downloads import Download
 from denoiselab.app.web.views import Gallery, Views
@@ -27,6 +28,7 @@ class Task:
     models: tuple[str, ...]  # names and paths as denoisers.load takes them, and AUTO
     quality: str = "best"  # of the released weights that AUTO chooses
     sample: bool = False  # its outcome is shared by all visitors
+    strength: float = 1.0  # share of the model's result
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Result:
     seconds: float
     score: Score | None
     download: Download
+    kept: Kept | None = None  # of noise and detail, below strength 1
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,14 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     for name in _distinct(task.models, chosen):
         tell(f"Denoising: {name}")
         denoiser = model(name)
-        version = side_by_side.restored(denoiser, photo, noisy, clean)
+        version = side_by_side.restored(denoiser, photo, noisy, clean, task.strength)
         gallery.add(name, _decibels(version.score), version.pixels)
         suffix = _suffix(task.name, photo)
         file = Path(folder.name) / f"{len(results)}{suffix}"
         file.write_bytes(photos.encode(photo, version.pixels, suffix))
         download = Download(file, f"{Path(task.name).stem}-{name.replace('/', '-')}{suffix}")
         assert version.seconds is not None
-        results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download))
+        results.append(Result(name, denoiser.entry.title, version.seconds, version.score, download, version.kept))
     if clean is not None:
         gallery.add(CLEAN, "reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)

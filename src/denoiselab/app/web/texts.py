@@ -19,6 +19,7 @@ NO_NOISE = "The noise level is estimated. Without a clean image there are no sco
 NO_MEMORY = "Not enough memory for this image; try again later or use a smaller one."
 AGAIN = "Try again"
 QUALITY = "Size of the network that auto chooses"
+STRENGTH = "Strength: share of the denoised image in the result"
 KINDS = {  # Estimate.kind in words
     "clean": "almost none",
     "gaussian": "Gaussian",
@@ -87,6 +88,11 @@ def noise_found(outcome: computation.Outcome, added: tuple[str, float] | None) -
         sentences.append(f"**{computation.AUTO.capitalize()}** chose **{plain(name)}**: {plain(why)}")
     width, height = outcome.size
     return f"{'. '.join(sentences)}.  \nImage: {width} × {height} pixels, {outcome.depth}."
+
+
+def kept(outcome: computation.Outcome) -> str:
+    """Noise left and detail kept by each model, below strength 1."""
+    return "  \n".join(f"{plain(result.model)}: {plain(str(result.kept))}" for result in outcome.results if result.kept)
 
 
 def kind_of_file(outcome: computation.Outcome, result: computation.Result) -> str:

@@ -1,4 +1,4 @@
-"""Versions of one image side by side, each with its centre enlarged below it."""
+"""Versions of one image side by side, each with a part enlarged below it."""
 
 import math
 from collections.abc import Sequence
@@ -14,20 +14,23 @@ LETTERS = 16  # pixels
 BOX = "#E69F00"
 
 
-def gallery(panels: Sequence[Panel]) -> Image.Image:
-    """Panels of images (H, W, C) uint8 of one size.
+Area = tuple[int, int, int, int]  # left, upper, right and lower edge in pixels
+
+
+def gallery(panels: Sequence[Panel], part: Area | None = None) -> Image.Image:
+    """Panels of images (H, W, C) uint8 of one size. `part` is enlarged; None: the centre.
 
     Large images are reduced to the panel's width, small ones enlarged by integer factors.
     """
     height, width = panels[0].pixels.shape[:2]
-    part = _middle(width, height)
+    part = part or _middle(width, height)
     tiles = [_tile(panel, part) for panel in panels]
     columns = _columns(len(tiles), tiles[0].width / tiles[0].height)
     rows = [beside(tiles[n : n + columns], 2 * GAP) for n in range(0, len(tiles), columns)]
     return _framed(stack([_head(width, height, part, rows[0].width), *rows], 2 * GAP))
 
 
-def _middle(width: int, height: int) -> tuple[int, int, int, int] | None:
+def _middle(width: int, height: int) -> Area | None:
     """Left, upper, right and lower edge of the enlarged region; None for images no larger than that."""
     if max(width, height) <= ZOOM:
         return None
@@ -36,7 +39,7 @@ def _middle(width: int, height: int) -> tuple[int, int, int, int] | None:
     return left, upper, left + across, upper + down
 
 
-def _tile(panel: Panel, part: tuple[int, int, int, int] | None) -> Image.Image:
+def _tile(panel: Panel, part: Area | None) -> Image.Image:
     image = coloured(panel.pixels)
     caption = text(panel.title, WIDTH, "black", "center", LETTERS)
     whole = _fitted(image)
@@ -74,12 +77,13 @@ def _columns(count: int, shape: float) -> int:
     return math.ceil(count / rows)
 
 
-def _head(width: int, height: int, part: tuple[int, int, int, int] | None, room: int) -> Image.Image:
+def _head(width: int, height: int, part: Area | None, room: int) -> Image.Image:
     label = f"{width} x {height} pixels"
     if part is not None:
         across, down = part[2] - part[0], part[3] - part[1]
+        place = "its central" if part == _middle(width, height) else f"from {part[0]}, {part[1]}"
         factor = WIDTH // max(across, down)
-        label += f"; below each image its central {across} x {down} pixels, enlarged {factor}x"
+        label += f"; below each image {place} {across} x {down} pixels{f', enlarged {factor}x' if factor > 1 else ''}"
     return text(label, room, "#555555", "left", LETTERS - 2)
 
 
