@@ -215,8 +215,8 @@ class _Worker:
                 reason = next(iter(chosen.values()))[1]
                 return Outcome(task, "clean", reason=reason, images=len(stack))
         reasons = ", ".join(dict.fromkeys(reason for reason in models.values() if reason))
-        names = ", ".join(models)
-        return Outcome(task, "denoised", names, reasons, unused, tuple(dropped), len(stack), warning)
+        named = ", ".join(models)
+        return Outcome(task, "denoised", named, reasons, unused, tuple(dropped), len(stack), warning)
 
     def _chosen(self, photo: photos.Photo) -> tuple[str, str, Estimate | None]:
         """Name of the model, empty for a clean image, the reason for it, and the noise if it was estimated."""
