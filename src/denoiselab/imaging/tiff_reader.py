@@ -143,8 +143,7 @@ class Pages:
         page = self.tiff.pages[0]
         if not (page.is_imagej or page.is_shaped or page.is_stk):
             return [0]
-        with np.errstate(all="ignore"):  # tifffile divides by zero in some
-            series = self.tiff.series[0]
+        series = self.tiff.series[0]
         frames = prod(series.shape) * page.dtype.itemsize // page.nbytes if page.dtype and page.nbytes else 1
         if frames <= 1:
             return [0]
