@@ -404,7 +404,9 @@ def test_a_stack_is_denoised_image_by_image_and_stays_what_it_was(tmp_path, caps
     shape = (6, 2, 64, 64) if "metadata" in STACKS[kind] and STACKS[kind]["metadata"] else (12, 64, 64)
     tifffile.imwrite(tmp_path / "in.tif", frames.reshape(shape), **STACKS[kind])
     code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
-    assert code == 0 and said == f"{tmp_path}/out.tif: 12 images, gaussian\n"
+    assert code == 0 and said == (
+        f"{tmp_path}/out.tif: 12 images, gaussian (white is 4095, the usual depth for its values)\n"
+    )
     with tifffile.TiffFile(tmp_path / "in.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
         assert after.series[0].shape == before.series[0].shape and after.series[0].axes == before.series[0].axes
         assert after.ome_metadata == before.ome_metadata and after.imagej_metadata == before.imagej_metadata

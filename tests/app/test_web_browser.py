@@ -218,9 +218,10 @@ def test_on_a_phone_everything_fits_and_a_finger_moves_the_divider(browser, addr
         page.click(f"named('summary', {summary!r})")
     assert page.run("innerWidth") == 390
     assert page.run("all('*').filter((element) => element.scrollWidth > innerWidth).length") == 0
-    wide = (
-        "all('p, td, button, select, input, img, .window').filter((e) => e.getBoundingClientRect().right > innerWidth)"
+    shown = (
+        "p, td, button, select, input:not([type=range]), img, .window"  # a slider's invisible input reaches beyond it
     )
+    wide = f"all('{shown}').filter((e) => e.getBoundingClientRect().right > innerWidth)"
     assert page.run(f"{wide}.map((element) => element.outerHTML)") == []
     end = page.drag("one('.handle')", -100)
     x, width = page.run("[one('.window').getBoundingClientRect().x, one('.window').clientWidth]")

@@ -1,5 +1,7 @@
 """Lack of device memory: inference falls back to smaller tiles; other errors name the setting to lower."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -114,7 +116,7 @@ def test_training_names_the_settings_to_lower(monkeypatch, where):
     monkeypatch.setattr(distributed, "is_first", lambda: False)
     job = jobs.resolve(params, "dncnn")
     monkeypatch.setattr(runner, "_validation", lambda job: None)
-    monkeypatch.setattr(runner, "_stock", lambda job: (None, None))
+    monkeypatch.setattr(runner, "_stock", lambda job: (Mock(clean=np.zeros(1, np.uint8)), None))
 
     def fails(*args, **settings):
         raise ERRORS["CUDA"]

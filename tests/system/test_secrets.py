@@ -115,7 +115,8 @@ def test_a_run_on_a_server_stores_and_prints_no_password(tmp_path, migrated, mon
         ("tune.storage", f"postgresql://me@host/studies?password={SECRET}"),
         (
             "data",
-            {"name": "cifar10", "tests": [], "cifar10": {"url": f"https://me:{SECRET}@host/a.tar.gz", "sha256": None}},
+            {"name": "cifar10", "training": [], "tests": []}
+            | {"cifar10": {"url": f"https://me:{SECRET}@host/a.tar.gz", "sha256": None}},
         ),
         (
             "models.net",

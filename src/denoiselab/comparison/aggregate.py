@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from denoiselab.comparison import published_results
 from denoiselab.comparison.bootstrap import Interval, mean_intervals
@@ -137,6 +136,8 @@ def _published(
     params: Params, model: str, set_name: str, condition: str, protocol: str, rows: pd.DataFrame
 ) -> dict[str, object]:
     """Published PSNR of the first method in `published` that has one; "-S" methods only for a model of that level."""
+    from scipy import stats  # slow to import
+
     draws = rows.groupby("draw").psnr.mean()
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
@@ -145,7 +146,9 @@ def _published(
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):
             found = {"published_method": method, "published": value.psnr}
-            halfwidth = t.ppf((1 + params.evaluate.confidence) / 2, len(draws) - 1) * draws.sem()  # NaN for one draw
+            halfwidth = (
+                stats.t.ppf((1 + params.evaluate.confidence) / 2, len(draws) - 1) * draws.sem()
+            )  # NaN for one draw
             return found | {"minus_published": draws.mean() - value.psnr, "published_halfwidth": halfwidth}
     return dict.fromkeys(("published_method", "published", "minus_published", "published_halfwidth"))
 

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import stats
 
 BLOCK = 16  # side in pixels; the mean of a block hardly changes when noise is removed
 TENTHS = 10
@@ -49,6 +48,8 @@ def shifts(before: np.ndarray, after: np.ndarray) -> list[Shift]:
     tenths = min(TENTHS, len(order) // MIN_BLOCKS)
     if tenths < 2:
         return []
+    from scipy import stats  # slow to import
+
     channels = means.shape[2]
     found = []
     for tenth in np.array_split(order, tenths):
