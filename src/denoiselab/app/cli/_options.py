@@ -21,6 +21,16 @@ def model_names(begun: str) -> list[str]:
     return [entry.name for entry in (*denoisers.known(), *denoisers.trained()) if entry.name.startswith(begun)]
 
 
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Name (see denoiselab models), path such as models/unet, or models:/name@alias.",
+        autocompletion=model_names,
+    ),
+]
+
+
 def check_free(path: Path, force: bool) -> None:
     """UserError if `path` is a folder, exists already (unless `force`) or cannot be written."""
     if path.is_dir():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from denoiselab.app.cli._options import AsJson, Quality, model_names
+from denoiselab.app.cli._options import AsJson, Model, Quality
 from denoiselab.app.cli._output import quiet, report
 
 if TYPE_CHECKING:
@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Name (see denoiselab models), path such as models/unet, or models:/name@alias.",
-            autocompletion=model_names,
-        ),
-    ],
+    model: Model,
     psnr: Annotated[float, typer.Option(help="The number to explain, in dB.")],
     place: Annotated[
         str, typer.Option("--set", help="bsd68, cbsd68, cid22, kodak24, set12, or a folder of clean images.")

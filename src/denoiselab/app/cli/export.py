@@ -5,20 +5,13 @@ from typing import Annotated
 
 import typer
 
-from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, model_names, need
+from denoiselab.app.cli._options import AsJson, Force, Model, Quality, check_free, need
 from denoiselab.app.cli._output import report
 from denoiselab.runtime.errors import UserError
 
 
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Name (see denoiselab models), path such as models/unet, or models:/name@alias.",
-            autocompletion=model_names,
-        ),
-    ],
+    model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="File to write.")],
     quality: Quality = "best",
     force: Force = False,
