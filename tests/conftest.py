@@ -93,7 +93,7 @@ def composed(*overrides: str) -> Params:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
-        compose_and_dump(str(path), str(ROOT / "conf"), None, "config", None, list(overrides))
+        compose_and_dump(str(path), str(ROOT / "conf"), None, "config", str(ROOT / "conf"), list(overrides))
         return config.load(path)
 
 

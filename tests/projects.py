@@ -60,7 +60,8 @@ def write_params(project: Path, *overrides: str) -> None:
     """params.yaml as `dvc exp run -S` would write it."""
     from dvc.utils.hydra import compose_and_dump
 
-    compose_and_dump(str(project / "params.yaml"), str(project / "conf"), None, "config", None, list(overrides))
+    conf = str(project / "conf")
+    compose_and_dump(str(project / "params.yaml"), conf, None, "config", conf, list(overrides))
 
 
 def compose(project: Path, *overrides: str) -> None:

@@ -5,6 +5,8 @@ import yaml
 
 from denoiselab import config
 from denoiselab.runtime.errors import UserError
+from pipeline import fetch
+from tests.conftest import composed
 
 
 def refused(tree: dict, tmp_path) -> str:
@@ -60,10 +62,32 @@ def changed(tree: dict, place: str, value: object) -> dict:
         ("models.unet.weights", "a.pth", "weights and sha256 (of the weights' file) go together"),
         ("models.unet.licence", "MIT", "licence and trained_on are those of imported weights, which are missing"),
         ("models.unet.lr", -1, "models.unet.lr: input should be greater than 0"),
+        ("train.crop", 97, "train.crop: 97 is larger than patches.size, 96; null: whole patches"),
+        ("models.unet.crop", 128, "models.unet.crop: 128 is larger than patches.size, 96"),
+        ("noise.test.sigma25.sigma_255", 15, "test.sigma25.sigma_255 is 15, not as the name says"),
     ],
 )
 def test_a_mistake_is_named(tree, tmp_path, place, value, message):
     assert message in refused(changed(tree, place, value), tmp_path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("learning_rate", 1), ("widths", []), ("widths", [0]), ("blocks", -1)])
+def test_a_mistake_of_an_architecture_is_named_before_the_download(tree, tmp_path, monkeypatch, key, value):
+    changed(tree, f"models.unet.{key}", value)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fetch, "fetch", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(UserError, match=rf"models\.unet.*{key}"):
+        fetch.main()
+
+
+def test_a_key_that_a_block_does_not_have_yet_can_be_set():
+    assert composed("models.unet.steps=200", "models.unet.crop=32").training("unet").steps == 200
+
+
+def test_crops_are_never_larger_than_small_patches():
+    params = composed("data=folder", "data.path=photos", "patches.size=48")
+    assert (params.training("unet").crop, params.training("dncnn").crop) == (48, 40)
 
 
 def test_a_missing_key_is_named(tree, tmp_path):

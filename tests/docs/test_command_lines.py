@@ -16,14 +16,17 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from dvc.utils.hydra import load_hydra_plugins
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from denoiselab import architectures
 from denoiselab.app import cli
+from denoiselab.runtime.errors import UserError
 from docs.make import transcripts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, composed
 
 CONF = ROOT / "conf"
 OWN = ("bench", "denoiselab", "docs", "pipeline", "tests")
@@ -227,14 +230,16 @@ def _settings(settings: list[str], page: Page, *, whole: bool = False) -> Iterat
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict:
+    load_hydra_plugins(str(CONF))
     with initialize_config_dir(str(CONF), version_base=None):
         return OmegaConf.to_container(compose("config", list(overrides)))
 
 
 def _refused(overrides: tuple[str, ...]) -> Iterator[str]:
     try:
-        _composed(overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+        for name, entry in composed(*overrides).models.items():
+            architectures.check(entry.architecture(), where=f"models.{name}")
+    except (HydraException, OmegaConfBaseException, UserError) as error:
         yield str(error).partition("\n")[0]
 
 
@@ -246,7 +251,8 @@ def _keys() -> set[str]:
     found: set[str] = set()
     for overrides in [*compositions, (f"model=[{','.join(entries)}]",)]:
         found |= set(_paths(_composed(overrides)))
-    return found
+    training = [key.removeprefix("train.") for key in found if key.startswith("train.")]
+    return found | {f"models.{model}.{key}" for model in entries for key in training}
 
 
 def _paths(block: dict, before: str = "") -> Iterator[str]:
@@ -292,8 +298,8 @@ WRONG = {
     "git pull && dvc exp run -S model=unett": "no file conf/model/unett.yaml",
     "dvc exp run -S 'model=[unet,nlmm]'": "no file conf/model/nlmm.yaml",
     "dvc exp run --queue -S 'noise=gaussian15,gaussian26'": "no file conf/noise/gaussian26.yaml",
-    "dvc exp run -S models.unet.learning_rate=1": "Could not override 'models.unet.learning_rate'",
-    "dvc exp run -S model=unet -S models.dncnn.lr=1": "Could not override 'models.dncnn.lr'",
+    "dvc exp run -S models.unet.learning_rate=1": "models.unet: unknown key 'learning_rate'",
+    "dvc exp run -S model=unet -S models.dncnn.lr=1": "models.dncnn.arch: missing",
     "-S train=huge": "no file conf/train/huge.yaml",
     "-S patches.width=3": "no key patches.width",
     "train=huge": "no file conf/train/huge.yaml",

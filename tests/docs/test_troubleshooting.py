@@ -31,7 +31,7 @@ def compose(*overrides: str) -> Params:
     """As `dvc exp run -S OVERRIDE ...` and then a stage."""
     from dvc.utils.hydra import compose_and_dump
 
-    compose_and_dump("params.yaml", str(ROOT / "conf"), None, "config", None, list(overrides))
+    compose_and_dump("params.yaml", str(ROOT / "conf"), None, "config", str(ROOT / "conf"), list(overrides))
     return config.load(Path("params.yaml"))
 
 

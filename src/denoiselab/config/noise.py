@@ -8,6 +8,7 @@ files alike.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -254,6 +255,10 @@ class Noise(Block):
                 for name in STRENGTHS & set(type(part).model_fields):
                     if getattr(part, name) == 0:
                         raise UserError(f"test.{condition}.{name} must be above 0: a clean image has infinite PSNR")
+            named = re.fullmatch(r"(?:sigma|clipped)(\d+(?:\.\d+)?)", condition)
+            level = getattr(spec, "sigma_255", None)
+            if named and level is not None and level != float(named[1]):
+                raise UserError(f"test.{condition}.sigma_255 is {level:g}, not as the name says: rename the condition")
         return self
 
     @model_validator(mode="after")

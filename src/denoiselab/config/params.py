@@ -233,6 +233,10 @@ class Params(Block):
             settings = Train.model_validate(self.train.model_dump() | budget | overrides | {"schedule": schedule})
         except ValidationError as error:
             raise SettingsError(explain(error, Train, prefix=f"models.{model}.")) from None
+        if settings.crop and settings.crop > self.patches.size:
+            place = f"models.{model}.crop" if "crop" in overrides else "train.crop"
+            size = self.patches.size
+            raise UserError(f"{place}: {settings.crop} is larger than patches.size, {size}; null: whole patches")
         features = settings.perceptual
         if isinstance(features, OwnClassifier) and features.model != self.entry(model).needs:
             raise UserError(f"models.{model}.needs must be perceptual.model, {features.model!r}")
