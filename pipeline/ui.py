@@ -15,6 +15,7 @@ def main() -> None:
     try:
         with runs.answering():
             runs.mark_killed_runs()
+            print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs", flush=True)
     except (UserError, OSError) as error:
         print(f"warning: killed runs are not marked: {error_message(error)}", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]

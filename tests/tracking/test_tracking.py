@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -91,10 +92,18 @@ def test_training_and_evaluation_are_one_run(root, tested):
     assert run.data.params["train.lr"] == "0.1"
     assert run.data.params["data.name"] == run.data.tags["data"] == "embedded"
     assert run.data.metrics == {"train/loss": 0.5, "val/psnr": 20.0, "test/sigma25/psnr": 30.0}
+    assert run.data.tags["mlflow.source.name"] == "python -m pipeline.train small"
+    assert "small" in run.data.tags["mlflow.note.content"]
+    ((data,),) = [[inputs.dataset for inputs in run.inputs.dataset_inputs]]
+    assert (data.name, data.digest) == ("embedded", CARD["data_sha256"])
     assert client.list_artifacts(run.info.run_id, "images")
     rows = list(files.read_csv(Path(client.download_artifacts(run.info.run_id, "test/per_image.csv", str(root)))))
     expected = {"condition": "sigma25", "image": "a", "draw": "0", "seed": "0", "psnr": "30.0"}
     assert rows == [expected | {"psnr_noisy": "20.0", "clean_sha256": "clean", "noisy_sha256": "noisy"}]
+    evaluate()  # again: the table still has one row
+    table = pd.read_json(client.download_artifacts(run.info.run_id, "test/per_image.json", str(root)), orient="split")
+    assert table.psnr.tolist() == [30.0]
+    assert "test/per_image.json" in client.get_run(run.info.run_id).data.tags["mlflow.loggedArtifacts"]
 
 
 def test_a_failed_training_goes_on_in_its_run_and_logs_no_step_twice(root):
@@ -231,6 +240,56 @@ def test_no_store_is_made_to_mark_killed_runs(root):
     before = sorted(root.rglob("*"))
     runs_module.mark_killed_runs()
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_deleted_experiment_is_named_at_once_with_the_cure(root, tested, capsys):
+    evaluate()
+    client, (run,) = runs(root)
+    client.delete_experiment(run.info.experiment_id)
+    began = time.monotonic()
+    evaluate()
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+    assert time.monotonic() - began < 5
+    (first, *_) = warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2 and "the experiment denoiselab was deleted; to restore it: MLFLOW_TRACKING_URI=" in first
+    command = first.partition("to restore it: ")[2].partition(";")[0]
+    search = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-c", command], check=True, env=os.environ | {"PATH": search})
+    evaluate()
+    assert not capsys.readouterr().err
+
+
+def test_artifacts_move_with_the_project(root, tested, monkeypatch):
+    evaluate()
+    moved = root.rename(root.with_name(f"{root.name}-moved"))
+    monkeypatch.chdir(moved)
+    monkeypatch.setenv("DVC_ROOT", str(moved))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow sets it
+    runs_module.mark_killed_runs()
+    client, (run,) = runs(moved)
+    assert run.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "test")} >= {"test/per_image.csv"}
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert Path(model.artifact_location.removeprefix("file://")).is_relative_to(moved)
+
+
+def test_the_use_of_the_machine_is_logged_where_asked(root, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    runs_module.experiment_id()
+    with tracking.training("small", CARD, "abc", paths.model("small")):
+        deadline = time.monotonic() + 20
+        while not (seen := runs(root)[1]) or "system/cpu_utilization_percentage" not in seen[0].data.metrics:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_classical_methods_have_no_settings_of_training(root):
+    card = CARD | {"architecture": {"arch": "classical", "channels": 1, "method": "nlm"}, "augment": {"kind": "d4"}}
+    with tracking.training("nlm", card, "abc", paths.model("small")):
+        pass
+    assert {key.partition(".")[0] for key in runs(root)[1][0].data.params}.isdisjoint({"train", "augment", "patches"})
 
 
 def test_a_process_that_ended_but_was_not_waited_for_is_gone():

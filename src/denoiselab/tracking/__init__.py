@@ -6,6 +6,7 @@ run. If logging fails, stage evaluate logs the run later from the files.
 
 import hashlib
 import json
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -41,6 +42,8 @@ def training(
     logged: set[int] = set()  # steps that were logged before a kill
     worker.do(lambda: run.update(id=runs.start(name, card, fingerprint, parent.result(PARENT_S) if parent else None)))
     worker.do(lambda: logged.update(content.steps(run["id"])))
+    if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() in ("true", "1"):
+        worker.do(lambda: content.monitor(run["id"]))  # until the run ends
     status = "FAILED"
     previous = signal.signal(signal.SIGTERM, _raise_exit)
 

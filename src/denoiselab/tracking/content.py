@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from denoiselab.data import noisy_sets
 from denoiselab.models import model_store
@@ -17,6 +19,8 @@ from denoiselab.runtime.errors import UserError
 from denoiselab.tracking.runs import connect
 
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
+TEST_TABLE = "test/per_image.json"  # the same as a table for MLflow's page
+COUNTS = ("images", "identical", "not_finite")  # tags instead of metrics
 
 
 def now() -> int:
@@ -34,12 +38,34 @@ def values(run: str, step: int, values: dict[str, float], at: int) -> None:
     connect().log_batch(run, metrics=[Metric(k, v, at, step) for k, v in named.items() if math.isfinite(v)])
 
 
+def monitor(run: str) -> None:
+    """Log the use of processor, memory, disk, network and GPU every ten seconds, until the run has ended."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    connect()
+    SystemMetricsMonitor(run, resume_logging=True).start()
+
+
 def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
     """Log metrics.json at time `at`: test/<condition>/..."""
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, RunTag
 
+    client = connect()
+    logged = client.get_run(run)
+    models = logged.outputs.model_outputs if logged.outputs else []
+    dataset = logged.inputs.dataset_inputs[0].dataset if logged.inputs.dataset_inputs else None
+    linked = {"model_id": models[-1].model_id} if models else {}
+    linked |= {"dataset_name": dataset.name, "dataset_digest": dataset.digest} if dataset else {}
     scores = [(f"test/{c}/{k}", v) for c, row in summary.items() if isinstance(row, dict) for k, v in row.items()]
-    connect().log_batch(run, metrics=[Metric(k, v, at, 0) for k, v in scores if v is not None and math.isfinite(v)])
+    client.log_batch(
+        run,
+        metrics=[
+            Metric(k, v, at, 0, **linked)
+            for k, v in scores
+            if not k.endswith(COUNTS) and v is not None and math.isfinite(v)
+        ],
+        tags=[RunTag(k, str(v)) for k, v in scores if k.endswith(COUNTS)],
+    )
 
 
 def test_rows(run: str, name: str, folder: Path) -> None:
@@ -61,7 +87,11 @@ def test_rows(run: str, name: str, folder: Path) -> None:
         test = stored[row["condition"], row["image"], row["draw"]]
         known = {"psnr_noisy": test.psnr_noisy, "clean_sha256": test.row.sha256, "noisy_sha256": test.sha256}
         writer.writerow(row | known)
-    connect().log_text(run, text.getvalue(), TEST_ROWS)
+    client = connect()
+    client.log_text(run, text.getvalue(), TEST_ROWS)
+    # log_table would add the rows to those of an earlier evaluation
+    client.log_text(run, pd.read_csv(io.StringIO(text.getvalue())).to_json(orient="split", index=False), TEST_TABLE)
+    client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": TEST_TABLE, "type": "table"}]))
 
 
 def log_image(run: dict[str, str], key: str, pixels: np.ndarray) -> None:
@@ -88,7 +118,7 @@ def model_files(run: str, folder: Path) -> None:
         with mlflow.start_run(run_id=run, log_system_metrics=False):
             mlflow.pytorch.log_model(
                 model,
-                name="model",
+                name=card["name"],
                 signature=ModelSignature(inputs=images, outputs=scores if card["task"] == "classify" else images),
                 input_example=np.zeros((2, channels, 50, 70), np.float32),
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],

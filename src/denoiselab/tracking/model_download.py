@@ -17,7 +17,7 @@ WEIGHTS = "weights"  # artifact folder that content.model_files writes: the file
 def fetched(uri: str) -> Iterator[Path]:
     """A temporary folder with weights (safetensors) and model.json of the run behind a model URI.
 
-    `uri`: models:/name@alias, models:/name/version, models:/id or runs:/id/model. Nothing is unpickled. UserError
+    `uri`: models:/name@alias, models:/name/version, models:/id or runs:/id/name. Nothing is unpickled. UserError
     if the store or the model is missing.
     """
     from mlflow.exceptions import MlflowException

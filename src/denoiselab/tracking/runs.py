@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -13,13 +14,15 @@ from uuid import uuid4
 
 from denoiselab import config
 from denoiselab.models import model_store
-from denoiselab.runtime import files, paths
+from denoiselab.models.metadata import CLASSICAL
+from denoiselab.runtime import files, git, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
 from denoiselab.runtime.sanitize import one_line
 
 EXPERIMENT = "denoiselab"
 SQLITE = "sqlite:///"
+LONGEST_DIGEST = 36  # characters of a data set's digest that MLflow keeps
 
 
 def connect() -> Any:
@@ -64,10 +67,37 @@ def experiment_id() -> str:
             _make(database, folder)
         client = connect()
         found = client.get_experiment_by_name(EXPERIMENT)
+        if found and found.lifecycle_stage == "deleted":
+            own = f"MLFLOW_TRACKING_URI={uri()} " if database else ""
+            command = f"{own}mlflow experiments restore -x {found.experiment_id}"
+            raise UserError(f"the experiment {EXPERIMENT} was deleted; to restore it: {command}")
         if found:
+            _follow(database, found.artifact_location)
             return found.experiment_id
         served = uri().startswith(("http://", "https://"))
-        return client.create_experiment(EXPERIMENT, None if served else (paths.shared_root() / "mlartifacts").as_uri())
+        return client.create_experiment(EXPERIMENT, None if served else _artifacts())
+
+
+def _artifacts() -> str:
+    return (paths.shared_root() / "mlartifacts").as_uri()
+
+
+def _follow(database: Path | None, location: str) -> None:
+    """After the project was moved, correct the absolute locations of artifacts in its own SQLite store."""
+    if location == _artifacts() or database != paths.shared_root() / "mlflow.db":
+        return
+    columns = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
+        "model_versions": "source",
+    }
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in columns.items():
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
+                (_artifacts(), len(location) + 1, location, f"{location}/%"),
+            )
 
 
 @contextmanager
@@ -158,12 +188,17 @@ def _killed(experiment: str, parent: str | None = None) -> list[Any]:
 
 def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
     """A new run whose params are the values of `card` (as in model.json) and the name of the data set."""
+    from mlflow.entities import Dataset, DatasetInput
+
     client, data = connect(), config.load().data.name
     label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
     run = client.create_run(
         experiment, tags={**_tags(name, card), "data": data, **tags}, run_name=f"{name}-{label}"
     ).info.run_id
     client.log_batch(run, params=_params(card | {"data": {"name": data}}))
+    source = json.dumps({"manifest": f"{paths.RAW}/manifest.csv"})
+    dataset = Dataset(data, card["data_sha256"][:LONGEST_DIGEST], source_type="local", source=source)
+    client.log_inputs(run, [DatasetInput(dataset)])
     return run
 
 
@@ -189,13 +224,33 @@ def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
     }
     params = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
     named = {"model": name, "arch": card["architecture"]["arch"], "noise": card["noise"]["name"]}
-    return {k: v for k, v in dvc.items() if v} | named | {"data.sha256": card["data_sha256"], "params.sha256": params}
+    commit = git.commit() or ""
+    mlflow = {
+        "mlflow.source.name": f"python -m pipeline.train {name}",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit.removesuffix("-dirty"),
+        "mlflow.source.git.dirty": commit and str(commit.endswith("-dirty")).lower(),
+        "mlflow.note.content": _description(name, card),
+    }
+    known = {key: value for key, value in (dvc | mlflow).items() if value}
+    return known | named | {"data.sha256": card["data_sha256"], "params.sha256": params}
+
+
+def _description(name: str, card: dict[str, Any]) -> str:
+    kind = card["architecture"].get("method", card["architecture"]["arch"])
+    made = "calibrated" if _untrained(card) else "imported" if card.get("imported") else "trained"
+    return f"`{name}` ({kind}), {made} on `{card['noise']['name']}`, seed {card['seed']}"
+
+
+def _untrained(card: dict[str, Any]) -> bool:
+    return card["architecture"]["arch"] in {"identity", *CLASSICAL}
 
 
 def _params(card: dict[str, Any]) -> list[Any]:
     from mlflow.entities import Param
 
-    return [Param(key, str(value)) for key, value in _flat(card)]
+    unused = ("train", "augment", "patches") if "architecture" in card and _untrained(card) else ()
+    return [Param(key, str(value)) for key, value in _flat(card) if key.partition(".")[0] not in unused]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

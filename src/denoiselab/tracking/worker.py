@@ -6,10 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line, printable, without_login
 
 # Attempts at a call; the pauses between them add up to 63 s, so a database may be locked for a minute.
 ATTEMPTS = 7
+# Codes of MLflow's errors that stay, such as those of a deleted run or a wrong password.
+HOPELESS = {
+    *("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"),
+    *("PERMISSION_DENIED", "UNAUTHENTICATED"),
+}
 PATIENCE_S = 90  # seconds that a stage waits at its end for each job
 
 Job = Callable[[], None]
@@ -46,6 +52,9 @@ class Worker:
             try:
                 job()
             except Exception as error:  # noqa: BLE001  (no fault of tracking may stop a training run)
+                if isinstance(error, UserError) or getattr(error, "error_code", None) in HOPELESS:
+                    warn(one_line(error, 500))
+                    return False
                 permanent = isinstance(error, ValueError | TypeError | KeyError)
                 if not permanent and attempt < ATTEMPTS - 1:
                     time.sleep(2**attempt)
