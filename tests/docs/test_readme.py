@@ -51,7 +51,7 @@ def test_the_first_screen_says_what_it_is_and_shows_it():
     assert len(FIRST.splitlines()) <= 35
     sentence, picture, *_ = FIRST.split("\n\n")[1:]
     assert sentence.startswith("denoiselab denoises photos") and sentence.count(". ") == 0 and sentence.endswith(".")
-    assert re.match(r"!\[[^]]+\]\(reports/figures/[^)]+\)$", picture)
+    assert re.match(r"!\[[^]]+\]\(reports/photos/[^)]+\)$", picture)
 
 
 def test_the_first_screen_has_both_commands_and_the_table():

@@ -89,9 +89,20 @@ def test_without_samples_or_models_there_is_no_slider(finished, monkeypatch):
     monkeypatch.setattr(paths, "REPORT_HTML", root / "reports/unsampled.html")
     monkeypatch.setattr(paths, "REPORT_MD", root / "reports/unsampled.md")
     monkeypatch.setattr(paths, "FIGURES", root / "reports/other")
+    monkeypatch.setattr(paths, "PHOTOS", root / "reports/other photos")
     report.write(unsampled)
     text = paths.REPORT_HTML.read_text(encoding="utf-8")
     assert 'id="example-images"' in text and "compare-images" not in text
+
+
+@pytest.mark.slow
+def test_the_summary_has_the_best_model_of_each_condition(finished, written):
+    root, _ = finished
+    table = pd.read_csv(root / paths.COMPARISON)
+    for key, best in files.read_json(root / paths.SUMMARY).items():
+        set_name, condition = key.split()
+        here = table[(table.set == set_name) & (table.condition == condition)].set_index("model")
+        assert best["psnr_mean"] == here.psnr_mean.max() == here.psnr_mean[best["best"]]
 
 
 @pytest.mark.slow
@@ -136,8 +147,8 @@ def test_many_large_images_are_reduced_to_the_limit(tmp_path, monkeypatch):
     sides = {image[key] for image in images for key in ("height", "width")}
     assert len(sides) == 1 and 128 < min(sides) < slider_images.SIDE
     assert len(json.dumps(images)) < 1.02 * slider_images.LIMIT
-    paths.FIGURES.mkdir(parents=True)
-    (paths.FIGURES / "pictures.webp").write_bytes(bytes(9_700_000))
+    paths.PHOTOS.mkdir(parents=True)
+    (paths.PHOTOS / "pictures.webp").write_bytes(bytes(9_700_000))
     images = slider(params, pd.DataFrame(rows))
     assert len(json.dumps(images)) + 9_700_000 * 4 / 3 < 15_000_000
 

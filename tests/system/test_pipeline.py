@@ -139,6 +139,8 @@ def test_outputs_are_those_of_paths():
         paths.REPORT_COST,
         paths.COST_FIGURE,
         paths.FIGURES,
+        paths.PHOTOS,
+        paths.SUMMARY,
     )
     assert outs("compare") == {path.as_posix() for path in reports}
 

@@ -127,7 +127,7 @@ def test_a_recipe_runs(project, recipe):
     assert set(table.model) == {*params.models} - classifiers
     for name, card in cards.items():
         if card["parameters"] and name not in classifiers:
-            assert (project / f"reports/figures/progress-{name}.webp").stat().st_size > 1000
+            assert (project / f"reports/photos/progress-{name}.webp").stat().st_size > 1000
     if recipe.startswith("stl10"):
         _guidance(project, report, classifiers)
     if recipe == "animals_sr":

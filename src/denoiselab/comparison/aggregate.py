@@ -126,6 +126,16 @@ def no_reference_table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     return pd.DataFrame(result)
 
 
+def summary(table: pd.DataFrame, scores: list[str]) -> dict[str, dict[str, object]]:
+    """reports/summary.json: the best model by the first of `scores` and its scores, by test set and condition."""
+    found = {}
+    for (set_name, condition), here in table.groupby(["set", "condition"], sort=False):
+        best = here.sort_values(scores[0], ascending=False).iloc[0]
+        known = {name: float(best[name]) for name in scores if np.isfinite(best[name])}
+        found[f"{set_name} {condition}"] = {"best": best.model} | known
+    return found
+
+
 def _seeds(rows: pd.DataFrame) -> dict[str, object]:
     """Number of training runs of a model, and the mean PSNR of the worst and the best of them."""
     means = rows.groupby("seed").psnr.mean()

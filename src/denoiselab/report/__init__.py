@@ -22,7 +22,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 
 def write(params: Params) -> None:
     """Write the report from the outputs of evaluate: report.md, report.html, cost.md, comparison.csv and .tex,
-    pairs.csv, references.bib and the figures."""
+    summary.json, pairs.csv, references.bib, figures and photos."""
     rows = aggregate.read(params)
 
     from denoiselab.report import (
@@ -40,7 +40,9 @@ def write(params: Params) -> None:
     files.write_text(paths.COMPARISON, table.to_csv(index=False, lineterminator="\n"))
     trainings = facts.trainings(params)
     files.write_text(paths.PAIRS, paired_tests.table(pairs, params, trainings).to_csv(index=False, lineterminator="\n"))
-    shutil.rmtree(paths.FIGURES, ignore_errors=True)
+    files.write_json(paths.SUMMARY, aggregate.summary(table, ["psnr_mean", "ssim_mean", "psnr_gain"]))
+    for folder in (paths.FIGURES, paths.PHOTOS):
+        shutil.rmtree(folder, ignore_errors=True)
     costs = facts.cost(params)
     figures, details = figure_set.draw(params, rows, table, pairs)
     conditions = [noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY)]

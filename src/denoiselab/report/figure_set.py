@@ -95,7 +95,7 @@ def _grid(one: samples.Sample) -> dict[str, str]:
     """A sample: clean, noisy, and restored by every model, worst first."""
     shown = [one.noisy, *reversed(one.outputs)]
     panels = [Panel(f"{output.model}\n{samples.decibels(output.psnr)}", output.pixels) for output in shown]
-    path = paths.FIGURES / f"pictures-{one.condition}-{one.number:02d}.webp"
+    path = paths.PHOTOS / f"pictures-{one.condition}-{one.number:02d}.webp"
     image_figures.grid(one.test.shown, [Panel("clean", one.test.shown), *panels], path)
     return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
 
@@ -107,7 +107,7 @@ def _cases(params: Params, table: pd.DataFrame) -> Iterator[dict[str, str]]:
     for condition in (noisy_sets.read(paths.NOISY, name) for name in stored):
         psnr = restoring[restoring.condition == condition.name].groupby("model").psnr_mean.mean()
         for model in psnr.sort_values(ascending=False).index[: max(1, CASES // len(stored))]:
-            path = paths.FIGURES / f"cases-{condition.name}-{model}.webp"
+            path = paths.PHOTOS / f"cases-{condition.name}-{model}.webp"
             image_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
             yield {"model": str(model), "condition": condition.name, "path": _relative(path)}
 
@@ -171,7 +171,7 @@ def _progress(params: Params, name: str) -> dict[str, str]:
     steps = files.read_json(paths.progress(name) / "steps.json")
     titles = ["noisy", *(f"{moment}: step {step}" for moment, step in steps.items())]
     titles += ["clean"] if params.noise.has_clean else []
-    path = paths.FIGURES / f"progress-{name}.webp"
+    path = paths.PHOTOS / f"progress-{name}.webp"
     image_figures.progress(dataset_images.read(paths.progress(name) / "patches.png", 3), titles, path)
     return {"model": name, "path": _relative(path)}
 

@@ -39,7 +39,9 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     files.write_text(
         paths.PAIRS, paired_tests.table(pairs, params, trainings, SCORE).to_csv(index=False, lineterminator="\n")
     )
-    shutil.rmtree(paths.FIGURES, ignore_errors=True)
+    files.write_json(paths.SUMMARY, aggregate.summary(table, [f"{SCORE}_mean"]))
+    for folder in (paths.FIGURES, paths.PHOTOS):
+        shutil.rmtree(folder, ignore_errors=True)
     costs, ((key, found),) = facts.cost(params), pairs.items()
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found, trainings)
@@ -141,9 +143,9 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
         pixels = {m: own.reshape(test.clean.shape) for m, own in pixels.items()}
         panels = [Panel("noisy\n", image_quality.to_uint8(test.noisy))]
         panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
-        path = paths.FIGURES / f"pictures-{condition}-{n:02d}.webp"
+        path = paths.PHOTOS / f"pictures-{condition}-{n:02d}.webp"
         image_figures.grid(pixels[models[0]] if models else test.shown, panels, path)
-        yield {"image": test.image, "path": f"figures/{path.name}"}
+        yield {"image": test.image, "path": f"photos/{path.name}"}
 
 
 def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
@@ -160,6 +162,6 @@ def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
             noisy = tests[case.image].shown
             title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
-        path = paths.FIGURES / f"cases-{name}-{model}.webp"
+        path = paths.PHOTOS / f"cases-{name}-{model}.webp"
         image_figures.residuals(examples, condition.sigma_255, path)
-        yield {"model": model, "path": f"figures/{path.name}"}
+        yield {"model": model, "path": f"photos/{path.name}"}

@@ -28,7 +28,7 @@ def encode(details: list[Detail]) -> list[dict[str, Any]]:
     One dict per detail: name, height and width in pixels, and views (name, psnr, src): the noisy input, the clean
     image, then the models, best first.
     """
-    figures = sum(path.stat().st_size for path in paths.FIGURES.glob("*")) * 4 // 3
+    figures = sum(path.stat().st_size for folder in (paths.FIGURES, paths.PHOTOS) for path in folder.glob("*")) * 4 // 3
     limit, side = max(0, min(LIMIT, PAGE - figures)), SIDE
     while True:
         result, size = [], 0

@@ -20,6 +20,8 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_COST = Path("reports/cost.md")
 COST_FIGURE = Path("reports/cost.png")
 FIGURES = Path("reports/figures")
+PHOTOS = Path("reports/photos")
+SUMMARY = Path("reports/summary.json")
 VECTOR_FIGURES = Path("reports/vector")  # not of a stage: written on request
 LEADERBOARD = Path("reports/leaderboard")  # not of a stage: compares experiments
 
