@@ -15,7 +15,7 @@ from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.report import samples, slider_images
 from denoiselab.report.rendering import page
-from denoiselab.runtime import paths
+from denoiselab.runtime import files, paths
 from tests.browser import browse
 from tests.conftest import photograph, small
 
