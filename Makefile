@@ -29,11 +29,11 @@ tune: .venv/installed  ## hyper-parameter search on the validation images (block
 leaderboard: .venv/installed  ## compare all DVC experiments: reports/leaderboard/
 	python -m pipeline.leaderboard
 
-scale: .venv/installed requirements-scale.txt  ## install packages for clusters, shared searches and S3 remotes
-	$(INSTALL) -r requirements-scale.txt -c constraints.txt
+scale: .venv/installed requirements/scale.txt  ## install packages for clusters, shared searches and S3 remotes
+	$(INSTALL) -r requirements/scale.txt -c constraints.txt
 
-tools: .venv/installed requirements-tools.txt  ## install packages for the web page (denoiselab serve) and ONNX (denoiselab export)
-	$(INSTALL) -r requirements-tools.txt -c constraints.txt
+tools: .venv/installed requirements/page.txt requirements/onnx.txt  ## install packages for the web page (denoiselab serve) and ONNX (denoiselab export)
+	$(INSTALL) -r requirements/page.txt -r requirements/onnx.txt -c constraints.txt
 
 bench: .venv/developing  ## benchmark this machine, in ten minutes: reports/benchmarks/
 	python -m bench
@@ -61,7 +61,7 @@ TESTS ?= $(SPREAD) -m ""
 upgrade-check: export PATH := $(CURDIR)/$(NEWEST)/bin:$(PATH)
 upgrade-check: | doctor  ## run all tests with the newest versions that the requirements allow, in .venv-newest
 	$(PYTHON) -m venv --clear $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(KEEP)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt $(KEEP)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(NEWEST)/bin/python -m pip check
 	@grep == constraints.txt | sort -f > $(NEWEST)/pinned
@@ -92,12 +92,12 @@ ui: .venv/installed  ## start MLflow's web UI on http://127.0.0.1:5000
 doctor:  ## check that the pipeline can run on this machine
 	@$(PYTHON) -m pipeline.doctor
 
-.venv/installed: requirements.txt constraints.txt pyproject.toml | doctor
+.venv/installed: requirements.txt requirements/denoise.txt requirements/experiments.txt constraints.txt pyproject.toml | doctor
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	$(INSTALL) -r requirements.txt -c constraints.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/developing: .venv/installed requirements-dev.txt requirements-scale.txt requirements-tools.txt
-	$(INSTALL) -r requirements-dev.txt -c constraints.txt
+.venv/developing: .venv/installed $(wildcard requirements/*.txt)
+	$(INSTALL) -r requirements/dev.txt -c constraints.txt
 	@touch $@

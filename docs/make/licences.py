@@ -9,7 +9,9 @@ from packaging.utils import canonicalize_name
 
 from denoiselab.data.readers.sources import ABOUT
 
-FILES = sorted(path.name for path in Path().glob("requirements*.txt"))[::-1]  # requirements.txt first
+ROOT = Path(__file__).parents[2]
+INSTALLED = ("denoise", "experiments", "page", "onnx", "scale", "dev")  # the others are not installed for the tests
+FILES = [*(f"requirements/{name}.txt" for name in INSTALLED), "requirements.txt"]
 CUDA = ("nvidia-", "cuda-", "triton")  # dependencies of torch on a machine with a GPU
 OSI = "License :: OSI Approved :: "
 NAMES = {  # SPDX identifiers of classifiers and of texts in the field License
@@ -84,7 +86,7 @@ def closure(files: list[str] | None = None) -> set[str]:
 
 def direct(file: str) -> dict[str, frozenset[str]]:
     """The packages listed in a requirements file, with their extras."""
-    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     needs = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
     return {canonicalize_name(need.name): frozenset(need.extras) for need in needs}
 

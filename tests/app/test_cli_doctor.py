@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from denoiselab.app import denoisers, diagnostics
+from denoiselab.app import denoisers, diagnostics, model_catalogue
 from denoiselab.runtime.errors import UserError
 from tests.command import denoiselab
 from tests.conftest import ROOT
@@ -45,15 +45,22 @@ def test_all_checks_pass_outside_a_project_and_nothing_is_created(copy):
 
 
 def test_damaged_and_missing_weights_are_found(copy, monkeypatch):
-    monkeypatch.setattr(denoisers, "PROJECT", copy)
+    monkeypatch.setattr(model_catalogue, "PROJECT", copy)
     (copy / "models/released/gray_fast/best_psnr.safetensors").write_bytes(b"cut short")
     (copy / "models/released/real/best_psnr.safetensors").unlink()
     said = denoiselab("doctor")
     assert said.code == 1
     line = next(line for line in said.out.splitlines() if "weights:" in line)
     assert line.startswith("PROBLEM")
-    assert "gray_fast/best_psnr.safetensors differs from the released file" in line
-    assert "real/best_psnr.safetensors is missing" in line
+    assert "gray_fast/best_psnr.safetensors" in line and "real/best_psnr.safetensors" in line
+    assert "git restore models/released" in line and "colour" not in line
+
+
+def test_missing_extras_are_named_with_what_needs_them(copy, monkeypatch):
+    monkeypatch.setattr(diagnostics, "_installed", lambda name: "" if name in ("streamlit", "dvc") else "1.0")
+    state, said = diagnostics._packages(copy)
+    assert state == "note" and "experiments (experiments), page (denoiselab serve);" in said
+    assert said.endswith("pip install 'denoiselab[experiments]'")
 
 
 def test_a_missing_mirror_or_server_is_a_problem(copy, monkeypatch):

@@ -50,4 +50,4 @@ def test_missing_packages_are_named_with_the_command_to_install_them(tmp_path, m
     monkeypatch.setattr(_options, "find_spec", lambda name: None if name.startswith("onnx") else object())
     said = denoiselab("export", "gray", tmp_path / "gray.onnx")
     assert said.code == 1
-    assert "pip install onnx onnxscript onnxruntime" in said.err
+    assert "pip install 'denoiselab[onnx]'" in said.err

@@ -64,5 +64,6 @@ def test_unknown_names_and_levels_are_refused():
 
 def test_named_noise_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(noise_presets, "PROJECT", tmp_path)
+    assert noise_presets.conditions(tmp_path) == {}
     with pytest.raises(UserError, match="named noise needs a clone"):
-        noise_presets.conditions(tmp_path)
+        noise_presets.condition("gaussian25", tmp_path)

@@ -169,7 +169,7 @@ def test_the_timeout_of_python_3_10_is_reported_in_one_line(monkeypatch, port, m
 
 def test_without_dask_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"^parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`"):
+    with pytest.raises(UserError, match=r"^parallel.scheduler: needs Dask: `pip install -r requirements/scale.txt`"):
         list(parallel.each(Settings(jobs=-1, scheduler="tcp://127.0.0.1:9"), doubled, range(3)))
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from denoiselab import architectures
-from denoiselab.app import denoisers
 from denoiselab.metrics import image_quality
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.training import validation
@@ -27,7 +26,7 @@ DECIBELS = 0.01  # difference in PSNR of released weights in bfloat16
 SAME = 0.001  # dB
 TRAINED = 0.1  # dB, between training runs that differ only in rounding
 EVERY = [*BLOCKS, *CLASSIFIERS]
-RELEASED = [folder.parent for folder in sorted((denoisers.PROJECT / "models/released").glob("*/model.json"))]
+RELEASED = [folder.parent for folder in sorted((ROOT / "models/released").glob("*/model.json"))]
 
 
 def image(seed: int, height: int = 64, width: int = 72) -> torch.Tensor:

@@ -3,13 +3,13 @@ image.
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from denoiselab.app.model_catalogue import (
-    PROJECT,
     STRENGTHS,
     Entry,
     Measured,
@@ -18,6 +18,7 @@ from denoiselab.app.model_catalogue import (
     measured,
     named,
     path_name,
+    released,
     resolved,
     trained,
 )
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "PROJECT",
     "STRENGTHS",
     "Denoiser",
     "Entry",
@@ -42,6 +42,7 @@ __all__ = [
     "known",
     "load",
     "measured",
+    "released",
     "resolved",
     "trained",
 ]
@@ -169,6 +170,8 @@ def load(reference: str, root: Path = Path(), *, quality: str = "best") -> Denoi
     """
     reference = resolved(reference, quality)
     if reference.startswith(MLFLOW):
+        if find_spec("mlflow") is None:
+            raise UserError(f"model {reference!r} needs MLflow: pip install 'denoiselab[experiments]'")
         from denoiselab.tracking import model_download
 
         with model_download.fetched(reference) as folder:

@@ -17,19 +17,21 @@ import numpy as np
 import yaml
 
 from denoiselab.app import denoisers
-from denoiselab.config import yaml_files
-from denoiselab.runtime import files, paths, seeding
+from denoiselab.models import metadata
+from denoiselab.runtime import seeding
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
 PATIENCE_S = 15.0  # timeout for remotes
 LITTLE_GIB = 2.0  # free memory below this gets a note
-EXTRAS = {  # optional packages and what needs them
-    "tifffile": "TIFF files",
-    "onnx": "denoiselab export",
-    "onnxscript": "denoiselab export",
-    "onnxruntime": "denoiselab export",
-    "streamlit": "denoiselab serve",
+EXTRAS = {  # of the package: one of its packages, and what needs them
+    "experiments": ("dvc", "experiments"),
+    "page": ("streamlit", "denoiselab serve"),
+    "onnx": ("onnxruntime", "denoiselab export"),
+    "raw": ("rawpy", "camera raw files"),
+    "heic": ("pillow-heif", "HEIC"),
+    "spandrel": ("spandrel", "its networks"),
+    "scale": ("distributed", "clusters"),
 }
 MIRROR = "DENOISELAB_MIRROR"
 
@@ -99,11 +101,11 @@ def _torch(root: Path) -> tuple[State, str]:
 
 
 def _packages(root: Path) -> tuple[State, str]:
-    missing = {name: use for name, use in EXTRAS.items() if not _installed(name)}
+    missing = {extra: use for extra, (package, use) in EXTRAS.items() if not _installed(package)}
     if missing:
-        uses = ", ".join(f"{name} (for {use})" for name, use in missing.items())
-        return "note", f"not installed: {uses}"
-    return "ok", ", ".join(f"{name} {_installed(name)}" for name in EXTRAS)
+        uses = ", ".join(f"{extra} ({use})" for extra, use in missing.items())
+        return "note", f"not installed: {uses}; to install one: pip install 'denoiselab[{next(iter(missing))}]'"
+    return "ok", ", ".join(f"{package} {_installed(package)}" for package, _ in EXTRAS.values())
 
 
 def _installed(name: str) -> str:
@@ -125,23 +127,17 @@ def _memory(root: Path) -> tuple[State, str]:
 
 
 def _weights(root: Path) -> tuple[State, str]:
-    """Compare the released weights with the sha256 in conf/."""
-    base = denoisers.PROJECT
-    if not (base / paths.released_block("")).parent.is_dir():
-        return "note", "no released weights; they come with a clone of the project"
+    """Compare the released weights with the sha256 in their cards."""
     intact, wrong = [], []
-    for path in sorted((base / paths.released_block("x").parent).glob("*.yaml")):
-        block = yaml_files.read(path)
-        weights = base / block["weights"]
-        if not weights.is_file():
-            wrong.append(f"{block['weights']} is missing")
-        elif files.sha256(weights) != block["sha256"]:
-            wrong.append(f"{block['weights']} differs from the released file")
-        else:
-            intact.append(path.stem)
+    for name, folder in denoisers.released().items():
+        try:
+            metadata.weights(folder, metadata.read(folder))
+            intact.append(name)
+        except UserError as error:
+            wrong.append(str(error).partition(";")[0])
     if wrong:
-        return "problem", f"{'; '.join(wrong)}; run `git restore models/released` in {base}"
-    return "ok", f"{', '.join(intact)}: intact"
+        return "problem", f"{'; '.join(wrong)}; install denoiselab again, in a clone by `git restore models/released`"
+    return ("ok", f"{', '.join(intact)}: intact") if intact else ("problem", "no released weights")
 
 
 def _denoising(root: Path) -> tuple[State, str]:
@@ -200,6 +196,8 @@ def is_intact_yaml(path: Path) -> bool:
 
 
 def _mlflow(root: Path) -> tuple[State, str]:
+    if not _installed("mlflow"):
+        return "note", "skipped: not installed, experiments need it"
     from denoiselab.tracking import ping
 
     return "ok", _patiently(ping.check, "the MLflow store")

@@ -18,7 +18,8 @@ from denoiselab.models.metadata import CARD, CLASSICAL
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[3]  # its released weights are available in every working directory
+PROJECT = Path(__file__).resolve().parents[3]
+PACKED = Path(__file__).resolve().parents[1] / "released"  # in a wheel
 STRENGTHS = Path(__file__).with_name("strengths.csv")  # calibrated by bench/strengths.py
 NOISE_OF_CARD = re.compile(r"gaussian \(sigma ([\d.]+) of 255(?=.*,( clipped)|).*")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?(?= |$)")
@@ -62,7 +63,7 @@ class Measured:
 def known() -> list[Entry]:
     """Denoisers that come with the package: released weights, then classical methods. Damaged ones are left out."""
     found = []
-    for name, folder in _released().items():
+    for name, folder in released().items():
         with suppress(ValueError):
             found.append(described(folder, name=name, origin="released"))
     return [*found, *_classical()]
@@ -91,14 +92,14 @@ def resolved(name: str, quality: str = "best") -> str:
     """
     if quality not in paths.QUALITIES:
         raise UserError(f"unknown quality {quality!r}; choose from: {', '.join(paths.QUALITIES)}")
-    sizes, released = paths.sizes(name), _released()
-    return next((size for size in (sizes[quality], *sizes.values()) if size in released), name)
+    sizes, there = paths.sizes(name), released()
+    return next((size for size in (sizes[quality], *sizes.values()) if size in there), name)
 
 
 def named(name: str, root: Path = Path()) -> Entry:
     """The denoiser of `known` called `name`. UserError if it is damaged or does not exist; the message then suggests
     models in the workspace `root`."""
-    if folder := _released().get(name):
+    if folder := released().get(name):
         return described(folder, name=name, origin="released")
     for entry in _classical():
         if entry.name == name:
@@ -129,8 +130,10 @@ def path_name(path: Path, root: Path = Path()) -> str:
     return absolute.stem if absolute.is_file() else absolute.name
 
 
-def _released() -> dict[str, Path]:
-    return {folder.name: folder for folder in _with_card(PROJECT / paths.released(""))}
+def released() -> dict[str, Path]:
+    """Folders of the released weights, which are available in every working directory, by name."""
+    place = PACKED if PACKED.is_dir() else PROJECT / paths.released("")
+    return {folder.name: folder for folder in _with_card(place)}
 
 
 def _with_card(place: Path) -> list[Path]:

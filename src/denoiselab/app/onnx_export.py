@@ -1,6 +1,6 @@
 """Export a restoring network to ONNX, for any batch, height and width, and check it against onnxruntime.
 
-Traced by torch.export, without TorchScript. Needs the packages of requirements-tools.txt.
+Traced by torch.export, without TorchScript. Needs the packages of requirements/onnx.txt.
 """
 
 import hashlib

@@ -99,14 +99,12 @@ def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
 def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
     """Synthetic test conditions in conf/noise/ by name: that of the file, or FILE/CONDITION if it has several.
 
-    Searches the project in `root`, else the one that contains this package. UserError for an invalid file, or without
-    a project.
+    Searches the project in `root`, else the one that contains this package; without a project there are none.
+    UserError for an invalid file.
     """
     folder = next((base / FOLDER for base in (root, PROJECT) if (base / FOLDER).is_dir()), None)
-    if folder is None:
-        raise UserError(f"{FOLDER}: not found; named noise needs a clone of the project, --kind does not")
     named: dict[str, NoiseSpec] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml")) if folder else []:
         tests = _read(path).test
         for test, spec in tests.items():
             if not (needs_pairs(spec) or lacks_clean(spec)):
@@ -117,6 +115,8 @@ def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:
 def condition(name: str, root: Path = Path()) -> NoiseSpec:
     """One of `conditions`. UserError listing them if the name is unknown."""
     named = conditions(root)
+    if not named:
+        raise UserError(f"{FOLDER}: not found; named noise needs a clone of the project, --kind does not")
     if name not in named:
         raise UserError(f"noise {name!r} is unknown; choose from: {', '.join(named)}")
     return named[name]

@@ -117,7 +117,7 @@ def _connected(address: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise UserError(
-            "parallel.scheduler: needs Dask: `pip install -r requirements-scale.txt`, or set null to use this machine"
+            "parallel.scheduler: needs Dask: `pip install -r requirements/scale.txt`, or set null to use this machine"
         ) from None
     try:
         client = Client(address, timeout=TIMEOUT_S, set_as_default=False)

@@ -49,7 +49,7 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot be written: no write permission in {nearest}")
 
 
-def need(command: str, *packages: str) -> None:
-    """UserError if packages that only this command needs are not installed."""
+def need(command: str, extra: str, *packages: str) -> None:
+    """UserError if packages of this extra, which only the command needs, are not installed."""
     if missing := [name for name in packages if find_spec(name) is None]:
-        raise UserError(f"denoiselab {command} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise UserError(f"denoiselab {command} needs {', '.join(missing)}: pip install 'denoiselab[{extra}]'")

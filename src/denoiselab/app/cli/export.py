@@ -34,7 +34,7 @@ def export(
     check_free(out, force)
     if out.suffix.lower() != ".onnx":
         raise UserError(f"{out}: the file name must end in .onnx")
-    need("export", "onnx", "onnxscript", "onnxruntime")
+    need("export", "onnx", "onnx", "onnxscript", "onnxruntime")
 
     from denoiselab.app import denoisers, onnx_export
 

@@ -22,7 +22,7 @@ def _list(wanted: bool) -> None:
 
         named = noise_presets.conditions()
         width = max(map(len, {**named, **noise_presets.KINDS}))
-        print("Conditions for --noise:")
+        print("Conditions for --noise:" if named else "Conditions for --noise: in a clone of the project only")
         for name, spec in named.items():
             print(f"  {name:{width}}  {in_words(spec.model_dump(mode='json'))}")
         print("\nKinds for --kind, with the meaning of --level and its default:")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from denoiselab.app.cli._options import need
+
 
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
@@ -24,6 +26,8 @@ def serve(
       denoiselab serve --browser
       denoiselab serve --port 8600 --max-megapixels 50
     """
+    need("serve", "page", "streamlit")
+
     from denoiselab.app.web import server
     from denoiselab.app.web.limits import Limits
 

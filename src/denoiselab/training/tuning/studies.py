@@ -48,7 +48,7 @@ def storage(url: str | None) -> optuna.storages.RDBStorage:
     except (sqlalchemy.exc.ArgumentError, ValueError):  # their messages may contain the password
         raise UserError("tune.storage: not a database URL such as postgresql://user@host/database") from None
     except ImportError:
-        install = "python -m pip install -r requirements-scale.txt -c constraints.txt"
+        install = "python -m pip install -r requirements/scale.txt -c constraints.txt"
         raise UserError(f"tune.storage: {address!r}: the database's driver is not installed: {install}") from None
     try:
         return _connected(address)
