@@ -17,6 +17,7 @@ help:  ## list these targets
 install: .venv/installed  ## install the pipeline and the command `denoiselab` in .venv
 
 repro: .venv/installed  ## run the default experiment: reports/report.md
+	python -m pipeline.repair
 	dvc repro
 
 smoke: .venv/installed  ## run a tiny experiment in a temporary copy, to check the installation

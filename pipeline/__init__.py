@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd() / "src"))
 
+from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import end_with_parent
 
@@ -25,6 +26,8 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": "500000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
+LOCK = Path("dvc.lock")
+KEPT_LOCK = Path(".dvc/tmp/dvc.lock.kept")  # for pipeline.repair
 COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
 command = getattr(sys, "orig_argv", [])[1:]
@@ -33,6 +36,8 @@ if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f
     # the parent process (dash does, bash does not).
     if "DVC_STAGE" in os.environ:
         end_with_parent(signal.SIGTERM)
+        if LOCK.exists() and KEPT_LOCK.parent.is_dir():
+            files.write_text(KEPT_LOCK, LOCK.read_text(encoding="utf-8"))
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
         os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,13 +18,11 @@ import psutil
 
 from bench.faults import _toy
 from bench.faults._trial import Row, Settings, Trial
-from denoiselab.app import diagnostics
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ALL, DVC_ONLY, STAGE_ONLY = "all processes", "DVC only", "the stage only"
 WAYS = ((ALL, False), (DVC_ONLY, False), (ALL, True), (STAGE_ONLY, True))  # target, whether at a file operation
 FEW = ("patchify", "train@unet", "evaluate@unet")  # in the short campaign
-OF_DVC = (".dvc/tmp/rwlock", "dvc.lock")  # files that DVC does not write atomically
 AROUND_S = 5  # time that DVC takes before and after a stage
 MARKING_S = 30  # until a killed run is marked as killed, on a busy machine
 ORPHAN_S = 120  # until a stage ends whose DVC was killed
@@ -62,13 +61,12 @@ def _killed(settings: Settings, number: int, stage: str, chosen: signal.Signals,
 
 def _recovered(project: _toy.Project, fault: str, stage: str, process: "subprocess.Popen[str]") -> Row:
     """Judge the state after the next `dvc repro`. Meanwhile an orphaned stage may still be running."""
+    repairing = _toy.start(project.folder, sys.executable, "-m", "pipeline.repair")  # as `make repro`
+    repaired, _ = repairing.communicate(timeout=_toy.TIMEOUT_S)
     rc, output = _toy.dvc(project.folder, "repro", "--no-run-cache")
-    if unreadable := [path for path in OF_DVC if rc and not diagnostics.is_intact_yaml(project.folder / path)]:
-        for path in unreadable:  # as docs/troubleshooting.md says
-            (project.folder / path).unlink()
-        output += _toy.dvc(project.folder, "repro", "--no-run-cache")[1]
     _wait(process.pid)
-    wrong, left = project.wrong(), [*_toy.leftovers(project.folder), *unreadable]
+    output = repaired + output
+    wrong, left = project.wrong(), _toy.leftovers(project.folder)
     again, status = _toy.dvc(project.folder, "status") if fault.endswith((DVC_ONLY, STAGE_ONLY)) else (0, "up to date")
     unclean = [] if "up to date" in status else [_toy.error_line(status)]
     lost = _lost(project, stage)

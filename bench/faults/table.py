@@ -10,12 +10,12 @@ from bench.faults._trial import Row
 SUMMED = ("count", "recovered", "wrong", "lost", "leftovers")
 HEADS = {"count": "faults", "wrong": "wrong results", "lost": "lost runs"}
 EXPLAINED = """\
-A fault counts as recovered if the next `dvc repro` gives the bytes of an undisturbed run or, if the fault persists, if
+A fault counts as recovered if the next `make repro` gives the bytes of an undisturbed run or, if the fault persists, if
 one line names it. Wrong results: outputs that differ, and damaged input used without an error. Lost runs: missing,
 incomplete or left RUNNING in MLflow. Leftovers: temporary files that remain, and partly written files accepted as
 complete. Outputs with measured times (`reports/cost*` and the figures and pages made from it) are compared without the
-times. DVC does not write its `dvc.lock` and `.dvc/tmp/rwlock` atomically: a kill at that moment truncates them.
-`denoiselab doctor` detects this; docs/troubleshooting.md gives the remedy."""
+times. DVC does not write its `dvc.lock` and `.dvc/tmp/rwlock` atomically: a kill at that moment truncates them, and
+`make repro` repairs them (`python -m pipeline.repair`)."""
 
 
 def good(row: Row) -> bool:

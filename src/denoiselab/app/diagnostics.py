@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-import yaml
 
 from denoiselab.app import denoisers
+from denoiselab.config import yaml_files
 from denoiselab.models import metadata
 from denoiselab.runtime import seeding
 from denoiselab.runtime.errors import UserError
@@ -171,8 +171,8 @@ def _dvc(root: Path) -> tuple[State, str]:
     from dvc.repo import Repo
 
     for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # DVC does not write them atomically
-        if not is_intact_yaml(path):
-            return "problem", f"{path} is incomplete because DVC was killed; see docs/troubleshooting.md, Stored files"
+        if not yaml_files.is_intact(path):
+            return "problem", f"{path} is incomplete because DVC was killed: denoiselab doctor --repair"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
@@ -185,14 +185,6 @@ def _dvc(root: Path) -> tuple[State, str]:
             remote = repo.cloud.get_remote(name)
             _patiently(partial(remote.fs.exists, remote.path), f"the remote {name}")
         return "ok", f"cache writable; remotes reachable: {', '.join(remotes)}"
-
-
-def is_intact_yaml(path: Path) -> bool:
-    """Whether `path` is a YAML mapping or does not exist."""
-    try:
-        return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except yaml.YAMLError:
-        return False
 
 
 def _mlflow(root: Path) -> tuple[State, str]:

@@ -1,0 +1,57 @@
+"""Repair the files that DVC does not write atomically, after it was killed: `python -m pipeline.repair`.
+
+`make repro` and `denoiselab doctor --repair` run it. `.dvc/tmp/rwlock` is deleted. `dvc.lock` comes from the copy that
+each stage keeps when it starts, so only the stage that ended when DVC was killed runs again; or else from Git.
+"""
+
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from denoiselab.config import yaml_files
+from denoiselab.runtime import files
+from denoiselab.runtime.errors import UserError
+from pipeline import KEPT_LOCK, LOCK, run
+
+RWLOCK = Path(".dvc/tmp/rwlock")
+
+
+def main() -> None:
+    damaged = [path for path in (RWLOCK, LOCK) if not yaml_files.is_intact(path)]
+    if not damaged:
+        return
+    if running := _dvc_here():
+        raise UserError(f"{damaged[0]} is incomplete, and dvc (process {running}) is running here: wait until it ends")
+    if RWLOCK in damaged:
+        RWLOCK.unlink()
+        print(f"{RWLOCK} was incomplete, because DVC was killed: deleted")
+    if LOCK in damaged:
+        print(f"{LOCK} was incomplete, because DVC was killed: {_restored()}")
+
+
+def _restored() -> str:
+    """Restore dvc.lock; returns from where."""
+    if KEPT_LOCK.exists() and yaml_files.is_intact(KEPT_LOCK):
+        files.write_text(LOCK, KEPT_LOCK.read_text(encoding="utf-8"))
+        return "restored as it was when the last stage started"
+    done = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, text=True)
+    if done.returncode == 0:
+        files.write_text(LOCK, done.stdout)
+        return "restored from Git; stages that ran since then take their results from checkpoints and DVC's cache"
+    LOCK.unlink()
+    return "deleted; all stages run again, with finished training from the checkpoints"
+
+
+def _dvc_here() -> int | None:
+    """The process number of a DVC that works in this folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if "dvc" in {Path(word).name for word in process.cmdline()[:2]} and Path(process.cwd()) == Path.cwd():
+                return process.pid
+    return None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,91 @@
+"""What a kill of DVC leaves of its own files is repaired before the next run."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+import pipeline
+from pipeline import repair
+from tests.conftest import ROOT
+
+LOCK = {"schema": "2.0", "stages": {"fetch": {"cmd": "python -m pipeline.fetch"}}}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    return tmp_path
+
+
+def cut() -> bytes:
+    return (yaml.safe_dump(LOCK) + "  patchify:\n    cmd: 'pyth").encode()
+
+
+def test_intact_files_are_left_alone(project, capsys):
+    (project / "dvc.lock").write_text(yaml.safe_dump(LOCK))
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    repair.main()
+    assert not capsys.readouterr().out and yaml.safe_load((project / "dvc.lock").read_text()) == LOCK
+
+
+@pytest.mark.parametrize("left", [b"", b'{"data/raw": {"wri'])
+def test_a_damaged_rwlock_is_deleted(project, left):
+    (project / ".dvc/tmp/rwlock").write_bytes(left)
+    repair.main()
+    assert not (project / ".dvc/tmp/rwlock").exists()
+
+
+@pytest.mark.parametrize("left", [b"", cut(), b"schema: '2.0'\nstages:\n  f\xff"])
+def test_dvc_lock_comes_from_the_copy_of_the_last_stage(project, left, capsys):
+    (project / "dvc.lock").write_bytes(left)
+    (project / pipeline.KEPT_LOCK).write_text(yaml.safe_dump(LOCK))
+    repair.main()
+    assert yaml.safe_load((project / "dvc.lock").read_text()) == LOCK
+    assert "restored as it was when the last stage started" in capsys.readouterr().out
+
+
+def test_without_a_copy_it_comes_from_git(project, capsys):
+    (project / "dvc.lock").write_text(yaml.safe_dump(LOCK))
+    for words in (
+        ["init", "-q"],
+        ["add", "dvc.lock"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"],
+    ):
+        subprocess.run(["git", *words], check=True)
+    (project / "dvc.lock").write_bytes(cut())
+    repair.main()
+    assert yaml.safe_load((project / "dvc.lock").read_text()) == LOCK and "from Git" in capsys.readouterr().out
+
+
+def test_without_either_it_is_deleted(project):
+    (project / "dvc.lock").write_bytes(cut())
+    repair.main()
+    assert not (project / "dvc.lock").exists()
+
+
+def test_nothing_is_repaired_under_a_running_dvc(project):
+    (project / "dvc.lock").write_bytes(cut())
+    shutil.copyfile(shutil.which("sleep"), project / "dvc")
+    (project / "dvc").chmod(0o755)
+    sleeping = subprocess.Popen([project / "dvc", "60"])
+    try:
+        time.sleep(0.2)
+        with pytest.raises(ValueError, match=rf"dvc \(process {sleeping.pid}\) is running here"):
+            repair.main()
+    finally:
+        sleeping.kill()
+        sleeping.wait()
+    assert (project / "dvc.lock").read_bytes() == cut()
+
+
+def test_every_stage_keeps_a_copy_when_it_starts(project):
+    shutil.copyfile(ROOT / "params.yaml", project / "params.yaml")
+    (project / "dvc.lock").write_text(yaml.safe_dump(LOCK))
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "DVC_STAGE": "leaderboard"}
+    subprocess.run([sys.executable, "-m", "pipeline.doctor"], env=environment, capture_output=True)
+    assert yaml.safe_load((project / pipeline.KEPT_LOCK).read_text()) == LOCK
