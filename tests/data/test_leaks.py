@@ -100,6 +100,26 @@ def test_versions_of_a_photograph_in_two_splits_are_refused(tmp_path, offered, o
         assert "\n" not in message
 
 
+COPIES = {
+    "turned": lambda pixels: np.rot90(pixels),
+    "mirrored": lambda pixels: pixels[:, ::-1],
+    "turned and mirrored": lambda pixels: np.rot90(pixels, 3)[:, ::-1],
+    "cropped": lambda pixels: pixels[60:200, 40:200],
+    "cropped, mirrored and darker": lambda pixels: (0.7 * pixels[60:, 40:220][:, ::-1]).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("places", [("train", "test"), ("val", "test")])
+@pytest.mark.parametrize("version", COPIES)
+def test_copies_that_a_hash_does_not_find_are_refused(tmp_path, offered, others, places, version):
+    Image.fromarray(np.ascontiguousarray(COPIES[version](small("astronaut")))).save(tmp_path / "copy.png")
+    for one, two in (("astronaut.png", "copy.png"), ("copy.png", "astronaut.png")):
+        shipped("astronaut", tmp_path)
+        with pytest.raises(UserError, match="local features agree") as error:
+            offered(*others, (places[0], tmp_path / one), (places[1], tmp_path / two))
+        assert f"leak: {one} ({places[0]}) and {two} ({places[1]}) show the same" in str(error.value)
+
+
 def test_duplicates_within_a_split_are_no_leak(tmp_path, offered, others):
     one = shipped("astronaut", tmp_path)
     VERSIONS["quality50.jpg"](tmp_path / "copy.jpg", small("astronaut"))

@@ -6,14 +6,14 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from denoiselab.config.data import Data, Sampled
-from denoiselab.data import leaks
+from denoiselab.data import copies, leaks
 from denoiselab.data.manifest import SPLITS, Row, Source, write
 from denoiselab.data.readers import further_sets
 from denoiselab.data.readers.sources import Sources
@@ -22,6 +22,7 @@ from denoiselab.imaging import arrays, dataset_images
 from denoiselab.runtime.errors import UserError
 
 MIN_SIDE = 16  # pixels; SSIM needs 11
+MANY = 5000  # images; the search for copies takes a minute or so for that many
 HIGHEST_BITS = 14  # of cameras that store 16-bit files of less
 
 
@@ -46,10 +47,15 @@ def fetch(data: Data, out: Path) -> list[Row]:
         _check_names(images + further)
         _check_duplicates(images + further)
         shutil.rmtree(out, ignore_errors=True)
+        read.few = len(images) + len(further) <= MANY
         rows = [_store(source, read, side, out) for source in images]
         rows += [_store(source, read, None, out) for source in further]
     read.check_white()
     found = leaks.find(rows)
+    if read.views:
+        found += leaks.find_copies(rows, read.views, found)
+    else:
+        print(f"more than {MANY} images: crops and turned copies in two splits are not looked for")
     dropped = leaks.images_to_drop(found) if data.drop_leaks else set()
     for row in (row for row in rows if row.image in dropped):
         for name in filter(None, (row.path, row.noisy)):
@@ -71,7 +77,9 @@ class _Reader:
     """Reads the images of a data set at its depth."""
 
     data: Data
+    few: bool = True  # images, so that copies are looked for
     highest: int = 0  # value of all images
+    views: dict[str, list[copies.Features]] = field(default_factory=dict)  # by image, for leaks.find_copies
 
     def __call__(self, file: Path, source: Source) -> np.ndarray:
         pixels = self._pixels(file, source)
@@ -107,6 +115,9 @@ def _store(source: Source, read: _Reader, side: int | None, out: Path) -> Row:
         raise UserError(f"{source.file}: {width}x{height} is too small; each side must have {MIN_SIDE} pixels or more")
     relative = f"{source.split}/{_slug(source.image)}.{'tif' if pixels.dtype.kind == 'f' else 'png'}"
     dataset_images.write(out / relative, pixels)
+    if read.few:
+        views = (False,) if source.split == "train" else (False, True)
+        read.views[source.image] = [copies.features(pixels, mirrored=mirrored) for mirrored in views]
     noisy_path = noisy_sha256 = ""
     if source.noisy:
         noisy = read(source.noisy, source)

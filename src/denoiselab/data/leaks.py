@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from denoiselab.data import copies
 from denoiselab.data.manifest import SPLITS, Row
 from denoiselab.data.readers.sources import table
 from denoiselab.imaging import depths
@@ -27,11 +28,16 @@ class Leak:
     other: str
     other_split: str
     bits: int  # Hamming distance of the hashes, 0 to 256; -1: identical pixels
+    points: int = 0  # local features that agree, if the hashes do not
 
     @property
     def text(self) -> str:
-        near = f"are near duplicates ({self.bits} of 256 hash bits differ)"
-        relation = "have identical pixels" if self.bits < 0 else near
+        if self.bits < 0:
+            relation = "have identical pixels"
+        elif self.points:
+            relation = f"show the same, as a crop, turned, mirrored or resized ({self.points} local features agree)"
+        else:
+            relation = f"are near duplicates ({self.bits} of 256 hash bits differ)"
         return f"{self.image} ({self.split}) and {self.other} ({self.other_split}) {relation}"
 
 
@@ -57,6 +63,21 @@ def find(rows: list[Row]) -> list[Leak]:
                 if image.sha256 != other.sha256:
                     found.append(Leak(image.image, split, other.image, later, distance))
     return found + [leak for split in ("train", "val") for leak in _benchmark(members[split], bits[split])]
+
+
+def find_copies(rows: list[Row], views: dict[str, list[copies.Features]], known: list[Leak]) -> list[Leak]:
+    """Copies in different splits that are not among the `known` leaks. `views`: the features of each image, and of its
+    mirror image where it is not in the training split."""
+    found, pairs = [], {(leak.image, leak.other) for leak in known}
+    for n, split in enumerate(SPLITS):
+        earlier = [row for row in rows if row.split == split]
+        later = [row for row in rows if row.split in SPLITS[n + 1 :]]
+        ours, theirs = [views[row.image][0] for row in earlier], [views[row.image] for row in later]
+        for a, b, points in copies.find(ours, theirs):
+            image, other = earlier[a], later[b]
+            if (image.image, other.image) not in pairs:
+                found.append(Leak(image.image, split, other.image, other.split, 0, points))
+    return found
 
 
 def images_to_drop(leaks: list[Leak]) -> set[str]:
