@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab.app import batch_denoise, cli, denoisers, model_catalogue
+from denoiselab.app import batch_denoise, batch_plan, cli, denoisers, model_catalogue
 from denoiselab.app.cli import _options
 from denoiselab.imaging import exif, photos
 from denoiselab.imaging.metadata import Metadata
@@ -198,9 +198,9 @@ def test_a_model_without_tiling_needs_memory_for_the_whole_image():
 
 
 def test_patterns_keep_the_folder_structure(folder, tmp_path):
-    found = batch_denoise.tasks([f"{folder}/**/*.png"], str(tmp_path / "out"))
+    found = batch_plan.tasks([f"{folder}/**/*.png"], str(tmp_path / "out"))
     assert [str(task.target.relative_to(tmp_path)) for task in found] == ["out/a.png", "out/deep/c.png"]
-    found = batch_denoise.tasks([str(folder / "a.png"), str(folder / "b.tif")], str(tmp_path / "out"))
+    found = batch_plan.tasks([str(folder / "a.png"), str(folder / "b.tif")], str(tmp_path / "out"))
     assert [task.target.name for task in found] == ["a.png", "b.tif"]
 
 
@@ -211,16 +211,16 @@ def test_the_output_of_a_single_image(folder, tmp_path, monkeypatch, output, tar
     monkeypatch.chdir(tmp_path)
     if target is None:
         with pytest.raises(UserError, match="would be overwritten"):
-            batch_denoise.tasks([str(folder / "a.png")], output)
+            batch_plan.tasks([str(folder / "a.png")], output)
     else:
-        (task,) = batch_denoise.tasks([str(folder / "a.png")], output)
+        (task,) = batch_plan.tasks([str(folder / "a.png")], output)
         assert task.target == Path(target)
 
 
 def test_two_images_are_not_written_to_one_file(folder, tmp_path):
     Image.fromarray(noisy()).save(folder / "deep" / "a.png")
     with pytest.raises(UserError, match="would both be written to"):
-        batch_denoise.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
+        batch_plan.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -494,12 +494,12 @@ def test_names_of_outputs(tmp_path, options, names):
         (tmp_path / "in" / name).touch()
     chosen = dict(zip(options[::2], options[1::2], strict=True))
     form, suffix = chosen.get("--format", ""), chosen.get("--suffix", "")
-    planned = batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form=form, suffix=suffix)
+    planned = batch_plan.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form=form, suffix=suffix)
     assert sorted(task.target.name for task in planned) == names
     with pytest.raises(UserError, match="--format: unknown format 'gif'; choose from: png, jpg"):
-        batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form="gif")
+        batch_plan.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form="gif")
     with pytest.raises(UserError, match=r"out\.png: is named like a file; several images need a folder"):
-        batch_denoise.tasks([f"{tmp_path}/in/*"], str(tmp_path / "out.png"))
+        batch_plan.tasks([f"{tmp_path}/in/*"], str(tmp_path / "out.png"))
 
 
 def test_the_suffix_sets_the_format(tmp_path, capsys):

@@ -10,7 +10,7 @@ from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, chec
 from denoiselab.app.cli._output import only_own_lines, quiet, report, say
 
 if TYPE_CHECKING:
-    from denoiselab.app.batch_denoise import Outcome
+    from denoiselab.app.photo_denoise import Outcome
 
 
 def denoise(
@@ -80,15 +80,15 @@ def denoise(
         raise typer.BadParameter(f"unknown device {device!r}; choose from: auto, cpu, cuda", param_hint="--device")
     from tqdm import tqdm
 
-    from denoiselab.app import batch_denoise
+    from denoiselab.app import batch_denoise, batch_plan, photo_denoise
 
-    planned = batch_denoise.tasks(sources, output, form=form.lower().removeprefix("."), suffix=suffix)
-    ignored = batch_denoise.ignored(sources, output)
+    planned = batch_plan.tasks(sources, output, form=form.lower().removeprefix("."), suffix=suffix)
+    ignored = batch_plan.ignored(sources, output)
     if len(sources) == 1 and Path(sources[0]).is_file():
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(
+    settings = photo_denoise.Settings(
         model, quality, sigma, white, device, tile, force, linear, progress=not quiet(), strength=strength
     )
     with only_own_lines():

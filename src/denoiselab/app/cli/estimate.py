@@ -32,10 +32,10 @@ def estimate(
       denoiselab estimate photo.jpg
       denoiselab estimate 'scans/*.tif' --white 20000 --json
     """
-    from denoiselab.app import batch_denoise
+    from denoiselab.app import batch_denoise, batch_plan
 
     rows, failed = [], False
-    for source in batch_denoise.image_files(sources):
+    for source in batch_plan.image_files(sources):
         try:
             with only_own_lines():
                 rows.append(_row(source, white))

@@ -1,0 +1,108 @@
+"""Denoise a stack image by image, in memory for one image.
+
+White, black and model are those of a channel: a first image, often dark or empty, does not decide for the others.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from denoiselab.app import strength
+from denoiselab.app.batch_plan import Task
+from denoiselab.app.photo_denoise import AUTO, Choice, Outcome, Restorer, copy, in_words
+from denoiselab.imaging import decoders, photos, stacks
+from denoiselab.runtime import files
+
+SAMPLES = 5  # images of a channel whose noise is estimated
+
+
+@dataclass
+class _Channel:
+    """What the images of a channel, of one type and number of colours, have in common."""
+
+    white: float = 0.0  # the highest of all images
+    white_in_words: str = ""
+    black: float = 0.0  # the lowest
+    images: list[int] = field(default_factory=list)
+    choice: Choice = field(default_factory=lambda: Choice(""))
+
+    def add(self, n: int, photo: photos.Photo) -> None:
+        if photo.white > self.white:
+            self.white, self.white_in_words = photo.white, photo.white_in_words
+        self.black = min(self.black, photo.black)
+        self.images.append(n)
+
+    def samples(self) -> list[int]:
+        """Images spread over the channel."""
+        last = len(self.images) - 1
+        return sorted({self.images[round(k * last / (SAMPLES - 1))] for k in range(SAMPLES)})
+
+
+def denoise(task: Task, stack: stacks.Stack, restorer: Restorer) -> Outcome:
+    """Denoise a stack into a TIFF file. UserError: an image cannot be read, or the output is no TIFF file."""
+    stacks.check(task.target)
+    reader = _Reader(stack, restorer)
+    for channel in reader.channels.values():
+        channel.choice = _chosen(reader, channel, restorer)
+    channels = [*reader.channels.values()]
+    if not any(channel.choice.model for channel in channels):
+        copy(task.source, task.target)
+        return Outcome(task, "clean", reason=channels[0].choice.reason, images=len(stack))
+    dropped, kept, warning, unused = dict[str, None](), list[strength.Kept](), "", False
+    with files.atomic_write(task.target) as temporary, stacks.written(temporary, stack) as write:
+        for n in _with_bar(range(len(stack)), task, restorer):
+            photo, channel = reader.read(n)
+            pixels = photo.pixels
+            if channel.choice.model:
+                restored = restorer.restore(photo, channel.choice._replace(noise=None))
+                pixels, unused = restored.pixels, unused or restored.level_unused
+                kept += restored.kept
+                warning = warning or (restored.warning and f"image {n + 1}: {restored.warning}")
+            dropped |= dict.fromkeys(write(photos.stored(photo, pixels), photo.metadata, photo.separate))
+    models = [channel for channel in channels if channel.choice.model]
+    names = ", ".join(dict.fromkeys(channel.choice.model for channel in models))
+    reasons = dict.fromkeys(in_words(channel.choice.reason, channel.white_in_words) for channel in models)
+    reason = in_words(", ".join(filter(None, reasons)), strength.in_words(kept))
+    return Outcome(task, "denoised", names, reason, unused, tuple(dropped), len(stack), warning)
+
+
+class _Reader:
+    """The images of a stack, on the scale of their channel."""
+
+    def __init__(self, stack: stacks.Stack, restorer: Restorer) -> None:
+        """Reads all images once."""
+        self.stack, self.white = stack, restorer.settings.white
+        self.channels: dict[tuple[Any, ...], _Channel] = defaultdict(_Channel)
+        for n in range(len(stack)):
+            decoded = stack.decode(n)
+            self.channels[self._key(n, decoded)].add(n, self._photo(n, decoded, self.white, None))
+
+    def read(self, n: int) -> tuple[photos.Photo, _Channel]:
+        """Image `n` and its channel."""
+        decoded = self.stack.decode(n)
+        channel = self.channels[self._key(n, decoded)]
+        return self._photo(n, decoded, channel.white, channel.black), channel
+
+    def _key(self, n: int, decoded: decoders.Decoded) -> tuple[Any, ...]:
+        return self.stack.channel(n), decoded.values.shape[2], decoded.values.dtype
+
+    def _photo(self, n: int, decoded: decoders.Decoded, white: float | None, black: float | None) -> photos.Photo:
+        with decoders.errors(f"{self.stack.path}: page {n + 1}"):
+            return photos.of_decoded(decoded, white, black, self.stack.white)
+
+
+def _chosen(reader: _Reader, channel: _Channel, restorer: Restorer) -> Choice:
+    """The model for the sample of median noise level, of those that are not clean."""
+    if restorer.model != AUTO:
+        return Choice(restorer.model)
+    choices = [restorer.choose(reader.read(n)[0]) for n in channel.samples()]
+    noisy = sorted((one for one in choices if one.model), key=lambda one: one.noise.sigma_255 if one.noise else 0.0)
+    return noisy[len(noisy) // 2] if noisy else choices[0]
+
+
+def _with_bar(numbers: Iterable[int], task: Task, restorer: Restorer) -> Iterable[int]:
+    from tqdm import tqdm
+
+    hidden = not restorer.settings.progress
+    return tqdm(numbers, desc=task.source.name, unit="image", leave=False, disable=hidden)
