@@ -101,6 +101,9 @@ class Restorer:
         settings, denoiser = self.settings, self._denoiser(choice.model)
         results, kept, warnings = [], [], dict[str, None]()
         for n, pixels in enumerate(_parts(photo)):
+            if pixels.min() == pixels.max():  # an empty image of a stack
+                results.append(pixels)
+                continue
             with self.turn:
                 restored = denoiser.restore(
                     pixels,

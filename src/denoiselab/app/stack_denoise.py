@@ -11,7 +11,7 @@ from typing import Any
 from denoiselab.app import strength
 from denoiselab.app.batch_plan import Task
 from denoiselab.app.photo_denoise import AUTO, Choice, Outcome, Restorer, copy, in_words
-from denoiselab.imaging import decoders, photos, stacks
+from denoiselab.imaging import photos, stacks
 from denoiselab.runtime import files
 
 SAMPLES = 5  # images of a channel whose noise is estimated
@@ -43,16 +43,16 @@ def denoise(task: Task, stack: stacks.Stack, restorer: Restorer) -> Outcome:
     """Denoise a stack into a TIFF file. UserError: an image cannot be read, or the output is no TIFF file."""
     stacks.check(task.target)
     reader = _Reader(stack, restorer)
-    for channel in reader.channels.values():
+    for channel in reader.channels:
         channel.choice = _chosen(reader, channel, restorer)
-    channels = [*reader.channels.values()]
-    if not any(channel.choice.model for channel in channels):
+    denoised = [channel for channel in reader.channels if channel.choice.model]
+    if not denoised:
         copy(task.source, task.target)
-        return Outcome(task, "clean", reason=channels[0].choice.reason, images=len(stack))
+        return Outcome(task, "clean", reason=reader.channels[0].choice.reason, images=len(stack))
     dropped, kept, warning, unused = dict[str, None](), list[strength.Kept](), "", False
     with files.atomic_write(task.target) as temporary, stacks.written(temporary, stack) as write:
         for n in _with_bar(range(len(stack)), task, restorer):
-            photo, channel = reader.read(n)
+            photo, channel = reader.read(n), reader.channel_of[n]
             pixels = photo.pixels
             if channel.choice.model:
                 restored = restorer.restore(photo, channel.choice._replace(noise=None))
@@ -60,9 +60,8 @@ def denoise(task: Task, stack: stacks.Stack, restorer: Restorer) -> Outcome:
                 kept += restored.kept
                 warning = warning or (restored.warning and f"image {n + 1}: {restored.warning}")
             dropped |= dict.fromkeys(write(photos.stored(photo, pixels), photo.metadata, photo.separate))
-    models = [channel for channel in channels if channel.choice.model]
-    names = ", ".join(dict.fromkeys(channel.choice.model for channel in models))
-    reasons = dict.fromkeys(in_words(channel.choice.reason, channel.white_in_words) for channel in models)
+    names = ", ".join(dict.fromkeys(channel.choice.model for channel in denoised))
+    reasons = dict.fromkeys(in_words(channel.choice.reason, channel.white_in_words) for channel in denoised)
     reason = in_words(", ".join(filter(None, reasons)), strength.in_words(kept))
     return Outcome(task, "denoised", names, reason, unused, tuple(dropped), len(stack), warning)
 
@@ -72,31 +71,27 @@ class _Reader:
 
     def __init__(self, stack: stacks.Stack, restorer: Restorer) -> None:
         """Reads all images once."""
-        self.stack, self.white = stack, restorer.settings.white
-        self.channels: dict[tuple[Any, ...], _Channel] = defaultdict(_Channel)
+        self.stack = stack
+        self.channel_of: list[_Channel] = []
+        found: dict[tuple[Any, ...], _Channel] = defaultdict(_Channel)
         for n in range(len(stack)):
-            decoded = stack.decode(n)
-            self.channels[self._key(n, decoded)].add(n, self._photo(n, decoded, self.white, None))
+            photo = photos.of_stack(stack, n, restorer.settings.white)
+            channel = found[stack.channel(n), photo.pixels.shape[2], photo.dtype]
+            channel.add(n, photo)
+            self.channel_of.append(channel)
+        self.channels = [*found.values()]
 
-    def read(self, n: int) -> tuple[photos.Photo, _Channel]:
-        """Image `n` and its channel."""
-        decoded = self.stack.decode(n)
-        channel = self.channels[self._key(n, decoded)]
-        return self._photo(n, decoded, channel.white, channel.black), channel
-
-    def _key(self, n: int, decoded: decoders.Decoded) -> tuple[Any, ...]:
-        return self.stack.channel(n), decoded.values.shape[2], decoded.values.dtype
-
-    def _photo(self, n: int, decoded: decoders.Decoded, white: float | None, black: float | None) -> photos.Photo:
-        with decoders.errors(f"{self.stack.path}: page {n + 1}"):
-            return photos.of_decoded(decoded, white, black, self.stack.white)
+    def read(self, n: int) -> photos.Photo:
+        """Image `n`."""
+        channel = self.channel_of[n]
+        return photos.of_stack(self.stack, n, channel.white, channel.black)
 
 
 def _chosen(reader: _Reader, channel: _Channel, restorer: Restorer) -> Choice:
     """The model for the sample of median noise level, of those that are not clean."""
     if restorer.model != AUTO:
         return Choice(restorer.model)
-    choices = [restorer.choose(reader.read(n)[0]) for n in channel.samples()]
+    choices = [restorer.choose(reader.read(n)) for n in channel.samples()]
     noisy = sorted((one for one in choices if one.model), key=lambda one: one.noise.sigma_255 if one.noise else 0.0)
     return noisy[len(noisy) // 2] if noisy else choices[0]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders, white_level
+from denoiselab.imaging import decoders, encoders, stacks, white_level
 from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
@@ -50,14 +50,15 @@ def read(
     white: float | None = None,
     separate: bool = False,
     linear: bool = False,
+    page: int | None = None,
 ) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
     `white` is the file's value that becomes 1.0; None: by white_level.choose, such as 4095 for a 12-bit camera.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
-    header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
-    `separate`).
+    header, before decoding), a stack unless its image `page` is meant, CMYK without profile, channels that do not
+    belong together (unless `separate`).
 
     `linear` leaves out sRGB's transfer function where a camera raw file is developed.
 
@@ -65,11 +66,20 @@ def read(
     Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
     """
     with decoders.opened(source, name) as stream:
-        decoded = decoders.decode(stream, max_pixels, linear=linear)
+        decoded = decoders.decode(stream, max_pixels, page, linear=linear)
         if decoded.separate and not separate:
-            raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
+            raise UnsupportedError(
+                f"has {decoded.values.shape[2]} channels of their own; only denoise and estimate take them"
+            )
         deep = white is None and decoded.values.dtype != np.uint8
         return of_decoded(decoded, white, stated=white_level.stated(stream) if deep else None)
+
+
+def of_stack(stack: stacks.Stack, n: int, white: float | None = None, black: float | None = None) -> Photo:
+    """Image `n` of a stack as `read` returns it, with `white` and `black` unless None. UserError as `read`."""
+    decoded = stack.decode(n)
+    with decoders.errors(f"{stack.path}: page {n + 1}"):
+        return of_decoded(decoded, white, black, stack.white)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
