@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from denoiselab.imaging import decoders, encoders, exif, metadata, photos, stacks
+from denoiselab.imaging import boxes, decoders, encoders, exif, metadata, photos, stacks
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
@@ -337,3 +337,67 @@ def test_further_images_of_a_photo_are_named(kind):
     assert np.array_equal(np.rint(photo.pixels * 255), values)
     name = "transparency mask" if kind == "mask" else "thumbnail or smaller copy"
     assert photos.dropped(photo, ".tif") == [name]
+
+
+def box(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+def test_boxes_of_jpeg_2000_are_kept_or_named():
+    """A colour profile instead of sRGB, XMP, EXIF, GeoJP2 and XML, around the codestream."""
+    content = saved("JPEG2000", pixels())
+    packet = ABOUT["XMP"].xmp
+    made = dict(boxes._boxes(content))
+    inner = dict(boxes._boxes(made[b"jp2h"]))
+    inner[b"colr"] = b"\2\0\0" + SRGB
+    head = b"".join(box(kind, data) for kind, data in inner.items())
+    more = [
+        (b"uuid", boxes.XMP + packet),
+        (b"uuid", boxes.EXIF + exif_block()),
+        (b"uuid", boxes.GEO),
+        (b"xml ", b"<a/>"),
+    ]
+    content = b"".join(box(*one) for one in [*{**made, b"jp2h": head}.items(), *more])
+    photo = photos.read(content)
+    assert (photo.metadata.icc, photo.metadata.xmp, photo.metadata.exif) == (SRGB, packet, exif_block())
+    assert photos.dropped(photo, ".png") == ["GeoJP2", "xml box"]
+
+
+def test_the_colours_of_an_avif_for_hdr_are_kept_in_png_and_named_elsewhere():
+    content = bytearray(saved("AVIF", pixels()))
+    at = content.find(b"colrnclx") + 8
+    assert photos.dropped(photos.read(bytes(content)), ".jpg") == []
+    content[at : at + 4] = struct.pack(">HH", 9, 16)  # BT.2100 PQ
+    photo = photos.read(bytes(content))
+    assert photo.metadata.chunks == ((b"cICP", bytes([9, 16, 0, 1])),)
+    assert photos.dropped(photo, ".png") == [] and photos.dropped(photo, ".avif") == ["cICP"]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_data_behind_an_image_is_named_or_left_out(form):
+    """A phone's video behind its photo; a PNG ends with IEND."""
+    content = saved(form, pixels(), **({"progressive": True} if form == "JPEG" else {}))
+    assert photos.dropped(photos.read(content + bytes(9)), ".png") == []
+    photo = photos.read(content + box(b"ftyp", b"mp42") + b"\xff\xd9" + bytes(100))
+    names = ["data after the image, such as a video"]
+    assert photos.dropped(photo, ".png") == (names if form == "JPEG" else []) and photo.metadata.chunks == ()
+
+
+def test_the_profile_of_a_bmp_is_kept():
+    content = saved("BMP", pixels())
+    rows, profile = content[54:], SRGB
+    head = struct.pack("<I", 124) + content[18:54].ljust(52, b"\0") + b"DEBM" + bytes(52)
+    head += struct.pack("<III", 124 + len(rows), len(profile), 0)
+    start = 14 + len(head)
+    whole = struct.pack("<2sIHHI", b"BM", start + len(rows) + len(profile), 0, 0, start) + head + rows + profile
+    photo = photos.read(whole)
+    assert np.array_equal(np.rint(photo.pixels * 255), pixels()) and photo.metadata.icc == profile
+
+
+def test_several_images_of_heic_are_named():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    stream, made = BytesIO(), pillow_heif.from_pillow(Image.fromarray(pixels()))
+    made.add_from_pillow(Image.fromarray(pixels()[::-1].copy()))
+    made.save(stream, quality=95)
+    photo = photos.read(stream.getvalue())
+    assert photos.dropped(photo, ".png") == ["second image"] and photo.pixels.shape == (48, 64, 3)
