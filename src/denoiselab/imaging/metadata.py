@@ -107,6 +107,8 @@ def resources(photoshop: bytes | None) -> Iterator[tuple[int, bytes, bytes]]:
         if at + 4 > len(data):
             return
         (size,) = struct.unpack_from(">I", data, at)
+        if at + 4 + size > len(data):  # damaged
+            return
         content = data[at + 4 : at + 4 + size]
         at += 4 + (size + 1) // 2 * 2
         yield number, content, data[start:at].ljust(at - start, b"\0")
@@ -131,6 +133,16 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk as bytes."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def end_of_jpeg(content: bytes) -> int:
+    """Position behind the image in a JPEG file."""
+    at = 2
+    while found := JPEG_MARKER.search(content, at):
+        if found[0] == b"\xff\xd9":
+            return found.end()
+        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return len(content)
 
 
 def _info(image: Image.Image, key: str) -> bytes | None:
@@ -174,16 +186,6 @@ def _further(image: Any) -> str:
     """Images in the file besides the first, in words; empty if there are none."""
     further = getattr(image, "n_frames", 1) - 1
     return "" if further < 1 else "second image" if further == 1 else f"{further} further images"
-
-
-def _end_of_jpeg(content: bytes) -> int:
-    """Position behind the image."""
-    at = 2
-    while found := JPEG_MARKER.search(content, at):
-        if found[0] == b"\xff\xd9":
-            return found.end()
-        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
-    return len(content)
 
 
 def _of_png(found: Metadata, stream: BinaryIO) -> Metadata:
@@ -256,7 +258,7 @@ def _of_jpeg(found: Metadata, image: Any, stream: BinaryIO) -> Metadata:
             segments.append((name, content))
     comments = [content for name, content in image.applist if name == "COM" and content]
     lost = _further(image)
-    if not lost and (content := _all(stream))[_end_of_jpeg(content) :].strip(b"\0"):
+    if not lost and (content := _all(stream))[end_of_jpeg(content) :].strip(b"\0"):
         lost = "data after the image, such as a video"
     return replace(
         found,
