@@ -96,6 +96,20 @@ def test_channels_that_do_not_belong_together_are_denoised_each_by_itself(tmp_pa
     assert np.abs(restored[1].astype(int) - alone).max() <= 1
 
 
+def test_a_dark_or_clean_channel_does_not_decide_for_the_others(tmp_path, frames):
+    """The first of three channels is clean, the second twenty times darker than the third."""
+    smooth = np.tile(np.linspace(100, 4000, 64).astype(np.uint16), (64, 1))
+    channels = np.stack([smooth, frames[0] // 20, frames[1]])
+    tifffile.imwrite(tmp_path / "in.tif", channels, photometric="minisblack", planarconfig="separate")
+    assert denoiselab("denoise", tmp_path / "in.tif", tmp_path / "out.tif", "--quality", "fast").code == 0
+    restored = tifffile.imread(tmp_path / "out.tif").astype(float)
+    clean = photograph("chelsea")[20:84, 120:184, 0] * 16.0
+    for n, scale in ((1, 20), (2, 1)):
+        errors = [np.sqrt(np.mean((images[n] * scale - clean) ** 2)) for images in (channels, restored)]
+        assert errors[1] < errors[0] / 1.8
+    assert np.abs(restored[0] - smooth).mean() < 10
+
+
 def test_a_dark_first_image_does_not_decide_for_the_others(tmp_path, frames):
     """An empty slice, and one in which white would be 255, come first."""
     dark = np.stack([np.zeros_like(frames[0]), frames[0] // 32, *frames])

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,24 +86,25 @@ class Restorer:
             self.loaded[self.model] = denoisers.load(self.model)
 
     def choose(self, photo: photos.Photo) -> Choice:
-        """The given model, or the one for the noise in the photo; by its first channel if they are separate."""
-        settings = self.settings
+        """The given model, or the one for the noise in the photo."""
         if self.model != AUTO:
             return Choice(self.model)
-        channels = 1 if photo.separate else photo.pixels.shape[2]
-        noise = denoisers.estimate(photo.pixels[:, :, :channels])
+        return typical([self._choice(pixels) for pixels, _ in photos.channels(photo)])
+
+    def _choice(self, pixels: np.ndarray) -> Choice:
+        settings, noise = self.settings, denoisers.estimate(pixels)
         if noise.kind == "clean" and settings.sigma_255 is not None:
             noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
-        name, reason = denoisers.choose(noise, channels)
+        name, reason = denoisers.choose(noise, pixels.shape[2])
         return Choice("" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason, noise)
 
     def restore(self, photo: photos.Photo, choice: Choice) -> Restored:
         """Restore a photo by the chosen model, at the strength of the settings."""
         settings, denoiser = self.settings, self._denoiser(choice.model)
         results, kept, warnings = [], [], dict[str, None]()
-        for n, pixels in enumerate(_parts(photo)):
+        for pixels, factor in photos.channels(photo):
             if pixels.min() == pixels.max():  # an empty image of a stack
-                results.append(pixels)
+                results.append(pixels / np.float32(factor))
                 continue
             with self.turn:
                 restored = denoiser.restore(
@@ -118,9 +120,9 @@ class Restorer:
             if shift := tone.largest(pixels, restored):
                 warnings[f"tones shifted: {shift}"] = None
             if settings.strength < 1:
-                noise = choice.noise if n == 0 else None
+                noise = None if photo.separate else choice.noise
                 kept.append(strength.kept(pixels, restored, settings.strength, noise))
-            results.append(strength.blend(pixels, restored, settings.strength))
+            results.append(strength.blend(pixels, restored, settings.strength) / np.float32(factor))
         unused = settings.sigma_255 is not None and not denoiser.takes_level(results[0].shape[2])
         joined = np.concatenate(results, axis=2) if photo.separate else results[0]
         return Restored(joined, unused, "; ".join(warnings), kept)
@@ -150,6 +152,12 @@ def denoise(task: Task, restorer: Restorer) -> Outcome:
     return Outcome(task, "denoised", choice.model, reason, restored.level_unused, dropped, warning=restored.warning)
 
 
+def typical(choices: Sequence[Choice]) -> Choice:
+    """That of median noise level, of those that are not clean."""
+    noisy = sorted((one for one in choices if one.model), key=lambda one: one.noise.sigma_255 if one.noise else 0.0)
+    return noisy[len(noisy) // 2] if noisy else choices[0]
+
+
 def in_words(*reasons: str) -> str:
     """The reasons that there are, joined."""
     return "; ".join(filter(None, reasons))
@@ -159,13 +167,6 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file, replaced as a whole."""
     with files.atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _parts(photo: photos.Photo) -> list[np.ndarray]:
-    """The pixels, or those of each channel of its own."""
-    if not photo.separate:
-        return [photo.pixels]
-    return [np.ascontiguousarray(photo.pixels[:, :, n : n + 1]) for n in range(photo.pixels.shape[2])]
 
 
 def _save_unchanged(task: Task, photo: photos.Photo) -> bool:

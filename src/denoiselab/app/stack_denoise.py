@@ -10,7 +10,7 @@ from typing import Any
 
 from denoiselab.app import strength
 from denoiselab.app.batch_plan import Task
-from denoiselab.app.photo_denoise import AUTO, Choice, Outcome, Restorer, copy, in_words
+from denoiselab.app.photo_denoise import AUTO, Choice, Outcome, Restorer, copy, in_words, typical
 from denoiselab.imaging import photos, stacks
 from denoiselab.runtime import files
 
@@ -91,9 +91,7 @@ def _chosen(reader: _Reader, channel: _Channel, restorer: Restorer) -> Choice:
     """The model for the sample of median noise level, of those that are not clean."""
     if restorer.model != AUTO:
         return Choice(restorer.model)
-    choices = [restorer.choose(reader.read(n)) for n in channel.samples()]
-    noisy = sorted((one for one in choices if one.model), key=lambda one: one.noise.sigma_255 if one.noise else 0.0)
-    return noisy[len(noisy) // 2] if noisy else choices[0]
+    return typical([restorer.choose(reader.read(n)) for n in channel.samples()])
 
 
 def _with_bar(numbers: Iterable[int], task: Task, restorer: Restorer) -> Iterable[int]:

@@ -2,6 +2,7 @@
 colour profile and EXIF. dataset_images reads the images of data sets, as uint8.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,6 +117,22 @@ def stored(photo: Photo, pixels: np.ndarray, *, alpha: bool = True) -> np.ndarra
 def dropped(photo: Photo, suffix: str) -> list[str]:
     """Names of the metadata that a file of that suffix does not hold."""
     return encoders.fitting(photo.metadata, encoders.of_suffix(suffix))[1]
+
+
+def channels(photo: Photo) -> list[tuple[np.ndarray, float]]:
+    """(pixels (H, W, C), factor) of what is denoised by itself: the photo, or each channel if they are separate.
+
+    The pixels are multiplied by the factor, a power of two that brings dark separate channels near white.
+    """
+    if not photo.separate:
+        return [(photo.pixels, 1.0)]
+    found = []
+    for n in range(photo.pixels.shape[2]):
+        pixels = np.ascontiguousarray(photo.pixels[:, :, n : n + 1])
+        usual = float(np.quantile(pixels, white_level.QUANTILE))
+        factor = 2.0 ** max(0, math.floor(-math.log2(usual))) if usual > 0 else 1.0
+        found.append((pixels * np.float32(factor), factor))
+    return found
 
 
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:

@@ -60,9 +60,9 @@ def _estimates(source: Path, white: float | None) -> Iterator[tuple[dict[str, An
     with stacks.opened(source) as stack:
         for n in range(len(stack) if stack else 1):
             photo = photos.of_stack(stack, n, white) if stack else photos.read(source, white=white, separate=True)
-            for c in range(photo.pixels.shape[2] if photo.separate else 1):
-                noise = denoisers.estimate(photo.pixels[:, :, c : c + 1] if photo.separate else photo.pixels)
-                model, why = denoisers.choose(noise, 1 if photo.separate else photo.pixels.shape[2])
+            for c, (pixels, _) in enumerate(photos.channels(photo)):
+                noise = denoisers.estimate(pixels)
+                model, why = denoisers.choose(noise, pixels.shape[2])
                 where = {"picture": str(source), "image": n + 1, "channel": c + 1 if photo.separate else None}
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"
