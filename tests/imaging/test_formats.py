@@ -2,12 +2,13 @@
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -51,14 +52,20 @@ ABOUT = {  # one of each kind, by column
 NAMES = {"profile": "colour profile", "PNG chunks": "gAMA", "JPEG segments": "APP11", "TIFF tags": "WhitePoint"}
 
 
-def cells() -> Iterator[tuple[str, str, str]]:
-    lines = (ROOT / "docs/images.md").read_text(encoding="utf-8").splitlines()
-    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    for form, *values in rows:
-        yield from ((form, column, value) for column, value in zip(header[1:], values, strict=True))
+def tables() -> Iterator[list[list[str]]]:
+    """The rows of each table on the page, with its header."""
+    for part in (ROOT / "docs/images.md").read_text(encoding="utf-8").split("\n\n"):
+        if part.startswith("|"):
+            header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()]
+            yield [header, *rows]
 
 
-CELLS = list(cells())
+def cells(header: list[str], *rows: list[str]) -> list[tuple[str, str, str]]:
+    """(format, column, cell)."""
+    return [(form, column, value) for form, *values in rows for column, value in zip(header[1:], values, strict=True)]
+
+
+CELLS, READ_ONLY = (cells(*table) for table in tables())
 
 
 def pixels(dtype: str = "uint8", planes: int = 3) -> np.ndarray:
@@ -152,8 +159,6 @@ def test_formats_that_are_only_read(form):
 
 def test_sixteen_bits_of_jpeg_2000_are_kept():
     values = pixels("uint16")
-    import cv2
-
     done, content = cv2.imencode(".jp2", values[:, :, ::-1])
     assert done
     photo = photos.read(content.tobytes())
@@ -249,7 +254,7 @@ def test_tags_of_tiff_are_kept_or_named(tmp_path: Path):
         assert page.tags[65000].value == b"own" and page.tags[282].value == (300, 1)
 
 
-def dng(mosaic: np.ndarray, orientation: int = 1) -> bytes:
+def dng(mosaic: np.ndarray, orientation: int = 1, more: Sequence[tuple] = ()) -> bytes:
     """A DNG of 12 bits whose camera sees sRGB, with neutral at red 0.5. DNG specification 1.4, chapter 4."""
     matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]  # XYZ to sRGB
     ratios = [number for value in matrix for number in (round(value * 10000), 10000)]
@@ -258,6 +263,7 @@ def dng(mosaic: np.ndarray, orientation: int = 1) -> bytes:
         *((33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True), (50714, "H", 1, 0, True)),
         *((50717, "H", 1, 4095, True), (50721, "2i", 9, ratios, True), (50728, "2I", 3, (1, 2, 1, 1, 1, 1), True)),
         *((50778, "H", 1, 21, True), (274, "H", 1, orientation, True)),
+        *more,
     ]
     stream = BytesIO()
     tifffile.imwrite(stream, mosaic, photometric="cfa", extratags=tags, metadata=None, software=False)
@@ -343,22 +349,23 @@ def box(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(data), kind) + data
 
 
+def jp2(values: np.ndarray, profile: bytes = b"", *further: tuple[bytes, bytes]) -> bytes:
+    """JPEG 2000 with a colour profile instead of sRGB, and further boxes behind the image."""
+    made = dict(boxes._boxes(saved("JPEG2000", values)))
+    inner = dict(boxes._boxes(made[b"jp2h"])) | ({b"colr": b"\2\0\0" + profile} if profile else {})
+    made[b"jp2h"] = b"".join(box(*one) for one in inner.items())
+    return b"".join(box(*one) for one in [*made.items(), *further])
+
+
 def test_boxes_of_jpeg_2000_are_kept_or_named():
-    """A colour profile instead of sRGB, XMP, EXIF, GeoJP2 and XML, around the codestream."""
-    content = saved("JPEG2000", pixels())
     packet = ABOUT["XMP"].xmp
-    made = dict(boxes._boxes(content))
-    inner = dict(boxes._boxes(made[b"jp2h"]))
-    inner[b"colr"] = b"\2\0\0" + SRGB
-    head = b"".join(box(kind, data) for kind, data in inner.items())
     more = [
         (b"uuid", boxes.XMP + packet),
         (b"uuid", boxes.EXIF + exif_block()),
         (b"uuid", boxes.GEO),
         (b"xml ", b"<a/>"),
     ]
-    content = b"".join(box(*one) for one in [*{**made, b"jp2h": head}.items(), *more])
-    photo = photos.read(content)
+    photo = photos.read(jp2(pixels(), SRGB, *more))
     assert (photo.metadata.icc, photo.metadata.xmp, photo.metadata.exif) == (SRGB, packet, exif_block())
     assert photos.dropped(photo, ".png") == ["GeoJP2", "xml box"]
 
@@ -401,3 +408,52 @@ def test_several_images_of_heic_are_named():
     made.save(stream, quality=95)
     photo = photos.read(stream.getvalue())
     assert photos.dropped(photo, ".png") == ["second image"] and photo.pixels.shape == (48, 64, 3)
+
+
+def heic(values: np.ndarray, **options: bytes) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    mode, stream = {3: "RGB", 4: "RGBA"}[values.shape[2]] + (";16" if values.dtype == np.uint16 else ""), BytesIO()
+    pillow_heif.encode(mode, values.shape[1::-1], values.tobytes(), stream, quality=95, **options)
+    return stream.getvalue()
+
+
+def with_field(form: str, column: str) -> bytes:
+    """A file that has what the column says."""
+    about = {"profile": SRGB, "EXIF": exif_block(), "XMP": ABOUT["XMP"].xmp, "comment": b"a comment"}.get(column, b"")
+    planes, dtype = 4 if column == "transparency" else 3, "uint16" if column == "16 bits" else "uint8"
+    values = pixels(dtype, planes)
+    if form == "gif":
+        options = (
+            {"comment": about} if column == "comment" else {"transparency": int(values[0, 0, 0])} if planes == 4 else {}
+        )
+        return saved("GIF", values[:, :, 0], **options)
+    if form == "heic":
+        name = {"profile": "icc_profile", "EXIF": "exif", "XMP": "xmp"}.get(column)
+        return heic(values, **({name: about} if name else {}))
+    if form == "dng":
+        pytest.importorskip("rawpy")
+        tags = [(exif.XMP, "B", len(about), about, True)] if column == "XMP" else []
+        return dng(np.full((64, 64), 2000, np.uint16), more=tags)
+    if dtype == "uint16":
+        return cv2.imencode(".jp2", values[:, :, ::-1])[1].tobytes()
+    uuid = {"EXIF": boxes.EXIF, "XMP": boxes.XMP}.get(column)
+    return jp2(values, about if column == "profile" else b"", *([(b"uuid", uuid + about)] if uuid else []))
+
+
+@pytest.mark.parametrize(
+    ("form", "column", "cell"), READ_ONLY, ids=[f"{form}-{column}" for form, column, _ in READ_ONLY]
+)
+def test_each_cell_of_the_formats_that_are_only_read(form, column, cell):
+    if cell == "-":
+        return
+    photo = photos.read(with_field(form, column))
+    kind = {"profile": "icc", "EXIF": "exif", "XMP": "xmp", "comment": "comment"}.get(column)
+    if kind:
+        assert getattr(photo.metadata, kind)
+        again = photos.read(photos.encode(photo, photo.pixels, ".png")).metadata
+        assert getattr(again, kind) == getattr(photo.metadata, kind) and not photos.dropped(photo, ".png")
+    elif column == "transparency":
+        assert photo.alpha.min() < photo.alpha.max()
+    else:
+        assert photo.dtype == (np.uint16 if (column, cell) == ("16 bits", "kept") else np.uint8)
+        assert [name for name in photos.dropped(photo, ".png") if name.endswith("(read as 8)")] or cell == "kept"

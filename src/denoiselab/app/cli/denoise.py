@@ -61,10 +61,11 @@ def denoise(
 ) -> None:
     """Denoise images and stacks, in all common formats. Depth, metadata and transparency are kept.
 
-    Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
-    images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
-    Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
-    A warning says where mean brightness or colour changes by more than 2 of 255 and by more than its 95 % interval.
+    Without --model, the model is chosen for each image, or channel of a stack, by its noise (see denoiselab estimate).
+    If OUT is a folder, images whose output already exists are skipped. Images that cannot be read are listed, and the
+    exit code is 1. Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
+    Warnings say where mean brightness or colour changes by more than 2 of 255 and by more than its 95 % interval, and
+    which share of the values is far outside black and white and therefore kept.
 
     \b
     Examples:
