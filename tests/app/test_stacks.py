@@ -123,6 +123,15 @@ def test_a_dark_first_image_does_not_decide_for_the_others(tmp_path, frames):
     assert errors[1] < errors[0] / 2
 
 
+def test_an_image_without_values_stays_as_it_is(tmp_path, frames):
+    images = (frames / np.float32(4080)).astype(np.float32)
+    images[1] = np.nan
+    tifffile.imwrite(tmp_path / "in.tif", images[:3], photometric="minisblack")
+    assert denoiselab("denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian").code == 0
+    restored = tifffile.imread(tmp_path / "out.tif")
+    assert np.isnan(restored[1]).all() and np.isfinite(restored[[0, 2]]).all()
+
+
 def test_pages_of_different_types_have_a_white_of_their_own(tmp_path, frames):
     pages = [(frames[0] // 16).astype(np.uint8), frames[1], (frames[2] / np.float32(4080))]
     with tifffile.TiffWriter(tmp_path / "in.tif") as writer:

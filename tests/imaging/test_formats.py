@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -205,6 +206,22 @@ def test_a_transparent_gray_of_16_bits_stays_transparent():
     chunk = metadata.png_chunk(b"tRNS", struct.pack(">H", values[0, 0]))
     photo = photos.read(plain[:33] + chunk + plain[33:])
     assert np.array_equal(photo.alpha, np.where(values == values[0, 0], 0, 65535))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_gray_of_few_bits_stays_transparent(bits):
+    values = np.arange(32 * 8).reshape(32, 8) * 7 % (1 << bits)
+    rows = np.packbits(
+        np.unpackbits(values[:, :, None].astype(np.uint8), axis=2)[:, :, 8 - bits :].reshape(32, -1), axis=1
+    )
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 32, bits, 0, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", 1)),
+        (b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())),
+        (b"IEND", b""),
+    ]
+    photo = photos.read(metadata.PNG + b"".join(metadata.png_chunk(*chunk) for chunk in chunks))
+    assert np.array_equal(photo.alpha, np.where(values == 1, 0, 255))
 
 
 def test_planar_gray_with_alpha_and_a_second_image():

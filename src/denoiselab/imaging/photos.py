@@ -80,7 +80,7 @@ def of_stack(stack: stacks.Stack, n: int, white: float | None = None, black: flo
     """Image `n` of a stack as `read` returns it, with `white` and `black` unless None. UserError as `read`."""
     decoded = stack.decode(n)
     with decoders.errors(f"{stack.path}: page {n + 1}"):
-        return of_decoded(decoded, white, black, stack.white)
+        return of_decoded(decoded, white, black, stack.white, empty=True)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -182,16 +182,23 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 
 
 def of_decoded(
-    decoded: decoders.Decoded, white: float | None = None, black: float | None = None, stated: float | None = None
+    decoded: decoders.Decoded,
+    white: float | None = None,
+    black: float | None = None,
+    stated: float | None = None,
+    *,
+    empty: bool = False,
 ) -> Photo:
-    """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value."""
+    """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value,
+    unless it may be `empty`, as an image in a stack."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
     missing = _missing(colours, decoded.no_data)
     fillers = None
     if missing is not None:
-        if missing.all():
+        if missing.all() and not empty:
             raise UnsupportedError("has no values that are finite")
-        fillers, colours = colours[missing], _filled(colours, missing)
+        fillers = colours[missing]
+        colours = np.zeros_like(colours) if missing.all() else _filled(colours, missing)
     white, reason = white_level.choose(colours, stated) if white is None else (white, "")
     level = _black(colours) if black is None else black
     if white <= level:

@@ -39,6 +39,8 @@ def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
             raise UnsupportedError(f"is an animation of {frames} frames; split it first: {FRAMES}")
         image.load()
         depth = _depth(image, stream)
+        if image.format == "PNG" and image.mode == "L" and isinstance(gray := image.info.get("transparency"), int):
+            image.info["transparency"] = gray * (255 // ((1 << min(depth, 8)) - 1))  # Pillow scales the pixels only
         pixels, lost = (_deep(image, stream), list[str]()) if depth == 16 else values(image)
         if depth > 8 and pixels.dtype == np.uint8:
             lost = [*lost, f"depth of {depth} bits (read as 8)"]
