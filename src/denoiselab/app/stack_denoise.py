@@ -14,6 +14,7 @@ from denoiselab.app.photo_denoise import AUTO, Choice, Outcome, Restorer, copy, 
 from denoiselab.imaging import photos, stacks
 from denoiselab.runtime import files
 
+LISTED = 2  # reasons of channels
 SAMPLES = 5  # images of a channel whose noise is estimated
 
 
@@ -61,8 +62,8 @@ def denoise(task: Task, stack: stacks.Stack, restorer: Restorer) -> Outcome:
                 warning = warning or (restored.warning and f"image {n + 1}: {restored.warning}")
             dropped |= dict.fromkeys(write(photos.stored(photo, pixels), photo.metadata, photo.separate))
     names = ", ".join(dict.fromkeys(channel.choice.model for channel in denoised))
-    reasons = dict.fromkeys(in_words(channel.choice.reason, channel.white_in_words) for channel in denoised)
-    reason = in_words(", ".join(filter(None, reasons)), strength.in_words(kept))
+    reasons = _joined([channel.choice.reason for channel in denoised])
+    reason = in_words(reasons, strength.in_words(kept), _joined([channel.white_in_words for channel in denoised]))
     return Outcome(task, "denoised", names, reason, unused, tuple(dropped), len(stack), warning)
 
 
@@ -92,6 +93,13 @@ def _chosen(reader: _Reader, channel: _Channel, restorer: Restorer) -> Choice:
     if restorer.model != AUTO:
         return Choice(restorer.model)
     return typical([restorer.choose(reader.read(n)) for n in channel.samples()])
+
+
+def _joined(texts: list[str]) -> str:
+    """Different texts, the first ones only."""
+    found = [*dict.fromkeys(filter(None, texts))]
+    more = len(found) - LISTED
+    return ", ".join([*found[:LISTED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _with_bar(numbers: Iterable[int], task: Task, restorer: Restorer) -> Iterable[int]:

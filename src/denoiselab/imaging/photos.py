@@ -19,6 +19,7 @@ SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = decoders.MAX_PIXELS
 # Noise falls below black, but its mean over a square of this side hardly does: more than this share of lower means show
 # another black level.
+FILL = 1e19  # float values from here on are missing: the fill values of netCDF and of GIS programs
 SQUARE, LOWEST_MEAN, SHARE_OF_NOISE = 32, -0.1, 0.01
 
 
@@ -35,12 +36,14 @@ class Photo:
     separate: bool = False  # channels, of any number, that are images of their own
     missing: np.ndarray | None = None  # (H, W, C) bool; their pixels are filled from those around
     fillers: np.ndarray | None = None  # values of the missing pixels in the file, in order
+    fill: float | None = None  # value of missing pixels that the file does not state
     white_reason: str = ""  # why this white, in words; empty: the usual one of its type, or given
 
     @property
     def white_in_words(self) -> str:
-        """The chosen white for a message; empty if it is the usual one, or given."""
-        return f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
+        """The chosen white for a message; empty if it is the usual one, or given. And a value taken for no-data."""
+        white = f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
+        return "; ".join(filter(None, [white, "" if self.fill is None else f"{self.fill:g} is taken for no-data"]))
 
 
 def read(
@@ -64,7 +67,8 @@ def read(
     `linear` leaves out sRGB's transfer function where a camera raw file is developed.
 
     0 is black, unless values are further below it than noise explains, or signed integers negative: then the lowest.
-    Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
+    Missing pixels are filled, and kept when the image is written: values that are not finite, GDAL's no-data value, and
+    what white_level.fill_value finds.
     """
     with decoders.opened(source, name) as stream:
         decoded = decoders.decode(stream, max_pixels, page, linear=linear)
@@ -192,7 +196,7 @@ def of_decoded(
     """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value,
     unless it may be `empty`, as an image in a stack."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
-    missing = _missing(colours, decoded.no_data)
+    missing, fill = _missing(colours, decoded.no_data)
     fillers = None
     if missing is not None:
         if missing.all() and not empty:
@@ -204,19 +208,26 @@ def of_decoded(
     if white <= level:
         raise UserError(f"--white {white:g} is below the image's black, {level:g}")
     pixels = _scaled(colours, level, white)
-    if black is None and _below_black(pixels):
-        level = float(colours.min())
-        pixels = _scaled(colours, level, white)
+    if black is None and pixels.min() < LOWEST_MEAN:
+        lowest = white_level.lowest(colours)
+        if _below_black(np.maximum(pixels, np.float32((lowest - level) / (white - level)))):
+            level = lowest
+            pixels = _scaled(colours, level, white)
     alpha = None if alpha is None else alpha.copy()
-    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers, reason)
+    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers, fill, reason)
 
 
-def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
-    """Where values are not finite or `no_data`; None: nowhere."""
-    missing = ~np.isfinite(colours) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
+def _missing(colours: np.ndarray, no_data: float | None) -> tuple[np.ndarray | None, float | None]:
+    """Where values are not finite, `no_data` or obviously meant so, None: nowhere; and the value that is meant so."""
+    with np.errstate(over="ignore"):
+        missing = ~(np.abs(colours) < FILL) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
     if no_data is not None and np.isfinite(no_data):
         missing |= colours == (np.float32(no_data) if colours.dtype == np.float32 else no_data)
-    return missing if missing.any() else None
+    fill = None
+    if colours.dtype.kind in "if" and not missing.all():
+        fill = white_level.fill_value(colours[~missing] if missing.any() else colours)
+        missing = missing if fill is None else missing | (colours == fill)
+    return missing if missing.any() else None, fill
 
 
 def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -244,7 +255,7 @@ def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 def _black(colours: np.ndarray) -> float:
     """The file's value that becomes 0: the lowest one of signed integers, if it is negative."""
-    return float(min(colours.min(), 0)) if colours.dtype.kind == "i" else 0.0
+    return float(min(white_level.lowest(colours), 0)) if colours.dtype.kind == "i" else 0.0
 
 
 def _scaled(colours: np.ndarray, black: float, white: float) -> np.ndarray:
@@ -262,8 +273,6 @@ def _below_black(pixels: np.ndarray) -> bool:
     """Whether values are further below 0 than any usual noise explains."""
     import cv2
 
-    if pixels.min() >= LOWEST_MEAN:
-        return False
     return bool((cv2.blur(pixels, (SQUARE, SQUARE)) < LOWEST_MEAN).mean() > SHARE_OF_NOISE)
 
 
