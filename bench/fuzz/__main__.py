@@ -29,6 +29,7 @@ SHARES = {
     "image": 8,
     "photo": 8,
     "stack": 6,
+    "containers": 20,
     "archive": 8,
     "tables": 5,
     "weights": 4,

@@ -20,7 +20,7 @@ from safetensors.torch import save as serialize
 from bench._project import ROOT
 from denoiselab import architectures
 from denoiselab.data.manifest import Row
-from denoiselab.imaging import encoders
+from denoiselab.imaging import boxes, encoders, metadata
 from denoiselab.imaging.metadata import Metadata
 
 SIDE = 24  # pixels
@@ -110,6 +110,14 @@ def stacks() -> list[bytes]:
     lzw, images = io.BytesIO(), [Image.fromarray(frame.astype(np.uint8)) for frame in frames]
     images[0].save(lzw, "TIFF", save_all=True, append_images=images[1:], compression="tiff_lzw")
     return [*made, lzw.getvalue()]
+
+
+def containers() -> list[bytes]:
+    """JPEG 2000 with boxes, AVIF, JPEG with a second file behind it, PNG, and Photoshop's image resources."""
+    further = boxes.XMP + b"<x/>"
+    jp2 = _by_pillow("JPEG2000") + struct.pack(">I4s", 8 + len(further), b"uuid") + further
+    resources = metadata.resource(metadata.IPTC, b"\x1c\2\x50\0\1a")
+    return [jp2, _by_pillow("AVIF"), _by_pillow("JPEG") + jp2, _by_pillow("PNG"), resources]
 
 
 def suffixed() -> list[bytes]:

@@ -32,7 +32,7 @@ from denoiselab.config.data import Cifar10, Hair, Stl10
 from denoiselab.data import manifest
 from denoiselab.data.readers import archives, cifar10, hair, stl10
 from denoiselab.data.readers.sources import Sources
-from denoiselab.imaging import dataset_images, encoders, exif, photos, stacks
+from denoiselab.imaging import boxes, dataset_images, encoders, exif, metadata, photos, stacks
 from denoiselab.models import model_store, pretrained
 from denoiselab.report.rendering import page
 from denoiselab.runtime.errors import SettingsError, UserError
@@ -188,6 +188,21 @@ def _exif(data: bytes, folder: Path) -> None:
         raise FindingError(f"{error!r}") from error
 
 
+def _containers(data: bytes, folder: Path) -> None:
+    """Metadata of JPEG 2000, AVIF, PNG and JPEG, besides Pillow's; never rejected."""
+    try:
+        boxes.of_jp2(data)
+        boxes.of_jp2(boxes.JP2 + data)
+        boxes.cicp(data)
+        metadata.end_of_jpeg(data)
+        for kind, content in metadata.png_chunks(data):
+            _expect(len(kind) == 4 and len(content) <= len(data), "a chunk beyond the file")
+        for _, _, whole in metadata.resources(data):
+            _expect(len(whole) <= len(data) + 1, "a resource beyond the file")
+    except REFUSALS as error:
+        raise FindingError(f"{error!r}") from error
+
+
 def _archive(data: bytes, folder: Path) -> None:
     """Unpacks only files and folders, not more than the limit, and nothing outside the folder."""
     path, out = _file(folder / "archive", data), folder / "out"
@@ -245,7 +260,7 @@ def _arguments(data: bytes, folder: Path) -> None:
             cli.main(arguments)
     except SystemExit as end:
         text = end.code if isinstance(end.code, str) else ""
-        _expect(end.code in (None, 0, 1, 2) or bool(text), f"exit code {end.code!r}")
+        _expect(end.code in (None, 0, 1, 2, 3) or bool(text), f"exit code {end.code!r}")
         output.write(text)
     finally:
         os.chdir(back)
@@ -289,6 +304,7 @@ TARGETS: dict[str, Target] = {
     "photo": Target(_photo, seeds.images),
     "stack": Target(_stack, seeds.stacks, named=True),
     "exif": Target(_exif, seeds.exif),
+    "containers": Target(_containers, seeds.containers),
     "archive": Target(_archive, seeds.archives, named=True),
     "weights": Target(_weights, seeds.weights, named=True),
     "model": Target(_model, seeds.released, named=True),

@@ -30,6 +30,12 @@ NAMES = {  # SPDX identifiers of classifiers and of texts in the field License
     "3-Clause BSD License": "BSD-3-Clause",
     "MIT License (MIT)": "MIT",
 }
+OPTIONAL = {  # extras of pyproject.toml: licence, and what it is for; they need not be installed
+    "pillow-heif": ("BSD-3-Clause; its wheels contain libheif and libde265 (LGPL-3.0) and x265 (GPL-2.0)", "HEIC"),
+    "rawpy": ("MIT; its wheels contain LibRaw (LGPL-2.1 or CDDL-1.0)", "camera raw files"),
+    "spandrel": ("MIT", "networks of `arch: spandrel`"),
+    "torchvision": ("BSD-3-Clause", "spandrel"),
+}
 GRANTS = {"Permission is hereby granted, free of charge": "MIT", "Apache License": "Apache-2.0"}  # by phrase
 
 
@@ -37,7 +43,8 @@ def page() -> str:
     """The text of docs/licences.md."""
     data = [f"| `{name}` | {a.title} | {a.licence} | {a.citation} |" for name, a in ABOUT.items()]
     packages = [row for row in map(row_of, sorted(closure())) if row]
-    return TEXT.format(data="\n".join(data), packages="\n".join(packages))
+    optional = [f"| {name} | {stated} | {use} |" for name, (stated, use) in OPTIONAL.items()]
+    return TEXT.format(data="\n".join(data), packages="\n".join(packages), optional="\n".join(optional))
 
 
 def row_of(name: str) -> str:
@@ -125,4 +132,10 @@ under the GPL or LGPL are used unmodified and installed by you; this repository 
 | package | licence | listed in |
 |:--|:--|:--|
 {packages}
+
+Optional packages, which no file lists:
+
+| package | licence | for |
+|:--|:--|:--|
+{optional}
 """

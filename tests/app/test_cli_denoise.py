@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +17,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiselab.app import batch_denoise, cli, denoisers, model_catalogue
+from denoiselab.app import batch_denoise, batch_plan, cli, denoisers, model_catalogue
 from denoiselab.app.cli import _options
-from denoiselab.imaging import exif, photos
+from denoiselab.imaging import photos
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
@@ -198,9 +197,9 @@ def test_a_model_without_tiling_needs_memory_for_the_whole_image():
 
 
 def test_patterns_keep_the_folder_structure(folder, tmp_path):
-    found = batch_denoise.tasks([f"{folder}/**/*.png"], str(tmp_path / "out"))
+    found = batch_plan.tasks([f"{folder}/**/*.png"], str(tmp_path / "out"))
     assert [str(task.target.relative_to(tmp_path)) for task in found] == ["out/a.png", "out/deep/c.png"]
-    found = batch_denoise.tasks([str(folder / "a.png"), str(folder / "b.tif")], str(tmp_path / "out"))
+    found = batch_plan.tasks([str(folder / "a.png"), str(folder / "b.tif")], str(tmp_path / "out"))
     assert [task.target.name for task in found] == ["a.png", "b.tif"]
 
 
@@ -211,16 +210,16 @@ def test_the_output_of_a_single_image(folder, tmp_path, monkeypatch, output, tar
     monkeypatch.chdir(tmp_path)
     if target is None:
         with pytest.raises(UserError, match="would be overwritten"):
-            batch_denoise.tasks([str(folder / "a.png")], output)
+            batch_plan.tasks([str(folder / "a.png")], output)
     else:
-        (task,) = batch_denoise.tasks([str(folder / "a.png")], output)
+        (task,) = batch_plan.tasks([str(folder / "a.png")], output)
         assert task.target == Path(target)
 
 
 def test_two_images_are_not_written_to_one_file(folder, tmp_path):
     Image.fromarray(noisy()).save(folder / "deep" / "a.png")
     with pytest.raises(UserError, match="would both be written to"):
-        batch_denoise.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
+        batch_plan.tasks([str(folder / "a.png"), str(folder / "deep" / "a.png")], str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -383,83 +382,6 @@ def test_models_need_no_torch():
     assert done.stdout == "False\n"
 
 
-@pytest.fixture
-def frames() -> np.ndarray:
-    """Twelve noisy gray images of 12 bits, (12, 64, 64)."""
-    return np.stack([noisy(64, seed=n)[:, :, 0].astype(np.uint16) * 16 for n in range(12)])
-
-
-STACKS = {
-    "pages": {"photometric": "minisblack", "metadata": None, "resolution": (300, 300)},
-    "imagej": {"imagej": True, "metadata": {"axes": "TCYX", "fps": 5.0, "Info": "a note"}},
-    "imagej in one directory": {"imagej": True, "truncate": True, "metadata": {"axes": "TCYX"}},
-    "shaped in one directory": {"photometric": "minisblack", "truncate": True},
-    "ome": {"ome": True, "metadata": {"axes": "TCYX", "PhysicalSizeX": 0.2, "Channel": {"Name": ["a", "b"]}}},
-    "bigtiff, big-endian, LZW": {"photometric": "minisblack", "bigtiff": True, "byteorder": ">", "metadata": None},
-}
-
-
-@pytest.mark.parametrize("kind", STACKS)
-def test_a_stack_is_denoised_image_by_image_and_stays_what_it_was(tmp_path, capsys, frames, kind):
-    shape = (6, 2, 64, 64) if "metadata" in STACKS[kind] and STACKS[kind]["metadata"] else (12, 64, 64)
-    tifffile.imwrite(tmp_path / "in.tif", frames.reshape(shape), **STACKS[kind])
-    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
-    assert code == 0 and said == (
-        f"{tmp_path}/out.tif: 12 images, gaussian (white is 4095, the usual depth for its values)\n"
-    )
-    with tifffile.TiffFile(tmp_path / "in.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
-        assert after.series[0].shape == before.series[0].shape and after.series[0].axes == before.series[0].axes
-        assert after.ome_metadata == before.ome_metadata and after.imagej_metadata == before.imagej_metadata
-        assert len(after.pages) == 12 and after.pages[0].dtype == np.uint16
-        for tag in before.pages[0].tags:
-            kept = after.pages[0].tags.get(tag.code)
-            assert tag.code in exif.STRUCTURAL or tag.code == 270 or kept.value == tag.value, tag.name
-        restored = after.asarray().reshape(12, 64, 64)
-    for n in range(12):
-        single = photos.Photo(frames[n][:, :, None] / np.float32(4095), None, np.dtype("uint16"), 4095.0)
-        alone = photos.stored(single, denoisers.load("gaussian").restore(single.pixels))[:, :, 0]
-        assert np.abs(restored[n].astype(int) - alone).max() <= 1
-
-
-def test_the_memory_for_a_stack_does_not_grow_with_its_length(tmp_path, capsys, frames):
-    peaks = []
-    for number in (30, 120):
-        with tifffile.TiffWriter(tmp_path / f"{number}.tif") as writer:
-            for n in range(number):
-                writer.write(np.tile(frames[n % 12], (4, 4)), metadata=None, photometric="minisblack")
-        tracemalloc.start()
-        assert called(capsys, "denoise", tmp_path / f"{number}.tif", tmp_path / "o.tif", "-m", "gaussian", "-f")[0] == 0
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 40e6
-
-
-def test_a_damaged_page_is_named_and_nothing_is_written(tmp_path, capsys, frames):
-    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
-        for frame in frames:
-            writer.write(frame, compression="zlib", metadata=None, photometric="minisblack")
-    with tifffile.TiffFile(tmp_path / "in.tif") as tiff:
-        at = tiff.pages[7].dataoffsets[0]
-    content = bytearray((tmp_path / "in.tif").read_bytes())
-    content[at : at + 40] = bytes(40)
-    (tmp_path / "in.tif").write_bytes(content)
-    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
-    assert code == 1 and f"error: {tmp_path}/in.tif: page 8: damaged image: " in said and said.count("\n") == 2
-    code, _, said = called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.png", "-m", "gaussian")
-    assert code == 1 and ".png files hold one image; write a stack to .tif" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif"]
-
-
-def test_channels_that_do_not_belong_together_are_denoised_each_by_itself(tmp_path, capsys, frames):
-    tifffile.imwrite(tmp_path / "in.tif", frames[:2], photometric="minisblack", planarconfig="separate")
-    assert called(capsys, "denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")[0] == 0
-    restored = tifffile.imread(tmp_path / "out.tif")
-    assert restored.shape == (2, 64, 64) and restored.dtype == np.uint16
-    single = photos.Photo(frames[1][:, :, None] / np.float32(4095), None, np.dtype("uint16"), 4095.0)
-    alone = photos.stored(single, denoisers.load("gaussian").restore(single.pixels))[:, :, 0]
-    assert np.abs(restored[1].astype(int) - alone).max() <= 1
-
-
 def test_what_the_output_cannot_hold_is_named_and_sets_the_exit_code(tmp_path, capsys):
     Image.fromarray(noisy()).save(tmp_path / "in.jpg", comment=b"a note", quality=95)
     code, out, said = called(capsys, "denoise", tmp_path / "in.jpg", tmp_path / "out.webp", "-m", "gaussian", "--json")
@@ -494,12 +416,12 @@ def test_names_of_outputs(tmp_path, options, names):
         (tmp_path / "in" / name).touch()
     chosen = dict(zip(options[::2], options[1::2], strict=True))
     form, suffix = chosen.get("--format", ""), chosen.get("--suffix", "")
-    planned = batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form=form, suffix=suffix)
+    planned = batch_plan.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form=form, suffix=suffix)
     assert sorted(task.target.name for task in planned) == names
     with pytest.raises(UserError, match="--format: unknown format 'gif'; choose from: png, jpg"):
-        batch_denoise.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form="gif")
+        batch_plan.tasks([str(tmp_path / "in")], str(tmp_path / "out"), form="gif")
     with pytest.raises(UserError, match=r"out\.png: is named like a file; several images need a folder"):
-        batch_denoise.tasks([f"{tmp_path}/in/*"], str(tmp_path / "out.png"))
+        batch_plan.tasks([f"{tmp_path}/in/*"], str(tmp_path / "out.png"))
 
 
 def test_the_suffix_sets_the_format(tmp_path, capsys):

@@ -1,5 +1,8 @@
 """docs/licences.md: every data set and every package that is installed, with the licence it states."""
 
+import re
+from pathlib import Path
+
 import pytest
 from packaging.utils import canonicalize_name
 
@@ -35,6 +38,14 @@ def test_what_the_requirements_name_is_among_them(page):
     listed = {canonicalize_name(line.split(" ")[1]) for line in page.splitlines() if line.startswith("| ")}
     for file in licences.FILES:
         assert not licences.direct(file).keys() - listed, "python -m docs.make"
+
+
+def test_optional_packages_are_listed_and_those_for_files_pinned(page):
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = re.findall(r'"([\w-]+)', project.partition("\n[")[0])
+    assert {*extras} == {*licences.OPTIONAL} and all(f"| {name} | " in page for name in extras), "python -m docs.make"
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in Path("constraints.txt").read_text().splitlines()}
+    assert {"pillow-heif", "rawpy"} <= pinned
 
 
 @pytest.mark.parametrize(("name", "stated"), [("pytest", "MIT"), ("dvc", "Apache-2.0"), ("scipy", "BSD")])

@@ -2,18 +2,20 @@
 
 import struct
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from denoiselab.imaging import decoders, encoders, exif, metadata, photos, stacks
+from denoiselab.imaging import boxes, decoders, encoders, exif, metadata, photos, stacks
 from denoiselab.imaging.metadata import Metadata
 from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, photograph
@@ -51,14 +53,20 @@ ABOUT = {  # one of each kind, by column
 NAMES = {"profile": "colour profile", "PNG chunks": "gAMA", "JPEG segments": "APP11", "TIFF tags": "WhitePoint"}
 
 
-def cells() -> Iterator[tuple[str, str, str]]:
-    lines = (ROOT / "docs/images.md").read_text(encoding="utf-8").splitlines()
-    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    for form, *values in rows:
-        yield from ((form, column, value) for column, value in zip(header[1:], values, strict=True))
+def tables() -> Iterator[list[list[str]]]:
+    """The rows of each table on the page, with its header."""
+    for part in (ROOT / "docs/images.md").read_text(encoding="utf-8").split("\n\n"):
+        if part.startswith("|"):
+            header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()]
+            yield [header, *rows]
 
 
-CELLS = list(cells())
+def cells(header: list[str], *rows: list[str]) -> list[tuple[str, str, str]]:
+    """(format, column, cell)."""
+    return [(form, column, value) for form, *values in rows for column, value in zip(header[1:], values, strict=True)]
+
+
+CELLS, READ_ONLY = (cells(*table) for table in tables())
 
 
 def pixels(dtype: str = "uint8", planes: int = 3) -> np.ndarray:
@@ -152,8 +160,6 @@ def test_formats_that_are_only_read(form):
 
 def test_sixteen_bits_of_jpeg_2000_are_kept():
     values = pixels("uint16")
-    import cv2
-
     done, content = cv2.imencode(".jp2", values[:, :, ::-1])
     assert done
     photo = photos.read(content.tobytes())
@@ -200,6 +206,22 @@ def test_a_transparent_gray_of_16_bits_stays_transparent():
     chunk = metadata.png_chunk(b"tRNS", struct.pack(">H", values[0, 0]))
     photo = photos.read(plain[:33] + chunk + plain[33:])
     assert np.array_equal(photo.alpha, np.where(values == values[0, 0], 0, 65535))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_gray_of_few_bits_stays_transparent(bits):
+    values = np.arange(32 * 8).reshape(32, 8) * 7 % (1 << bits)
+    rows = np.packbits(
+        np.unpackbits(values[:, :, None].astype(np.uint8), axis=2)[:, :, 8 - bits :].reshape(32, -1), axis=1
+    )
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 32, bits, 0, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", 1)),
+        (b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())),
+        (b"IEND", b""),
+    ]
+    photo = photos.read(metadata.PNG + b"".join(metadata.png_chunk(*chunk) for chunk in chunks))
+    assert np.array_equal(photo.alpha, np.where(values == 1, 0, 255))
 
 
 def test_planar_gray_with_alpha_and_a_second_image():
@@ -249,7 +271,7 @@ def test_tags_of_tiff_are_kept_or_named(tmp_path: Path):
         assert page.tags[65000].value == b"own" and page.tags[282].value == (300, 1)
 
 
-def dng(mosaic: np.ndarray, orientation: int = 1) -> bytes:
+def dng(mosaic: np.ndarray, orientation: int = 1, more: Sequence[tuple] = ()) -> bytes:
     """A DNG of 12 bits whose camera sees sRGB, with neutral at red 0.5. DNG specification 1.4, chapter 4."""
     matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]  # XYZ to sRGB
     ratios = [number for value in matrix for number in (round(value * 10000), 10000)]
@@ -258,6 +280,7 @@ def dng(mosaic: np.ndarray, orientation: int = 1) -> bytes:
         *((33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True), (50714, "H", 1, 0, True)),
         *((50717, "H", 1, 4095, True), (50721, "2i", 9, ratios, True), (50728, "2I", 3, (1, 2, 1, 1, 1, 1), True)),
         *((50778, "H", 1, 21, True), (274, "H", 1, orientation, True)),
+        *more,
     ]
     stream = BytesIO()
     tifffile.imwrite(stream, mosaic, photometric="cfa", extratags=tags, metadata=None, software=False)
@@ -337,3 +360,117 @@ def test_further_images_of_a_photo_are_named(kind):
     assert np.array_equal(np.rint(photo.pixels * 255), values)
     name = "transparency mask" if kind == "mask" else "thumbnail or smaller copy"
     assert photos.dropped(photo, ".tif") == [name]
+
+
+def box(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+def jp2(values: np.ndarray, profile: bytes = b"", *further: tuple[bytes, bytes]) -> bytes:
+    """JPEG 2000 with a colour profile instead of sRGB, and further boxes behind the image."""
+    made = dict(boxes._boxes(saved("JPEG2000", values)))
+    inner = dict(boxes._boxes(made[b"jp2h"])) | ({b"colr": b"\2\0\0" + profile} if profile else {})
+    made[b"jp2h"] = b"".join(box(*one) for one in inner.items())
+    return b"".join(box(*one) for one in [*made.items(), *further])
+
+
+def test_boxes_of_jpeg_2000_are_kept_or_named():
+    packet = ABOUT["XMP"].xmp
+    more = [
+        (b"uuid", boxes.XMP + packet),
+        (b"uuid", boxes.EXIF + exif_block()),
+        (b"uuid", boxes.GEO),
+        (b"xml ", b"<a/>"),
+    ]
+    photo = photos.read(jp2(pixels(), SRGB, *more))
+    assert (photo.metadata.icc, photo.metadata.xmp, photo.metadata.exif) == (SRGB, packet, exif_block())
+    assert photos.dropped(photo, ".png") == ["GeoJP2", "xml box"]
+
+
+def test_the_colours_of_an_avif_for_hdr_are_kept_in_png_and_named_elsewhere():
+    content = bytearray(saved("AVIF", pixels()))
+    at = content.find(b"colrnclx") + 8
+    assert photos.dropped(photos.read(bytes(content)), ".jpg") == []
+    content[at : at + 4] = struct.pack(">HH", 9, 16)  # BT.2100 PQ
+    photo = photos.read(bytes(content))
+    assert photo.metadata.chunks == ((b"cICP", bytes([9, 16, 0, 1])),)
+    assert photos.dropped(photo, ".png") == [] and photos.dropped(photo, ".avif") == ["cICP"]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_data_behind_an_image_is_named_or_left_out(form):
+    """A phone's video behind its photo; a PNG ends with IEND."""
+    content = saved(form, pixels(), **({"progressive": True} if form == "JPEG" else {}))
+    assert photos.dropped(photos.read(content + bytes(9)), ".png") == []
+    photo = photos.read(content + box(b"ftyp", b"mp42") + b"\xff\xd9" + bytes(100))
+    names = ["data after the image, such as a video"]
+    assert photos.dropped(photo, ".png") == (names if form == "JPEG" else []) and photo.metadata.chunks == ()
+
+
+def test_the_profile_of_a_bmp_is_kept():
+    content = saved("BMP", pixels())
+    rows, profile = content[54:], SRGB
+    head = struct.pack("<I", 124) + content[18:54].ljust(52, b"\0") + b"DEBM" + bytes(52)
+    head += struct.pack("<III", 124 + len(rows), len(profile), 0)
+    start = 14 + len(head)
+    whole = struct.pack("<2sIHHI", b"BM", start + len(rows) + len(profile), 0, 0, start) + head + rows + profile
+    photo = photos.read(whole)
+    assert np.array_equal(np.rint(photo.pixels * 255), pixels()) and photo.metadata.icc == profile
+
+
+def test_several_images_of_heic_are_named():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    stream, made = BytesIO(), pillow_heif.from_pillow(Image.fromarray(pixels()))
+    made.add_from_pillow(Image.fromarray(pixels()[::-1].copy()))
+    made.save(stream, quality=95)
+    photo = photos.read(stream.getvalue())
+    assert photos.dropped(photo, ".png") == ["second image"] and photo.pixels.shape == (48, 64, 3)
+
+
+def heic(values: np.ndarray, **options: bytes) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    mode, stream = {3: "RGB", 4: "RGBA"}[values.shape[2]] + (";16" if values.dtype == np.uint16 else ""), BytesIO()
+    pillow_heif.encode(mode, values.shape[1::-1], values.tobytes(), stream, quality=95, **options)
+    return stream.getvalue()
+
+
+def with_field(form: str, column: str) -> bytes:
+    """A file that has what the column says."""
+    about = {"profile": SRGB, "EXIF": exif_block(), "XMP": ABOUT["XMP"].xmp, "comment": b"a comment"}.get(column, b"")
+    planes, dtype = 4 if column == "transparency" else 3, "uint16" if column == "16 bits" else "uint8"
+    values = pixels(dtype, planes)
+    if form == "gif":
+        options = (
+            {"comment": about} if column == "comment" else {"transparency": int(values[0, 0, 0])} if planes == 4 else {}
+        )
+        return saved("GIF", values[:, :, 0], **options)
+    if form == "heic":
+        name = {"profile": "icc_profile", "EXIF": "exif", "XMP": "xmp"}.get(column)
+        return heic(values, **({name: about} if name else {}))
+    if form == "dng":
+        pytest.importorskip("rawpy")
+        tags = [(exif.XMP, "B", len(about), about, True)] if column == "XMP" else []
+        return dng(np.full((64, 64), 2000, np.uint16), more=tags)
+    if dtype == "uint16":
+        return cv2.imencode(".jp2", values[:, :, ::-1])[1].tobytes()
+    uuid = {"EXIF": boxes.EXIF, "XMP": boxes.XMP}.get(column)
+    return jp2(values, about if column == "profile" else b"", *([(b"uuid", uuid + about)] if uuid else []))
+
+
+@pytest.mark.parametrize(
+    ("form", "column", "cell"), READ_ONLY, ids=[f"{form}-{column}" for form, column, _ in READ_ONLY]
+)
+def test_each_cell_of_the_formats_that_are_only_read(form, column, cell):
+    if cell == "-":
+        return
+    photo = photos.read(with_field(form, column))
+    kind = {"profile": "icc", "EXIF": "exif", "XMP": "xmp", "comment": "comment"}.get(column)
+    if kind:
+        assert getattr(photo.metadata, kind)
+        again = photos.read(photos.encode(photo, photo.pixels, ".png")).metadata
+        assert getattr(again, kind) == getattr(photo.metadata, kind) and not photos.dropped(photo, ".png")
+    elif column == "transparency":
+        assert photo.alpha.min() < photo.alpha.max()
+    else:
+        assert photo.dtype == (np.uint16 if (column, cell) == ("16 bits", "kept") else np.uint8)
+        assert [name for name in photos.dropped(photo, ".png") if name.endswith("(read as 8)")] or cell == "kept"

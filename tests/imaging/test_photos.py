@@ -358,7 +358,7 @@ def test_the_lowest_value_is_black_where_values_are_negative(dtype, scale, black
     np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-6, atol=1e-3 if scale < 2e9 else 300)
 
 
-@pytest.mark.parametrize("no_data", [np.nan, np.inf, -9999.0])
+@pytest.mark.parametrize("no_data", [np.nan, np.inf, -9999.0, -32768.0, np.finfo(np.float32).min, np.float32(1e20)])
 def test_missing_pixels_are_filled_and_kept(no_data):
     values = sample("float32", 1)[:, :, 0].copy()
     values[:20], values[40, 30:60] = no_data, no_data
@@ -369,9 +369,25 @@ def test_missing_pixels_are_filled_and_kept(no_data):
     assert np.isfinite(photo.pixels).all()
     assert abs(photo.pixels[40, 30:60] - photo.pixels[41, 30:60]).mean() < 0.1, "like the pixels around"
     again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels / 2, ".tif")))
-    missing = ~np.isfinite(values) | (values == -9999)
+    missing = ~np.isfinite(values) | (values == no_data)
     assert np.array_equal(again[missing], values[missing], equal_nan=True)
     np.testing.assert_allclose(again[~missing], values[~missing] / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_dead_pixels_and_fill_values_do_not_set_black(dtype):
+    """Single low values are outliers, many equal ones are missing; but not in an image of two values."""
+    usual = sample("uint8", 1)[:, :, 0].astype(dtype)
+    dead, filled = usual.copy(), usual.copy()
+    dead[20, 30], filled[5:15] = -3000, -2000
+    for values, fill in ((dead, None), (filled, -2000), (np.where(usual > 100, 1, -1).astype(dtype), None)):
+        stream = BytesIO()
+        tifffile.imwrite(stream, values / np.float32(255) if dtype == "float32" else values)
+        photo = photos.read(stream.getvalue())
+        assert photo.fill == (fill if fill is None or dtype == "int16" else np.float32(fill) / 255)
+        assert values.min() == -1 or (-1 <= photo.black <= 0 and ("no-data" in photo.white_in_words) == bool(fill))
+        again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels, ".tif")))
+        np.testing.assert_allclose(again, tifffile.imread(BytesIO(stream.getvalue())), rtol=1e-5, atol=1e-5)
 
 
 def test_a_channel_of_unknown_meaning_is_not_transparency():
@@ -454,10 +470,11 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         ),
         "cmyk.tif": (saved("TIFF", image.convert("CMYK")), "is CMYK without"),
         "cmyk16.tif": (tiff(sample("uint16", 4), photometric="separated"), "16-bit unsigned pixels of this colour"),
+        "five.tif": (tiff(np.zeros((20, 30, 5), np.uint8), photometric="separated"), "models of 5 channels are not"),
         "film.webp": (saved("WEBP", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
         "film.png": (saved("PNG", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
         "film.gif": (saved("GIF", save_all=True, append_images=[image.rotate(90)]), "animation of 2 frames; split"),
-        "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 pages"),
+        "pages.tif": (tiff(np.zeros((3, 20, 30), np.uint8), photometric="minisblack"), "3 images; only denoise"),
         "none.tif": (b"II*\0" + bytes(100), "damaged image: there is no image in it"),
         "complex.tif": (tiff(np.zeros((20, 30), np.complex64)), "64-bit complex or undefined pixels"),
         "nan.tif": (tiff(np.full((20, 30), np.nan, np.float32)), "no values that are finite"),

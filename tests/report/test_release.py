@@ -119,6 +119,15 @@ def test_fast_and_best_networks_are_sizes_of_a_family(params):
         assert {one.noise for one in model_catalogue.measured(entry)} == {"sigma 15", "sigma 25", "sigma 50"}
 
 
+def test_the_card_states_the_depth_of_the_training_data(params):
+    deep = params.model_copy(update={"data": params.data.model_copy(update={"depth": 16})})
+    for trained_at, bits in ((params, 8), (deep, 16)):
+        release.publish(only(trained_at, "net"), "deep")
+        (path,) = release.describe(imported(params, "deep"), "deep")
+        (line,) = [line for line in path.read_text().splitlines() if line.startswith("- **Noise**")]
+        assert f"half of them clipped, {bits} bits" in line
+
+
 def test_a_size_is_published_alone_and_keeps_its_card(params):
     (folder,) = release.publish(only(params, "best"), "alone")
     assert folder == Path("models/released/alone_best")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from denoiselab import architectures
-from denoiselab.app import batch_denoise, denoisers
+from denoiselab.app import batch_denoise, batch_plan, denoisers, photo_denoise
 from denoiselab.imaging import dataset_images
 from denoiselab.models import tiled_inference
 from denoiselab.models.tiled_inference import GRID, restore
@@ -101,10 +101,10 @@ def test_denoising_a_file_continues_in_smaller_tiles(tmp_path, monkeypatch):
     hungry = Hungry(200 * 200, ERRORS["CUDA"])
     entry = next(entry for entry in denoisers.known() if entry.channels == 3)
     monkeypatch.setattr(denoisers, "load", lambda name: denoisers.Denoiser(entry, hungry))
-    [outcome] = batch_denoise.run([batch_denoise.Task(source, target)], batch_denoise.Settings(model="x"))
+    [outcome] = batch_denoise.run([batch_plan.Task(source, target)], photo_denoise.Settings(model="x"))
     assert outcome.status == "denoised" and dataset_images.read(target, 3).shape == (300, 420, 3)
     hungry.most = 10
-    [outcome] = batch_denoise.run([batch_denoise.Task(source, target)], batch_denoise.Settings(model="x", force=True))
+    [outcome] = batch_denoise.run([batch_plan.Task(source, target)], photo_denoise.Settings(model="x", force=True))
     assert outcome.status == "failed" and "out of memory for an image of 420x300" in outcome.reason
 
 

@@ -1,5 +1,6 @@
 """Partial denoising: a blend of an image with its restoration, and what it keeps of noise and detail."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -29,6 +30,15 @@ class Kept:
     def __str__(self) -> str:
         detail = "" if self.detail is None else f", {100 * self.detail:.0f} % of fine detail kept"
         return f"strength {self.strength:g}: noise {self.left_255:.1f} of {self.noise_255:.1f} left{detail}"
+
+
+def in_words(kept: Sequence[Kept]) -> str:
+    """What several images or channels keep on average; empty if there are none."""
+    if not kept:
+        return ""
+    before, left = np.sqrt(np.mean([(one.noise_255**2, one.left_255**2) for one in kept], axis=0)).tolist()
+    details = [one.detail for one in kept if one.detail is not None]
+    return str(Kept(kept[0].strength, before, left, float(np.mean(details)) if details else None))
 
 
 def kept(noisy: np.ndarray, restored: np.ndarray, strength: float, noise: Estimate | None = None) -> Kept:

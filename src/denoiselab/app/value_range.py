@@ -30,12 +30,8 @@ def split(pixels: np.ndarray, sigma_255: float | None = None) -> Split:
     In `usual`, values far out of [0, 1] are replaced by the mean of the usual ones around them: spots and areas vanish,
     as their edges would change the result around them. Without such values, `usual` is `pixels` itself.
     """
-    lowest, highest = pixels.min(), pixels.max()
-    if lowest >= -MARGIN and highest <= 1 + MARGIN:
-        return Split(pixels, None)
-    level = estimate_sigma_255(planar(pixels)).item() if sigma_255 is None else sigma_255
-    margin = max(MARGIN, DEVIATIONS * min(level, HIGHEST_SIGMA_255) / 255)
-    if lowest >= -margin and highest <= 1 + margin:
+    margin = _margin(pixels, sigma_255)
+    if pixels.min() >= -margin and pixels.max() <= 1 + margin:
         return Split(pixels, None)
     usual = np.clip(pixels, np.float32(-margin), np.float32(1 + margin))
     for channel in range(pixels.shape[2]):
@@ -43,6 +39,20 @@ def split(pixels: np.ndarray, sigma_255: float | None = None) -> Split:
         if far.any():
             _fill(usual[:, :, channel], far)
     return Split(usual, pixels - usual)
+
+
+def far(pixels: np.ndarray, sigma_255: float | None = None) -> float:
+    """Fraction of the values that `split` replaces: they are not denoised."""
+    margin = _margin(pixels, sigma_255)
+    return float(np.mean((pixels < -margin) | (pixels > 1 + margin)))
+
+
+def _margin(pixels: np.ndarray, sigma_255: float | None) -> float:
+    """By which values may be below black or above white."""
+    if pixels.min() >= -MARGIN and pixels.max() <= 1 + MARGIN:
+        return MARGIN
+    level = estimate_sigma_255(planar(pixels)).item() if sigma_255 is None else sigma_255
+    return max(MARGIN, DEVIATIONS * min(level, HIGHEST_SIGMA_255) / 255)
 
 
 def _fill(channel: np.ndarray, far: np.ndarray) -> None:

@@ -71,6 +71,8 @@ def decode(stream: BinaryIO, max_pixels: int, page: int | None = None, *, linear
             decoded = _decode_tiff(stream, max_pixels, page)
         except raw.RawError:
             decoded = raw.decode(stream, max_pixels, linear=linear)
+    elif page:
+        raise UnsupportedError(f"is a single image; there is no image {page + 1}")
     elif _is_other_raw(stream):
         decoded = raw.decode(stream, max_pixels, linear=linear)
     else:
@@ -107,7 +109,9 @@ def is_tiff(stream: BinaryIO) -> bool:
 def _decode_tiff(stream: BinaryIO, max_pixels: int, page: int | None) -> Decoded:
     with tiff_reader.opened(stream) as pages:
         if page is None and len(pages) > 1:
-            raise UnsupportedError(f"has {len(pages)} pages; only single images are read here")
+            raise UnsupportedError(f"has {len(pages)} images; only denoise, estimate and compare take stacks")
+        if page and page >= len(pages):
+            raise UnsupportedError(f"has {len(pages)} images; there is no image {page + 1}")
         return pages.decode(page or 0, max_pixels)
 
 

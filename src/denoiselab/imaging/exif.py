@@ -42,8 +42,9 @@ STRUCTURAL = {
     *(334, 338, 339, *range(342, 348), 400, *range(512, 522), *range(529, 533), 32995, 32996, 32997, 32998, ICC),
     *(33421, 33422, 34016, 37393, 50674, 50844, 65426, 65457),
 }
-# MetaMorph's and Zeiss' tags say how the images lie in the file, which the output changes.
-UNCOPIED = {33628, 33629, 33630, 33631, 34412}
+# MetaMorph's and Zeiss' tags say how the images lie in the file, which the output changes; Photoshop's layers show the
+# image as it was.
+UNCOPIED = {37724, 33628, 33629, 33630, 33631, 34412}
 ORDERS: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}  # struct's byte order by the first bytes
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation\s*(?:=\s*["\']|>)\s*)([1-8])')
 

@@ -3,6 +3,7 @@
 Each kind is a field of Metadata. encoders states which kinds a format holds; tiff_reader reads those of TIFF.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from denoiselab.imaging import exif
+from denoiselab.imaging import boxes, exif
 
 PNG = b"\x89PNG\r\n\x1a\n"  # first bytes
 INCH_M = 0.0254
@@ -35,6 +36,8 @@ OWN_SEGMENTS = (
     *(b"JFIF\0", b"JFXX\0", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Adobe", b"MPF\0"),
     PHOTOSHOP,
 )
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # with a segment behind, except for the end
+LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions of GIF that say nothing of a still image
 OWN_TAGS = {exif.XMP, exif.IPTC, exif.PHOTOSHOP}  # of TIFF, which other fields hold
 TEXT_LIMIT = 1 << 24  # bytes of an inflated text chunk
 
@@ -80,7 +83,16 @@ def of_pillow(image: Image.Image, stream: BinaryIO) -> tuple[Metadata, int]:
     if image.format == "PNG":
         found = _of_png(found, stream)
     elif image.format in ("JPEG", "MPO"):
-        found = _of_jpeg(found, image)
+        found = _of_jpeg(found, image, stream)
+    elif image.format == "JPEG2000":
+        held = boxes.of_jp2(_all(stream))
+        found = replace(found, icc=held.icc, xmp=held.xmp, exif=held.exif, lost=held.lost)
+    elif image.format in ("AVIF", "HEIF"):
+        found = _of_heif(found, image, stream)
+    elif image.format == "BMP":
+        found = replace(found, icc=_profile_of_bmp(_all(stream)))
+    elif image.format == "GIF" and (extension := image.info.get("extension")) and extension[0] not in LOOPS:
+        found = replace(found, lost=(extension[0].decode("latin-1"),))
     turn = exif.orientation(found.exif or b"", found.xmp or b"")
     block = exif.reset_orientation(found.exif or b"") or None
     return replace(found, exif=block, xmp=exif.reset_xmp(found.xmp)), turn
@@ -95,6 +107,8 @@ def resources(photoshop: bytes | None) -> Iterator[tuple[int, bytes, bytes]]:
         if at + 4 > len(data):
             return
         (size,) = struct.unpack_from(">I", data, at)
+        if at + 4 + size > len(data):  # damaged
+            return
         content = data[at + 4 : at + 4 + size]
         at += 4 + (size + 1) // 2 * 2
         yield number, content, data[start:at].ljust(at - start, b"\0")
@@ -112,11 +126,23 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         (size,) = struct.unpack_from(">I", content, at)
         yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
         at += 12 + size
+        if content[at - 8 - size : at - 4 - size] == b"IEND":
+            return
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk as bytes."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def end_of_jpeg(content: bytes) -> int:
+    """Position behind the image in a JPEG file."""
+    at = 2
+    while found := JPEG_MARKER.search(content, at):
+        if found[0] == b"\xff\xd9":
+            return found.end()
+        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return len(content)
 
 
 def _info(image: Image.Image, key: str) -> bytes | None:
@@ -134,9 +160,36 @@ def _density(image: Image.Image) -> tuple[float, float] | None:
     return None
 
 
-def _of_png(found: Metadata, stream: BinaryIO) -> Metadata:
+def _all(stream: BinaryIO) -> bytes:
     stream.seek(0)
-    content = stream.read()
+    return stream.read()
+
+
+def _of_heif(found: Metadata, image: Any, stream: BinaryIO) -> Metadata:
+    """Of AVIF or HEIC."""
+    stream.seek(0)
+    colours = None if found.icc else boxes.cicp(stream.read(boxes.HEAD))
+    lost = [_further(image), "depth map" if image.info.get("depth_images") else ""]
+    lost += ["auxiliary image" if image.info.get("aux") else ""]
+    return replace(found, chunks=((b"cICP", colours),) if colours else (), lost=tuple(filter(None, lost)))
+
+
+def _profile_of_bmp(content: bytes) -> bytes | None:
+    """The embedded colour profile of BITMAPV5HEADER."""
+    if len(content) < 138 or content[14:18] != struct.pack("<I", 124) or content[70:74] != b"DEBM":
+        return None
+    at, size = struct.unpack_from("<II", content, 126)
+    return content[14 + at : 14 + at + size] or None
+
+
+def _further(image: Any) -> str:
+    """Images in the file besides the first, in words; empty if there are none."""
+    further = getattr(image, "n_frames", 1) - 1
+    return "" if further < 1 else "second image" if further == 1 else f"{further} further images"
+
+
+def _of_png(found: Metadata, stream: BinaryIO) -> Metadata:
+    content = _all(stream)
     kept: list[tuple[bytes, bytes]] = []
     depth, colour_type = content[24], content[25]
     for kind, data in png_chunks(content):
@@ -196,7 +249,7 @@ def _with_profile(found: Metadata, name: bytes, profile: bytes) -> Metadata:
     return replace(found, lost=(*found.lost, f"profile {name.decode('latin-1')}"))
 
 
-def _of_jpeg(found: Metadata, image: Any) -> Metadata:
+def _of_jpeg(found: Metadata, image: Any, stream: BinaryIO) -> Metadata:
     segments, photoshop = [], b""
     for name, content in image.applist:
         if content.startswith(PHOTOSHOP):
@@ -204,13 +257,15 @@ def _of_jpeg(found: Metadata, image: Any) -> Metadata:
         elif name != "COM" and not content.startswith(OWN_SEGMENTS):
             segments.append((name, content))
     comments = [content for name, content in image.applist if name == "COM" and content]
-    lost = (*found.lost, *(["second image"] if getattr(image, "n_frames", 1) > 1 else []))
+    lost = _further(image)
+    if not lost and (content := _all(stream))[end_of_jpeg(content) :].strip(b"\0"):
+        lost = "data after the image, such as a video"
     return replace(
         found,
         comment=b"\n".join(comments) or None,
         photoshop=b"".join(whole for n, _, whole in resources(photoshop) if n not in THUMBNAILS) or None,
         segments=tuple(segments),
-        lost=lost,
+        lost=(lost,) if lost else (),
     )
 
 

@@ -2,6 +2,7 @@
 colour profile and EXIF. dataset_images reads the images of data sets, as uint8.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiselab.imaging import decoders, encoders, white_level
+from denoiselab.imaging import decoders, encoders, stacks, white_level
 from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.runtime import files
 from denoiselab.runtime.errors import UnsupportedError, UserError
@@ -18,6 +19,7 @@ SUFFIXES = decoders.SUFFIXES
 MAX_PIXELS = decoders.MAX_PIXELS
 # Noise falls below black, but its mean over a square of this side hardly does: more than this share of lower means show
 # another black level.
+FILL = 1e19  # float values from here on are missing: the fill values of netCDF and of GIS programs
 SQUARE, LOWEST_MEAN, SHARE_OF_NOISE = 32, -0.1, 0.01
 
 
@@ -34,12 +36,14 @@ class Photo:
     separate: bool = False  # channels, of any number, that are images of their own
     missing: np.ndarray | None = None  # (H, W, C) bool; their pixels are filled from those around
     fillers: np.ndarray | None = None  # values of the missing pixels in the file, in order
+    fill: float | None = None  # value of missing pixels that the file does not state
     white_reason: str = ""  # why this white, in words; empty: the usual one of its type, or given
 
     @property
     def white_in_words(self) -> str:
-        """The chosen white for a message; empty if it is the usual one, or given."""
-        return f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
+        """The chosen white for a message; empty if it is the usual one, or given. And a value taken for no-data."""
+        white = f"white is {self.white:g}, {self.white_reason}" if self.white_reason else ""
+        return "; ".join(filter(None, [white, "" if self.fill is None else f"{self.fill:g} is taken for no-data"]))
 
 
 def read(
@@ -50,26 +54,37 @@ def read(
     white: float | None = None,
     separate: bool = False,
     linear: bool = False,
+    page: int | None = None,
 ) -> Photo:
     """Decode a file, or its bytes; messages call it `name`.
 
     `white` is the file's value that becomes 1.0; None: by white_level.choose, such as 4095 for a 12-bit camera.
 
     UserError names the file and the reason: missing, unreadable, damaged, more than `max_pixels` (checked in the
-    header, before decoding), several pages, CMYK without profile, channels that do not belong together (unless
-    `separate`).
+    header, before decoding), a stack unless its image `page` is meant, CMYK without profile, channels that do not
+    belong together (unless `separate`).
 
     `linear` leaves out sRGB's transfer function where a camera raw file is developed.
 
     0 is black, unless values are further below it than noise explains, or signed integers negative: then the lowest.
-    Missing pixels, which are not finite or GDAL's no-data value, are filled, and kept when the image is written.
+    Missing pixels are filled, and kept when the image is written: values that are not finite, GDAL's no-data value, and
+    what white_level.fill_value finds.
     """
     with decoders.opened(source, name) as stream:
-        decoded = decoders.decode(stream, max_pixels, linear=linear)
+        decoded = decoders.decode(stream, max_pixels, page, linear=linear)
         if decoded.separate and not separate:
-            raise UnsupportedError(f"has {decoded.values.shape[2]} channels of their own; only `denoise` takes them")
+            raise UnsupportedError(
+                f"has {decoded.values.shape[2]} channels of their own; only denoise and estimate take them"
+            )
         deep = white is None and decoded.values.dtype != np.uint8
         return of_decoded(decoded, white, stated=white_level.stated(stream) if deep else None)
+
+
+def of_stack(stack: stacks.Stack, n: int, white: float | None = None, black: float | None = None) -> Photo:
+    """Image `n` of a stack as `read` returns it, with `white` and `black` unless None. UserError as `read`."""
+    decoded = stack.decode(n)
+    with decoders.errors(f"{stack.path}: page {n + 1}"):
+        return of_decoded(decoded, white, black, stack.white, empty=True)
 
 
 def size(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> int:
@@ -106,6 +121,22 @@ def stored(photo: Photo, pixels: np.ndarray, *, alpha: bool = True) -> np.ndarra
 def dropped(photo: Photo, suffix: str) -> list[str]:
     """Names of the metadata that a file of that suffix does not hold."""
     return encoders.fitting(photo.metadata, encoders.of_suffix(suffix))[1]
+
+
+def channels(photo: Photo) -> list[tuple[np.ndarray, float]]:
+    """(pixels (H, W, C), factor) of what is denoised by itself: the photo, or each channel if they are separate.
+
+    The pixels are multiplied by the factor, a power of two that brings dark separate channels near white.
+    """
+    if not photo.separate:
+        return [(photo.pixels, 1.0)]
+    found = []
+    for n in range(photo.pixels.shape[2]):
+        pixels = np.ascontiguousarray(photo.pixels[:, :, n : n + 1])
+        usual = float(np.quantile(pixels, white_level.QUANTILE))
+        factor = 2.0 ** max(0, math.floor(-math.log2(usual))) if usual > 0 else 1.0
+        found.append((pixels * np.float32(factor), factor))
+    return found
 
 
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
@@ -155,34 +186,48 @@ def write(path: Path, photo: Photo, pixels: np.ndarray) -> None:
 
 
 def of_decoded(
-    decoded: decoders.Decoded, white: float | None = None, black: float | None = None, stated: float | None = None
+    decoded: decoders.Decoded,
+    white: float | None = None,
+    black: float | None = None,
+    stated: float | None = None,
+    *,
+    empty: bool = False,
 ) -> Photo:
-    """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value."""
+    """A decoded image as `read` returns it; `stated`: white stated by the file. UnsupportedError: no finite value,
+    unless it may be `empty`, as an image in a stack."""
     dtype, colours, alpha = decoded.values.dtype, decoded.colours, decoded.alpha
-    missing = _missing(colours, decoded.no_data)
+    missing, fill = _missing(colours, decoded.no_data)
     fillers = None
     if missing is not None:
-        if missing.all():
+        if missing.all() and not empty:
             raise UnsupportedError("has no values that are finite")
-        fillers, colours = colours[missing], _filled(colours, missing)
+        fillers = colours[missing]
+        colours = np.zeros_like(colours) if missing.all() else _filled(colours, missing)
     white, reason = white_level.choose(colours, stated) if white is None else (white, "")
     level = _black(colours) if black is None else black
     if white <= level:
         raise UserError(f"--white {white:g} is below the image's black, {level:g}")
     pixels = _scaled(colours, level, white)
-    if black is None and _below_black(pixels):
-        level = float(colours.min())
-        pixels = _scaled(colours, level, white)
+    if black is None and pixels.min() < LOWEST_MEAN:
+        lowest = white_level.lowest(colours)
+        if _below_black(np.maximum(pixels, np.float32((lowest - level) / (white - level)))):
+            level = lowest
+            pixels = _scaled(colours, level, white)
     alpha = None if alpha is None else alpha.copy()
-    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers, reason)
+    return Photo(pixels, alpha, dtype, white, decoded.metadata, level, decoded.separate, missing, fillers, fill, reason)
 
 
-def _missing(colours: np.ndarray, no_data: float | None) -> np.ndarray | None:
-    """Where values are not finite or `no_data`; None: nowhere."""
-    missing = ~np.isfinite(colours) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
+def _missing(colours: np.ndarray, no_data: float | None) -> tuple[np.ndarray | None, float | None]:
+    """Where values are not finite, `no_data` or obviously meant so, None: nowhere; and the value that is meant so."""
+    with np.errstate(over="ignore"):
+        missing = ~(np.abs(colours) < FILL) if colours.dtype.kind == "f" else np.zeros(colours.shape, bool)
     if no_data is not None and np.isfinite(no_data):
         missing |= colours == (np.float32(no_data) if colours.dtype == np.float32 else no_data)
-    return missing if missing.any() else None
+    fill = None
+    if colours.dtype.kind in "if" and not missing.all():
+        fill = white_level.fill_value(colours[~missing] if missing.any() else colours)
+        missing = missing if fill is None else missing | (colours == fill)
+    return missing if missing.any() else None, fill
 
 
 def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -210,7 +255,7 @@ def _filled(colours: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 def _black(colours: np.ndarray) -> float:
     """The file's value that becomes 0: the lowest one of signed integers, if it is negative."""
-    return float(min(colours.min(), 0)) if colours.dtype.kind == "i" else 0.0
+    return float(min(white_level.lowest(colours), 0)) if colours.dtype.kind == "i" else 0.0
 
 
 def _scaled(colours: np.ndarray, black: float, white: float) -> np.ndarray:
@@ -228,8 +273,6 @@ def _below_black(pixels: np.ndarray) -> bool:
     """Whether values are further below 0 than any usual noise explains."""
     import cv2
 
-    if pixels.min() >= LOWEST_MEAN:
-        return False
     return bool((cv2.blur(pixels, (SQUARE, SQUARE)) < LOWEST_MEAN).mean() > SHARE_OF_NOISE)
 
 

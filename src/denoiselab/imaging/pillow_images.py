@@ -15,6 +15,7 @@ from denoiselab.runtime.errors import UnsupportedError, UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000")
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # brands
 JP2, CODESTREAM = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"  # first bytes of JPEG 2000
+SEVERAL = ("MPO", "HEIF")  # phones' photos, with depth map, preview or burst
 FRAMES = "ffmpeg -i IN frame%04d.png"
 CONVERT = "magick IN -colorspace sRGB OUT.png"
 
@@ -34,10 +35,12 @@ def decode(stream: BinaryIO, max_pixels: int) -> Decoded:
     with opened(stream, max_pixels) as image:
         check_size(*image.size, max_pixels)
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a phone's JPEG, its depth map or preview behind the photo
+        if frames > 1 and image.format not in SEVERAL:
             raise UnsupportedError(f"is an animation of {frames} frames; split it first: {FRAMES}")
         image.load()
         depth = _depth(image, stream)
+        if image.format == "PNG" and image.mode == "L" and isinstance(gray := image.info.get("transparency"), int):
+            image.info["transparency"] = gray * (255 // ((1 << min(depth, 8)) - 1))  # Pillow scales the pixels only
         pixels, lost = (_deep(image, stream), list[str]()) if depth == 16 else values(image)
         if depth > 8 and pixels.dtype == np.uint8:
             lost = [*lost, f"depth of {depth} bits (read as 8)"]

@@ -12,6 +12,7 @@ from denoiselab.runtime.errors import UnsupportedError
 
 # First bytes of those that are not TIFF files: CR3, RAF, ORF, RW2.
 SIGNATURES = (b"\0\0\0\x18ftypcrx ", b"FUJIFILMCCD-RAW ", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
+LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # TIFF but for these bytes
 HEAD = max(map(len, SIGNATURES))
 SRGB = (2.4, 12.92)  # power and slope of its transfer function
 NEEDED = "is a camera raw file; to read it: pip install rawpy (Python 3.11 or later), or develop it to 16-bit TIFF"
@@ -36,7 +37,8 @@ def decode(stream: BinaryIO, max_pixels: int, *, linear: bool = False) -> Decode
     """(H, W, 3) uint16 with the camera's white balance in sRGB, upright, without automatic brightness.
 
     `linear`: without sRGB's transfer function, for a program that goes on from there. UnsupportedError: rawpy is
-    missing, or more than `max_pixels`; other errors: damaged.
+    missing, or more than `max_pixels`; other errors: damaged. EXIF and XMP are those of files like TIFF; of others,
+    such as CR3 and RAF, EXIF is named as lost.
     """
     with _opened(stream) as image:
         check_size(image.sizes.width, image.sizes.height, max_pixels)
@@ -48,9 +50,14 @@ def decode(stream: BinaryIO, max_pixels: int, *, linear: bool = False) -> Decode
             gamma=(1, 1) if linear else SRGB,
         )
     stream.seek(0)
-    block = exif.from_tiff(stream.read()) or None  # of files that are TIFF
+    content = stream.read()
+    if content.startswith(LIKE_TIFF):
+        content = (b"II*\0" if content[:1] == b"I" else b"MM\0*") + content[4:]
+    block = exif.from_tiff(content)
+    packet = exif.values(exif.others(content)[0]).get(exif.XMP, (0, 0, b""))[2]
     profile = None if linear else ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return Decoded(values, Metadata(icc=profile, exif=block))
+    about = Metadata(profile, block or None, exif.reset_xmp(packet) or None, lost=() if block else ("EXIF",))
+    return Decoded(values, about)
 
 
 def _opened(stream: BinaryIO) -> Any:

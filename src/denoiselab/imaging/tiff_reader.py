@@ -26,6 +26,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3  # TIFF's PhotometricInt
 RAW = (32803, 34892)  # mosaic and linear raw
 MOST_CHANNELS = 512  # per pixel
 DESCRIPTION, NO_DATA, DNG_VERSION = 270, 42113, 50706  # tags
+PILLOW_CHANNELS = (1, 3, 4)  # planes of 2 or 5 channels in JPEG lose some
 JPEG, CCITT = (6, 7), (2, 3, 4)  # TIFF's Compression
 INCHES = {1: 1.0, 2: 1.0, 3: metadata.INCH_M * 100}  # TIFF's ResolutionUnit: none, inch, centimetre
 EXTRA_SAMPLES = {  # TIFF's ExtraSamples other than plain transparency; dropped where they are opaque, else refused
@@ -192,7 +193,11 @@ class Pages:
                 "save it with Deflate, LZW or none"
             )
         if page.bitspersample not in (1, 8):
-            raise UnsupportedError(f"{_kind(page)} pixels of this colour model are not supported; convert to RGB")
+            what = "JPEG" if page.compression in JPEG else "this colour model"
+            raise UnsupportedError(f"{_kind(page)} pixels of {what} are not supported; convert to RGB without JPEG")
+        if page.samplesperpixel not in PILLOW_CHANNELS:
+            channels = f"{page.samplesperpixel} channels"
+            raise UnsupportedError(f"JPEG and colour models of {channels} are not supported; save it with Deflate")
         planes = page.samplesperpixel if page.planarconfig == tiff_segments.SEPARATE else 1
         height, width = tiff_segments.tile_size(page)
         number = planes * -(-page.imagelength // max(1, height)) * -(-page.imagewidth // max(1, width))

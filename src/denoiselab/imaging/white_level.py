@@ -14,6 +14,7 @@ QUANTILE = 0.999  # of the values; hot pixels are above it
 OVERLAY = 0.05  # largest share of values equal to the highest, such as a scale bar, that the quantile leaves out
 REACH = 1.5  # the highest value counts in any unit up to so many quantiles
 STATED = 4.0  # a stated white may be so many times the quantile
+FILLED = 0.001  # least share of a value that marks missing pixels
 SAMPLED = 1 << 22  # values
 DNG_WHITE_LEVEL, MAX_SAMPLE_VALUE = 50717, 281  # TIFF tags
 
@@ -49,6 +50,29 @@ def choose(colours: np.ndarray, stated: float | None = None) -> White:
     if largest <= REACH * usual:
         return White(largest, "the highest value")
     return White(REACH * usual, "the highest value without outliers")
+
+
+def lowest(colours: np.ndarray) -> float:
+    """The lowest value; without outliers if they are further below the others than these are apart."""
+    values = colours.reshape(-1)[:: max(1, colours.size // SAMPLED)]
+    low, high = np.quantile(values.astype(np.float64), [1 - QUANTILE, QUANTILE]).tolist()
+    least = float(colours.min())
+    return least if least >= low - (high - low) else low
+
+
+def fill_value(colours: np.ndarray) -> float | None:
+    """A negative value that marks missing pixels in files that do not say so, such as -9999; None: there is none.
+
+    It is the lowest, of 0.1 % of the pixels or more, and further below the others than these are apart.
+    """
+    least = float(colours.min())
+    if least >= 0:
+        return None
+    others = colours[colours > least]
+    if others.size > (1 - FILLED) * colours.size or not others.size:
+        return None
+    low, high = float(others.min()), float(others.max())
+    return least if high > low and low - least > high - low else None
 
 
 def _quantile(values: np.ndarray, largest: float) -> float:

@@ -52,7 +52,8 @@ def publish(params: Params, family: str) -> list[Path]:
             f"found: {', '.join(trained) or 'none'}"
         )
     images = "; ".join(f"{source['title']} ({source['licence']})" for source in _training_sources())
-    return [_publish(paths.model(m), cards[m] | {"name": names[m], "recipe": params.recipe}, images) for m in trained]
+    origin = {"recipe": params.recipe} | ({} if params.data.depth == 8 else {"depth": params.data.depth})
+    return [_publish(paths.model(m), cards[m] | {"name": names[m]} | origin, images) for m in trained]
 
 
 def _training_sources() -> list[dict[str, Any]]:
@@ -119,6 +120,7 @@ def _measured(params: Params, name: str, release: dict[str, Any]) -> str:
         "release": release,
         "rows": table[table.model != "noisy"].sort_values(["set", "condition"], kind="stable").to_dict("records"),
         "conditions": stored,
+        "depth": params.data.depth,
         "splits": data["splits"],
         "sources": _training_sources(),
         "confidence": params.evaluate.confidence,

@@ -1,13 +1,16 @@
 """denoiselab compare: one image restored by several denoisers, side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, model_names
 from denoiselab.app.cli._output import report
 from denoiselab.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from denoiselab.imaging.photos import Photo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -31,6 +34,7 @@ def compare(
             metavar="X,Y,WIDTH,HEIGHT", help="Area to enlarge, in pixels from the upper left. Default: the centre."
         ),
     ] = None,
+    image: Annotated[int, typer.Option(min=1, help="Number of the image in a stack, also in that of --clean.")] = 1,
     quality: Quality = "best",
     force: Force = False,
     as_json: AsJson = False,
@@ -47,6 +51,7 @@ def compare(
       denoiselab compare noisy.png side-by-side.png --models colour,models/unet
       denoiselab compare photo.jpg side-by-side.png --crop 640,400,112,112
       denoiselab compare noisy.png side-by-side.png --models colour_fast,colour_best
+      denoiselab compare stack.tif side-by-side.png --image 20
     """
     check_free(out, force)
     if out.suffix.lower() not in SUFFIXES:
@@ -59,11 +64,11 @@ def compare(
     from denoiselab.report.figures.gallery import gallery
     from denoiselab.runtime import files
 
-    noisy, reference = photos.read(source), photos.read(clean) if clean else None
+    noisy, reference = photos.read(source, page=image - 1), _clean(clean, image) if clean else None
     if reference and reference.dtype == noisy.dtype:  # on one scale, also where noise exceeds white
-        noisy = photos.read(source, white=reference.white)
+        noisy = photos.read(source, white=reference.white, page=image - 1)
     elif reference and noisy.dtype.kind == "f":
-        noisy = photos.read(source, white=1.0)
+        noisy = photos.read(source, white=1.0, page=image - 1)
     target = reference.pixels if reference else None
     part = _area(crop, *noisy.pixels.shape[:2]) if crop else None
     names = models.split(",") if models else side_by_side.suitable(denoisers.known(), noisy.pixels.shape[2])
@@ -80,6 +85,13 @@ def compare(
     width = max(len(name) for name, _ in facts)
     lines = [f"{name:{width}}  {text}".rstrip() for name, text in facts]
     report("\n".join([*lines, f"written to {out}"]), {"out": str(out), "versions": rows}, as_json)
+
+
+def _clean(path: Path, image: int) -> "Photo":
+    """The clean image: that of the same number in a stack, otherwise the only one."""
+    from denoiselab.imaging import photos, stacks
+
+    return photos.read(path, page=image - 1 if stacks.length(path) > 1 else 0)
 
 
 def _area(crop: str, height: int, width: int) -> tuple[int, int, int, int]:

@@ -10,7 +10,7 @@ from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, chec
 from denoiselab.app.cli._output import only_own_lines, quiet, report, say
 
 if TYPE_CHECKING:
-    from denoiselab.app.batch_denoise import Outcome
+    from denoiselab.app.photo_denoise import Outcome
 
 
 def denoise(
@@ -61,10 +61,11 @@ def denoise(
 ) -> None:
     """Denoise images and stacks, in all common formats. Depth, metadata and transparency are kept.
 
-    Without --model, the model is chosen for each image by its noise (see denoiselab estimate). If OUT is a folder,
-    images whose output already exists are skipped. Images that cannot be read are listed, and the exit code is 1.
-    Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
-    A warning says where mean brightness or colour changes by more than 2 of 255 and by more than its 95 % interval.
+    Without --model, the model is chosen for each image, or channel of a stack, by its noise (see denoiselab estimate).
+    If OUT is a folder, images whose output already exists are skipped. Images that cannot be read are listed, and the
+    exit code is 1. Metadata that the output cannot hold, and files that are not images, are listed; the exit code is 3.
+    Warnings say where mean brightness or colour changes by more than 2 of 255 and by more than its 95 % interval, and
+    which share of the values is far outside black and white and therefore kept.
 
     \b
     Examples:
@@ -80,15 +81,15 @@ def denoise(
         raise typer.BadParameter(f"unknown device {device!r}; choose from: auto, cpu, cuda", param_hint="--device")
     from tqdm import tqdm
 
-    from denoiselab.app import batch_denoise
+    from denoiselab.app import batch_denoise, batch_plan, photo_denoise
 
-    planned = batch_denoise.tasks(sources, output, form=form.lower().removeprefix("."), suffix=suffix)
-    ignored = batch_denoise.ignored(sources, output)
+    planned = batch_plan.tasks(sources, output, form=form.lower().removeprefix("."), suffix=suffix)
+    ignored = batch_plan.ignored(sources, output)
     if len(sources) == 1 and Path(sources[0]).is_file():
         check_free(planned[0].target, force)
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
-    settings = batch_denoise.Settings(
+    settings = photo_denoise.Settings(
         model, quality, sigma, white, device, tile, force, linear, progress=not quiet(), strength=strength
     )
     with only_own_lines():

@@ -118,9 +118,9 @@ def noise(
 
 def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path, Path]]:
     """(source, target) of every image; with `as_float`, targets in a folder end in .tif."""
-    from denoiselab.app import batch_denoise
+    from denoiselab.app import batch_plan
 
-    tasks = [(task.source, task.target) for task in batch_denoise.tasks(sources, output)]
+    tasks = [(task.source, task.target) for task in batch_plan.tasks(sources, output)]
     if as_float and [target for _, target in tasks] != [Path(output)]:
         tasks = [(source, target.with_suffix(FLOAT_SUFFIX)) for source, target in tasks]
     taken: dict[Path, Path] = {}
