@@ -16,7 +16,7 @@ ENDINGS = {  # by clip and quantise, for 8 bits
 
 def in_words(spec: dict[str, Any], depth: int | str = 8) -> str:
     """Full description of a noise spec: kind, levels, clipping, rounding to the data's `depth`."""
-    keys = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
+    keys = {k: v for k, v in spec.items() if v is not None and k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
         return " then ".join(in_words(step, depth) for step in keys["steps"])
     if spec["kind"] == "as_is":
