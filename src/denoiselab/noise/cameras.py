@@ -24,7 +24,6 @@ URL = (
     "noiseprofiles.json"
 )
 SHA256 = "1837e435cfef8acff0e54d24f00826cd7145f726935557ae3c429e8b09a77907"
-LICENCE = "GPL-3.0 (the table; fetched, not contained)"
 LIMIT = 2**24  # bytes
 MAX_SHOWN = 3  # names in a message
 

@@ -71,7 +71,7 @@ def noise(
         float | None, typer.Option("--level", "--sigma", help="Strength of --kind, in the unit that --list shows.")
     ] = None,
     camera: Annotated[
-        str | None, typer.Option(help="A camera, such as 'Canon EOS 6D': its noise in linear light, or its JPEG's.")
+        str | None, typer.Option(help="A camera, such as 'Canon EOS 6D'; --kind camera (the default) or camera_jpeg.")
     ] = None,
     iso: Annotated[float | None, typer.Option(help="ISO setting of --camera.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
