@@ -29,7 +29,7 @@ STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must be
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[int, Field(ge=2, le=16)]
 Quality = Annotated[int, Field(ge=1, le=100)]
-Blur = Annotated[float, Field(ge=0, le=2)]
+Blur = Annotated[float, Field(ge=0, le=4)]
 Ordered = AfterValidator(_ordered)
 
 

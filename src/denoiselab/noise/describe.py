@@ -23,9 +23,10 @@ def in_words(spec: dict[str, Any], depth: int | str = 8) -> str:
         return "the images' own noise"
     if spec["kind"] == "sometimes":
         return f"with probability {keys['p']:g} {in_words(keys['noise'], depth)}"
+    of = " of random cameras" if spec["kind"] == "camera_jpeg" and "camera" not in keys else ""
     values = [_setting(key, value) for key, value in keys.items()]
     values.append(_ending(spec, depth))
-    return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
+    return f"{spec['kind'].replace('_', '-')}{of} ({', '.join(values)})"
 
 
 def in_short(spec: NoiseSpec) -> str:
