@@ -119,6 +119,9 @@ unsettled whether the licence of a data set also applies to weights trained on i
 |:--|:--|:--|:--|
 {data}
 
+The table of cameras that `noise.camera` and `denoiselab noise --camera` use is in a repository under the GPL-3.0
+(aurelienpierreeng/ansel-denoise, from the darktable project). It is downloaded when a camera is named.
+
 Pre-trained weights that a model entry gives by URL are downloaded when the entry is used. Those of KAIR, BUIFD and
 WINNet are under the MIT licence, like their repositories.
 

@@ -1,5 +1,6 @@
 """denoiselab noise."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from denoiselab.config import noise_presets
 from denoiselab.imaging import photos as images
+from denoiselab.noise import cameras
 from tests.command import denoiselab
 
 
@@ -113,10 +115,14 @@ def test_the_list_names_every_condition_and_kind():
 @pytest.mark.parametrize(
     ("options", "message", "code"),
     [
-        ([], "--noise or --kind is required; see --list", 2),
+        ([], "--noise, --kind or --camera is required; see --list and --cameras", 2),
         (["--noise", "gaussian25", "--kind", "gaussian"], "use either --noise or --kind, not both", 2),
         (["--noise", "gaussian25", "--level", "3"], "--level needs --kind", 2),
         (["--noise", "real"], "noise 'real' is unknown; choose from: ", 1),
+        (["--camera", "one"], "--camera and --iso go together", 2),
+        (["--camera", "one", "--iso", "100", "--noise", "gaussian25"], "use either --noise or --camera", 2),
+        (["--camera", "one", "--iso", "100", "--level", "3"], "--level does not go with --camera", 2),
+        (["--camera", "one", "--iso", "100", "--kind", "jpeg"], "'jpeg' is not of a camera; choose from: camera, ", 1),
         (["--kind", "jpeg", "--level", "0"], "quality: input should be greater than or equal to 1", 1),
     ],
 )
@@ -125,3 +131,24 @@ def test_mistakes_are_reported_and_nothing_is_written(options, message, code, cl
     assert (said.code, said.out) == (code, "")
     assert message in " ".join(said.err.replace("│", " ").split())
     assert not (tmp_path / "noisy.png").exists()
+
+
+def test_the_noise_of_a_camera(clean, tmp_path, monkeypatch):
+    table = tmp_path / "table.json"
+    profiles = [{"iso": iso, "a": [iso * 1e-6] * 3, "b": [0.0] * 3} for iso in (100, 6400)]
+    table.write_text(
+        json.dumps({"noiseprofiles": [{"maker": "Acme", "models": [{"model": "One", "profiles": profiles}]}]})
+    )
+    monkeypatch.setattr(cameras, "obtain", lambda *args, **kwargs: table)
+    cameras.table.cache_clear()
+    listed = denoiselab("noise", "--cameras")
+    assert listed.out == "Acme One: ISO 100 to 6400\n"
+    psnr = []
+    for iso in (100, 3200):
+        said = denoiselab("noise", clean, tmp_path / f"{iso}.png", "--camera", "one", "--iso", iso)
+        assert f"camera (camera one, iso {iso}, not clipped), seed 0; PSNR " in said.out
+        psnr.append(float(said.out.rpartition("PSNR ")[2].split()[0]))
+    assert psnr[0] - psnr[1] == pytest.approx(10 * np.log10(32), abs=1.5)
+    said = denoiselab("noise", clean, tmp_path / "jpeg.png", "--camera", "one", "--iso", 6400, "--kind", "camera_jpeg")
+    assert "camera-jpeg (camera one, iso 6400, sharpening 0.5, luma blur 0.6" in said.out
+    cameras.table.cache_clear()

@@ -34,7 +34,10 @@ def test_conditions_of_the_given_project_have_priority(tmp_path):
 @pytest.mark.parametrize("kind", noise_presets.KINDS)
 def test_the_level_of_every_kind_sets_its_strength(kind):
     clean = torch.rand((1, 3, 32, 32), generator=seeding.generator("catalogue"))
-    usual, weak = noise_presets.KINDS[kind].usual, {"poisson": 3000, "jpeg": 95, "webp": 95, "poisson_gaussian": 50}
+    usual, weak = (
+        noise_presets.KINDS[kind].usual,
+        {"poisson": 3000, "jpeg": 95, "webp": 95, "poisson_gaussian": 50, "camera": 50},
+    )
     weaker = weak.get(kind, noise_presets.KINDS[kind].usual / 10)
 
     def error(level: float | None) -> float:

@@ -18,6 +18,7 @@ from denoiselab.data.fetch import fetch
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.models import pretrained, tiled_inference
+from denoiselab.noise import cameras
 from tests.conftest import ROOT, composed
 
 MIRROR = Path(os.environ.get("DENOISELAB_MIRROR", ""))
@@ -193,3 +194,16 @@ def test_polyu_is_split_by_scene(tmp_path, monkeypatch):
     classroom = [row for row in rows if "classroom" in row.image]
     assert len({row.image.partition("_")[0] for row in classroom}) == 2  # cameras
     assert len({row.split for row in classroom}) == 1
+
+
+def test_the_public_table_of_cameras(monkeypatch):
+    if not (MIRROR / "camera_profiles").is_dir():
+        pytest.skip("the mirror has no camera_profiles")
+    monkeypatch.setenv("DENOISELAB_MIRROR", str(MIRROR.resolve()))
+    cameras.table.cache_clear()
+    assert len(cameras.table()) == 433
+    for camera in cameras.table().values():
+        assert (camera.a > 0).all()
+        assert (np.diff(camera.iso) > 0).all()
+    ratio = np.concatenate([camera.a[:, 0] / camera.a[:, 1] for camera in cameras.table().values()])
+    assert 1.9 < np.median(ratio) < 2.5  # red's gain in daylight: the table is of the white-balanced signal

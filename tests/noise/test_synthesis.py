@@ -35,6 +35,8 @@ EXAMPLES = {
     "gaussian": {"sigma_255": 25, "per_channel": True} | FREE,
     "poisson": {"photons": 30} | FREE,
     "poisson_gaussian": {"gain": 0.5, "read_noise": 3} | EIGHT_BIT,
+    "camera": {"gain": 0.5, "read_noise": 3} | FREE,
+    "camera_jpeg": {"shot": 0.002, "sharpening": 0.5, "luma_blur": 0.5, "chroma_blur": 1, "quality": 90} | EIGHT_BIT,
     "speckle": {"sigma": 0.2} | FREE,
     "salt_pepper": {"amount": 0.2, "salt": 0.5, "per_channel": True} | EIGHT_BIT,
     "uniform": {"width_255": 40} | FREE,
@@ -54,7 +56,7 @@ FIXED = {"jpeg", "webp", "downscale", "real"}  # not random
 
 def spec(kind: str, **fields) -> NoiseSpec:
     """The kind's example without quantisation and, if possible, clipping, with changed fields."""
-    free = FREE | {"clip": kind in ("iso", "multiplicative")}
+    free = EIGHT_BIT if kind == "camera_jpeg" else FREE | {"clip": kind in ("iso", "multiplicative")}
     return SPECS.validate_python({**EXAMPLES[kind], **free, **fields})
 
 
@@ -374,7 +376,7 @@ def test_only_plain_gaussian_noise_has_a_known_level():
 @pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.parametrize("shape", [(2, 1, 33, 47), (3, 3, 33, 47), (1, 3, 17, 16), (1, 1, 1, 19)])
 def test_noise_depends_on_image_and_seed_only(kind, shape):
-    if kind == "iso":
+    if kind in ("iso", "camera_jpeg"):
         shape = (shape[0], 3, *shape[2:])
     one = example(kind)
     clean = 0.1 + 0.8 * torch.rand(shape, generator=seeding.generator("clean"))

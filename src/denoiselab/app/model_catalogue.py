@@ -212,7 +212,7 @@ def _noise(card: dict[str, Any], levels: tuple[float, float] | None) -> str:
     if card["imported"]:
         return "see its source"
     kind = card["noise"]["train"]["kind"]
-    return "camera noise" if kind == "real" else kind.replace("_", " ")
+    return "camera noise" if kind in ("real", "camera", "camera_jpeg") else kind.replace("_", " ")
 
 
 def _gaussian(low: float, high: float) -> str:

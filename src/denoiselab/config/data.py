@@ -121,6 +121,8 @@ class Pairs(OwnFiles, Sampled):
     clean: str  # subfolder of path; may be the same if the suffixes differ
     noisy_suffix: str  # of file names, before the extension
     clean_suffix: str
+    allow_misfit: bool  # true: continue if pairs do not fit, with an alarm in the report
+    align: bool  # true: cut shifted pairs to what both images show
     split: Split
 
 

@@ -9,7 +9,7 @@ files alike.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -30,6 +30,7 @@ STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must be
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[int, Field(ge=2, le=16)]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Blur = Annotated[float, Field(ge=0, le=4)]
 Ordered = AfterValidator(_ordered)
 
 
@@ -96,6 +97,61 @@ class PoissonGaussian(Spec):
     kind: Literal["poisson_gaussian"]
     gain: Annotated[Positive | tuple[Positive, Positive], Ordered]
     read_noise: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]
+
+
+class OfCamera(Spec):
+    """Sensor noise of `camera` at `iso`, by the public table of cameras (noise/cameras.py), or by the keys INSTEAD."""
+
+    INSTEAD: ClassVar[tuple[str, ...]] = ()  # ignored if a camera is named
+
+    camera: str | None = None
+    iso: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None  # a range: uniform logarithm
+
+    @model_validator(mode="before")
+    @classmethod
+    def _camera_decides(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        return keys | dict.fromkeys(cls.INSTEAD if keys.get("camera") else ("iso",))
+
+    @model_validator(mode="after")
+    def _complete(self) -> OfCamera:
+        if self.camera and self.iso is None:
+            raise UserError(f"iso is missing: that of {self.camera}")
+        if not self.camera and (missing := [key for key in self.INSTEAD if getattr(self, key) is None]):
+            raise UserError(f"{' and '.join(missing)}, or camera and iso, must be set")
+        return self
+
+
+class Camera(OfCamera):
+    """Sensor noise in linear light: noisy = f(x + N(0, a x + b)) with x = f^-1(clean), f: sRGB's transfer function.
+
+    a and b of the camera's channels, or a = 1 / (255 gain) and b = (a read_noise)^2: `gain` in electrons per 1/255 of
+    white, `read_noise` in electrons.
+    """
+
+    LEVELS = ("iso", "gain", "read_noise")
+    INSTEAD = ("gain", "read_noise")
+
+    kind: Literal["camera"]
+    gain: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None
+    read_noise: Annotated[NonNegative | tuple[NonNegative, NonNegative] | None, Ordered] = None
+
+
+class CameraJpeg(OfCamera, EightBit):
+    """A camera's JPEG: sensor noise on a Bayer mosaic, demosaicking, processing, compression; see noise/camera_jpeg.py.
+
+    N(0, shot x + read) for the raw signal x in [0, 1]; without a camera, log read ~ N(2.18 log shot + 1.20, 0.26^2).
+    Colour images only.
+    """
+
+    LEVELS = ("iso", "shot", "sharpening", "luma_blur", "chroma_blur", "quality")
+    INSTEAD = ("shot",)
+
+    kind: Literal["camera_jpeg"]
+    shot: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None  # a range: uniform logarithm
+    sharpening: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]  # amount of unsharp masking
+    luma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]  # sigma of a Gaussian in pixels, of the noise
+    chroma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]
+    quality: Annotated[Quality | tuple[Quality, Quality], Ordered]
 
 
 class Speckle(Spec):
@@ -203,6 +259,8 @@ NoiseSpec = Annotated[
     Gaussian
     | Poisson
     | PoissonGaussian
+    | Camera
+    | CameraJpeg
     | Speckle
     | SaltPepper
     | Uniform
@@ -237,10 +295,38 @@ def lacks_clean(spec: Spec) -> bool:
     return any(isinstance(part, AsIs) for part in parts(spec))
 
 
+def _by_camera(block: Any, own: dict[str, Any]) -> Any:
+    """The block, and blocks inside it, with the keys `own` in place of what they replace."""
+    if not isinstance(block, dict):
+        return block
+    for kind in (Camera, CameraJpeg):
+        if block.get("kind") in get_args(kind.model_fields["kind"].annotation):
+            given = {key: value for key, value in block.items() if key not in kind.INSTEAD and value is not None}
+            return own | given
+    inner = (
+        {"steps": [_by_camera(step, own) for step in block["steps"]]} if isinstance(block.get("steps"), list) else {}
+    )
+    return block | inner | ({"noise": _by_camera(block["noise"], own)} if "noise" in block else {})
+
+
 class Noise(Block):
     name: str
+    camera: str | None = Field(default=None, exclude=True)  # of all camera noise in train and test that names none
+    iso: Any = Field(default=None, exclude=True)
     train: NoiseSpec  # drawn at every training step
     test: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], NoiseSpec] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_camera(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or not tree.get("camera") or not isinstance(tree.get("test"), dict):
+            return tree
+        own = {"camera": tree["camera"], "iso": tree.get("iso")}
+        test = {condition: _by_camera(block, own) for condition, block in tree["test"].items()}
+        first = next(iter(test.values()), None)
+        if len(test) > 1 and all(block == first for block in test.values()):  # differed in what the camera replaces
+            test = {"camera": first}
+        return tree | {"train": _by_camera(tree.get("train"), own), "test": test}
 
     @model_validator(mode="after")
     def _test_is_fixed(self) -> Noise:

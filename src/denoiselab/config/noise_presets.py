@@ -7,6 +7,8 @@ from typing import Any
 
 from denoiselab.config.base import check, parse
 from denoiselab.config.noise import (
+    Camera,
+    CameraJpeg,
     Downscale,
     Gaussian,
     Iso,
@@ -14,6 +16,7 @@ from denoiselab.config.noise import (
     Multiplicative,
     Noise,
     NoiseSpec,
+    OfCamera,
     Poisson,
     PoissonGaussian,
     SaltPepper,
@@ -51,6 +54,20 @@ KINDS: dict[str, Kind] = {
         "camera gain, electrons per 8-bit level; fewer: more noise",
         0.5,
         lambda n: {"gain": n, "read_noise": READ_NOISE},
+    ),
+    "camera": Kind(
+        Camera,
+        "the same in linear light",
+        0.5,
+        lambda n: {"gain": n, "read_noise": READ_NOISE},
+    ),
+    "camera_jpeg": Kind(
+        CameraJpeg,
+        "shot noise of the raw signal, usually 0.0001 to 0.01; colour images only",
+        0.002,
+        lambda n: {"shot": n, "sharpening": 0.5, "luma_blur": 0.6, "chroma_blur": 1.5, "quality": 90},
+        clip=True,
+        quantise=True,
     ),
     "speckle": Kind(Speckle, "sigma relative to the pixel value", 0.2, lambda n: {"sigma": n}),
     "salt_pepper": Kind(
@@ -94,6 +111,15 @@ def of_kind(kind: str, level: float | None = None) -> NoiseSpec:
     number = chosen.usual if level is None else level
     block = {"kind": kind, "clip": chosen.clip, "quantise": chosen.quantise, **chosen.keys(number)}
     return check(chosen.spec, block, where=f"noise {kind} of {number:g}: ")  # type: ignore[return-value]
+
+
+def of_camera(kind: str, camera: str, iso: float) -> NoiseSpec:
+    """Noise of a camera at an ISO, of the kind camera or camera_jpeg. UserError for another kind or ISO below 0."""
+    chosen = KINDS.get(kind)
+    if chosen is None or not issubclass(chosen.spec, OfCamera):
+        raise UserError(f"noise kind {kind!r} is not of a camera; choose from: camera, camera_jpeg")
+    block = {"kind": kind, "clip": chosen.clip, "quantise": chosen.quantise, **chosen.keys(chosen.usual)}
+    return check(chosen.spec, block | {"camera": camera, "iso": iso}, where=f"noise {kind}: ")  # type: ignore[return-value]
 
 
 def conditions(root: Path = Path()) -> dict[str, NoiseSpec]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from denoiselab.config.data import Data, Sampled
-from denoiselab.data import copies, leaks
+from denoiselab.config.data import Data, Pairs, Sampled
+from denoiselab.data import copies, leaks, pair_fit
 from denoiselab.data.manifest import SPLITS, Row, Source, write
 from denoiselab.data.readers import further_sets
 from denoiselab.data.readers.sources import Sources
@@ -31,11 +31,11 @@ def fetch(data: Data, out: Path) -> list[Row]:
 
     White is 255, 65535 or 1 there, whatever it is in the files.
 
-    UserError names the file and the reason: unreadable or too small image, another depth, pair of different sizes,
-    duplicate name, empty split, image in two splits.
+    UserError names the file and the reason: unreadable or too small image, another depth, pair of different sizes or
+    contents, duplicate name, empty split, image in two splits.
     """
     side = data.side if isinstance(data, Sampled) else None
-    read = _Reader(data)
+    read, fits = _Reader(data), pair_fit.Fits()
     with Sources() as sources:
         images = importlib.import_module(f"denoiselab.data.readers.{data.name}").images(data, sources)
         further = further_sets.training(data, sources) + further_sets.tests(data, sources)
@@ -48,9 +48,10 @@ def fetch(data: Data, out: Path) -> list[Row]:
         _check_duplicates(images + further)
         shutil.rmtree(out, ignore_errors=True)
         read.few = len(images) + len(further) <= MANY
-        rows = [_store(source, read, side, out) for source in images]
-        rows += [_store(source, read, None, out) for source in further]
+        rows = [_store(source, read, side, out, fits) for source in images]
+        rows += [_store(source, read, None, out, fits) for source in further]
     read.check_white()
+    misfits = _check_pairs(fits, data)
     found = leaks.find(rows)
     if read.views:
         found += leaks.find_copies(rows, read.views, found)
@@ -68,6 +69,8 @@ def fetch(data: Data, out: Path) -> list[Row]:
         if not any(row.split == split for row in rows):
             raise UserError(f"data {data.name}: no image in the {split} split")
     notes = {"sources": sources.used, "leaks": [leak.text for leak in remaining], "dropped": sorted(dropped)}
+    if misfits:
+        notes["misfits"] = misfits
     write(out, rows, notes | ({} if data.depth == 8 else {"depth": data.depth, "white": data.white}))
     return rows
 
@@ -107,8 +110,34 @@ class _Reader:
         return pixels
 
 
-def _store(source: Source, read: _Reader, side: int | None, out: Path) -> Row:
-    original = read(source.file, source)
+def _check_pairs(fits: pair_fit.Fits, data: Data) -> list[str]:
+    """Descriptions of the pairs that do not fit. UserError if these are not allowed; shifts are printed."""
+    misfits, shifts = fits.misfits(), fits.shifts()
+    if shifts:
+        advice = "cut to what both show" if _aligns(data) else "data.align=true cuts both to what they share"
+        print(f"{len(shifts)} noisy images are shifted: {pair_fit.shown(shifts)}; {advice}")
+    if misfits and isinstance(data, Pairs) and not data.allow_misfit:
+        raise UserError(
+            f"data.path: {len(misfits)} pairs do not fit: {pair_fit.shown(misfits)}; correct or remove them, or set "
+            "data.allow_misfit=true to continue with an alarm in the report"
+        )
+    return misfits
+
+
+def _aligns(data: Data) -> bool:
+    return isinstance(data, Pairs) and data.align
+
+
+def _store(source: Source, read: _Reader, side: int | None, out: Path, fits: pair_fit.Fits) -> Row:
+    original, noisy = read(source.file, source), None
+    if source.noisy:
+        noisy = read(source.noisy, source)
+        if noisy.shape != original.shape:
+            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
+            raise UserError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
+        fit = fits.add(source.image, original, noisy)
+        if fit.fits and _aligns(read.data):
+            original, noisy = pair_fit.aligned(original, noisy, fit.shift)
     pixels = _reduced(original, side)
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
@@ -119,11 +148,7 @@ def _store(source: Source, read: _Reader, side: int | None, out: Path) -> Row:
         views = (False,) if source.split == "train" else (False, True)
         read.views[source.image] = [copies.features(pixels, mirrored=mirrored) for mirrored in views]
     noisy_path = noisy_sha256 = ""
-    if source.noisy:
-        noisy = read(source.noisy, source)
-        if noisy.shape != original.shape:
-            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (noisy.shape, original.shape))
-            raise UserError(f"{source.noisy} and {source.file}: a pair of different sizes, {sizes}")
+    if noisy is not None:
         noisy = _reduced(noisy, side)
         noisy_path, noisy_sha256 = f"noisy/{relative}", arrays.pixel_hash(noisy)
         dataset_images.write(out / noisy_path, noisy)

@@ -96,7 +96,7 @@ def _described(spec: NoiseSpec, bits: int | str) -> str:
         return ", then ".join(_step(step, bits) for step in spec.steps)
     if isinstance(spec, Sometimes):
         return f"with probability {spec.p} {_step(spec.noise, bits)}"
-    keys = spec.model_dump(exclude={"kind", "clip", "quantise", *spec.LEVELS})
+    keys = spec.model_dump(exclude={"kind", "clip", "quantise", *spec.LEVELS}, exclude_none=True)
     settings = [f"{key.replace('_', ' ')} {value}" for key, value in keys.items()]
     return " ".join([spec.kind.replace("_", "-"), *([f"({', '.join(settings)})"] if settings else [])])
 

@@ -16,16 +16,17 @@ ENDINGS = {  # by clip and quantise, for 8 bits
 
 def in_words(spec: dict[str, Any], depth: int | str = 8) -> str:
     """Full description of a noise spec: kind, levels, clipping, rounding to the data's `depth`."""
-    keys = {k: v for k, v in spec.items() if k not in ("kind", "clip", "quantise")}
+    keys = {k: v for k, v in spec.items() if v is not None and k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
         return " then ".join(in_words(step, depth) for step in keys["steps"])
     if spec["kind"] == "as_is":
         return "the images' own noise"
     if spec["kind"] == "sometimes":
         return f"with probability {keys['p']:g} {in_words(keys['noise'], depth)}"
+    of = " of random cameras" if spec["kind"] == "camera_jpeg" and "camera" not in keys else ""
     values = [_setting(key, value) for key, value in keys.items()]
     values.append(_ending(spec, depth))
-    return f"{spec['kind'].replace('_', '-')} ({', '.join(values)})"
+    return f"{spec['kind'].replace('_', '-')}{of} ({', '.join(values)})"
 
 
 def in_short(spec: NoiseSpec) -> str:

@@ -31,6 +31,9 @@ from denoiselab.config.noise import (
     Uniform,
     Webp,
 )
+from denoiselab.noise.camera_jpeg import camera_jpeg
+from denoiselab.noise.levels import drawn, normal_like
+from denoiselab.noise.sensor import camera
 from denoiselab.runtime.errors import UserError
 
 SEEDS = 2**31  # range of the seeds passed to libraries with their own generators
@@ -40,32 +43,32 @@ def gaussian(clean: torch.Tensor, generator: torch.Generator, spec: Gaussian) ->
     """clean + N(0, s^2) with s = sigma_255 / 255."""
     shape = clean.shape if spec.per_channel else (len(clean), 1, *clean.shape[2:])
     normal = torch.randn(shape, generator=generator, device=clean.device, dtype=clean.dtype)
-    return torch.addcmul(clean, normal, _level(spec.sigma_255, clean, generator) / 255)
+    return torch.addcmul(clean, normal, drawn(spec.sigma_255, clean, generator) / 255)
 
 
 def poisson(clean: torch.Tensor, generator: torch.Generator, spec: Poisson) -> torch.Tensor:
     """P(photons clean) / photons."""
-    photons = _level(spec.photons, clean, generator)
+    photons = drawn(spec.photons, clean, generator)
     return torch.poisson(clean.clamp(min=0) * photons, generator=generator) / photons
 
 
 def poisson_gaussian(clean: torch.Tensor, generator: torch.Generator, spec: PoissonGaussian) -> torch.Tensor:
     """(P(white clean) + N(0, read_noise^2)) / white with white = 255 gain electrons (Foi et al., IEEE TIP 2008)."""
-    white = 255 * _level(spec.gain, clean, generator)
-    read = _level(spec.read_noise, clean, generator)
+    white = 255 * drawn(spec.gain, clean, generator)
+    read = drawn(spec.read_noise, clean, generator)
     electrons = torch.poisson(clean.clamp(min=0) * white, generator=generator)
-    return (electrons + read * _randn_like(clean, generator)) / white
+    return (electrons + read * normal_like(clean, generator)) / white
 
 
 def speckle(clean: torch.Tensor, generator: torch.Generator, spec: Speckle) -> torch.Tensor:
     """clean + clean N(0, sigma^2)."""
-    return clean + clean * _level(spec.sigma, clean, generator) * _randn_like(clean, generator)
+    return clean + clean * drawn(spec.sigma, clean, generator) * normal_like(clean, generator)
 
 
 def salt_pepper(clean: torch.Tensor, generator: torch.Generator, spec: SaltPepper) -> torch.Tensor:
     """1 with probability amount * salt, 0 with probability amount * (1 - salt), else clean."""
     shape = clean.shape if spec.per_channel else (len(clean), 1, *clean.shape[2:])
-    amount = _level(spec.amount, clean, generator)
+    amount = drawn(spec.amount, clean, generator)
     chance = torch.rand(shape, generator=generator, device=clean.device, dtype=clean.dtype)
     salted = torch.where(chance < amount * spec.salt, torch.ones_like(clean), clean)
     return torch.where((chance >= amount * spec.salt) & (chance < amount), torch.zeros_like(clean), salted)
@@ -74,7 +77,7 @@ def salt_pepper(clean: torch.Tensor, generator: torch.Generator, spec: SaltPeppe
 def uniform(clean: torch.Tensor, generator: torch.Generator, spec: Uniform) -> torch.Tensor:
     """clean + U(-w, w) with w = width_255 / 255."""
     chance = torch.rand(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
-    return clean + _level(spec.width_255, clean, generator) / 255 * (2 * chance - 1)
+    return clean + drawn(spec.width_255, clean, generator) / 255 * (2 * chance - 1)
 
 
 def compressed(clean: torch.Tensor, generator: torch.Generator, spec: Jpeg | Webp) -> torch.Tensor:
@@ -135,6 +138,8 @@ NOISES: dict[str, Callable[[torch.Tensor, torch.Generator, Any], torch.Tensor]] 
     "gaussian": gaussian,
     "poisson": poisson,
     "poisson_gaussian": poisson_gaussian,
+    "camera": camera,
+    "camera_jpeg": camera_jpeg,
     "speckle": speckle,
     "salt_pepper": salt_pepper,
     "uniform": uniform,
@@ -187,19 +192,6 @@ def _stored(noisy: torch.Tensor, steps: int | None, *, clip: bool, quantise: boo
 def level(spec: NoiseSpec) -> float | None:
     """Noise level of Gaussian noise in 8-bit units; None if it must be measured."""
     return spec.sigma_255 if isinstance(spec, Gaussian) and not isinstance(spec.sigma_255, tuple) else None
-
-
-def _level(value: float | tuple[float, float], images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Noise level: a constant (), or uniform in a range for each image (N, 1, 1, 1)."""
-    if not isinstance(value, tuple):
-        return torch.full((), value, device=images.device, dtype=images.dtype)
-    low, high = value
-    chance = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device, dtype=images.dtype)
-    return low + (high - low) * chance
-
-
-def _randn_like(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
 def _each(

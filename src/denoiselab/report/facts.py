@@ -103,12 +103,12 @@ def trainings(params: Params) -> dict[str, Training]:
 
 
 def data() -> dict[str, Any]:
-    """Images by split, their number by class and split, hash, sources and leaks of the data set."""
+    """Images by split, their number by class and split, hash, sources, leaks and misfits of the data set."""
     rows = manifest.read(paths.RAW)
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
     labels = sorted({row.label for row in rows} - {""})
     counts = Counter((row.label, row.split) for row in rows)
-    return manifest.dataset(paths.RAW) | {
+    return {"misfits": []} | manifest.dataset(paths.RAW) | {
         "splits": splits,
         "classes": {label: {split: counts[label, split] for split in splits} for label in labels},
         "sha256": files.sha256(paths.RAW / "manifest.csv"),

@@ -1,19 +1,22 @@
 """Released weights: models/released/<name>/ in Git, taken from the experiment in the workspace.
 
 A family such as colour has the sizes colour_fast and colour_best, or only one under its own name. `publish` writes the
-weights in float16, model.json and a block of conf/; `describe` writes the measured part of the model card, README.md.
-The rest of the card is written by hand.
+weights in float16, model.json and a block of conf/; `describe` writes the measured part of the model card, README.md,
+and `examine` that of the invention test. The rest of the card is written by hand.
 """
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from denoiselab.comparison import aggregate
 from denoiselab.config import Params, yaml_files
 from denoiselab.data import manifest, noisy_sets
+from denoiselab.evaluation import invention
 from denoiselab.models import metadata, model_store
 from denoiselab.report import facts
 from denoiselab.report.rendering import render
@@ -21,8 +24,11 @@ from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 
 KEPT = "best_psnr"
+QUALITY = 85  # of WebP
 LICENCE = "MIT"  # of weights published with this project
 BEGIN, END = "<!-- measured: `python -m pipeline.release --card` -->\n", "<!-- /measured -->\n"
+EXAMINED = "<!-- invention: `python -m pipeline.release --invention` -->\n", "<!-- /invention -->\n"
+FIGURE = "invention.webp"
 NEW_CARD = """---
 license: not stated
 ---
@@ -72,7 +78,7 @@ def _publish(source: Path, card: dict[str, Any], trained_on: str) -> Path:
     _write_block(name, card, trained_on)
     if not (folder / "README.md").exists():
         head = NEW_CARD.format(name=name, arch=card["architecture"]["arch"])
-        files.write_text(folder / "README.md", f"{head}{BEGIN}{END}")
+        files.write_text(folder / "README.md", f"{head}{BEGIN}{END}\n{''.join(EXAMINED)}")
     return folder
 
 
@@ -98,12 +104,41 @@ def _describe(params: Params, family: str, name: str) -> Path:
     card, release = folder / "README.md", model_store.read_card(folder)
     if params.models[name].sha256 != files.sha256(folder / f"{KEPT}.safetensors"):
         raise UserError(f"models.{name}: does not import {folder}; run {_evaluation(family)} first")
-    head, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{card}: lacks the lines {BEGIN.strip()} and {END.strip()} around the results")
-    files.write_text(card, f"{head}{BEGIN}{_measured(params, name, release)}{END}{tail}")
+    _replace(card, BEGIN, END, _measured(params, name, release))
     return card
+
+
+def examine(family: str) -> list[Path]:
+    """Write the invention test and its figure into the cards of the released weights of a family; returns the cards.
+
+    UserError if there are none, or a card lacks the markers.
+    """
+    folders = [paths.released(name) for name in (family, *paths.sizes(family).values())]
+    folders = [folder for folder in folders if (folder / metadata.CARD).exists()]
+    if not folders:
+        raise UserError(f"no released weights of {family} in {paths.released('')}")
+    return [_examine(folder) for folder in folders]
+
+
+def _examine(folder: Path) -> Path:
+    card = model_store.read_card(folder)
+    channels, trained = card["architecture"]["channels"], card["noise"]["train"]
+    cases = invention.examine(model_store.load(folder), channels, trained)
+    with files.atomic_write(folder / FIGURE) as temporary:
+        image = np.concatenate([case.figure for case in cases])
+        Image.fromarray(image).save(temporary, "WEBP", quality=QUALITY)
+    context = {"cases": cases, "cell": invention.CELL, "amplified": invention.AMPLIFIED, "figure": FIGURE}
+    _replace(folder / "README.md", *EXAMINED, render("invention.md.j2", context) + "\n")
+    return folder / "README.md"
+
+
+def _replace(card: Path, begin: str, end: str, text: str) -> None:
+    """Replace what is between two lines of a card."""
+    head, found, rest = card.read_text(encoding="utf-8").partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{card}: lacks the lines {begin.strip()} and {end.strip()} around the results")
+    files.write_text(card, f"{head}{begin}{text}{end}{tail}")
 
 
 def _evaluation(family: str) -> str:

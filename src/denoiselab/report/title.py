@@ -7,6 +7,8 @@ NOISES = {  # by kind
     "gaussian": "Gaussian noise",
     "poisson": "Poisson noise",
     "poisson_gaussian": "Poisson-Gaussian noise",
+    "camera": "camera noise",
+    "camera_jpeg": "the noise of camera JPEGs",
     "speckle": "speckle noise",
     "salt_pepper": "salt-and-pepper noise",
     "uniform": "uniform noise",

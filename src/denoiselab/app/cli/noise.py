@@ -31,6 +31,15 @@ def _list(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _list_cameras(wanted: bool) -> None:
+    if wanted:
+        from denoiselab.noise import cameras
+
+        for camera in cameras.table().values():
+            print(f"{camera.name}: ISO {camera.iso[0]:g} to {camera.iso[-1]:g}")
+        raise typer.Exit
+
+
 def _conditions(begun: str) -> list[str]:
     from denoiselab.config import noise_presets
 
@@ -61,6 +70,10 @@ def noise(
     level: Annotated[
         float | None, typer.Option("--level", "--sigma", help="Strength of --kind, in the unit that --list shows.")
     ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="A camera, such as 'Canon EOS 6D'; --kind camera (the default) or camera_jpeg.")
+    ] = None,
+    iso: Annotated[float | None, typer.Option(help="ISO setting of --camera.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_float: Annotated[
         bool, typer.Option("--float", help=f"Write float TIFF ({FLOAT_SUFFIX}), without clipping or rounding.")
@@ -68,10 +81,13 @@ def noise(
     listed: Annotated[
         bool, typer.Option("--list", callback=_list, is_eager=True, help="List the conditions and kinds, and exit.")
     ] = False,
+    cameras: Annotated[
+        bool, typer.Option("--cameras", callback=_list_cameras, is_eager=True, help="List the cameras, and exit.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add noise to clean images: a test condition of the project, or a kind of noise at a level.
+    """Add noise to clean images: a test condition of the project, a kind of noise at a level, or that of a camera.
 
     The noise depends on the seed, the name of the noise and the file name: the same command writes the same pixels. Bit
     depth, colour profile and EXIF are kept. Files of 8 or 16 bits clip values below black and above white, as a camera
@@ -84,11 +100,19 @@ def noise(
       denoiselab noise clean.png noisy.png --kind poisson --level 20
       denoiselab noise photos/ noisy/ --kind gaussian --sigma 25 --seed 1
       denoiselab noise clean.png noisy.tif --noise gaussian50 --float
+      denoiselab noise clean.png noisy.png --camera "Canon EOS 6D" --iso 3200
+      denoiselab noise clean.png noisy.png --camera "Canon EOS 6D" --iso 3200 --kind camera_jpeg
     """
     if name and kind:
         raise typer.BadParameter("use either --noise or --kind, not both")
-    if not (name or kind):
-        raise typer.BadParameter("--noise or --kind is required; see --list")
+    if name and camera:
+        raise typer.BadParameter("use either --noise or --camera, not both")
+    if not (name or kind or camera):
+        raise typer.BadParameter("--noise, --kind or --camera is required; see --list and --cameras")
+    if (camera is None) != (iso is None):
+        raise typer.BadParameter("--camera and --iso go together")
+    if camera and level is not None:
+        raise typer.BadParameter("--level does not go with --camera, whose noise follows from --iso")
     if name and level is not None:
         raise typer.BadParameter("--level needs --kind; a condition of --noise has its own level")
 
@@ -96,13 +120,16 @@ def noise(
     from denoiselab.config import noise_presets
     from denoiselab.noise.describe import in_words
 
-    spec = noise_presets.condition(name) if name else noise_presets.of_kind(str(kind), level)
+    if camera and iso is not None:
+        spec = noise_presets.of_camera(kind or "camera", camera, iso)
+    else:
+        spec = noise_presets.condition(name) if name else noise_presets.of_kind(str(kind), level)
     words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
     rows, failed = [], False
     for source, target in _planned(sources, output, as_float):
         try:
             check_free(target, force)
-            row = _write(source, target, spec, (seed, name or kind, source.name), as_float)
+            row = _write(source, target, spec, (seed, name or kind or "camera", source.name), as_float)
         except batch_denoise.FAULTS as error:
             say(f"error: {batch_denoise.failure(error, source, target)}")
             failed = True

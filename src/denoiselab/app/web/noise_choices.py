@@ -55,6 +55,25 @@ KINDS: dict[str, Kind] = {
         0.1,
         "Raw sensor noise: photon noise plus 3 electrons of read noise. Few electrons mean a high ISO setting.",
     ),
+    "camera": Kind(
+        "Camera, developed",
+        "Electrons per 8-bit level",
+        0.2,
+        8.0,
+        0.5,
+        0.1,
+        "Sensor noise added in linear light, before the tone curve: strongest in the shadows.",
+    ),
+    "camera_jpeg": Kind(
+        "Camera JPEG",
+        "Shot noise of the raw signal",
+        0.0005,
+        0.012,
+        0.002,
+        0.0005,
+        "A camera's whole processing: blotches of several pixels, strongest in the shadows, and compression. For "
+        "colour images.",
+    ),
     "iso": Kind(
         "High ISO (colour)",
         "Intensity",
@@ -135,7 +154,7 @@ def added(clean: np.ndarray, kind: str, level: float) -> np.ndarray:
     """Add noise to `clean` (H, W, C) float32 in [0, 1]; returns float32. UserError if `kind` needs colour and the
     image is gray."""
     spec = noise_presets.of_kind(kind, level)
-    if kind == "iso" and clean.shape[2] != 3:
+    if kind in ("iso", "camera_jpeg") and clean.shape[2] != 3:
         raise UserError("this noise is for colour images only; choose another kind for a gray image")
     generator = torch.Generator().manual_seed(SEED)
     return interleaved(synthesis.add(planar(clean), generator, spec))
