@@ -178,10 +178,10 @@ def test_the_headline_waits_for_a_network_that_still_improves(root, tmp_path):
     text = reported(copy, 0.31)
     assert "significantly better" not in text and "| net | 0.31 | **no** |" in text
     assert "**gaussian** has the highest PSNR: " in text
-    assert "No verdict: net still gained 0.31 dB in the last fifth of its training." in text
+    assert "Not certain: net still gained 0.31 dB in the last fifth of its training." in text
     text = reported(copy, 0.05)
     assert "**gaussian** is significantly better than every other model: " in text
-    assert "No verdict" not in text and "| net | 0.05 | yes |" in text
+    assert "Not certain" not in text and "| net | 0.05 | yes |" in text
 
 
 @pytest.mark.parametrize(
