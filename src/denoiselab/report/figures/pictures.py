@@ -21,7 +21,7 @@ PANELS = 5  # per row of the grid
 WIDEST = 360  # pixels, of the whole image
 HEAD = 18  # pixels, font of a figure's title
 COLUMNS = 3  # of a figure that is legible on a phone
-QUALITY = 75  # of WebP
+QUALITY = 70  # of WebP
 BOX, ALARM = "#E69F00", "#C1121F"
 
 
@@ -65,7 +65,7 @@ def errors(model: str, examples: Sequence[Example], sigma_255: float, path: Path
 
 
 def residuals(model: str, examples: Sequence[Example], sigma_255: float, path: Path) -> None:
-    """A row per example of a model, cropped where its residual is largest: noisy, restored, residual. Without clean images."""
+    """A row per example of a model, cropped where its residual is largest: noisy, restored, residual."""
     heads = ("noisy", "restored", f"residual\n±{3 * sigma_255:.0f} of 255")
     rows = []
     for example in examples:
@@ -99,7 +99,7 @@ def _details(
 
 
 def progress(patches: np.ndarray, titles: list[str], path: Path) -> None:
-    """A row of validation patches for each title. `patches` (H, W, C) uint8: rows of square patches, a column per title.
+    """A row of patches for each title. `patches` (H, W, C) uint8: rows of square patches, a column per title.
 
     At most COLUMNS patches are shown.
     """
