@@ -59,19 +59,25 @@ def publish(reports: Path, name: str, overrides: list[str]) -> None:
     own = PAGES / name
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    others = [reports / file for file in ("cost.md", "cost.png", "pairs.csv", "comparison.tex", "references.bib")]
-    for path in [*sorted((reports / "figures").glob("*.png")), *others]:
+    others = [reports / file for file in ("cost.md", "pairs.csv", "comparison.tex", "references.bib")]
+    plots = [path for folder in ("figures", "tradeoffs") for path in sorted((reports / folder).iterdir())]
+    for path in [*plots, *others]:
         shutil.copyfile(path, own / path.name)
+    cost = (own / "cost.md").read_text(encoding="utf-8").replace("](tradeoffs/", "](")
+    (own / "cost.md").write_text(cost, encoding="utf-8", newline="\n")
     text = (reports / "report.md").read_text(encoding="utf-8")
-    text = re.sub(r"\*\*[^\n]*\n\n!\[[^\n]*\.webp\)\n\n", "", text)  # a caption and its image
+    # captions and photos
+    text = re.sub(r"((\*\*[^\n]*\*\*|Validation patches[^\n]*)\n\n)?(!\[[^\n]*\]\(photos/[^\n]*\n)+\n", "", text)
     text = re.sub(
         r"(?<=## Example images\n\n)[^\n]*", "Photos are not published here; the report of your own run has them.", text
     )
+    text = re.sub(r"Scores of every image as CSV: [^\n]*\n\n", "", text)
     text = re.sub(r"## Best, median and worst\n.*?(?=\n## )", "", text, flags=re.DOTALL)
     text = re.sub(r"## How to reproduce\n.*?\n(?=## )", "", text, flags=re.DOTALL)  # the first line has the command
     title, _, rest = text.partition("\n")
     command = " ".join(["dvc exp run", *(f"-S {override}" for override in overrides)])
-    linked = re.sub(r"\]\((?:figures/)?([^)/]+\.(?:png|md|csv|tex|bib))\)", rf"]({name}/\1)", rest)
+    linked = re.sub(r"\]\((?:figures/|tradeoffs/)?([^)/]+\.(?:png|svg|md|csv|tex|bib))\)", rf"]({name}/\1)", rest)
+    linked = linked.replace("](../docs/", "](../../docs/")
     (PAGES / f"{name}.md").write_text(f"{title}\n\nMade by `{command}`.\n{linked}", encoding="utf-8", newline="\n")
 
 

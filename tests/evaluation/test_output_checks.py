@@ -175,7 +175,7 @@ def test_wide_intervals_and_few_images_are_one_line_for_all_models(params):
     assert "needs about 80 images; there are 5" in found[1][1].text  # 5 (2 / 0.5)^2
     assert "at least 6 images" in found[0][1].text  # 2 / 2^6 < 0.05 < 2 / 2^5
     lines = alarm_lines.lines(found)
-    assert [line["sign"] for line in lines] == ["🟡", "🟡"]
+    assert [line["sign"] for line in lines] == ["Warning", "Warning"]
     assert lines[0]["text"].startswith("a, b: ") and lines[1]["text"].endswith("there are 5")
     assert alarm_lines.of_table(table(6, {"a": 0.5}), that_many(1, 6), params.evaluate) == []
 
@@ -214,6 +214,6 @@ def test_broken_outputs_come_before_warnings_one_line_per_kind():
         [("a", level), ("b", level), ("b", wrong), ("c", output_checks.Alarm("worse", "c", 2, 4, "y", "very"))]
     )
     assert [(line["sign"], line["text"]) for line in lines] == [
-        ("🔴", "b: bad; c: very"),
-        ("🟡", "a, b: trained elsewhere"),
+        ("Alarm", "b: bad; c: very"),
+        ("Warning", "a, b: trained elsewhere"),
     ]

@@ -109,16 +109,22 @@ def test_a_model_that_gives_nan_is_reported_not_a_crash(project):
     assert rows.psnr.dtype == float and rows[rows.model == "net"].psnr.isna().all()
     report.write(project)
     lines = paths.REPORT_MD.read_text(encoding="utf-8").splitlines()
-    assert lines[2].startswith("> 🔴 **Output not finite (sigma25):** net: 100 % of the values are NaN or infinite on ")
-    assert any(line.startswith("> 🟡 **Too few images (folder, sigma25):** a test needs ") for line in lines[3:9])
+    assert lines[2].startswith(
+        "> **Alarm: output not finite (sigma 25):** net: 100 % of the values are NaN or infinite on "
+    )
+    few = "> **Warning: too few images** (Photos from a folder, sigma 25). [Explanation](#warnings)"
+    assert few in lines[3:9] and "## Warnings" in lines
+    assert any(line.startswith("- **Too few images.** ") and ": a test needs at least " in line for line in lines)
     page = paths.REPORT_HTML.read_text(encoding="utf-8")
     assert page.count('<blockquote class="alarm">') == 1
     cost = paths.REPORT_COST.read_text(encoding="utf-8")
-    front = cost[cost.index("## folder, sigma25") :]
+    front = cost[cost.index("## Photos from a folder, sigma 25") :]
     assert "| **gaussian** |" in front and "| net |" in front and "noisy" not in front
     assert files.read_json(paths.inference_cost("net"))["macs_per_megapixel"] == 9 * (12 + 16 + 12) * 10**6
     assert "| 0.4 |" in cost and ">0.4</td>" in page
-    assert page.count('<blockquote class="warning">') == sum(line.startswith("> 🟡") for line in lines)
+    warnings = [line for line in lines if line.startswith("> **Warning: ")]
+    assert page.count('<details class="warning">') == 1  # one line, folded
+    assert page.count(f"<strong>{len(warnings)} warning") == 1 and ": a test needs at least " in page
 
 
 def test_lpips_is_an_optional_column(project, tmp_path):

@@ -248,7 +248,7 @@ def test_the_page_names_the_best(made, tmp_path, monkeypatch):
     assert said[2].startswith(
         "**dncnn (four)** has the highest PSNR: 0.17 dB above unet (three) (95 % interval of the paired difference "
     )
-    assert said[2].endswith("), on 2 of 3 images. No verdict: 3 images are too few to test the difference.")
+    assert said[2].endswith("), on 2 of 3 images. Not certain: 3 images are too few to test the difference.")
     assert "(2 of 2, not comparable)" in page
     assert "| six | stage compare was not run |" in page
     assert "| 3 | seed `1`, augment.kind `a\\|b` |" in page
@@ -297,7 +297,8 @@ def test_the_page_after_a_queue_of_experiments(tmp_path):
     differences = np.subtract(*psnr)
     assert f"has the highest PSNR: {differences.mean():.2f} dB above gaussian (workspace and 1 more) (" in page
     assert (
-        f"), on {(differences > 0).sum()} of 4 images. No verdict: 4 images are too few to test the difference." in page
+        f"), on {(differences > 0).sum()} of 4 images. Not certain: 4 images are too few to test the difference."
+        in page
     )
     assert "| lost | Failed in the queue |" in page
     assert "| begun | stage " in page

@@ -60,8 +60,10 @@ def test_ordinary_names_are_unchanged_in_markdown(name):
 
 @pytest.mark.parametrize("name", [*HOSTILE, "a\n\n# b", "a\r| b |", "*a*", "_a_", "\\*a*", "`", "https://a.b/c", "a\0"])
 def test_names_are_plain_text_in_the_report(name):
-    plain = Elements(page("# Q\n\n**x, y**\n\n> 🔴 **A:** x on x.\n\n| a | b |\n|:--|--:|\n| x | 1 |\n"))
-    text = "# Q\n\n**{0}, y**\n\n> 🔴 **A:** x on {0}.\n\n| a | b |\n|:--|--:|\n| {0} | 1 |\n".format(markdown(name))
+    plain = Elements(page("# Q\n\n**x, y**\n\n> **Alarm: a:** x on x.\n\n| a | b |\n|:--|--:|\n| x | 1 |\n"))
+    text = "# Q\n\n**{0}, y**\n\n> **Alarm: a:** x on {0}.\n\n| a | b |\n|:--|--:|\n| {0} | 1 |\n".format(
+        markdown(name)
+    )
     made = Elements(page(text))
     assert made.tags == plain.tags
     assert made.text.count(printable(name)) == plain.text.count(printable(name)) + 3

@@ -171,7 +171,7 @@ def test_an_experiment_on_a_real_data_set(tmp_path, overrides, sets, protocol, n
     assert (table[table.model == "gaussian"].psnr_gain > 0.5).all()
     report = (project / "reports/report.md").read_text(encoding="utf-8")
     assert "Licence: " in report
-    assert "LEAK" not in report
+    assert "Alarm: leak" not in report
 
 
 def test_an_allowed_leak_is_shown_in_red(tmp_path, astronaut):
@@ -182,7 +182,7 @@ def test_an_allowed_leak_is_shown_in_red(tmp_path, astronaut):
     overrides = [*TINY, "data=folder", f"data.path={photos}", "model=gaussian"]
     assert "leak: " in dvc(project, "exp", "run", *setting(overrides), rc=255)
     reproduce(project, *overrides, "data.allow_leak=true")
-    assert "> 🔴 **LEAK: " in (project / "reports/report.md").read_text(encoding="utf-8")
+    assert "> **Alarm: leak. " in (project / "reports/report.md").read_text(encoding="utf-8")
     assert '<blockquote class="alarm">' in (project / "reports/report.html").read_text(encoding="utf-8")
 
 

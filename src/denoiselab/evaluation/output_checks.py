@@ -29,19 +29,19 @@ BELOW, BELOW_CLIPPED = 0.1, 0.35  # tolerance, relative to the lowest level
 ABOVE, ABOVE_255 = 0.1, 5.0  # tolerance, relative to the highest level, and for texture
 
 HEADLINES = {
-    "not_finite": "🔴 Output not finite",
-    "constant": "🔴 Output constant",
-    "unchanged": "🔴 Output nearly equal to the input",
-    "range": "🔴 Output out of range",
-    "channels": "🔴 Channels swapped",
-    "worse": "🔴 Worse than the noisy input",
-    "gain": "🔴 Gain below the minimum",
-    "some": "🟡 Little or no gain on some images",
-    "tone": "🟡 Brightness or colour shifted",
-    "level": "🟡 Noise level outside the training range",
-    "correlated": "🟡 Noise correlated between neighbouring pixels",
-    "interval": "🟡 Interval too wide",
-    "few": "🟡 Too few images",
+    "not_finite": "Alarm: output not finite",
+    "constant": "Alarm: output constant",
+    "unchanged": "Alarm: output nearly equal to the input",
+    "range": "Alarm: output out of range",
+    "channels": "Alarm: channels swapped",
+    "worse": "Alarm: worse than the noisy input",
+    "gain": "Alarm: gain below the minimum",
+    "some": "Warning: little or no gain on some images",
+    "tone": "Warning: brightness or colour shifted",
+    "level": "Warning: noise level outside the training range",
+    "correlated": "Warning: noise correlated between neighbouring pixels",
+    "interval": "Warning: interval too wide",
+    "few": "Warning: too few images",
 }  # by kind, in the order of the report
 
 

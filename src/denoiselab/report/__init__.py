@@ -1,5 +1,5 @@
 """The report on evaluated models. The same scores give byte-identical report.md, figures and comparison.csv; measured
-times are only in cost.md, cost.png and report.html."""
+times are only in cost.md, tradeoffs/ and report.html."""
 
 import platform
 import shutil
@@ -14,7 +14,7 @@ from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.report import alarm_lines, facts, latex, planning
 from denoiselab.report.rendering import page, render
-from denoiselab.report.title import title
+from denoiselab.report.title import title, titles
 from denoiselab.runtime import files, git, paths
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pandas")
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless",
 
 def write(params: Params) -> None:
     """Write the report from the outputs of evaluate: report.md, report.html, cost.md, comparison.csv and .tex,
-    summary.json, pairs.csv, references.bib, figures and photos."""
+    summary.json, pairs.csv, references.bib, figures, tradeoffs and photos."""
     rows = aggregate.read(params)
 
     from denoiselab.report import (
@@ -44,13 +44,15 @@ def write(params: Params) -> None:
     for folder in (paths.FIGURES, paths.PHOTOS):
         shutil.rmtree(folder, ignore_errors=True)
     costs = facts.cost(params)
-    figures, details = figure_set.draw(params, rows, table, pairs)
     conditions = [noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY)]
-    results = [facts.result(params, *key, rows, table, pairs[key], trainings) for key in facts.keys(table)]
+    names = titles(conditions)
+    figures, details = figure_set.draw(params, rows, table, pairs, names)
+    results = [facts.result(params, *key, rows, table, pairs[key], trainings, names) for key in facts.keys(table)]
     context = {
         "title": title([one.spec for one in conditions], facts.set_sizes(table)),
+        "titles": names,
         "params": params,
-        "classifiers": figure_set.classifiers(params),
+        "classifiers": figure_set.classifiers(params, names),
         "original": _original(params),
         "difference": partial(facts.difference, params, rows),
         "judged": partial(facts.judged, params, rows, trainings),
@@ -62,6 +64,7 @@ def write(params: Params) -> None:
         "power": sample_size.POWER,
         "data": facts.data(),
         "commit": git.commit(),
+        "experiment": git.experiment(),
         "figures": figures,
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -70,9 +73,11 @@ def write(params: Params) -> None:
         "imported": facts.imported(params, costs),
         "score": "psnr",
         "self_supervised": facts.self_supervised(params),
-        "fronts": cost.fronts(params, table, costs),
+        "fronts": cost.fronts(params, table, costs, names),
+        "tradeoffs": cost.figures(params, table, costs, names),
         "alarms": alarm_lines.lines(
-            alarm_lines.of_outputs(params) + alarm_lines.of_table(table, pairs, params.evaluate)
+            alarm_lines.of_outputs(params) + alarm_lines.of_table(table, pairs, params.evaluate),
+            names.places(facts.keys(table)),
         ),
     }
     latex.write(params, table, [one for result in results for one in result["published"]])
@@ -90,6 +95,7 @@ def vector_figures(params: Params, suffix: str) -> list[Path]:
     from denoiselab.report import cost, figure_set, no_reference
     from denoiselab.report.figures import _style
 
+    names = titles(noisy_sets.read(paths.NOISY, name) for name in noisy_sets.names(paths.NOISY))
     shutil.rmtree(paths.VECTOR_FIGURES, ignore_errors=True)
     with _style.vector(paths.VECTOR_FIGURES, suffix):
         if not params.noise.has_clean:
@@ -97,9 +103,9 @@ def vector_figures(params: Params, suffix: str) -> list[Path]:
             no_reference.plots(params, table)
         else:
             table, score = aggregate.table(rows, params), "psnr"
-            figure_set.plots(params, table)
-            figure_set.classifiers(params)
-        cost.fronts(params, table, facts.cost(params), score)
+            figure_set.plots(params, table, names)
+            figure_set.classifiers(params, names)
+        cost.figures(params, table, facts.cost(params), names, score)
     return sorted(paths.VECTOR_FIGURES.iterdir())
 
 

@@ -1,6 +1,7 @@
 """The report's alarms: those raised by evaluate, and those about too few test images."""
 
 import math
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -15,6 +16,15 @@ from denoiselab.report import planning
 from denoiselab.runtime import files, stage_outputs
 
 LISTED = 5  # undecided pairs
+MEANINGS = {  # of the warnings
+    "some": "The model is no use on these images, although it is on the others.",
+    "tone": "The model changes more than noise: compare its outputs with the noisy images.",
+    "level": "A network is of little use at noise levels on which it was not trained.",
+    "correlated": "The models here remove noise that is independent from pixel to pixel.",
+    "interval": "Other images of the same kind may give quite another mean; the order of the models is more certain, "
+    "because all models restore the same images.",
+    "few": "With so few images, a difference may be chance.",
+}
 SCORE_NAMES = {"psnr": "PSNR", "held_out": "score of held-out pixels"}
 ModelAlarm = tuple[str, Alarm]  # model ("": all), alarm
 
@@ -66,14 +76,16 @@ def _planned(undecided: list[Difference], level: float) -> str:
     return f"; if as large as measured, a power of {100 * POWER:g} % takes {', '.join(needed[:LISTED])}{more}"
 
 
-def lines(found: list[ModelAlarm]) -> list[dict[str, Any]]:
-    """One line per kind and condition, all models together: `sign`, `headline` and `text`."""
+def lines(found: list[ModelAlarm], places: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """One line per kind and condition, all models together: `sign` (Alarm or Warning), `headline`, `place`, `text`, and
+    for warnings `meaning`. `places`: titles of the conditions and tables."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for model, alarm in sorted(found, key=lambda item: list(HEADLINES).index(item[1].kind)):
         groups.setdefault((alarm.kind, alarm.condition), {}).setdefault(alarm.text, []).append(model)
     result = []
     for (kind, condition), texts in groups.items():
-        sign, _, headline = HEADLINES[kind].partition(" ")
+        sign, _, headline = HEADLINES[kind].partition(": ")
         parts = [f"{', '.join(filter(None, models))}: {text}".removeprefix(": ") for text, models in texts.items()]
-        result.append({"sign": sign, "headline": f"{headline} ({condition}):", "text": "; ".join(parts)})
+        about = {"sign": sign, "headline": headline, "meaning": MEANINGS.get(kind, "")}
+        result.append(about | {"place": (places or {}).get(condition, condition), "text": "; ".join(parts)})
     return result

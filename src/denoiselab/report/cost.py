@@ -1,30 +1,48 @@
-"""Quality against cost: the Pareto front of every table, and its figure."""
+"""Quality against cost: the Pareto front of every table, and its figures."""
 
+import shutil
 from typing import Any
 
 import pandas as pd
 
 from denoiselab.comparison import pareto
 from denoiselab.config import Params
-from denoiselab.report.figures import cost as cost_figure
-from denoiselab.runtime import paths
+from denoiselab.report.figures import cost as cost_figures
+from denoiselab.report.title import Titles
+from denoiselab.runtime import files, paths
+
+TABLE = "tradeoffs.csv"
 
 
 def fronts(
-    params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score: str = "psnr"
+    params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], titles: Titles, score: str = "psnr"
 ) -> list[dict[str, Any]]:
-    """Draw cost.png and return the models by set and condition, fastest first, with `front`: whether no other model is
-    both faster and better. The noisy input is left out unless it is the only model."""
-    rows = _rows(params, table, cost, score)
-    cost_figure.tradeoffs(rows, paths.COST_FIGURE, score)
-    result = []
-    for (set_name, condition), own in rows.groupby(["set", "condition"], sort=False):
-        own = own.assign(front=pareto.front(list(own.ms), list(own[score]))).sort_values("ms")
-        result.append({"set": set_name, "condition": condition, "rows": own.to_dict("records")})
-    return result
+    """Write reports/tradeoffs/: the table, and the figures, see `figures`.
+
+    Returns the models by set and condition (`title`), fastest first, with `front`: whether no other model is both
+    faster and better. The noisy input is left out unless it is the only model.
+    """
+    rows = _rows(params, table, cost, titles, score)
+    shutil.rmtree(paths.TRADEOFFS, ignore_errors=True)
+    parts = [
+        own.assign(front=pareto.front(list(own.ms), list(own[score]))).sort_values("ms")
+        for _, own in rows.groupby(["set", "condition"], sort=False)
+    ]
+    written = pd.concat(parts).drop(columns=["protocol_sha256", "place"])
+    written = written.rename(columns={"ms": "ms_per_megapixel", "macs": "gmac_per_megapixel", score: f"{score}_mean"})
+    files.write_text(paths.TRADEOFFS / TABLE, written.to_csv(index=False, lineterminator="\n"))
+    return [{"title": own.place.iloc[0], "rows": own.to_dict("records")} for own in parts]
 
 
-def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score: str) -> pd.DataFrame:
+def figures(
+    params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], titles: Titles, score: str = "psnr"
+) -> list[dict[str, str]]:
+    """Draw the score against time, MAC and parameters; returns `title` and `path`, relative to the report."""
+    drawn = cost_figures.tradeoffs(_rows(params, table, cost, titles, score), paths.TRADEOFFS, score)
+    return [one | {"path": f"{paths.TRADEOFFS.name}/{one['path']}"} for one in drawn]
+
+
+def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], titles: Titles, score: str) -> pd.DataFrame:
     measured = {
         row["model"]: {
             "ms": row["infer"]["ms_per_megapixel"],
@@ -35,6 +53,7 @@ def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], score
     rows = table[["set", "protocol", "protocol_sha256", "condition", "model", "parameters"]].assign(
         **{score: table[f"{score}_mean"]}
     )
+    rows = rows.assign(place=[titles.of(*key) for key in zip(rows.set, rows.condition, strict=True)])
     rows = rows.assign(**{key: [measured[model][key] for model in rows.model] for key in ("ms", "macs")})
     others = rows[[params.models[model].arch != "identity" for model in rows.model]]
     return others if len(others) else rows

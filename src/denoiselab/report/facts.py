@@ -12,6 +12,7 @@ from denoiselab.config import Params
 from denoiselab.data import manifest, noisy_sets
 from denoiselab.models import metadata
 from denoiselab.noise.describe import in_words
+from denoiselab.report.title import Titles
 from denoiselab.runtime import files, paths, stage_outputs
 
 
@@ -33,8 +34,10 @@ def result(
     table: pd.DataFrame,
     pairs: list[Difference],
     trainings: Trainings,
+    titles: Titles,
 ) -> dict[str, Any]:
-    """One test set under one condition (so one protocol): rows, best first, answer and published results."""
+    """One test set under one condition (so one protocol): rows, best first, scores of every image, answer and published
+    results."""
     stored = noisy_sets.read(paths.NOISY, condition)
     here = rows[(rows.set == set_name) & (rows.condition == condition)]
     own = table[(table.set == set_name) & (table.condition == condition)]
@@ -43,15 +46,25 @@ def result(
     best = {score: max(row[f"{score}_mean"] for row in ranked) for score in ("psnr", "ssim")}
     best |= {s: min(row[f"{s}_mean"] for row in ranked) for s in ("mse", "lpips") if f"{s}_mean" in own}
     return {
+        "title": titles.of(set_name, condition),
         "set": set_name,
         "condition": stored,
         "rows": ranked,
+        "images": each_image(here, [str(row["model"]) for row in ranked]),
+        "pairs": pairs,
+        "testable": any(one.testable(1 - params.evaluate.confidence) for one in pairs),
         "best": best,
         "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": answer(params, models, here, pairs, trainings),
         "published": published_results.matching(set_name, stored.protocol.name, stored.spec),
     }
+
+
+def each_image(here: pd.DataFrame, models: list[str], score: str = "psnr") -> list[dict[str, Any]]:
+    """`image` and `scores` of every model, means over draws and seeds, for each image of one test set and condition."""
+    table = aggregate.by_image(here, score)[models]
+    return [{"image": image, "scores": list(row)} for image, row in zip(table.index, table.to_numpy(), strict=True)]
 
 
 def answer(

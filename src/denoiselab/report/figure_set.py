@@ -1,6 +1,5 @@
 """Draws all figures of the report."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from denoiselab.report.figures import matrix
 from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
+from denoiselab.report.title import Titles
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.sanitize import printable
 
@@ -29,51 +29,53 @@ CASES = 10  # figures of best, median and worst outputs, all conditions together
 
 
 def draw(
-    params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs
+    params: Params, rows: pd.DataFrame, table: pd.DataFrame, pairs: Pairs, titles: Titles
 ) -> tuple[dict[str, Any], list[slider_images.Detail]]:
     """Draw all figures; returns their paths relative to the report, and the details for the slider."""
     with ThreadPoolExecutor() as pool:  # in parallel with Matplotlib, which needs the main thread
-        images = pool.submit(_samples, params, rows)
-        cases = pool.submit(lambda: list(_cases(params, table)))
-        drawn = plots(params, table) | {"matrices": _matrices(params, pairs), "progress": progress(params)}
+        images = pool.submit(_samples, params, rows, titles)
+        cases = pool.submit(lambda: [_cases(params, table, name, titles) for name in noisy_sets.names(paths.NOISY)])
+        drawn = plots(params, table, titles) | {"matrices": _matrices(params, pairs), "progress": progress(params)}
         grids, details = images.result()
         return drawn | {"grids": grids, "cases": cases.result()}, details
 
 
-def _samples(params: Params, rows: pd.DataFrame) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
+def _samples(
+    params: Params, rows: pd.DataFrame, titles: Titles
+) -> tuple[list[dict[str, str]], list[slider_images.Detail]]:
     grids, details = [], []
     for one in samples.read(params, rows):
-        grids.append(_grid(one))
-        details += [slider_images.detail(one)] if one.outputs else []
+        title = printable(f"{one.test.image}, {titles.conditions[one.condition]}")
+        grids.append(_grid(one) | {"title": title})
+        details += [slider_images.detail(one, title)] if one.outputs else []
     return grids, details
 
 
-def plots(params: Params, table: pd.DataFrame) -> dict[str, Any]:
+def plots(params: Params, table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
     """Draw the plots of scores and trainings; returns their paths relative to the report."""
     means = []
+    table = table.assign(title=[titles.of(*key) for key in zip(table.set, table.condition, strict=True)])
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
-        path = paths.FIGURES / f"psnr-{protocol}-{sha256}.png"
+        path = paths.FIGURES / f"psnr-{protocol}-{sha256}.svg"
         score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
         means.append({"protocol": protocol, "path": _relative(path)})
     trained = aggregate.histories(params)
     looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
-    levels = aggregate.curves(params)
+    levels, drawn = aggregate.curves(params), []
     if len(levels):
-        score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES / "levels.png")
+        drawn = score_figures.levels(levels, _trained_levels(params, levels), looks, paths.FIGURES)
     return {
         "means": means,
-        "mismatches": _mismatches(params, table),
-        "levels": _relative(paths.FIGURES / "levels.png") if len(levels) else None,
+        "mismatches": _mismatches(params, table, titles),
+        "levels": [_relative(path) for path in drawn],
         "training": training(params),
     }
 
 
-def training(params: Params) -> str | None:
+def training(params: Params) -> list[str]:
     """Draw the training histories, if there are any."""
-    if not (trained := aggregate.histories(params)):
-        return None
-    score_figures.training(trained, score_figures.lines(trained), paths.FIGURES / "training.png")
-    return _relative(paths.FIGURES / "training.png")
+    trained = aggregate.histories(params)
+    return [_relative(path) for path in score_figures.training(trained, score_figures.lines(trained), paths.FIGURES)]
 
 
 def progress(params: Params) -> list[dict[str, str]]:
@@ -83,12 +85,8 @@ def progress(params: Params) -> list[dict[str, str]]:
 
 
 def _matrices(params: Params, pairs: Pairs) -> dict[tuple[str, str], str]:
-    """The paired differences of every test set and condition with enough images."""
-    return {
-        key: _matrix(params, *key, here)
-        for key, here in pairs.items()
-        if any(one.testable(1 - params.evaluate.confidence) for one in here)
-    }
+    """The paired differences of every test set and condition."""
+    return {key: _matrix(params, *key, here) for key, here in pairs.items() if here}
 
 
 def _grid(one: samples.Sample) -> dict[str, str]:
@@ -97,19 +95,20 @@ def _grid(one: samples.Sample) -> dict[str, str]:
     panels = [Panel(f"{output.model}\n{samples.decibels(output.psnr)}", output.pixels) for output in shown]
     path = paths.PHOTOS / f"pictures-{one.condition}-{one.number:02d}.webp"
     image_figures.grid(one.test.shown, [Panel("clean", one.test.shown), *panels], path)
-    return {"condition": one.condition, "image": one.test.image, "path": _relative(path)}
+    return {"path": _relative(path)}
 
 
-def _cases(params: Params, table: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Best, median and worst output of the best models under each condition, at most CASES figures in all."""
-    stored = noisy_sets.names(paths.NOISY)
+def _cases(params: Params, table: pd.DataFrame, name: str, titles: Titles) -> dict[str, Any]:
+    """Best, median and worst output of the best models under a condition, at most CASES figures in all."""
     restoring = table[[params.models[m].arch != "identity" for m in table.model]]
-    for condition in (noisy_sets.read(paths.NOISY, name) for name in stored):
-        psnr = restoring[restoring.condition == condition.name].groupby("model").psnr_mean.mean()
-        for model in psnr.sort_values(ascending=False).index[: max(1, CASES // len(stored))]:
-            path = paths.PHOTOS / f"cases-{condition.name}-{model}.webp"
-            image_figures.errors(_examples(params, str(model), condition.name), condition.sigma_255, path)
-            yield {"model": str(model), "condition": condition.name, "path": _relative(path)}
+    condition, found = noisy_sets.read(paths.NOISY, name), []
+    psnr = restoring[restoring.condition == name].groupby("model").psnr_mean.mean()
+    number = max(1, CASES // len(noisy_sets.names(paths.NOISY)))
+    for model in map(str, psnr.sort_values(ascending=False).index[:number]):
+        path = paths.PHOTOS / f"cases-{name}-{model}.webp"
+        image_figures.errors(model, _examples(params, model, name), condition.sigma_255, path)
+        found.append({"model": model, "path": _relative(path)})
+    return {"title": titles.conditions[name], "models": found}
 
 
 def _examples(params: Params, model: str, condition: str) -> list[Example]:
@@ -151,7 +150,7 @@ def _matrix(params: Params, set_name: str, condition: str, pairs: list[Differenc
     return _relative(path)
 
 
-def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
+def _mismatches(params: Params, table: pd.DataFrame, titles: Titles) -> list[dict[str, str]]:
     """Training noise against test noise, by test set, if there are several test noises."""
     networks = [m for m in dict.fromkeys(table.model) if _trained_here(params, m)]
     found = []
@@ -159,10 +158,11 @@ def _mismatches(params: Params, table: pd.DataFrame) -> list[dict[str, str]]:
         psnr = own.pivot(index="model", columns="condition", values="psnr_mean")
         psnr = psnr.reindex(index=networks, columns=list(dict.fromkeys(own.condition)))
         if psnr.shape[1] > 1:
+            psnr.columns = pd.Index([titles.conditions[name] for name in psnr.columns])
             psnr.index = pd.Index([f"{m}: {in_short(params.training_noise(m))}" for m in networks])
             path = paths.FIGURES / f"mismatch-{set_name}.png"
             matrix.mismatch(psnr, path)
-            found.append({"set": str(set_name), "path": _relative(path)})
+            found.append({"set": titles.set(str(set_name)), "path": _relative(path)})
     return found
 
 
@@ -176,7 +176,7 @@ def _progress(params: Params, name: str) -> dict[str, str]:
     return {"model": name, "path": _relative(path)}
 
 
-def classifiers(params: Params) -> list[dict[str, Any]]:
+def classifiers(params: Params, titles: Titles) -> list[dict[str, Any]]:
     """Accuracy and confusion matrix of every classifier, test set and condition."""
     rows = aggregate.predictions(params)
     if rows.empty:
@@ -187,7 +187,7 @@ def classifiers(params: Params) -> list[dict[str, Any]]:
         path = paths.FIGURES / f"confusion-{result['model']}-{result['set']}-{result['condition']}.png"
         classes = metadata.read(paths.model(result["model"]))["classes"]
         score_figures.confusion(rows[here], classes, path)
-        result["path"] = _relative(path)
+        result |= {"path": _relative(path), "title": titles.of(result["set"], result["condition"])}
     return results
 
 

@@ -24,6 +24,7 @@ from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
 from denoiselab.report.rendering import page, render
+from denoiselab.report.title import Titles, titles
 from denoiselab.runtime import files, git, paths
 from denoiselab.runtime.sanitize import printable
 
@@ -45,35 +46,39 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     costs, ((key, found),) = facts.cost(params), pairs.items()
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found, trainings)
-    testable = any(one.testable(1 - params.evaluate.confidence) for one in found)
-    if testable:
+    if found:
         matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
     alarms = (
         alarm_lines.of_outputs(params)
         + alarm_lines.of_table(table, pairs, params.evaluate, SCORE)
         + _correlated(result)
     )
+    condition = noisy_sets.read(paths.NOISY, key[1])
+    names = titles([condition])
     context = {
         "params": params,
         "noisy": _noisy(params),
-        "condition": noisy_sets.read(paths.NOISY, key[1]),
+        "titles": names,
+        "condition": condition,
         "result": result,
         "best": {SCORE: ranked[f"{SCORE}_mean"].max()},
-        "matrix": "figures/pairs.png" if testable else None,
+        "matrix": "figures/pairs.png" if found else None,
         "figures": plots(params, table)
         | {
             "progress": figure_set.progress(params),
             "grids": list(_grids(params, rows, ranked)),
-            "cases": list(_cases(params, ranked)),
+            "cases": [{"title": names.conditions[key[1]], "models": list(_cases(params, ranked))}],
         },
         "trainings": trainings,
         "data": facts.data(),
         "commit": git.commit(),
+        "experiment": git.experiment(),
         "settings": facts.settings(params),
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in packages},
         "cost": costs,
-        "fronts": cost.fronts(params, table, costs, SCORE),
-        "alarms": alarm_lines.lines(alarms),
+        "fronts": cost.fronts(params, table, costs, names, SCORE),
+        "tradeoffs": cost.figures(params, table, costs, names, SCORE),
+        "alarms": alarm_lines.lines(alarms, names.places([key]) | {key[0]: names.set(key[0])}),
         "score": SCORE,
     }
     latex.write(params, table)
@@ -85,8 +90,8 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
 def plots(params: Params, table: pd.DataFrame) -> dict[str, Any]:
     """Draw the plots of scores and trainings; returns their paths relative to the report."""
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
-    score_figures.means(ranked, paths.FIGURES / "held-out.png", SCORE)
-    return {"means": "figures/held-out.png", "training": figure_set.training(params)}
+    score_figures.means(ranked.assign(title=ranked.set), paths.FIGURES / "held-out.svg", SCORE)
+    return {"means": "figures/held-out.svg", "training": figure_set.training(params)}
 
 
 def _noisy(params: Params) -> str:
@@ -108,9 +113,13 @@ def _result(
     sigma = float((own.sigma_255**2).mean() ** 0.5)
     floor = ranked[ranked.model == _noisy(params)][f"{SCORE}_mean"]
     return {
+        "title": Titles.set(ranked.set.iloc[0]),
         "set": ranked.set.iloc[0],
         "rows": ranked.to_dict("records"),
-        "images": int(ranked.n_images.iloc[0]),
+        "number": int(ranked.n_images.iloc[0]),
+        "images": facts.each_image(rows, [str(model) for model in ranked.model], SCORE),
+        "pairs": pairs,
+        "testable": any(one.testable(1 - params.evaluate.confidence) for one in pairs),
         "answer": facts.answer(params, restoring, rows, pairs, trainings, SCORE),
         "sigma_255": sigma,
         "ceiling": -20 * math.log10(max(sigma, 0.01) / 255),
@@ -128,7 +137,7 @@ def _correlated(result: dict[str, Any]) -> list[alarm_lines.ModelAlarm]:
         f"in the flattest areas the noise of neighbouring pixels has a correlation of {found:.2f} (median) instead of "
         f"about 0; correlated noise is neither removed nor scored here (texture in the whole image looks the same)"
     )
-    return [("", Alarm("correlated", result["set"], result["images"], result["images"], "", text))]
+    return [("", Alarm("correlated", result["set"], result["number"], result["number"], "", text))]
 
 
 def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
@@ -163,5 +172,5 @@ def _cases(params: Params, ranked: pd.DataFrame) -> Iterator[dict[str, str]]:
             title = f"{case.kind}: {gain} ({printable(case.image)})"
             examples.append(Example(title, case.harmed, noisy, noisy, restored.reshape(noisy.shape)))
         path = paths.PHOTOS / f"cases-{name}-{model}.webp"
-        image_figures.residuals(examples, condition.sigma_255, path)
+        image_figures.residuals(model, examples, condition.sigma_255, path)
         yield {"model": model, "path": f"photos/{path.name}"}

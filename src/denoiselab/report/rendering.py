@@ -4,17 +4,20 @@ import base64
 import math
 import re
 from itertools import chain, count, pairwise
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
+from PIL import Image
 
 from denoiselab.models import metadata
 from denoiselab.noise.describe import in_words
 from denoiselab.runtime import paths, sanitize
 
+WIDE = 640  # pixels: figures that scroll sideways on a phone
 UNITS = {  # decimals and factor of a score in tables (PSNR in dB, MSE times 1000, noise levels of 255)
     "psnr": (2, 1),
     "ssim": (4, 1),
@@ -47,15 +50,24 @@ def render(template: str, context: dict[str, Any]) -> str:
 def page(text: str, slider: list[dict[str, Any]] | None = None) -> str:
     """Markdown as one self-contained HTML file: figures become data URIs, headings a table of contents.
 
-    A block fenced as `slider` becomes the comparison slider of these images (slider_images.encode).
+    Blocks fenced as `slider` become the comparison slider of these images (slider_images.encode); what is between a
+    block fenced as `fold`, with a title in Markdown, and one fenced as `end` is folded below the title.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
     sections = _add_ids(tokens)
     for token in tokens:
         _inline_figures(token)
-        if token.type == "fence" and token.info == "slider":
-            token.type, token.content = "html_block", render("slider.html.j2", {"images": slider})
+        kind, _, name = token.info.partition(" ") if token.type == "fence" else ("", "", "")
+        if kind in ("slider", "fold", "end"):
+            token.type = "html_block"
+        if kind == "slider":
+            token.content = render("slider.html.j2", {"images": slider})
+        elif kind == "fold":
+            title = markdown.renderInline(token.content.strip())
+            token.content = f'<details class="{name or "more"}">\n<summary>{title}</summary>\n'
+        elif kind == "end":
+            token.content = "</details>\n"
     first = next((n for n, token in enumerate(tokens) if token.tag == "h2"), len(tokens))
     lead, body = (_html(markdown, part) for part in (tokens[:first], tokens[first:]))
     title = text.partition("\n")[0].removeprefix("# ")
@@ -79,23 +91,39 @@ def _add_ids(tokens: list[Token]) -> list[tuple[str, str]]:
 
 
 def _inline_figures(token: Token) -> None:
+    """Figures as data URIs; wide ones, except plots, get a class and their natural width."""
     for image in (child for child in token.children or [] if child.type == "image"):
-        image.attrSet("src", _data_uri(str(image.attrGet("src"))))
+        path = _file(str(image.attrGet("src")))
+        if path.suffix != ".svg" and (width := _width(path)) > WIDE:
+            image.attrSet("class", "wide")
+            image.attrSet("style", f"--natural: {width}px")
+        image.attrSet("src", _data_uri(path))
 
 
 def _html(markdown: MarkdownIt, tokens: list[Token]) -> Markup:
-    """HTML with tables in scroll boxes, and alarms and warnings marked by class."""
+    """HTML with tables in scroll boxes, alarms marked by class, and rows of figures."""
     html = str(markdown.renderer.render(tokens, markdown.options, {}))
     html = html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    for sign, kind in {"🔴": "alarm", "🟡": "warning"}.items():
-        html = html.replace(f"<blockquote>\n<p>{sign}", f'<blockquote class="{kind}">\n<p>{sign}')
+    html = html.replace("<blockquote>\n<p><strong>Alarm: ", '<blockquote class="alarm">\n<p><strong>Alarm: ')
+    html = re.sub(r"<p>((?:<img [^>]*/>\s*){2,})</p>", r'<p class="row">\1</p>', html)
     return Markup(html)
 
 
-def _data_uri(path: str) -> str:
+def _file(path: str) -> Path:
+    """A figure of the report."""
     file = paths.REPORT_MD.parent / path
     assert file.resolve().is_relative_to(paths.REPORT_MD.parent.resolve()), path
-    return f"data:image/{file.suffix[1:]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return file
+
+
+def _width(file: Path) -> int:
+    with Image.open(file) as image:
+        return image.width
+
+
+def _data_uri(file: Path) -> str:
+    kind = "svg+xml" if file.suffix == ".svg" else file.suffix[1:]
+    return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _cell(row: dict[str, Any], score: str) -> str:

@@ -12,7 +12,6 @@ from denoiselab.data import noisy_sets
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import paths
-from denoiselab.runtime.sanitize import printable
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,6 @@ class Sample:
     test: noisy_sets.TestImage
     noisy: Output
     outputs: list[Output]  # of all models but the noisy input, best mean PSNR first
-
-    @property
-    def title(self) -> str:
-        return printable(f"{self.test.image}, {self.condition}")
 
 
 def read(params: Params, rows: pd.DataFrame) -> Iterator[Sample]:

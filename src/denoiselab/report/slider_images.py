@@ -13,10 +13,13 @@ from denoiselab.report.figures.pictures import busiest
 from denoiselab.report.samples import Sample, decibels
 from denoiselab.runtime import paths
 
-SIDE, SMALLEST = 320, 64  # side of a detail in pixels
-LIMIT = 4_000_000  # characters of all details
+WIDTH, SMALLEST = 560, 128  # of a detail in pixels
+SHAPE = 2.4  # ratio of width to height, fits the first screen
+LIMIT = 1_000_000  # characters of all details, for each COMPARED of them
+COMPARED = 30
+MOST = 4_000_000  # characters of all details, however many
 PAGE = 14_500_000  # characters of all details and figures
-QUALITY = 80  # of WebP
+QUALITY = 75  # of WebP
 
 View = tuple[str, str, np.ndarray]  # name, PSNR as text, (H, W, C) uint8
 Detail = tuple[str, list[View]]  # title, views; the second view is the clean image
@@ -29,43 +32,44 @@ def encode(details: list[Detail]) -> list[dict[str, Any]]:
     image, then the models, best first.
     """
     figures = sum(path.stat().st_size for folder in (paths.FIGURES, paths.PHOTOS) for path in folder.glob("*")) * 4 // 3
-    limit, side = max(0, min(LIMIT, PAGE - figures)), SIDE
+    views = sum(len(own) for _, own in details)
+    limit, width = max(0, min(LIMIT * max(1.0, views / COMPARED), MOST, PAGE - figures)), WIDTH
     while True:
         result, size = [], 0
-        for image in _encoded(details, side):
+        for image in _encoded(details, width):
             result.append(image)
             size += sum(len(view["src"]) for view in image["views"])
-            if size > limit and side > SMALLEST:
+            if size > limit and width > SMALLEST:
                 break
         else:
             return result
         expected = size * len(details) / len(result)
-        side = max(
-            SMALLEST, int(0.95 * side * (limit / expected) ** 0.5)
-        )  # 5 % less, because smaller windows compress worse
+        # 5 % less, because smaller windows compress worse
+        width = max(SMALLEST, int(0.95 * width * (limit / expected) ** 0.5))
 
 
-def detail(one: Sample) -> Detail:
+def detail(one: Sample, title: str) -> Detail:
     """The views of a sample at the largest size."""
-    y, x = busiest(one.test.shown, SIDE)
-    window = np.s_[y : y + SIDE, x : x + SIDE]
+    height = round(WIDTH / SHAPE)
+    y, x = busiest(one.test.shown, height, WIDTH)
+    window = np.s_[y : y + height, x : x + WIDTH]
     views = [("noisy input", decibels(one.noisy.psnr), one.noisy.pixels[window].copy())]
     views += [("clean", "the reference", one.test.shown[window].copy())]
-    return one.title, views + [(o.model, decibels(o.psnr), o.pixels[window].copy()) for o in one.outputs]
+    return title, views + [(o.model, decibels(o.psnr), o.pixels[window].copy()) for o in one.outputs]
 
 
-def _encoded(details: list[Detail], side: int) -> Iterator[dict[str, Any]]:
-    """The window of `side` by `side` pixels with the most structure, of every detail."""
+def _encoded(details: list[Detail], width: int) -> Iterator[dict[str, Any]]:
+    """The window of `width` pixels with the most structure, of every detail."""
+    height = round(width / SHAPE)
     with ThreadPoolExecutor() as pool:
         for title, views in details:
-            y, x = busiest(views[1][2], side)
-            cut = [pixels[y : y + side, x : x + side] for _, _, pixels in views]
+            y, x = busiest(views[1][2], height, width)
+            cut = [pixels[y : y + height, x : x + width] for _, _, pixels in views]
             sources = pool.map(_source, cut)
-            height, width = cut[0].shape[:2]
             shown = [
                 {"name": name, "psnr": psnr, "src": src} for (name, psnr, _), src in zip(views, sources, strict=True)
             ]
-            yield {"name": title, "height": height, "width": width, "views": shown}
+            yield {"name": title, "height": cut[0].shape[0], "width": cut[0].shape[1], "views": shown}
 
 
 def _source(pixels: np.ndarray) -> str:

@@ -1,7 +1,11 @@
-"""The report's title: test noise and test images in words."""
+"""Titles of the report and its parts: test noise and test images in words."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from denoiselab.data.noisy_sets import Condition
 
 NOISES = {  # by kind
     "gaussian": "Gaussian noise",
@@ -21,7 +25,66 @@ NOISES = {  # by kind
     "as_is": "the images' own noise",
 }
 LEVELS = {"gaussian": ("sigma_255", "sigma"), "jpeg": ("quality", "quality"), "downscale": ("factor", "factor")}
+SHORT = {  # of a condition with one level, by kind; others keep their name
+    "gaussian": "sigma {sigma_255:g}",
+    "poisson": "Poisson noise of {photons:g} photons",
+    "speckle": "speckle noise of sigma {sigma:g}",
+    "salt_pepper": "salt-and-pepper noise on {amount:.0%}",
+    "uniform": "uniform noise of ±{width_255:g}",
+    "jpeg": "JPEG quality {quality:g}",
+    "webp": "WebP quality {quality:g}",
+    "downscale": "reduced by {factor:g}",
+    "real": "real noise",
+    "as_is": "their own noise",
+}
 IMAGES = {"embedded": "built-in photo", "folder": "photo from a folder", "pairs": "photo pair"}  # by test set
+SETS = {  # in the field's spelling; other test sets keep their name
+    "embedded": "Built-in photos",
+    "folder": "Photos from a folder",
+    "noisy_folder": "Noisy photos from a folder",
+    "pairs": "Photo pairs",
+    "AFHQ-val": "AFHQ",
+    "BSDS500-val": "BSDS500",
+    "cifar10_4k": "CIFAR-10",
+    "polyu": "PolyU",
+}
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Titles of the test sets and test conditions of a report."""
+
+    conditions: dict[str, str]  # by name
+
+    def of(self, set_name: str, condition: str) -> str:
+        """Of one table: "Built-in photos, sigma 25"."""
+        return f"{self.set(set_name)}, {self.conditions[condition]}"
+
+    def places(self, keys: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Titles of conditions and, as "SET, CONDITION", of tables (set, condition)."""
+        return self.conditions | {", ".join(key): self.of(*key) for key in keys}
+
+    @staticmethod
+    def set(name: str) -> str:
+        return SETS.get(name, name)
+
+
+def titles(conditions: Iterable[Condition]) -> Titles:
+    """In words where the noise is of a known kind and the words are of one condition only, else by name."""
+    words = {one.name: _short(one.spec) for one in conditions}
+    number = Counter(words.values())
+    return Titles({name: text if text and number[text] == 1 else name for name, text in words.items()})
+
+
+def _short(spec: dict[str, Any]) -> str:
+    """Kind and level; empty for kinds without a short description."""
+    if spec["kind"] not in SHORT:
+        return ""
+    clipped = ", clipped" if spec["clip"] and spec["kind"] in ("gaussian", "poisson", "speckle", "uniform") else ""
+    try:
+        return SHORT[spec["kind"]].format(**spec) + clipped
+    except TypeError:  # a range of levels
+        return ""
 
 
 def title(specs: Sequence[dict[str, Any]], sizes: dict[str, int]) -> str:
@@ -36,7 +99,7 @@ def _noise(specs: Sequence[dict[str, Any]]) -> str:
     levels = [spec.get(key) for spec in specs]
     if len(kinds) > 1 or not all(isinstance(level, int | float) for level in levels):
         return names
-    return f"{names} ({word} {_join(f'{level:g}' for level in levels)})"
+    return f"{names} ({word} {_join(f'{level:g}' for level in dict.fromkeys(levels))})"
 
 
 def _kinds(spec: dict[str, Any]) -> list[str]:
@@ -46,7 +109,7 @@ def _kinds(spec: dict[str, Any]) -> list[str]:
 
 
 def _images(set_name: str, number: int) -> str:
-    noun, _, place = IMAGES.get(set_name, f"{set_name} image").partition(" from ")
+    noun, _, place = IMAGES.get(set_name, f"{SETS.get(set_name, set_name)} image").partition(" from ")
     return f"{number} {noun}{'s' if number != 1 else ''}{f' from {place}' if place else ''}"
 
 

@@ -1,12 +1,30 @@
 """Git commit of the working tree."""
 
+import os
 import subprocess
+
+OUTPUTS = ("dvc.lock", "reports")  # written by a run itself
 
 
 def commit() -> str | None:
-    """Commit hash of the working tree, with -dirty if it has changes; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """Commit hash of the working tree, with -dirty if it has changes of the user's; None outside a repository.
+
+    What a run writes is no change: its outputs and, within `dvc exp run`, params.yaml.
+    """
+    written = [*OUTPUTS, *(["params.yaml"] if experiment() else [])]
+    others = [f":(exclude,top){path}" for path in written]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        name = _git("describe", "--always", "--abbrev=12")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *others)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{name}-dirty" if changed else name
+
+
+def experiment() -> str | None:
+    """Name of the DVC experiment that this process is part of; None outside `dvc exp run`."""
+    return os.environ.get("DVC_EXP_NAME")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -17,9 +17,10 @@ from PIL import ImageFont
 from denoiselab.runtime.sanitize import printable
 
 LABELS = {"psnr": "PSNR (dB)", "held_out": "held-out pixels (dB)"}  # by score
-# Okabe and Ito's palette, distinguishable with colour blindness.
-DATES = {".svg": "Date", ".pdf": "CreationDate"}  # metadata that differ from run to run
+WIDTH = 5.2  # inches, of a plot with one panel: legible on a phone
+CHANGING = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}  # metadata that differ from run to run
 VECTOR: ContextVar[tuple[Path, str] | None] = ContextVar("vector", default=None)
+# Okabe and Ito's palette, distinguishable with colour blindness.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 
 
@@ -52,12 +53,19 @@ def vector(folder: Path, suffix: str) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Save as PNG, or see `vector`, without metadata that differs from run to run."""
-    metadata = {"Software": None}
+    """Save in the format of the suffix, or see `vector`, without metadata that differs from run to run."""
     if chosen := VECTOR.get():
         folder, suffix = chosen
-        path, metadata = folder / f"{path.stem}{suffix}", {DATES[suffix]: None}
+        path = folder / f"{path.stem}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": path.name}):  # TrueType, as publishers ask
-        figure.savefig(path, dpi=110, metadata=metadata)
+    fonts = {"svg.fonttype": "none", "pdf.fonttype": 42}  # text as text; TrueType, as publishers ask
+    with matplotlib.rc_context(fonts | {"svg.hashsalt": path.name}):
+        figure.savefig(path, dpi=110, metadata={CHANGING[path.suffix]: None})
     plt.close(figure)
+
+
+def legend(axes: plt.Axes) -> None:
+    """A legend of all labels above the panel, in as many columns as fit a plot WIDTH wide."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(4, 62 // (6 + max(map(len, labels))))) if labels else 1
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns)

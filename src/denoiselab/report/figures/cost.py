@@ -1,4 +1,4 @@
-"""Figure of quality against cost."""
+"""Figures of quality against cost."""
 
 from pathlib import Path
 
@@ -9,46 +9,52 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from denoiselab.comparison import pareto
-from denoiselab.report.figures._style import COLOURS, LABELS, plain, plt, save
+from denoiselab.report.figures._style import COLOURS, LABELS, WIDTH, literal, plain, plt, save
 
 QUANTITIES = {"ms": "ms per megapixel", "macs": "GMAC per megapixel", "parameters": "parameters"}
+FEWEST = 3  # models of a plot
 PLACES = [
     (x, y) for y in (5, -5, 17, -17, 29, -29, 41, -41) for x in (5, -5)
 ]  # offsets of a label from its dot in points, tried in order
 
 
-def tradeoffs(rows: pd.DataFrame, path: Path, score: str = "psnr") -> None:
+def tradeoffs(rows: pd.DataFrame, folder: Path, score: str = "psnr") -> list[dict[str, str]]:
     """Plot a score (dB, mean over the conditions of a protocol) against each of QUANTITIES, with the Pareto front.
 
-    One row of panels per test set and protocol. `rows` has set, protocol, protocol_sha256, condition, model, the score
-    and the quantities, NaN or 0 where a model has none.
+    One file per test set, protocol and quantity that at least FEWEST models have; returns their `title` and `path`.
+    `rows` has set, protocol, protocol_sha256, condition, model, place (title of set and condition), the score and the
+    quantities, NaN or 0 where a model has none.
     """
-    shown = [name for name in QUANTITIES if (rows[name] > 0).any()]
-    groups = list(rows.groupby(["set", "protocol", "protocol_sha256"], sort=False))
-    size = (4.6 * len(shown), 3.8 * len(groups))
-    figure, panels = plt.subplots(len(groups), len(shown), figsize=size, layout="constrained", squeeze=False)
-    labels = []
-    for line, ((set_name, protocol, _), own) in zip(panels, groups, strict=True):
+    found = []
+    for (set_name, protocol, sha256), own in rows.groupby(["set", "protocol", "protocol_sha256"], sort=False):
         conditions = list(dict.fromkeys(own.condition))
-        title = f"{set_name}, {conditions[0] if len(conditions) == 1 else f'mean of {len(conditions)} ({protocol})'}"
-        own = (
+        place = str(own.place.iloc[0])
+        if len(conditions) > 1:
+            place = f"{place.rpartition(', ')[0]}, mean of {len(conditions)} conditions ({protocol})"
+        mean = (
             own.groupby("model", sort=False)[[score, *QUANTITIES]]
             .agg(lambda column: column.mean(skipna=False))
             .reset_index()
         )
-        for axes, name in zip(line, shown, strict=True):
-            labels.append((axes, _panel(axes, own[(own[name] > 0) & own[score].notna()], name, score)))
-            axes.set(xlabel=QUANTITIES[name], ylabel=LABELS[score], title=title)
-    figure.draw_without_rendering()  # computes positions in pixels
-    figure.set_layout_engine("none")
-    for axes, texts in labels:
-        _spread(axes, texts)
-    save(figure, path)
+        for name, label in QUANTITIES.items():
+            shown = mean[(mean[name] > 0) & mean[score].notna()]
+            if len(shown) < FEWEST:
+                continue
+            title = f"{LABELS[score].removesuffix(' (dB)')} against {label}: {place}"
+            figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+            texts = _panel(axes, shown, name, score)
+            axes.set(xlabel=label, ylabel=LABELS[score])
+            axes.set_title(literal(title), fontsize=9.5)
+            figure.draw_without_rendering()  # computes positions in pixels
+            figure.set_layout_engine("none")
+            _spread(axes, texts)
+            path = folder / f"{name}-{set_name}-{protocol}-{sha256}.svg"
+            save(figure, path)
+            found.append({"title": title, "path": path.name})
+    return found
 
 
 def _panel(axes: plt.Axes, rows: pd.DataFrame, name: str, score: str) -> list[Annotation]:
-    if rows.empty:  # a logarithmic axis needs values
-        return []
     best = np.array(pareto.front(list(rows[name]), list(rows[score])), dtype=bool)
     on = rows[best].sort_values(name)
     axes.step(on[name], on[score], where="post", color=COLOURS[0], alpha=0.6)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoiselab.report.figures._style import COLOURS, LABELS, literal, plain, plt, save
+from denoiselab.report.figures._style import COLOURS, LABELS, WIDTH, legend, literal, plain, plt, save
 
 
 def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -24,79 +24,77 @@ def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
-    """A score of every model with its interval, one colour per test set and condition.
+    """A score of every model with its interval, one colour per title. `table`: rows of comparison.csv with `title`.
 
     All rows must have the same protocol; others are not comparable.
     """
     assert table.protocol_sha256.nunique() == 1
-    table = table.assign(condition=table.set + ", " + table.condition)
     models, mean = list(dict.fromkeys(table.model)), f"{score}_mean"
-    conditions = list(dict.fromkeys(table.condition))
-    high = 0.9 + 0.34 * len(models) * max(1, 0.6 * len(conditions))
-    figure, axes = plt.subplots(figsize=(8, high), layout="constrained")
-    for n, condition in enumerate(conditions):
-        rows = table[table.condition == condition].set_index("model").reindex(models)
-        places = np.arange(len(models)) + (n - (len(conditions) - 1) / 2) * 0.8 / len(conditions)
+    titles = list(dict.fromkeys(table.title))
+    high = 0.9 + 0.3 * len(models) * max(1, 0.6 * len(titles))
+    figure, axes = plt.subplots(figsize=(WIDTH, high), layout="constrained")
+    for n, title in enumerate(titles):
+        rows = table[table.title == title].set_index("model").reindex(models)
+        places = np.arange(len(models)) + (n - (len(titles) - 1) / 2) * 0.8 / len(titles)
         error = np.nan_to_num(np.array([rows[mean] - rows[f"{score}_low"], rows[f"{score}_high"] - rows[mean]]))
-        look = {"color": COLOURS[n % len(COLOURS)], "fmt": "o", "markersize": 5, "capsize": 3, "label": condition}
+        look: dict[str, Any] = {
+            "color": COLOURS[n % len(COLOURS)],
+            "fmt": "o",
+            "markersize": 5,
+            "capsize": 3,
+            "label": literal(title),
+        }
         axes.errorbar(rows[mean], places, xerr=error, **look)
         for place, value in zip(places, rows[mean], strict=True):
             number = "" if np.isnan(value) else f"{value:.2f}"
             axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
-    axes.set_xlabel(f"{LABELS[score]}, mean and bootstrap interval over test images")
+    axes.set_xlabel(f"{LABELS[score]}, mean and interval over images")
     plain(axes)
-    if len(conditions) > 1:
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=_columns(conditions))
+    if len(titles) > 1:
+        legend(axes)
     save(figure, path)
 
 
-def _columns(labels: list[str]) -> int:
-    """Columns, at most four, of a legend above a figure 8 inches wide."""
-    return max(1, min(4, 80 // (6 + max(map(len, labels)))))
+def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], folder: Path) -> list[Path]:
+    """Validation score and training loss by step, a file each, one line per training run; classifiers apart.
 
-
-def training(histories: dict[str, pd.DataFrame], looks: dict[str, dict[str, Any]], path: Path) -> None:
-    """Validation score and training loss by step, one line per training run; classifiers in a row of their own.
-
-    `looks`: line styles from `lines`.
+    `looks`: line styles from `lines`. Returns the files training-*.
     """
-    kinds = (
-        ("val_held_out", f"validation, {LABELS['held_out']}", "training loss"),
-        ("val_psnr", f"validation {LABELS['psnr']}", "training loss"),
-        ("val_accuracy", "accuracy", "cross-entropy"),
-    )
-    shown = [kind for kind in kinds if any(kind[0] in history for history in histories.values())]
-    figure, panels = plt.subplots(
-        len(shown), 2, figsize=(11, 3.6 * len(shown)), layout="constrained", squeeze=False, sharex="row"
-    )
-    for row, (score, label, loss) in zip(panels, shown, strict=True):
+    kinds = {
+        "val_held_out": (f"validation, {LABELS['held_out']}", "training loss"),
+        "val_psnr": (f"validation {LABELS['psnr']}", "training loss"),
+        "val_accuracy": ("validation accuracy", "cross-entropy"),
+    }
+    found = []
+    for score, labels in kinds.items():
         own = {model: history for model, history in histories.items() if score in history}
-        for model, history in own.items():
-            for seed, (_, run) in enumerate(history.groupby("seed")):
-                row[0].plot(run.step, run[score], **looks[model])
-                row[1].plot(run.step, run.loss, label=None if seed else model, **looks[model])
-        row[0].set(xlabel="step", ylabel=label)
-        row[1].set(xlabel="step", ylabel=loss, yscale="log")
-        plain(row[0])
-        plain(row[1])
-        row[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+        for column, label in zip((score, "loss"), labels if own else (), strict=False):
+            figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+            for model, history in own.items():
+                for n, (_, run) in enumerate(history.groupby("seed")):
+                    axes.plot(run.step, run[column], label=None if n else model, **looks[model])
+            axes.set(xlabel="step", ylabel=label, yscale="log" if column == "loss" else "linear")
+            plain(axes)
+            legend(axes)
+            found.append(folder / f"training-{score.removeprefix('val_')}{'-loss' * (column == 'loss')}.svg")
+            save(figure, found[-1])
+    return found
 
 
 def levels(
-    rows: pd.DataFrame, trained: dict[str, tuple[float, float]], looks: dict[str, dict[str, Any]], path: Path
-) -> None:
-    """PSNR and SSIM by noise level, one line per model. `trained`: lowest and highest training level of each network.
+    rows: pd.DataFrame, trained: dict[str, tuple[float, float]], looks: dict[str, dict[str, Any]], folder: Path
+) -> list[Path]:
+    """PSNR and SSIM by noise level, a file each, one line per model; returns the files levels-*.
 
-    If all networks have one training range, levels outside it are shaded (a single level is dotted); otherwise each
-    line is thin outside its own range.
+    `trained`: lowest and highest training level of each network. If all networks have one training range, levels
+    outside it are shaded (a single level is dotted); otherwise each line is thin outside its own range.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     means = rows.groupby(["model", "sigma_255"], sort=False)[["psnr", "ssim"]].mean().reset_index()
-    ranges = {*trained.values()}
-    for axes, score, label in zip(panels, ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
+    ranges, found = {*trained.values()}, []
+    for score, label in {"psnr": "PSNR (dB)", "ssim": "SSIM"}.items():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
         for _, own in means[means.model == "noisy"].groupby("model"):
             axes.plot(own.sigma_255, own[score], color="0.6", label="noisy")
         for name, own in means[means.model != "noisy"].groupby("model", sort=False):
@@ -113,8 +111,10 @@ def levels(
             _mark(axes, *next(iter(ranges)), low, high)
         axes.set(xlabel="noise level sigma (of 255)", ylabel=label, xlim=(low, high))
         plain(axes)
-    panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+        legend(axes)
+        found.append(folder / f"levels-{score}.svg")
+        save(figure, found[-1])
+    return found
 
 
 def _mark(axes: plt.Axes, lowest: float, highest: float, low: float, high: float) -> None:

@@ -76,7 +76,7 @@ function slider(box) {
     const { width, height, views } = images[image.value];
     for (const option of left.options) option.disabled = option.value === right.value;
     if (left.selectedOptions[0].disabled) left.selectedIndex = 0;
-    stage.style.setProperty("--width", width);
+    box.style.setProperty("--width", width);
     stage.style.aspectRatio = `${width} / ${height}`;
     show("left", views.find((view) => view.name === left.value));
     show("right", views.find((view) => view.name === right.value));
