@@ -136,7 +136,7 @@ under the GPL or LGPL are used unmodified and installed by you; this repository 
 |:--|:--|:--|
 {packages}
 
-Optional packages, which no file lists:
+Optional packages (requirements/raw.txt, heic.txt and spandrel.txt):
 
 | package | licence | for |
 |:--|:--|:--|

@@ -30,7 +30,8 @@ QUICK = [
     *("evaluate.curve.levels=[10]", "evaluate.curve.images=1", "evaluate.curve.crop=48", "parallel.jobs=1"),
 ]
 NOISE = [
-    f"noise.{place}.{key}" for place in ("train", "test.sigma25") for key in (f"sigma_255={SIGMA_255}", "quantise=true")
+    *(f"noise.train.sigma_255={SIGMA_255}", "noise.train.quantise=true", "~noise.test.sigma25"),
+    f"+noise.test.faint={{kind: gaussian, sigma_255: {SIGMA_255}, per_channel: true, clip: false, quantise: true}}",
 ]
 
 
