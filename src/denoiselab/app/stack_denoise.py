@@ -50,21 +50,21 @@ def denoise(task: Task, stack: stacks.Stack, restorer: Restorer) -> Outcome:
     if not denoised:
         copy(task.source, task.target)
         return Outcome(task, "clean", reason=reader.channels[0].choice.reason, images=len(stack))
-    dropped, kept, warning, unused = dict[str, None](), list[strength.Kept](), "", False
+    dropped, kept, warnings, unused = dict[str, None](), list[strength.Kept](), list[str](), False
     with files.atomic_write(task.target) as temporary, stacks.written(temporary, stack) as write:
-        for n in _with_bar(range(len(stack)), task, restorer):
+        for n in _with_bar(stack, "denoising", restorer):
             photo, channel = reader.read(n), reader.channel_of[n]
             pixels = photo.pixels
             if channel.choice.model:
                 restored = restorer.restore(photo, channel.choice._replace(noise=None))
                 pixels, unused = restored.pixels, unused or restored.level_unused
                 kept += restored.kept
-                warning = warning or (restored.warning and f"image {n + 1}: {restored.warning}")
+                warnings += [f"image {n + 1}: {restored.warning}"] if restored.warning else []
             dropped |= dict.fromkeys(write(photos.stored(photo, pixels), photo.metadata, photo.separate))
     names = ", ".join(dict.fromkeys(channel.choice.model for channel in denoised))
     reasons = _joined([channel.choice.reason for channel in denoised])
     reason = in_words(reasons, strength.in_words(kept), _joined([channel.white_in_words for channel in denoised]))
-    return Outcome(task, "denoised", names, reason, unused, tuple(dropped), len(stack), warning)
+    return Outcome(task, "denoised", names, reason, unused, tuple(dropped), len(stack), _joined(warnings, 1))
 
 
 class _Reader:
@@ -75,7 +75,7 @@ class _Reader:
         self.stack = stack
         self.channel_of: list[_Channel] = []
         found: dict[tuple[Any, ...], _Channel] = defaultdict(_Channel)
-        for n in range(len(stack)):
+        for n in _with_bar(stack, "reading", restorer):
             photo = photos.of_stack(stack, n, restorer.settings.white)
             channel = found[stack.channel(n), photo.pixels.shape[2], photo.dtype]
             channel.add(n, photo)
@@ -95,15 +95,15 @@ def _chosen(reader: _Reader, channel: _Channel, restorer: Restorer) -> Choice:
     return typical([restorer.choose(reader.read(n)) for n in channel.samples()])
 
 
-def _joined(texts: list[str]) -> str:
+def _joined(texts: list[str], listed: int = LISTED) -> str:
     """Different texts, the first ones only."""
     found = [*dict.fromkeys(filter(None, texts))]
-    more = len(found) - LISTED
-    return ", ".join([*found[:LISTED], *([f"and {more} more"] if more > 0 else [])])
+    more = len(found) - listed
+    return ", ".join([*found[:listed], *([f"and {more} more"] if more > 0 else [])])
 
 
-def _with_bar(numbers: Iterable[int], task: Task, restorer: Restorer) -> Iterable[int]:
+def _with_bar(stack: stacks.Stack, doing: str, restorer: Restorer) -> Iterable[int]:
     from tqdm import tqdm
 
-    hidden = not restorer.settings.progress
-    return tqdm(numbers, desc=task.source.name, unit="image", leave=False, disable=hidden)
+    text, hidden = f"{doing} {stack.path.name}", not restorer.settings.progress
+    return tqdm(range(len(stack)), desc=text, unit="image", leave=False, disable=hidden)

@@ -37,6 +37,7 @@ OWN_SEGMENTS = (
     PHOTOSHOP,
 )
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # with a segment behind, except for the end
+PADDING = b"\0\xff\r\n "  # behind a JPEG, of no meaning
 LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions of GIF that say nothing of a still image
 OWN_TAGS = {exif.XMP, exif.IPTC, exif.PHOTOSHOP}  # of TIFF, which other fields hold
 TEXT_LIMIT = 1 << 24  # bytes of an inflated text chunk
@@ -258,7 +259,7 @@ def _of_jpeg(found: Metadata, image: Any, stream: BinaryIO) -> Metadata:
             segments.append((name, content))
     comments = [content for name, content in image.applist if name == "COM" and content]
     lost = _further(image)
-    if not lost and (content := _all(stream))[end_of_jpeg(content) :].strip(b"\0"):
+    if not lost and (content := _all(stream))[end_of_jpeg(content) :].strip(PADDING):
         lost = "data after the image, such as a video"
     return replace(
         found,
