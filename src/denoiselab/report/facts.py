@@ -108,11 +108,15 @@ def data() -> dict[str, Any]:
     splits = {split: [row.image for row in rows if row.split == split] for split in ("train", "val", "test")}
     labels = sorted({row.label for row in rows} - {""})
     counts = Counter((row.label, row.split) for row in rows)
-    return {"misfits": []} | manifest.dataset(paths.RAW) | {
-        "splits": splits,
-        "classes": {label: {split: counts[label, split] for split in splits} for label in labels},
-        "sha256": files.sha256(paths.RAW / "manifest.csv"),
-    }
+    return (
+        {"misfits": []}
+        | manifest.dataset(paths.RAW)
+        | {
+            "splits": splits,
+            "classes": {label: {split: counts[label, split] for split in splits} for label in labels},
+            "sha256": files.sha256(paths.RAW / "manifest.csv"),
+        }
+    )
 
 
 def settings(params: Params) -> list[tuple[str, str]]:
