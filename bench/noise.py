@@ -32,6 +32,16 @@ SPECS: dict[str, dict[str, Any]] = {
     "gaussian, 8 bits": GAUSSIAN | EIGHT_BIT,
     "poisson": {"kind": "poisson", "photons": 30} | FREE,
     "poisson_gaussian": {"kind": "poisson_gaussian", "gain": 0.5, "read_noise": 3} | EIGHT_BIT,
+    "camera": {"kind": "camera", "gain": 0.5, "read_noise": 3} | EIGHT_BIT,
+    "camera_jpeg": {
+        "kind": "camera_jpeg",
+        "shot": [0.00005, 0.012],
+        "sharpening": [0, 1],
+        "luma_blur": [0, 1.2],
+        "chroma_blur": [0, 3],
+        "quality": [75, 100],
+    }
+    | EIGHT_BIT,
     "speckle": SPECKLE,
     "salt_pepper": {"kind": "salt_pepper", "amount": 0.2, "salt": 0.5, "per_channel": True} | EIGHT_BIT,
     "uniform": {"kind": "uniform", "width_255": 40} | FREE,

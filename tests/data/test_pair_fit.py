@@ -88,7 +88,7 @@ def test_shifts_are_measured_and_corrected(shift, enlarged):
     assert again.shift == (0, 0)
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 1), 200, np.uint8)])
+@pytest.mark.parametrize("pixels", [np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 200, np.uint8)])
 def test_plain_images_cannot_be_judged(pixels):
     assert pair_fit.Pair(pixels, noised(pixels)).measure().fits
 

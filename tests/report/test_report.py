@@ -228,6 +228,12 @@ def test_the_setup_states_classes_and_completeness(params, source, said):
     assert text.rstrip().endswith(said or "Cite: y.")
 
 
+def test_pairs_that_do_not_fit_raise_an_alarm(params):
+    assert _render("misfit_alarm()", params=params, data={"misfits": []}) == ""
+    text = _render("misfit_alarm()", params=params, data={"misfits": ["7: the noisy image fits 8", "8: fits 7"]})
+    assert text.startswith("> 🔴 **2 pairs of images that do not fit.** For example: 7: the noisy image fits 8.")
+
+
 def test_times_beside_other_work_are_marked(params):
     quiet, old = {"device": "CPU", "other_cores": 0.02, "cores": 2}, {"device": "CPU"}
     cost = [

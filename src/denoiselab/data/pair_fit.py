@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from skimage.registration import phase_cross_correlation
+from skimage.restoration import estimate_sigma
 
 from denoiselab.imaging import depths
-from denoiselab.imaging.tensors import planar
-from denoiselab.noise.level_estimation import estimate_sigma_255
 
 SIDE = 512  # pixels; larger images are reduced until their shorter side has fewer than twice as many
 FINE, COARSE = 1.0, 4.0  # sigmas of the band-pass, in pixels
@@ -50,13 +49,13 @@ class Fit:
 
 
 class Pair:
-    """Band-passed images of a pair, clean and noisy (H, W, C) of one shape and depth."""
+    """Band-passed images of a pair, clean and noisy (H, W) or (H, W, C) of one shape and depth."""
 
     def __init__(self, clean: np.ndarray, noisy: np.ndarray):
         self.factor = max(1, min(clean.shape[:2]) // SIDE)
-        grays = [_reduced(depths.to_unit(pixels).mean(axis=2), self.factor) for pixels in (clean, noisy)]
+        grays = [_reduced(_gray(pixels), self.factor) for pixels in (clean, noisy)]
         self.clean, self.noisy = map(_band, grays)
-        noise = estimate_sigma_255(planar(grays[1][:, :, None])).item() / 255 * _PASSED
+        noise = float(estimate_sigma(grays[1])) * _PASSED
         power = float(np.square(self.clean).mean())
         self.expected = (power / max(power + noise**2, 1e-12)) ** 0.5
 
@@ -138,6 +137,11 @@ def aligned(clean: np.ndarray, noisy: np.ndarray, shift: tuple[int, int]) -> tup
         for sign in (-1, 1)
     )
     return clean[own], noisy[other]
+
+
+def _gray(pixels: np.ndarray) -> np.ndarray:
+    unit = depths.to_unit(pixels)
+    return unit if unit.ndim == 2 else unit.mean(axis=2)
 
 
 def _reduced(gray: np.ndarray, factor: int) -> np.ndarray:
