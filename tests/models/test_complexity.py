@@ -171,7 +171,7 @@ def test_the_figure_labels_every_model_without_covering_labels(tmp_path, monkeyp
     try:
         (times,) = figure.axes
         assert [text.get_text() for text in times.texts] == names
-        assert times.get_title() == found[0]["title"]
+        assert times.get_title().replace("\n", ": ") == found[0]["title"]
         boxes = [cost_figure.Text.get_window_extent(text) for text in times.texts]
         pairs = [(a, b) for n, a in enumerate(boxes) for b in boxes[:n]]
         shared = [(Bbox.intersection(a, b), min(a.width * a.height, b.width * b.height)) for a, b in pairs]

@@ -169,8 +169,9 @@ def test_plots_are_drawn_as_vector_graphics_and_always_the_same(form, begins, wr
         figures.main()
         contents.append({path.name: path.read_bytes() for path in paths.VECTOR_FIGURES.iterdir()})
     assert contents[0] == contents[1] and all(content.startswith(begins) for content in contents[0].values())
-    plots = {path.stem for path in paths.FIGURES.glob("*.png")} - {path.stem for path in paths.FIGURES.glob("pairs-*")}
-    assert {*contents[0]} == {f"{name}.{form}" for name in (*plots, "cost")} and "levels" in plots
+    plots = {path.stem for path in paths.FIGURES.iterdir()} - {path.stem for path in paths.FIGURES.glob("pairs-*")}
+    plots |= {path.stem for path in paths.TRADEOFFS.glob("*.svg")}
+    assert {*contents[0]} == {f"{name}.{form}" for name in plots} and "levels-psnr" in plots
     assert {path: path.stat().st_mtime_ns for path in paths.FIGURES.iterdir()} == before, (
         "the report's own are untouched"
     )

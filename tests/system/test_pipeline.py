@@ -137,7 +137,7 @@ def test_outputs_are_those_of_paths():
         paths.REPORT_MD,
         paths.REPORT_HTML,
         paths.REPORT_COST,
-        paths.COST_FIGURE,
+        paths.TRADEOFFS,
         paths.FIGURES,
         paths.PHOTOS,
         paths.SUMMARY,

@@ -35,7 +35,7 @@ SHORT = {  # of a condition with one level, by kind; others keep their name
     "webp": "WebP quality {quality:g}",
     "downscale": "reduced by {factor:g}",
     "real": "real noise",
-    "as_is": "their own noise",
+    "as_is": "own noise",
 }
 IMAGES = {"embedded": "built-in photo", "folder": "photo from a folder", "pairs": "photo pair"}  # by test set
 SETS = {  # in the field's spelling; other test sets keep their name

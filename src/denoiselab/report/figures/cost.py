@@ -1,5 +1,6 @@
 """Figures of quality against cost."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,17 @@ def tradeoffs(rows: pd.DataFrame, folder: Path, score: str = "psnr") -> list[dic
             shown = mean[(mean[name] > 0) & mean[score].notna()]
             if len(shown) < FEWEST:
                 continue
-            title = f"{LABELS[score].removesuffix(' (dB)')} against {label}: {place}"
+            what = f"{LABELS[score].removesuffix(' (dB)')} against {label}"
             figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
             texts = _panel(axes, shown, name, score)
             axes.set(xlabel=label, ylabel=LABELS[score])
-            axes.set_title(literal(title), fontsize=9.5)
+            axes.set_title("\n".join([what, *map(literal, textwrap.wrap(place, 60))]), fontsize=9.5)
             figure.draw_without_rendering()  # computes positions in pixels
             figure.set_layout_engine("none")
             _spread(axes, texts)
             path = folder / f"{name}-{set_name}-{protocol}-{sha256}.svg"
             save(figure, path)
-            found.append({"title": title, "path": path.name})
+            found.append({"title": f"{what}: {place}", "path": path.name})
     return found
 
 
