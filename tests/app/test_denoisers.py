@@ -149,6 +149,13 @@ def test_only_a_family_has_sizes(name):
     assert denoisers.resolved(name, "fast") == denoisers.resolved(name, "best") == name
 
 
+@pytest.mark.parametrize(
+    ("name", "found"), [("color", "colour_best"), ("color_fast", "colour_fast"), ("colors", "colors")]
+)
+def test_color_is_colour(name, found):
+    assert model_catalogue.resolved(name) == found
+
+
 def test_an_unknown_quality_is_refused():
     with pytest.raises(UserError, match=r"^unknown quality 'good'; choose from: fast, best$"):
         denoisers.load("nlm", quality="good")

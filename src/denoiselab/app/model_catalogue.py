@@ -88,10 +88,12 @@ def trained(root: Path = Path()) -> list[Entry]:
 def resolved(name: str, quality: str = "best") -> str:
     """Name of the released weights of this quality in the family `name`, or of the size that there is.
 
-    Names and paths of other models are returned as they are. UserError if the quality is unknown.
+    `color` is another spelling of `colour`. Names and paths of other models are returned as they are. UserError if the
+    quality is unknown.
     """
     if quality not in paths.QUALITIES:
         raise UserError(f"unknown quality {quality!r}; choose from: {', '.join(paths.QUALITIES)}")
+    name = re.sub(r"^color(?=_|$)", "colour", name)
     sizes, there = paths.sizes(name), released()
     return next((size for size in (sizes[quality], *sizes.values()) if size in there), name)
 

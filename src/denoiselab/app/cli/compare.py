@@ -42,7 +42,8 @@ def compare(
     """Restore an image with several models and show the results side by side.
 
     Each panel shows the whole image, a part of it enlarged, the model's name, the time in seconds (without loading)
-    and, with --clean, PSNR and SSIM as in the report, measured at the image's bit depth.
+    and, with --clean, PSNR and SSIM as in the report, measured at the image's bit depth. The printed lines also say
+    which noise a model is for: on other noise it may do worse than its scores suggest.
 
     \b
     Examples:
@@ -77,13 +78,14 @@ def compare(
     for version in side_by_side.versions(noisy, loaded, target):
         panels.append(Panel(version.caption(), image_quality.to_uint8(version.pixels)))
         if version.name != side_by_side.CLEAN:
-            rows.append(version.numbers())
-            facts.append((version.name, version.facts()))
+            meant = next((one.entry.noise for one in loaded if one.entry.name == version.name), None)
+            rows.append(version.numbers() | {"noise": meant})
+            facts.append((version.name, version.facts(), f"for {meant}" if meant else ""))
     comparison = gallery(panels, part)
     with files.atomic_write(out) as temporary:
         comparison.save(temporary, {".png": "PNG", ".webp": "WEBP"}.get(out.suffix.lower(), "JPEG"), quality=90)
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name:{width}}  {text}".rstrip() for name, text in facts]
+    widths = [max(len(fact[n]) for fact in facts) for n in range(2)]
+    lines = [f"{name:{widths[0]}}  {text:{widths[1]}}  {meant}".rstrip() for name, text, meant in facts]
     report("\n".join([*lines, f"written to {out}"]), {"out": str(out), "versions": rows}, as_json)
 
 
