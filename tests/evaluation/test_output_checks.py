@@ -203,7 +203,7 @@ def test_undecided_pairs_have_the_number_of_images_that_they_need(params):
     few = [replace(one, groups=4, tests=28) for one in [better, level] * 4]
     (_, alarm) = alarm_lines.of_table(table(4, {"a": 0.5}), {("s", "c"): few}, params.evaluate)[0]
     assert alarm.text.startswith("8 tests need at least 9 images") and alarm.text.count("for a − ") == 5
-    assert alarm.text.endswith("others in pairs.csv (`n_needed`)")
+    assert alarm.text.endswith("others in pairs.csv (n_needed)")
     assert alarm_lines.of_table(table(10, {"a": 0.5}), {("s", "c"): [better]}, params.evaluate) == []
 
 

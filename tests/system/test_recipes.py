@@ -140,7 +140,7 @@ def _guidance(project: Path, report: str, classifiers: set[str]) -> None:
     """Classifiers are in the report, and a guided model contains the exact weights of its classifier."""
     assert "classifier_cnn" in classifiers
     for name in classifiers:
-        assert f"| {name} | cifar10_4k, " in report
+        assert f"| {name} | CIFAR-10, " in report
         rows = pd.read_csv(project / f"reports/evaluate/{name}/per_image.csv")
         accuracy = files.read_json(project / f"reports/evaluate/{name}/metrics.json")[rows.condition[0]]["accuracy"]
         assert accuracy == pytest.approx((rows.label == rows.predicted).mean())

@@ -72,7 +72,7 @@ def _planned(undecided: list[Difference], level: float) -> str:
     needed = [text for one in undecided if (text := planning.missing(one, level))]
     if not needed:
         return ""
-    more = ", others in pairs.csv (`n_needed`)" if len(needed) > LISTED else ""
+    more = ", others in pairs.csv (n_needed)" if len(needed) > LISTED else ""
     return f"; if as large as measured, a power of {100 * POWER:g} % takes {', '.join(needed[:LISTED])}{more}"
 
 
