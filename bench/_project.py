@@ -111,7 +111,8 @@ def compose(*overrides: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
-        compose_and_dump(str(path), str(ROOT / "conf"), None, "config", None, list(overrides))
+        conf = str(ROOT / "conf")
+        compose_and_dump(str(path), conf, None, "config", conf, list(overrides))
         return config.load(path).model_dump(mode="json", exclude_unset=True)
 
 

@@ -231,7 +231,7 @@ def test_the_setup_states_classes_and_completeness(params, source, said):
 def test_pairs_that_do_not_fit_raise_an_alarm(params):
     assert _render("misfit_alarm()", params=params, data={"misfits": []}) == ""
     text = _render("misfit_alarm()", params=params, data={"misfits": ["7: the noisy image fits 8", "8: fits 7"]})
-    assert text.startswith("> 🔴 **2 pairs of images that do not fit.** For example: 7: the noisy image fits 8.")
+    assert text.startswith("> **Alarm: 2 pairs of images that do not fit.** For example: 7: the noisy image fits 8.")
 
 
 def test_times_beside_other_work_are_marked(params):

@@ -16,7 +16,7 @@ from denoiselab.runtime import files, paths, sealed_json, stage_outputs
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import jobs
 from denoiselab.training.checkpoint import Checkpoint
-from tests.conftest import composed, photograph
+from tests.conftest import ROOT, composed, photograph
 
 KIND = sealed_json.Kind(range(1, 4), sealed=3)
 
@@ -228,9 +228,8 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
 
 
 def test_released_models_are_intact_and_of_the_latest_format():
-    from denoiselab.app.denoisers import PROJECT
 
-    folders = [card.parent for card in (PROJECT / "models" / "released").glob("*/model.json")]
+    folders = [card.parent for card in (ROOT / "models" / "released").glob("*/model.json")]
     assert folders
     for folder in folders:
         card = metadata.read(folder)

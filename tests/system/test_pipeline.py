@@ -30,6 +30,7 @@ EXEMPT = {"src/denoiselab/tracking", "src/denoiselab/__init__.py"}  # do not aff
 HARMLESS = {
     "data/manifest",
     "imaging/arrays",
+    "imaging/boxes",
     "imaging/dataset_images",
     "imaging/decoded",
     "imaging/decoders",

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from skimage.registration import phase_cross_correlation
-from skimage.restoration import estimate_sigma
 
 from denoiselab.imaging import depths
 
@@ -55,6 +53,8 @@ class Pair:
         self.factor = max(1, min(clean.shape[:2]) // SIDE)
         grays = [_reduced(_gray(pixels), self.factor) for pixels in (clean, noisy)]
         self.clean, self.noisy = map(_band, grays)
+        from skimage.restoration import estimate_sigma  # slow to import
+
         noise = float(estimate_sigma(grays[1])) * _PASSED
         power = float(np.square(self.clean).mean())
         self.expected = (power / max(power + noise**2, 1e-12)) ** 0.5
@@ -78,6 +78,8 @@ class Pair:
     def _fit(self, noisy: np.ndarray) -> Fit:
         if not (self.clean.any() and noisy.any()):
             return Fit(0.0, 0.0, (0, 0))
+        from skimage.registration import phase_cross_correlation  # slow to import
+
         shift, error, _ = phase_cross_correlation(
             self.clean, noisy, normalization=None, upsample_factor=2 * self.factor if self.factor > 1 else 1
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from denoiselab.data import noisy_sets
 from denoiselab.models import model_store
@@ -70,6 +69,8 @@ def test_scores(run: str, summary: dict[str, Any], at: int) -> None:
 
 def test_rows(run: str, name: str, folder: Path) -> None:
     """Log test/per_image.csv: the scores of the training run in `folder`, with hashes of the noisy test images."""
+    import pandas as pd
+
     seed = str(model_store.read_card(folder)["seed"])
     path = stage_outputs.evaluated(name, "per_image.csv")
     rows = [row for row in files.read_csv(path) if row["seed"] == seed]

@@ -84,7 +84,8 @@ def _artifacts() -> str:
 
 def _follow(database: Path | None, location: str) -> None:
     """After the project was moved, correct the absolute locations of artifacts in its own SQLite store."""
-    if location == _artifacts() or database != paths.shared_root() / "mlflow.db":
+    moved = (paths.shared_root() / "mlartifacts").is_dir() and database == paths.shared_root() / "mlflow.db"
+    if location == _artifacts() or not moved:
         return
     columns = {
         "experiments": "artifact_location",
