@@ -84,8 +84,9 @@ def _artifacts() -> str:
 
 def _follow(database: Path | None, location: str) -> None:
     """After the project was moved, correct the absolute locations of artifacts in its own SQLite store."""
-    moved = (paths.shared_root() / "mlartifacts").is_dir() and database == paths.shared_root() / "mlflow.db"
-    if location == _artifacts() or not moved:
+    if database is None or database != paths.shared_root() / "mlflow.db" or location == _artifacts():
+        return
+    if not (paths.shared_root() / "mlartifacts").is_dir():  # a copy of the database alone
         return
     columns = {
         "experiments": "artifact_location",
