@@ -25,7 +25,7 @@ from denoiselab.runtime import files
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/commands.md"
 PICTURES = ROOT / "docs/pictures"
-LARGEST = 100_000  # bytes of an image
+LARGEST = 150_000  # bytes of an image
 WIDTH = 100  # characters of the terminal
 PHOTO = "photo.png"
 HOME, PROJECT = "/home/me/pictures", "/home/me/denoiselab"  # replace the temporary folder and the project
@@ -126,7 +126,7 @@ page ({machine}).
 
 In a clone, after `make install`, run `. .venv/bin/activate` once per shell to put `denoiselab` on the path.
 `denoiselab --install-completion` installs shell completion of commands, options, models and kinds of noise. The exit
-code is 0 for success, 1 for an error, and 2 for a command that is not understood.
+code is 0 for success, 1 for an error, 2 for a command that is not understood, and 3 where `denoise` left something out.
 """
 
 
