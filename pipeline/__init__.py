@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd() / "src"))
 
-from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import end_with_parent
 
@@ -37,6 +36,8 @@ if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f
     if "DVC_STAGE" in os.environ:
         end_with_parent(signal.SIGTERM)
         if LOCK.exists() and KEPT_LOCK.parent.is_dir():
+            from denoiselab.runtime import files  # imports psutil; pipeline.doctor needs only Python
+
             files.write_text(KEPT_LOCK, LOCK.read_text(encoding="utf-8"))
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
         os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})

@@ -11,13 +11,15 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def tree(tmp_path):
-    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline")
+    for folder in ("pipeline", "src"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
     return tmp_path
 
 
 def doctor(tree) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "pipeline.doctor"], cwd=tree, capture_output=True, text=True)
+    """Runs it without the installed packages (-S), as `make` does before it installs them."""
+    return subprocess.run([sys.executable, "-S", "-m", "pipeline.doctor"], cwd=tree, capture_output=True, text=True)
 
 
 def test_a_missing_repository_or_commit_is_reported_with_the_remedy(tree):
