@@ -10,8 +10,7 @@ def main() -> None:
     from denoiselab import architectures  # imports torch
 
     params = config.load()
-    for name, entry in params.models.items():  # before the download, not only before the training
-        architectures.check(entry.architecture(), where=f"models.{name}")
+    architectures.check_all(params.architectures(), params.data.channels)  # before the download
     rows = fetch(params.data, paths.RAW)
     print(f"{len(rows)} images in {paths.RAW}")
 

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from denoiselab.config import Params, check
-from denoiselab.config.noise import Camera, CameraJpeg
+from denoiselab.config.camera_noise import Camera, CameraJpeg
 from denoiselab.imaging.tensors import planar
 from denoiselab.noise import camera_jpeg, cameras, jpeg, sensor, synthesis
 from denoiselab.runtime import seeding

@@ -43,6 +43,7 @@ __all__ = [
     "SCHEMES",
     "build",
     "check",
+    "check_all",
     "defaults",
     "foreign_layout",
     "initialise",
@@ -70,6 +71,14 @@ def build(block: dict[str, Any], where: str = "model") -> nn.Module:
 def check(block: dict[str, Any], where: str) -> None:
     """Check a block without building its module. UserError as in `build`."""
     _config(_module(block.get("arch"), where), block, where)
+
+
+def check_all(blocks: dict[str, dict[str, Any]], channels: int) -> None:
+    """Check the blocks of models, by name. UserError as in `build`, or if one is not for images of `channels`."""
+    for name, block in blocks.items():
+        check(block, where=f"models.{name}")
+        if block.get("channels") != channels:
+            raise UserError(f"models.{name}.channels: {block.get('channels')}, but data.channels is {channels}")
 
 
 def outline(block: dict[str, Any], where: str = "model") -> nn.Module:

@@ -9,62 +9,27 @@ files alike.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from denoiselab.config.base import Block
+from denoiselab.config.camera_noise import Camera, CameraJpeg, by_camera
+from denoiselab.config.noise_base import (
+    Clipping,
+    EightBit,
+    Factor,
+    NonNegative,
+    Ordered,
+    Positive,
+    Quality,
+    Share,
+    Sigma255,
+    Spec,
+)
 from denoiselab.runtime.errors import UserError
 
-
-def _ordered(value: Any) -> Any:
-    if isinstance(value, tuple) and value[0] > value[1]:
-        raise UserError(f"the range must be [low, high], not {list(value)}")
-    return value
-
-
-Sigma255 = Annotated[float, Field(ge=0, le=255)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
 STRENGTHS = {"sigma_255", "sigma", "amount", "width_255"}  # levels that must be above 0 in tests
-Share = Annotated[float, Field(ge=0, le=1)]
-Factor = Annotated[int, Field(ge=2, le=16)]
-Quality = Annotated[int, Field(ge=1, le=100)]
-Blur = Annotated[float, Field(ge=0, le=4)]
-Ordered = AfterValidator(_ordered)
-
-
-class Spec(Block):
-    """Keys of every noise model."""
-
-    LEVELS: ClassVar[tuple[str, ...]] = ()  # fields that may be a range
-
-    clip: Literal[True, False, "half"]
-    quantise: bool
-
-    def ranges(self) -> list[str]:
-        """The levels given as [low, high], drawn for each image (blind denoising)."""
-        return [name for name in self.LEVELS if isinstance(getattr(self, name), tuple)]
-
-
-class EightBit(Spec):
-    """Noise of 8-bit files, such as compression."""
-
-    @model_validator(mode="after")
-    def _eight_bit(self) -> EightBit:
-        if not (self.clip is True and self.quantise):
-            raise UserError("clip and quantise must be true: this is noise of 8-bit images")
-        return self
-
-
-class Clipping(Spec):
-    """Noise that is always clipped."""
-
-    @model_validator(mode="after")
-    def _clipped(self) -> Clipping:
-        if self.clip is not True:
-            raise UserError("clip must be true: albumentations clips to [0, 1]")
-        return self
 
 
 class Gaussian(Spec):
@@ -97,61 +62,6 @@ class PoissonGaussian(Spec):
     kind: Literal["poisson_gaussian"]
     gain: Annotated[Positive | tuple[Positive, Positive], Ordered]
     read_noise: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]
-
-
-class OfCamera(Spec):
-    """Sensor noise of `camera` at `iso`, by the public table of cameras (noise/cameras.py), or by the keys INSTEAD."""
-
-    INSTEAD: ClassVar[tuple[str, ...]] = ()  # ignored if a camera is named
-
-    camera: str | None = None
-    iso: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None  # a range: uniform logarithm
-
-    @model_validator(mode="before")
-    @classmethod
-    def _camera_decides(cls, keys: dict[str, Any]) -> dict[str, Any]:
-        return keys | dict.fromkeys(cls.INSTEAD if keys.get("camera") else ("iso",))
-
-    @model_validator(mode="after")
-    def _complete(self) -> OfCamera:
-        if self.camera and self.iso is None:
-            raise UserError(f"iso is missing: that of {self.camera}")
-        if not self.camera and (missing := [key for key in self.INSTEAD if getattr(self, key) is None]):
-            raise UserError(f"{' and '.join(missing)}, or camera and iso, must be set")
-        return self
-
-
-class Camera(OfCamera):
-    """Sensor noise in linear light: noisy = f(x + N(0, a x + b)) with x = f^-1(clean), f: sRGB's transfer function.
-
-    a and b of the camera's channels, or a = 1 / (255 gain) and b = (a read_noise)^2: `gain` in electrons per 1/255 of
-    white, `read_noise` in electrons.
-    """
-
-    LEVELS = ("iso", "gain", "read_noise")
-    INSTEAD = ("gain", "read_noise")
-
-    kind: Literal["camera"]
-    gain: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None
-    read_noise: Annotated[NonNegative | tuple[NonNegative, NonNegative] | None, Ordered] = None
-
-
-class CameraJpeg(OfCamera, EightBit):
-    """A camera's JPEG: sensor noise on a Bayer mosaic, demosaicking, processing, compression; see noise/camera_jpeg.py.
-
-    N(0, shot x + read) for the raw signal x in [0, 1]; without a camera, log read ~ N(2.18 log shot + 1.20, 0.26^2).
-    Colour images only.
-    """
-
-    LEVELS = ("iso", "shot", "sharpening", "luma_blur", "chroma_blur", "quality")
-    INSTEAD = ("shot",)
-
-    kind: Literal["camera_jpeg"]
-    shot: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None  # a range: uniform logarithm
-    sharpening: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]  # amount of unsharp masking
-    luma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]  # sigma of a Gaussian in pixels, of the noise
-    chroma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]
-    quality: Annotated[Quality | tuple[Quality, Quality], Ordered]
 
 
 class Speckle(Spec):
@@ -295,20 +205,6 @@ def lacks_clean(spec: Spec) -> bool:
     return any(isinstance(part, AsIs) for part in parts(spec))
 
 
-def _by_camera(block: Any, own: dict[str, Any]) -> Any:
-    """The block, and blocks inside it, with the keys `own` in place of what they replace."""
-    if not isinstance(block, dict):
-        return block
-    for kind in (Camera, CameraJpeg):
-        if block.get("kind") in get_args(kind.model_fields["kind"].annotation):
-            given = {key: value for key, value in block.items() if key not in kind.INSTEAD and value is not None}
-            return own | given
-    inner = (
-        {"steps": [_by_camera(step, own) for step in block["steps"]]} if isinstance(block.get("steps"), list) else {}
-    )
-    return block | inner | ({"noise": _by_camera(block["noise"], own)} if "noise" in block else {})
-
-
 class Noise(Block):
     name: str
     camera: str | None = Field(default=None, exclude=True)  # of all camera noise in train and test that names none
@@ -322,11 +218,11 @@ class Noise(Block):
         if not isinstance(tree, dict) or not tree.get("camera") or not isinstance(tree.get("test"), dict):
             return tree
         own = {"camera": tree["camera"], "iso": tree.get("iso")}
-        test = {condition: _by_camera(block, own) for condition, block in tree["test"].items()}
+        test = {condition: by_camera(block, own) for condition, block in tree["test"].items()}
         first = next(iter(test.values()), None)
         if len(test) > 1 and all(block == first for block in test.values()):  # differed in what the camera replaces
             test = {"camera": first}
-        return tree | {"train": _by_camera(tree.get("train"), own), "test": test}
+        return tree | {"train": by_camera(tree.get("train"), own), "test": test}
 
     @model_validator(mode="after")
     def _test_is_fixed(self) -> Noise:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from denoiselab.config.base import check, parse
+from denoiselab.config.camera_noise import Camera, CameraJpeg, OfCamera
 from denoiselab.config.noise import (
-    Camera,
-    CameraJpeg,
     Downscale,
     Gaussian,
     Iso,
@@ -16,17 +15,16 @@ from denoiselab.config.noise import (
     Multiplicative,
     Noise,
     NoiseSpec,
-    OfCamera,
     Poisson,
     PoissonGaussian,
     SaltPepper,
-    Spec,
     Speckle,
     Uniform,
     Webp,
     lacks_clean,
     needs_pairs,
 )
+from denoiselab.config.noise_base import Spec
 from denoiselab.runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[3]

@@ -223,6 +223,10 @@ class Params(Block):
             raise UserError(f"models: unknown model {model!r}; choose from: {', '.join(self.models)}")
         return self.models[model]
 
+    def architectures(self) -> dict[str, dict[str, Any]]:
+        """The block of each model's architecture."""
+        return {name: entry.architecture() for name, entry in self.models.items()}
+
     def training(self, model: str) -> Train:
         """`train` with the model's overrides. UserError as for params.yaml itself."""
         overrides = self.entry(model).overrides()

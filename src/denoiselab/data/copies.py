@@ -2,8 +2,8 @@
 
 Local features (ORB) of two images must agree in one turn, scale and shift. At most 8 did between 450 training
 photographs of BSDS500 and CID22 and BSDS500's 100 test images with their mirror images, 13 between faces of cats, and
-19 between two photographs with the same stars. Of such photographs turned, mirrored, darkened or saved as JPEG of
-quality 20, all were found, 98 % at half the size; of crops, 96 % with 5/7 of the side and 86 % with half of it.
+19 between two photographs with the same stars. Of 50 photographs turned, mirrored, darkened or saved as JPEG of quality
+20, all were found, 98 % at half the size; of crops, 96 % with 5/7 of the side and 86 % with half of it.
 """
 
 from collections.abc import Sequence

@@ -53,7 +53,7 @@ def fetch(data: Data, out: Path) -> list[Row]:
     read.check_white()
     misfits = _check_pairs(fits, data)
     found = leaks.find(rows)
-    if read.views:
+    if read.few:
         found += leaks.find_copies(rows, read.views, found)
     else:
         print(f"more than {MANY} images: crops and turned copies in two splits are not looked for")

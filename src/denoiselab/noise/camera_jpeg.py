@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from denoiselab.config.noise import CameraJpeg
+from denoiselab.config.camera_noise import CameraJpeg
 from denoiselab.noise import jpeg, sensor
 from denoiselab.noise.levels import drawn
 from denoiselab.runtime.errors import UserError

@@ -5,7 +5,7 @@ The noise is Gaussian (Foi et al.: Practical Poissonian-Gaussian Noise Modeling.
 
 import torch
 
-from denoiselab.config.noise import Camera, OfCamera
+from denoiselab.config.camera_noise import Camera, OfCamera
 from denoiselab.noise import cameras
 from denoiselab.noise.levels import drawn, normal_like
 

@@ -147,7 +147,7 @@ def is_trained(params: Params, name: str) -> bool:
 
 def resolve_all(params: Params, name: str) -> list[Job]:
     """The jobs of an entry: one per seed, or a single one if nothing is trained."""
-    _check_blocks(params)
+    architectures.check_all(params.architectures(), params.data.channels)
     numbers = range(params.seeds if is_trained(params, name) else 1)
     data = _Data.read()
     return [_resolve(params, name, number, data) for number in numbers]
@@ -155,16 +155,8 @@ def resolve_all(params: Params, name: str) -> list[Job]:
 
 def resolve(params: Params, name: str, number: int = 0) -> Job:
     """Resolve and check one job. Checks the blocks of all models, so that mistakes are found before any training."""
-    _check_blocks(params)
+    architectures.check_all(params.architectures(), params.data.channels)
     return _resolve(params, name, number, _Data.read())
-
-
-def _check_blocks(params: Params) -> None:
-    for other, entry in params.models.items():
-        architectures.check(entry.architecture(), where=f"models.{other}")
-        channels = entry.architecture().get("channels")
-        if channels != params.data.channels:
-            raise UserError(f"models.{other}.channels: {channels}, but data.channels is {params.data.channels}")
 
 
 @dataclass(frozen=True)
