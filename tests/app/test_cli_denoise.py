@@ -314,7 +314,7 @@ def test_models_are_listed_with_their_scores(capsys):
     code, out, _ = called(capsys, "models")
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.startswith("colour_fast")]
-    assert re.search(r"CBSD68, sigma 15\b.*: \d\d\.\d\d \(\+", line) and line.rstrip().endswith("MIT")
+    assert re.search(r" CBSD68, sigma 25: \d\d\.\d\d \(\+\d+\.\d\d\) ", line) and line.rstrip().endswith("MIT")
     rows = {row["name"]: row for row in json.loads(called(capsys, "models", "--json")[1])}
     assert set(rows) == {entry.name for entry in denoisers.known()}
     assert rows["real"]["measured"] == [{"test_set": "PolyU", "noise": "real", "psnr": 38.16, "gain": 2.54}]

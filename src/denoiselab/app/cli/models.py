@@ -16,7 +16,8 @@ def models(as_json: AsJson = False) -> None:
     """List the available denoisers with the noise they are for, their measured PSNR and their licence.
 
     Released weights and classical methods come with the project. Models trained in the current folder are listed below
-    them, under their path (models/unet). The other commands take these names and paths as --model.
+    them, under their path (models/unet). The other commands take these names and paths as --model. The PSNR is that at
+    sigma 25 if it was measured; --json has all of them.
 
     Released weights have up to two sizes: colour_fast has fewer parameters, colour_best has a higher PSNR. --model
     colour is the one that --quality names or, if it does not exist, the other one.
@@ -56,7 +57,12 @@ def _print(listed: "list[tuple[Entry, list[Measured]]]") -> None:
 
 def _cells(entry: "Entry", measured: "list[Measured]") -> tuple[str, ...]:
     images = {1: "gray", 3: "colour"}[entry.channels] if entry.origin != "classical" else "any"
-    first = measured[0].test_set if measured else ""  # CBSD68 or BSD68, by the order of the alphabet
-    scores = [f"{one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" for one in measured if one.test_set == first]
-    numbers = f"{first}, " + ", ".join(scores) if scores else ""
-    return entry.name, entry.origin, images, entry.noise, numbers, f"{entry.parameters:,}", entry.licence
+    one = _typical(measured)
+    score = f"{one.test_set}, {one.noise}: {one.psnr:.2f} (+{one.gain:.2f})" if one else ""
+    return entry.name, entry.origin, images, entry.noise, score, f"{entry.parameters:,}", entry.licence
+
+
+def _typical(measured: "list[Measured]") -> "Measured | None":
+    """The score to show: in the first test set (CBSD68 or BSD68, by the alphabet), at sigma 25 if it was measured."""
+    of_set = [one for one in measured if one.test_set == measured[0].test_set]
+    return next((one for one in of_set if one.noise == "sigma 25"), of_set[0] if of_set else None)
