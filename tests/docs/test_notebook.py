@@ -8,6 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
+from PIL import Image
+from skimage import data
 
 from docs.make import notebook
 from tests.conftest import ROOT
@@ -52,6 +55,35 @@ def test_it_runs_in_a_clone_and_leaves_it_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     check(notebook.run(clone / notebook.NOTEBOOK))
     assert call(clone, "git", "status", "--short") == ""
+
+
+@pytest.mark.slow
+def test_a_photo_of_ones_own_is_restored_without_scores(tmp_path, monkeypatch):
+    clone = make_project(tmp_path / "clone")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    Image.fromarray(data.camera()[:200, :300]).save(tmp_path / "photo.png")
+    found = nbformat.read(clone / notebook.NOTEBOOK, as_version=4)
+    (cell,) = [cell for cell in found.cells if "PHOTO = None" in cell.source]
+    cell.source = re.sub(r"(?m)^PHOTO = .*", f"PHOTO = {str(tmp_path / 'photo.png')!r}", cell.source)
+    last = next(number for number, cell in enumerate(found.cells) if 'images["restored"] =' in cell.source)
+    found.cells = found.cells[: last + 1]
+    nbformat.write(found, clone / notebook.NOTEBOOK)
+    ran = notebook.run(clone / notebook.NOTEBOOK)
+    outputs = [output for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 2
+    assert "gray" in shown(ran) and "PSNR" not in shown(ran)
+
+
+def test_its_address_is_that_of_the_citation():
+    address = yaml.safe_load((ROOT / notebook.CITATION).read_text(encoding="utf-8"))["repository-code"]
+    found = nbformat.read(NOTEBOOK, as_version=4)
+    before = nbformat.writes(found)
+    notebook.set_address(found, address)
+    assert nbformat.writes(found) == before
+    for _ in range(2):
+        notebook.set_address(found, "https://github.com/us/denoiselab.git")
+    link = "https://colab.research.google.com/github/us/denoiselab/blob/main/notebooks/quickstart.ipynb"
+    assert found.cells[0].source.count("Colab](") == 1 and f"[Open in Colab]({link})" in found.cells[0].source
 
 
 @pytest.mark.slow
