@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,6 +307,58 @@ def test_errors_visible_in_the_header_are_reported_without_queueing(page, monkey
         page.file_uploader[0].set_value(("me.png", file, "image/png")).run()
         assert not page.exception
         assert [re.sub(r"\\(.)", r"\1", error.value).split(" (")[0] for error in page.error] == [f"me.png: {reason}"]
+
+
+def test_several_images_are_shown_one_at_a_time_and_denoised_together(page, astronaut):
+    page.run().radio[0].set_value("Your own").run()
+    page.multiselect[0].set_value(["gaussian"])
+    one, two = png(astronaut[:64, :64]), png(astronaut[:40, :80])
+    files = [("me.png", one, "image/png"), ("bad.png", b"no picture", "image/png"), ("me.png", two, "image/png")]
+    page.file_uploader[0].set_value(files).run()
+    assert not page.exception
+    assert [error.value.startswith("bad") for error in page.error] == [True]
+    (shown,) = [box for box in page.selectbox if box.label == texts.IMAGE]
+    assert shown.options == ["1. me.png", "2. me.png"]
+    assert any("80 × 40 pixels" in text.value for text in page.markdown)
+    shown.set_value(0).run()
+    assert any("64 × 64 pixels" in text.value for text in page.markdown)
+    page.button[0].click().run()
+    assert not page.exception
+    assert any("Download all (2 files, ZIP)" in html.body for html in page.get("html"))
+
+
+def test_too_many_images_are_named(page, monkeypatch, astronaut):
+    monkeypatch.setattr(limits, "FILES", 1)
+    page.run().radio[0].set_value("Your own").run()
+    page.multiselect[0].set_value(["gaussian"])
+    files = [(name, png(astronaut[:64, :64]), "image/png") for name in ("first.png", "second.png")]
+    page.file_uploader[0].set_value(files).run()
+    assert [re.sub(r"\\(.)", r"\1", error.value) for error in page.error] == ["second.png: only 1 images at a time"]
+
+
+def test_an_archive_has_all_results_and_the_reasons_of_failures(astronaut):
+    task = computation.Task(png(astronaut[:64, :64]), "me.png", None, ("gaussian", "median"))
+    archive = computation.Archive([task, task, task])
+    for _ in range(2):
+        archive.add(task, done(task), "")
+    archive.add(replace(task, name="you.png"), None, "damaged image")
+    with zipfile.ZipFile(archive.download.file) as made:
+        assert made.namelist() == ["me-gaussian.png", "me-median.png", "3-me-gaussian.png", "4-me-median.png"]
+        assert {Image.open(made.open(name)).size for name in made.namelist()} == {(64, 64)}
+    assert archive.files == 4 and archive.failures == ["you.png: damaged image"]
+    file = archive.download.file
+    del archive
+    assert not file.exists()
+
+
+def test_the_time_left_of_a_large_image_is_told(monkeypatch, astronaut):
+    monkeypatch.setattr(denoisers, "TILE", 64)
+    told = []
+    task = computation.Task(png(astronaut[:128, :192]), "me.png", None, ("gray_fast",))
+    computation.run(task, 10**6, told.append)
+    steps = [re.fullmatch(r"Denoising: gray_fast, (\d+) % done, \d+ s left", text) for text in told]
+    shares = [int(step[1]) for step in steps if step]
+    assert shares[-1] == 100 and len(shares) == 3 * 6 and shares == sorted(shares)
 
 
 def test_the_garbage_collector_skips_the_loaded_modules():

@@ -198,8 +198,9 @@ def test_errors_are_shown_in_one_line_and_the_page_stays_usable(browser, address
         "wide.png": "1001x1000 pixels are too many; the limit is 1 megapixels",
     }.items():
         own_image(page, tmp_path / name)
-        page.wait(f"one('[data-testid=stAlert]')?.innerText.startsWith({name!r})")
-        message = page.run("one('[data-testid=stAlert]').innerText")
+        alert = f"all('[data-testid=stAlert]').find((alert) => alert.innerText.startsWith({name!r}))"
+        page.wait(f"{alert}")
+        message = page.run(f"{alert}.innerText")
         assert message.startswith(f"{name}: ") and reason in message and "\n" not in message.strip()
         assert not page.run("!!one('.stage')")
     for name, reason in {"heavy.png": "2.0MB or smaller", "letter.txt": "files are not allowed"}.items():

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from denoiselab.models.tiled_inference import Progress
+
 __all__ = [
     "STRENGTHS",
     "Denoiser",
@@ -88,13 +90,15 @@ class Denoiser:
         device: str = "auto",
         tile: int | None = None,
         jobs: int = 1,
+        progress: "Progress | None" = None,
     ) -> np.ndarray:
         """Restore an image (H, W, C), C 1 or 3, in [0, 1] plus noise; returns float32, not clipped.
 
         A colour network restores a gray image through `_colour_of_gray`; a gray network restores each colour channel
         separately. `sigma_255` is the noise level, for denoisers that use it; None: estimated. `tile` is the tile size
-        in pixels; None: chosen by the free memory, which `jobs` parallel calls share. UserError if there is too little
-        memory for a model without tiling.
+        in pixels; None: chosen by the free memory, which `jobs` parallel calls share. `progress` is called after each
+        tile of a large image with the share done, from 0 to 1. UserError if there is too little memory for a model
+        without tiling.
 
         Values far below 0 or above 1 are carried around the model, see value_range.
         """
@@ -107,22 +111,29 @@ class Denoiser:
         self._check_memory(pixels, free)
         tile = tile or _tile(free // jobs, self.reach or 0)
         pixels, excess = value_range.split(pixels, sigma_255)
-        restored = self._by_channels(pixels, sigma_255, chosen, tile)
+        restored = self._by_channels(pixels, sigma_255, chosen, tile, progress)
         return restored if excess is None else restored + excess
 
     def _by_channels(
-        self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int
+        self,
+        pixels: np.ndarray,
+        sigma_255: float | None,
+        device: "torch.device",
+        tile: int,
+        progress: "Progress | None",
     ) -> np.ndarray:
         given = pixels.shape[2]
         if given == self.channels or self.gray is not None:
-            return self._restored(pixels, sigma_255, device, tile)
+            return self._restored(pixels, sigma_255, device, tile, progress)
         if given == 1:
             level = estimate(pixels).sigma_255 if sigma_255 is None else sigma_255
-            restored = self._restored(_colour_of_gray(pixels, level), 3**0.5 * level, device, tile)
+            restored = self._restored(_colour_of_gray(pixels, level), 3**0.5 * level, device, tile, progress)
             return restored.mean(axis=2, keepdims=True)
-        return np.concatenate(
-            [self._restored(pixels[:, :, c : c + 1], sigma_255, device, tile) for c in range(given)], axis=2
-        )
+        planes = []
+        for c in range(given):
+            of_plane = (lambda share, c=c: progress((c + share) / given)) if progress else None
+            planes.append(self._restored(pixels[:, :, c : c + 1], sigma_255, device, tile, of_plane))
+        return np.concatenate(planes, axis=2)
 
     def _check_memory(self, pixels: np.ndarray, free: int) -> None:
         needed = self.whole_bytes(pixels.shape[0] * pixels.shape[1])
@@ -133,7 +144,14 @@ class Denoiser:
                 "colour or gray, or a smaller image"
             )
 
-    def _restored(self, pixels: np.ndarray, sigma_255: float | None, device: "torch.device", tile: int) -> np.ndarray:
+    def _restored(
+        self,
+        pixels: np.ndarray,
+        sigma_255: float | None,
+        device: "torch.device",
+        tile: int,
+        progress: "Progress | None",
+    ) -> np.ndarray:
         from denoiselab.models import tiled_inference
         from denoiselab.runtime import devices
 
@@ -145,6 +163,7 @@ class Denoiser:
             sigma_255=sigma_255,
             tile=tile,
             precision=devices.precision("auto", device),
+            progress=progress,
         )
 
 

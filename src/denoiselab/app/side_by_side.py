@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from denoiselab.app import denoisers, strength
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from denoiselab.models.tiled_inference import Progress
 
 INPUT, CLEAN = "input", "clean"
 
@@ -79,11 +83,12 @@ def restored(
     noisy: np.ndarray,
     clean: np.ndarray | None,
     share: float = 1.0,
+    progress: "Progress | None" = None,
 ) -> Version:
     """Restore `noisy` (H, W, C), blended with it at a strength `share`; the score is that of the result rounded to the
-    photo's bit depth."""
+    photo's bit depth. `progress`: see Denoiser.restore."""
     began = time.perf_counter()
-    estimated = denoiser.restore(noisy)
+    estimated = denoiser.restore(noisy, progress=progress)
     pixels = strength.blend(noisy, estimated, share)
     seconds = time.perf_counter() - began
     kept = strength.kept(noisy, estimated, share) if share < 1 else None

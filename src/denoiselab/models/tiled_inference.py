@@ -16,6 +16,7 @@ from denoiselab.runtime.errors import UserError
 
 LOWEST_SIGMA_255 = 15.0  # for bfloat16: at lower noise its rounding costs up to 0.07 dB
 GRID = 64  # pixels; tile corners and overlaps are multiples, to keep the alignment of strided networks
+Progress = Callable[[float], None]
 
 
 def forward(
@@ -43,6 +44,7 @@ def restore(
     label: int | None = None,
     tile: int | None = None,
     precision: str = "float32",
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Restore a noisy image (H, W, C) in [0, 1]; returns (H, W, C) float32, not clipped.
 
@@ -50,8 +52,9 @@ def restore(
     given or estimated: there the PSNR changes by less than 0.01 dB.
 
     Images with a side above `tile` pixels are processed in tiles that overlap by the model's receptive field (`reach`):
-    the result equals that of the whole image up to rounding, with the memory of a tile. If memory runs out, the tile
-    size is halved. UserError if even the smallest tiles do not fit.
+    the result equals that of the whole image up to rounding, with the memory of a tile. `progress` is called after each
+    tile with the share done, from 0 to 1. If memory runs out, the tile size is halved, and all is done again. UserError
+    if even the smallest tiles do not fit.
     """
     model.eval()
     if precision == "bfloat16" and not _noisy_enough(noisy, sigma_255):
@@ -59,7 +62,7 @@ def restore(
     while True:
         try:
             with devices.autocast(device, precision):
-                return _restored(model, noisy, device, sigma_255, label, tile)
+                return _restored(model, noisy, device, sigma_255, label, tile, progress)
         except (MemoryError, RuntimeError) as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -97,6 +100,7 @@ def _restored(
     sigma_255: float | torch.Tensor | None,
     label: int | None,
     tile: int | None,
+    progress: Progress | None,
 ) -> np.ndarray:
     reach = getattr(model, "reach", None)
     whole = tile is None or reach is None or max(noisy.shape[:2]) <= tile
@@ -108,15 +112,20 @@ def _restored(
         output = forward(model, planar(part).to(device), sigma_255, labels)
         return output[0].permute(1, 2, 0).float().cpu().numpy()
 
-    return run(noisy) if whole else _tiled(run, noisy, tile, reach)  # type: ignore[arg-type]
+    return run(noisy) if whole else _tiled(run, noisy, tile, reach, progress)  # type: ignore[arg-type]
 
 
-def _tiled(run: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int) -> np.ndarray:
+def _tiled(
+    run: Callable[[np.ndarray], np.ndarray], noisy: np.ndarray, tile: int, reach: int, progress: Progress | None
+) -> np.ndarray:
     halo = -(-reach // GRID) * GRID
     step = max(GRID, tile // GRID * GRID)
     result = np.empty(noisy.shape, np.float32)
-    for y, x in product(range(0, noisy.shape[0], step), range(0, noisy.shape[1], step)):
+    corners = [*product(range(0, noisy.shape[0], step), range(0, noisy.shape[1], step))]
+    for done, (y, x) in enumerate(corners, start=1):
         top, left = max(0, y - halo), max(0, x - halo)
         part = run(noisy[top : y + step + halo, left : x + step + halo])
         result[y : y + step, x : x + step] = part[y - top :, x - left :][:step, :step]
+        if progress:
+            progress(done / len(corners))
     return result

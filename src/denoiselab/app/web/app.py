@@ -40,30 +40,37 @@ def main() -> None:
     st.markdown(texts.LEAD)
     controls, results = st.columns([1, 2], gap="large")
     with controls:
-        task = choose(allowed)
+        tasks = choose(allowed)
+    visit = session_cleanup.visit()
+    if visit.archive and visit.archive.tasks != tasks:
+        visit.archive = None
     with results:
-        if task is None:
+        if not tasks:
             st.info(texts.EMPTY)
-        elif outcome := done(task, allowed):
-            show(outcome, task)
+        else:
+            task = tasks[chosen_image(tasks)]
+            if outcome := done(task, allowed):
+                show(outcome, task)
+            if len(tasks) > 1:
+                show_all(tasks, allowed)
     with st.expander("How to read this"):
         st.markdown(texts.READING)
     st.caption(texts.PRIVACY)
 
 
-def choose(allowed: Limits) -> computation.Task | None:
-    """The visitor's choices; None until an image and a model are chosen."""
+def choose(allowed: Limits) -> list[computation.Task]:
+    """The visitor's choices, a task for each image; none until an image and a model are chosen."""
     st.header("1. Image", anchor=False)
     source = st.radio("Image", [SAMPLE, OWN], horizontal=True, label_visibility="collapsed")
-    image = sample() if source == SAMPLE else upload(allowed)
+    images = [sample()] if source == SAMPLE else upload(allowed)
     st.header("2. Noise", anchor=False)
     noise = choose_noise(source)
     st.header("3. Denoiser", anchor=False)
     models, quality = choose_models()
     strength = st.slider(texts.STRENGTH, 0.0, 1.0, 1.0, 0.05)
-    if not (image and models):
-        return None
-    return computation.Task(*image, noise, models, quality, source == SAMPLE, strength)
+    if not models:
+        return []
+    return [computation.Task(*image, noise, models, quality, source == SAMPLE, strength) for image in images]
 
 
 def sample() -> tuple[bytes, str]:
@@ -78,20 +85,38 @@ def sample() -> tuple[bytes, str]:
     return chosen.path.read_bytes(), f"{name}{chosen.path.suffix}"
 
 
-def upload(allowed: Limits) -> tuple[bytes, str] | None:
-    """The visitor's own image and its file name."""
-    file = st.file_uploader(
-        f"Up to {allowed.megabytes} MB and {allowed.megapixels} megapixels",
+def upload(allowed: Limits) -> list[tuple[bytes, str]]:
+    """The visitor's own images and their file names; below the field, why others cannot be used."""
+    given = st.file_uploader(
+        f"Up to {limits.FILES} images of {allowed.megabytes} MB and {allowed.megapixels} megapixels",
         type=[suffix.removeprefix(".") for suffix in photos.SUFFIXES],
+        accept_multiple_files=True,
     )
-    if file is None:
-        return None
-    try:
-        allowed.check_file(file.size)
-    except ValueError as error:
-        st.error(texts.plain(f"{file.name}: {error}"))
-        return None
-    return file.getvalue(), file.name
+    images = []
+    for number, file in enumerate(given):
+        try:
+            allowed.check_number(number)
+            allowed.check_file(file.size)
+            computation.check(file.getvalue(), file.name, allowed.pixels)
+            images.append((file.getvalue(), file.name))
+        except ValueError as error:
+            text = str(error)
+            st.error(texts.plain(text if text.startswith(file.name) else f"{file.name}: {text}"))
+    return images
+
+
+def chosen_image(tasks: list[computation.Task]) -> int:
+    """Index of the image to show, at first the last one."""
+    if len(tasks) == 1:
+        return 0
+    names = [task.name for task in tasks]
+    return st.selectbox(
+        texts.IMAGE,
+        range(len(names)),
+        index=len(names) - 1,
+        format_func=lambda index: f"{index + 1}. {names[index]}",
+        key=f"image of {names}",
+    )
 
 
 def choose_noise(source: str) -> tuple[str, float] | None:
@@ -138,7 +163,7 @@ def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
     """The task's outcome, computed when it is this visitor's turn; None if it failed, with the reason on the page."""
     visit = session_cleanup.visit()
     if visit.task != task:
-        visit.forget()
+        visit.forget_result()
         try:
             visit.outcome, visit.failure = compute(task, allowed)
         except BusyError as busy:
@@ -151,18 +176,18 @@ def done(task: computation.Task, allowed: Limits) -> computation.Outcome | None:
     return visit.outcome
 
 
-def compute(task: computation.Task, allowed: Limits) -> tuple[computation.Outcome | None, str]:
-    """The outcome, or None and the reason. BusyError if a later attempt may succeed."""
+def compute(task: computation.Task, allowed: Limits, before: str = "") -> tuple[computation.Outcome | None, str]:
+    """The outcome, or None and the reason; `before` is put before each step. BusyError if a later attempt may
+    succeed."""
     if outcome := computation.kept(task):
         return outcome, ""
     place = st.empty()
     status = place.status(texts.place(0))
     try:
-        computation.check(task, allowed.pixels)
         outcome = line().do(
             lambda step: computation.run(task, allowed.pixels, step),
-            waiting=lambda ahead: show_step(status, texts.place(ahead)),
-            tell=lambda step: show_step(status, step or texts.place(0)),
+            waiting=lambda ahead: show_step(status, before + texts.place(ahead)),
+            tell=lambda step: show_step(status, before + (step or texts.place(0))),
         )
         return outcome, ""
     except BusyError:
@@ -189,6 +214,29 @@ def show(outcome: computation.Outcome, task: computation.Task) -> None:
     if kept := texts.kept(outcome):
         st.markdown(kept)
     st.html(texts.downloads(outcome))
+
+
+def show_all(tasks: list[computation.Task], allowed: Limits) -> None:
+    """The button that denoises all images, then their download."""
+    visit = session_cleanup.visit()
+    if st.button(texts.all_images(len(tasks))):
+        visit.archive = None
+        try:
+            visit.archive = archive(tasks, allowed)
+        except BusyError as busy:
+            st.error(texts.plain(str(busy)))
+    if visit.archive:
+        for failure in visit.archive.failures:
+            st.error(texts.plain(failure))
+        st.html(texts.archive(visit.archive))
+
+
+def archive(tasks: list[computation.Task], allowed: Limits) -> computation.Archive:
+    """The results of all tasks. BusyError if a later attempt may succeed."""
+    made = computation.Archive(tasks)
+    for number, task in enumerate(tasks, start=1):
+        made.add(task, *compute(task, allowed, f"Image {number} of {len(tasks)}. "))
+    return made
 
 
 main()

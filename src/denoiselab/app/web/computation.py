@@ -1,10 +1,12 @@
 """Computation for a visitor: add noise, estimate it, denoise with each model, score, encode."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 from denoiselab.app import denoisers, memory, side_by_side
 from denoiselab.app.side_by_side import Score
@@ -57,6 +59,28 @@ class Outcome:
     folder: TemporaryDirectory[str]
 
 
+class Archive:
+    """The results of several tasks in a ZIP file, which is deleted with this object."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.tasks = tasks
+        self.failures: list[str] = []
+        self.files = 0
+        self._folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
+        self.download = Download(Path(self._folder.name) / "denoised.zip", "denoised.zip")
+
+    def add(self, task: Task, outcome: Outcome | None, failure: str) -> None:
+        """Add the results of a task, under the names of their downloads, or why it failed."""
+        if outcome is None:
+            self.failures.append(failure if failure.startswith(task.name) else f"{task.name}: {failure}")
+            return
+        with ZipFile(self.download.file, "a") as archive:
+            for download in (result.download for result in outcome.results):
+                self.files += 1
+                taken = download.name in archive.namelist()
+                archive.write(download.file, f"{self.files}-{download.name}" if taken else download.name)
+
+
 @lru_cache(8)
 def model(name: str) -> denoisers.Denoiser:
     """Load a model once for all visitors."""
@@ -71,10 +95,10 @@ def kept(task: Task) -> Outcome | None:
     return _samples.get(task) if task.sample else None
 
 
-def check(task: Task, max_pixels: int) -> None:
+def check(data: bytes, name: str, max_pixels: int) -> None:
     """UserError if the file's header shows that it is not an image or exceeds `max_pixels`; decodes nothing."""
-    if photos.size(task.data, name=task.name, max_pixels=max_pixels) > max_pixels:
-        photos.read(task.data, name=task.name, max_pixels=max_pixels)  # raises the error
+    if photos.size(data, name=name, max_pixels=max_pixels) > max_pixels:
+        photos.read(data, name=name, max_pixels=max_pixels)  # raises the error
 
 
 def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
@@ -109,7 +133,8 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     for name in _distinct(task.models, chosen):
         tell(f"Denoising: {name}")
         denoiser = model(name)
-        version = side_by_side.restored(denoiser, photo, noisy, clean, task.strength)
+        progress = _Progress(name, tell)
+        version = side_by_side.restored(denoiser, photo, noisy, clean, task.strength, progress)
         gallery.add(name, _decibels(version.score), version.pixels)
         suffix = _suffix(task.name, photo)
         file = Path(folder.name) / f"{len(results)}{suffix}"
@@ -120,6 +145,17 @@ def _run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     if clean is not None:
         gallery.add(CLEAN, "reference", clean)
     return Outcome((width, height), _depth(photo), estimate, chosen, before, results, gallery.shown, folder)
+
+
+class _Progress:
+    """Tells the share of a large image that is done, and the time left."""
+
+    def __init__(self, name: str, tell: Callable[[str], None]) -> None:
+        self.name, self.tell, self.began = name, tell, time.perf_counter()
+
+    def __call__(self, share: float) -> None:
+        left = (time.perf_counter() - self.began) * (1 - share) / share
+        self.tell(f"Denoising: {self.name}, {100 * share:.0f} % done, {left:.0f} s left")
 
 
 def _chosen(estimate: denoisers.Estimate, channels: int, quality: str) -> tuple[str, str]:

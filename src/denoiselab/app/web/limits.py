@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from denoiselab.runtime.errors import UserError
 
 MODELS = 4  # side by side
+FILES = 10  # of a visitor
 WAITING = 20  # visitors in the queue
 SAMPLES = 16  # cached outcomes of sample images, about 2 MB each
 
@@ -25,6 +26,11 @@ class Limits:
     @property
     def pixels(self) -> int:
         return self.megapixels * 10**6
+
+    def check_number(self, number: int) -> None:
+        """UserError if so many files before this one are too many."""
+        if number >= FILES:
+            raise UserError(f"only {FILES} images at a time")
 
     def check_file(self, size: int) -> None:
         """UserError if a file of `size` bytes is too large."""

@@ -11,20 +11,26 @@ import streamlit as st
 from streamlit.runtime import get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from denoiselab.app.web.computation import Outcome, Task
+from denoiselab.app.web.computation import Archive, Outcome, Task
 
 
 @dataclass
 class Visit:
-    """A visitor's last task and its result."""
+    """A visitor's last task and its result, and the results of all images."""
 
     session: str  # Streamlit's id
     task: Task | None = None
     outcome: Outcome | None = None
     failure: str = ""
+    archive: Archive | None = None
 
     def forget(self) -> None:
         """Delete the images."""
+        self.forget_result()
+        self.archive = None
+
+    def forget_result(self) -> None:
+        """Delete the last task's images."""
         self.task = self.outcome = None
         self.failure = ""
 

@@ -18,6 +18,7 @@ EMPTY = "Choose an image and a denoiser; the result appears here."
 NO_NOISE = "The noise level is estimated. Without a clean image there are no scores: judge by eye."
 NO_MEMORY = "Not enough memory for this image; try again later or use a smaller one."
 AGAIN = "Try again"
+IMAGE = "Image to show"
 QUALITY = "Size of the network that auto chooses"
 STRENGTH = "Strength: share of the denoised image in the result"
 KINDS = {  # Estimate.kind in words
@@ -100,6 +101,19 @@ def kind_of_file(outcome: computation.Outcome, result: computation.Result) -> st
     suffix = result.download.file.suffix
     kind = {".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP"}
     return f"{outcome.depth} {kind.get(suffix, suffix.removeprefix('.').upper())}"
+
+
+def all_images(number: int) -> str:
+    """Title of the button that denoises all images."""
+    return f"Denoise all {number} images"
+
+
+def archive(made: computation.Archive) -> str:
+    """Download link of all results, as HTML; empty if there are none."""
+    if not made.files:
+        return ""
+    results = "1 file" if made.files == 1 else f"{made.files} files"
+    return f'<nav><a class="download" href="{made.download.address}" download>Download all ({results}, ZIP)</a></nav>'
 
 
 def downloads(outcome: computation.Outcome) -> str:
