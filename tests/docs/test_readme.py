@@ -101,3 +101,9 @@ def test_the_limits_of_the_network_are_the_committed_curves():
     unet, nlm = (curve.groupby("sigma_255").psnr.mean() for curve in curves)
     assert "at sigma 15 and below and at 35 and above, non-local means is better" in " ".join(README.split())
     assert [level for level in unet.index if unet[level] > nlm[level]] == [20, 25, 30]
+
+
+def test_pages_agree_how_long_the_default_experiment_takes():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    said = [re.findall(r"(\w+) minutes on\s+two cores", text) for text in (FIRST, index)]
+    assert said == [["five"], ["five"]]
