@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from denoiselab.config import noise_presets
 from denoiselab.imaging import photos as images
@@ -152,3 +153,15 @@ def test_the_noise_of_a_camera(clean, tmp_path, monkeypatch):
     said = denoiselab("noise", clean, tmp_path / "jpeg.png", "--camera", "one", "--iso", 6400, "--kind", "camera_jpeg")
     assert "camera-jpeg (camera one, iso 6400, sharpening 0.5, luma blur 0.6" in said.out
     cameras.table.cache_clear()
+
+
+def test_metadata_that_the_output_cannot_hold_are_named(astronaut, tmp_path):
+    text = PngInfo()
+    text.add_text("Comment", "at dawn")
+    Image.fromarray(astronaut[:64, :64]).save(tmp_path / "clean.png", pnginfo=text)
+    arguments = ("--kind", "gaussian", "--json")
+    kept = denoiselab("noise", tmp_path / "clean.png", tmp_path / "noisy.png", *arguments)
+    assert (kept.code, kept.err, json.loads(kept.out)["pictures"][0]["dropped"]) == (0, "", [])
+    said = denoiselab("noise", tmp_path / "clean.png", tmp_path / "noisy.bmp", *arguments)
+    (dropped,) = json.loads(said.out)["pictures"][0]["dropped"]
+    assert said.code == 3 and said.err == f"{tmp_path / 'noisy.bmp'}: without {dropped}, which it cannot hold\n"

@@ -91,7 +91,8 @@ def noise(
 
     The noise depends on the seed, the name of the noise and the file name: the same command writes the same pixels. Bit
     depth, colour profile and EXIF are kept. Files of 8 or 16 bits clip values below black and above white, as a camera
-    does. Published results for Gaussian noise are for unclipped noise: use --float to reproduce them.
+    does. Published results for Gaussian noise are for unclipped noise: use --float to reproduce them. Metadata that the
+    output cannot hold are listed; the exit code is 3.
 
     \b
     Examples:
@@ -141,6 +142,8 @@ def noise(
         report("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
     if failed:
         raise typer.Exit(1)
+    if any(row["dropped"] for row in rows):
+        raise typer.Exit(3)
 
 
 def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path, Path]]:
@@ -182,11 +185,13 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
     noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec))
     stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
     photos.write(target, photo, stored)
-    if dropped := photos.dropped(photo, target.suffix):
+    dropped = photos.dropped(photo, target.suffix)
+    if dropped:
         say(f"{target}: without {', '.join(dropped)}, which it cannot hold")
     return {
         "in": str(source),
         "out": str(target),
         "psnr": image_quality.capped_psnr(photo.pixels, stored, data_range=1),
         "clipped": float(np.mean(noisy != stored)),
+        "dropped": dropped,
     }
