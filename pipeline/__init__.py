@@ -59,4 +59,17 @@ def run(stage: Callable[[], None]) -> None:
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             error.filename = Path.cwd()  # errors on writing name no file
+        _end_beside_stuck_threads(f"error: {error_message(error)}")
         sys.exit(f"error: {error_message(error)}")
+    _end_beside_stuck_threads()
+
+
+def _end_beside_stuck_threads(error: str = "") -> None:
+    """End the process if a thread is still in a call to MLflow: Python's own ending could abort it there."""
+    worker = sys.modules.get("denoiselab.tracking.worker")
+    if worker and any(thread.is_alive() for thread in worker.stuck):
+        if error:
+            print(error, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if error else 0)

@@ -126,7 +126,8 @@ page ({machine}).
 
 In a clone, after `make install`, run `. .venv/bin/activate` once per shell to put `denoiselab` on the path.
 `denoiselab --install-completion` installs shell completion of commands, options, models and kinds of noise. The exit
-code is 0 for success, 1 for an error, 2 for a command that is not understood, and 3 where `denoise` or `noise` left something out.
+code is 0 for success, 1 for an error, 2 for a command that is not understood, and 3 where `denoise` or `noise` left
+something out.
 """
 
 

@@ -206,6 +206,34 @@ def test_a_store_that_gets_on_is_waited_for(monkeypatch, capsys):
     never.set()
 
 
+STUCK = """\
+import atexit, sys, threading
+import pipeline
+from denoiselab.runtime.errors import UserError
+from denoiselab.tracking import worker
+
+def stage():
+    worker.PATIENCE_S = 0.2
+    store = worker.Worker()
+    store.do(threading.Event().wait)
+    store.finish()
+    print("trained")
+    if sys.argv[1] == "fails":
+        raise UserError("no such model")
+
+atexit.register(print, "Python ended")
+pipeline.run(stage)
+"""
+
+
+@pytest.mark.parametrize(("how", "code", "last"), [("works", 0, "logs the run later"), ("fails", 1, "no such model")])
+def test_a_stage_ends_at_once_beside_a_call_that_does_not(how, code, last):
+    """Python's own ending aborts processes whose threads are in C++ code, with exit code 134."""
+    done = subprocess.run([sys.executable, "-c", STUCK, how], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "trained\n")
+    assert "did not answer in time" in done.stderr and done.stderr.rstrip().endswith(last)
+
+
 KILLED = """\
 import os
 from pathlib import Path

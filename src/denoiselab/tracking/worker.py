@@ -17,6 +17,7 @@ HOPELESS = {
     *("PERMISSION_DENIED", "UNAUTHENTICATED"),
 }
 PATIENCE_S = 90  # seconds that a stage waits at its end for each job
+stuck: list[threading.Thread] = []  # still in a job when their stage ended
 
 Job = Callable[[], None]
 
@@ -40,6 +41,7 @@ class Worker:
             seen = self.done
             self.thread.join(PATIENCE_S)
         if self.thread.is_alive():
+            stuck.append(self.thread)
             warn("the store did not answer in time")
 
     def _work(self) -> None:
