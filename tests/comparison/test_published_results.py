@@ -22,13 +22,19 @@ def test_every_value_has_a_source_and_is_plausible():
 
 
 def test_a_value_is_found_by_set_protocol_and_noise():
-    found = {value.method: value.psnr for value in published_results.matching("BSD68", "awgn-unclipped", SPEC)}
+    found = {value.method: value.psnr for value in published_results.matching("BSD68", 1, "awgn-unclipped", SPEC)}
     assert found["DnCNN-S"] == 29.23
     assert found["DRUNet"] == 29.48
-    assert not published_results.matching("BSD68", "awgn-clipped8", SPEC)
-    assert not published_results.matching("BSD100", "awgn-unclipped", SPEC)
-    assert not published_results.matching("BSD68", "awgn-unclipped", SPEC | {"sigma_255": 26.0})
-    assert not published_results.matching("BSD68", "awgn-unclipped", {"kind": "poisson", "photons": 25})
+    assert not published_results.matching("BSD68", 1, "awgn-clipped8", SPEC)
+    assert not published_results.matching("BSD100", 1, "awgn-unclipped", SPEC)
+    assert not published_results.matching("BSD68", 1, "awgn-unclipped", SPEC | {"sigma_255": 26.0})
+    assert not published_results.matching("BSD68", 1, "awgn-unclipped", {"kind": "poisson", "photons": 25})
+
+
+def test_values_of_colour_images_are_not_those_of_gray_ones():
+    colour = published_results.matching("Kodak24", 3, "awgn-unclipped", SPEC)
+    assert "CBM3D" in {value.method for value in colour}
+    assert not published_results.matching("Kodak24", 1, "awgn-unclipped", SPEC)
 
 
 @pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None)])

@@ -152,7 +152,8 @@ def _published(
     spec = noisy_sets.read(paths.NOISY, condition).spec
     entry = params.models[model]
     specific = params.training_noise(model).model_dump(mode="json") == spec
-    known = {value.method: value for value in published_results.matching(set_name, protocol, spec)}
+    published = published_results.matching(set_name, params.data.channels, protocol, spec)
+    known = {value.method: value for value in published}
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):
             found = {"published_method": method, "published": value.psnr}

@@ -12,6 +12,7 @@ TABLE = Path(__file__).with_name("published.csv")
 class Published:
     method: str
     set: str
+    channels: int  # 1 gray, 3 colour
     sigma_255: float
     protocol: str
     psnr: float
@@ -25,16 +26,17 @@ def read() -> list[Published]:
         return [_value(**row) for row in csv.DictReader(handle)]
 
 
-def matching(set_name: str, protocol: str, spec: dict[str, Any]) -> list[Published]:
-    """The published values for a test set, protocol and noise spec, one per method."""
+def matching(set_name: str, channels: int, protocol: str, spec: dict[str, Any]) -> list[Published]:
+    """The published values for a test set in gray or in colour, protocol and noise spec, one per method."""
     if spec["kind"] != "gaussian":
         return []
     found: dict[str, Published] = {}
     for value in read():
-        if (value.set, value.protocol, value.sigma_255) == (set_name, protocol, spec["sigma_255"]):
+        there = value.set, value.channels, value.protocol, value.sigma_255
+        if there == (set_name, channels, protocol, spec["sigma_255"]):
             found.setdefault(value.method, value)
     return list(found.values())
 
 
-def _value(*, sigma_255: str, psnr: str, **texts: str) -> Published:
-    return Published(**texts, sigma_255=float(sigma_255), psnr=float(psnr))
+def _value(*, channels: str, sigma_255: str, psnr: str, **texts: str) -> Published:
+    return Published(**texts, channels=int(channels), sigma_255=float(sigma_255), psnr=float(psnr))

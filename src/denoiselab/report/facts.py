@@ -57,7 +57,7 @@ def result(
         "groups": ranked[0]["n_groups"],
         "seeded": n_seeds if (n_seeds := max(row["n_seeds"] for row in ranked)) > 1 else 0,
         "answer": answer(params, models, here, pairs, trainings),
-        "published": published_results.matching(set_name, stored.protocol.name, stored.spec),
+        "published": published_results.matching(set_name, params.data.channels, stored.protocol.name, stored.spec),
     }
 
 
