@@ -69,7 +69,7 @@ def test_a_method_for_one_level_needs_the_noise_of_the_weights(tree_of_imported)
 
 
 def test_the_first_of_contradictory_sources_counts():
-    found = [v for v in published_results.matching("Kodak24", "awgn-unclipped", SPEC) if v.method == "CBM3D"]
+    found = [v for v in published_results.matching("Kodak24", 3, "awgn-unclipped", SPEC) if v.method == "CBM3D"]
     assert [value.psnr for value in found] == [31.68]
     assert {v.psnr for v in published_results.read() if (v.method, v.set, v.sigma_255) == ("CBM3D", "Kodak24", 25)} == {
         31.68,
