@@ -90,11 +90,11 @@ def test_both_images_have_the_same_scale(dtype, pair, astronaut, monkeypatch):
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60), lambda: np.empty(2**60, np.uint8)])
 def test_too_little_memory_gives_one_line(allocate, pair, monkeypatch):
-    monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_: allocate())
+    monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_, **__: allocate())
     said = denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
     assert (said.code, said.out) == (1, "") and said.err.startswith("error: not enough memory; try a smaller")
     assert said.err.count("\n") == 1
-    monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_: torch.empty(2) @ torch.empty(3))
+    monkeypatch.setattr("denoiselab.app.denoisers.Denoiser.restore", lambda *_, **__: torch.empty(2) @ torch.empty(3))
     with pytest.raises(RuntimeError, match="size"):
         denoiselab("compare", pair / "noisy.png", pair / "out.png", "--models", "colour")
 
