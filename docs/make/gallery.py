@@ -1,10 +1,9 @@
 """Write docs/gallery.md, one picture for each task: python -m docs.make.gallery
 
-Photos from scikit-image with one kind of noise each, and what `--model auto` makes of them.
+The page's sample photos with one kind of noise each, and what `--model auto` makes of them.
 """
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from denoiselab.app.web.samples import SAMPLES
 from denoiselab.imaging import photos
 from denoiselab.metrics import image_quality
 from denoiselab.runtime import files
+from docs.make.transcripts import webp
 
 PAGE, PICTURES = Path("docs/gallery.md"), Path("docs/pictures")
 LARGEST = 90_000  # bytes of a picture
@@ -75,7 +75,7 @@ def section(task: Task) -> str:
     """The task's part of the page; writes its picture."""
     result = restored(task)
     picture = PICTURES / f"gallery-{task.kind.replace('_', '-')}-{task.photo}.webp"
-    picture.write_bytes(encoded(shown(result, task.corner)))
+    picture.write_bytes(webp(shown(result, task.corner), LARGEST))
     gain = f"{result.before:.2f} dB noisy, {result.after:.2f} dB restored by `{result.model}`"
     return (
         f"## {task.title}\n\n{task.text} {gain}.\n\n![{task.title}: noisy, restored, clean](pictures/{picture.name})\n"
@@ -104,16 +104,6 @@ def shown(result: Result, corner: tuple[int, int]) -> Image.Image:
         enlarged = Image.fromarray(pixels).resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST)
         picture.paste(enlarged, (number * (2 * SIDE + GAP), 0))
     return picture
-
-
-def encoded(picture: Image.Image) -> bytes:
-    """As WebP, in the best quality within LARGEST."""
-    for quality in range(90, 10, -10):
-        stream = BytesIO()
-        picture.save(stream, "WEBP", quality=quality, method=6)
-        if stream.tell() <= LARGEST:
-            break
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

@@ -228,10 +228,13 @@ def _bundled(name: str) -> Path:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Save as WebP, in the best quality within LARGEST."""
-    content = next(found for found in _encoded(picture) if len(found) <= LARGEST)
     with files.atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(webp(picture, LARGEST))
+
+
+def webp(picture: Image.Image, largest: int) -> bytes:
+    """The picture as WebP, in the best quality within `largest` bytes."""
+    return next(found for found in _encoded(picture) if len(found) <= largest)
 
 
 def _encoded(picture: Image.Image) -> Iterator[bytes]:
