@@ -70,7 +70,7 @@ upgrade-check: | doctor  ## run all tests with the newest versions that the requ
 	@$(NEWEST)/bin/python -m pip freeze --exclude-editable | sort -f | diff $(NEWEST)/pinned - || true
 	$(NEWEST)/bin/python -m pytest $(TESTS)
 
-fuzz: .venv/developing  ## coverage-guided fuzzing with a million inputs, for hours; needs Linux and Python 3.11 or later
+fuzz: .venv/developing  ## coverage-guided fuzzing with a million inputs, for hours; needs Linux
 	$(INSTALL) atheris -c constraints.txt
 	python -m bench.fuzz
 

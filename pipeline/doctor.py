@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-MINIMUM = (3, 10)
+MINIMUM = (3, 11)
 FREE_GIB = 5  # for the packages, data and models of the default run
 PACKAGES = ("dvc", "mlflow", "torch")
 

@@ -141,8 +141,8 @@ def test_a_wrong_storage_is_said_in_one_line_without_the_password(url, said, tmp
 
 def test_a_driver_that_is_missing_is_named_with_what_installs_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UserError, match=r"driver is not installed: .*requirements/scale\.txt") as error:
         studies.storage("postgresql://me:secret@127.0.0.1/studies")
     assert "secret" not in str(error.value)
-    assert (ROOT / "requirements/scale.txt").read_text(encoding="utf-8").count("psycopg2-binary") == 1
+    assert (ROOT / "requirements/scale.txt").read_text(encoding="utf-8").count("psycopg[binary]") == 1

@@ -266,7 +266,7 @@ def _windows(pixels: np.ndarray, size_wh: tuple[int, int], size: int, stride: in
         return np.empty((0, 0, size, size, pixels.shape[2] if pixels.ndim == 3 else 1), pixels.dtype)
     scaled = dataset_images.resized(pixels, size_wh)
     scaled = scaled.reshape(*scaled.shape[:2], -1)
-    windows = sliding_window_view(scaled, (size, size), axis=(0, 1))  # type: ignore[call-overload]
+    windows = sliding_window_view(scaled, (size, size), axis=(0, 1))
     return windows[::stride, ::stride].transpose(0, 1, 3, 4, 2)
 
 

@@ -111,8 +111,6 @@ def _submitter(settings: Parallel, function: Callable[[Any], Any]) -> Iterator[t
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """Client of a scheduler that has at least one worker; UserError otherwise."""
-    import asyncio  # before Python 3.11 its TimeoutError is neither an OSError nor the builtin TimeoutError
-
     try:
         from distributed import Client
     except ImportError:
@@ -121,12 +119,12 @@ def _connected(address: str) -> Iterator[Any]:
         ) from None
     try:
         client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError, asyncio.TimeoutError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"parallel.scheduler: no Dask scheduler answers at {address} ({one_line(error)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=TIMEOUT_S)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             raise UserError(f"parallel.scheduler: the Dask scheduler at {address} has no worker") from None
         yield client
 

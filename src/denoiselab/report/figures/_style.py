@@ -58,8 +58,8 @@ def save(figure: Figure, path: Path) -> None:
         folder, suffix = chosen
         path = folder / f"{path.stem}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    fonts = {"svg.fonttype": "none", "pdf.fonttype": 42}  # text as text; TrueType, as publishers ask
-    with matplotlib.rc_context(fonts | {"svg.hashsalt": path.name}):
+    # text as text; TrueType, as publishers ask
+    with matplotlib.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": path.name}):
         figure.savefig(path, dpi=110, metadata={CHANGING[path.suffix]: None})
     plt.close(figure)
 
