@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from denoiselab.app.cli._options import AsJson
-from denoiselab.app.cli._output import only_own_lines, plain, report, say
+from denoiselab.app.cli._output import only_own_lines, report, say
+
+if TYPE_CHECKING:
+    from denoiselab.noise.curve import Curve
+
+BAR = 30  # characters, of the longest bar
 
 
 def estimate(
@@ -19,6 +24,9 @@ def estimate(
         float | None,
         typer.Option(min=1e-9, help="Pixel value of white. Default: as stated in the file or found in its values."),
     ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also show the noise by brightness, measured with a released model.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate the level and kind of noise in images, and choose a model.
@@ -28,9 +36,12 @@ def estimate(
     JPEG), impulse (black and white dots), clean. In images without smooth areas, fine texture counts
     as noise. The images of a stack, and channels that do not belong together, are estimated one by one.
 
+    The curve is that of flat areas (of green in colour images; --json has all channels). With it comes the correlation
+    length: 0.6 pixels for white noise, more where processing has smeared it.
+
     \b
     Examples:
-      denoiselab estimate photo.jpg
+      denoiselab estimate photo.jpg --curve
       denoiselab estimate 'scans/*.tif' --white 20000 --json
     """
     from denoiselab.app import batch_denoise, batch_plan
@@ -39,10 +50,10 @@ def estimate(
     for source in batch_plan.image_files(sources):
         try:
             with only_own_lines():
-                for row, line in _estimates(source, white):
+                for row, line in _estimates(source, white, curve):
                     rows.append(row)
                     if not as_json:
-                        print(plain(line))
+                        report(line, None, False)
         except batch_denoise.FAULTS as error:
             failed = True
             say(f"error: {batch_denoise.failure(error, source)}")
@@ -52,9 +63,9 @@ def estimate(
         raise typer.Exit(1)
 
 
-def _estimates(source: Path, white: float | None) -> Iterator[tuple[dict[str, Any], str]]:
-    """Row and line of each image in a file, and of each of its channels that do not belong together."""
-    from denoiselab.app import denoisers
+def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    """Row and lines of each image in a file, and of each of its channels that do not belong together."""
+    from denoiselab.app import denoisers, noise_curve
     from denoiselab.imaging import photos, stacks
 
     with stacks.opened(source) as stack:
@@ -67,4 +78,24 @@ def _estimates(source: Path, white: float | None) -> Iterator[tuple[dict[str, An
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"
                 words = f"; {photo.white_in_words}" if photo.white_in_words else ""
-                yield {**where, **asdict(noise), "model": model, "why": f"{model}: {why}"}, line + words
+                row = {**where, **asdict(noise), "model": model, "why": f"{model}: {why}"}
+                if curve:
+                    curves = noise_curve.measure(pixels, noise)
+                    row["curves"] = [asdict(one) if one else None for one in curves]
+                    line, words = line + words, "\n" + _drawn(curves)
+                yield row, line + words
+
+
+def _drawn(curves: tuple["Curve | None", ...]) -> str:
+    """The curve of green or gray as lines of text, one for each bin of brightness."""
+    if not curves:
+        return "  no curve: clean, or impulses"
+    if not (curve := curves[len(curves) // 2]):
+        return "  no curve: too few pixels"
+    sigmas = [255 * variance**0.5 for variance in curve.variance]
+    bars = (
+        f"  {brightness:10.2f}  {sigma:5.1f}  {'█' * round(BAR * sigma / max(sigmas))}"
+        for brightness, sigma in zip(curve.brightness, sigmas, strict=True)
+    )
+    head = f"  brightness  sigma, correlation length {curve.correlation_length:.1f} pixels"
+    return "\n".join([head, *bars])

@@ -1,0 +1,87 @@
+"""Errors of the noise curve that `denoiselab estimate --curve` shows, on images whose noise is known.
+
+python -m bench.noise_curve [--clean FOLDER] [--pairs FOLDER] [--images 25]
+
+--clean has clean colour images, by default the embedded ones; --pairs has pairs NAME_real.JPG and NAME_mean.JPG, as
+PolyU's folder CroppedImages.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._show import show, sizes
+from denoiselab.app import denoisers, noise_curve
+from denoiselab.data.readers import embedded
+from denoiselab.imaging import dataset_images
+from denoiselab.noise import curve
+from denoiselab.noise.analysis import Estimate
+
+COMPARED = """\
+Synthetic noise with the variance slope x signal + at_black (white is 1): error of the curve's variance at middle
+gray, in green. Pairs: the curve of the noisy image, in its flat areas, against the same measurement in the noise
+itself, the difference to the mean of many shots; mean variance over the curve, and correlation length."""
+LINES = ((0.0005, 0.00005), (0.01, 0.0004), (0.0, 0.0004), (0.0, 0.0096))
+SYNTHETIC = Estimate(0, "signal-dependent", "")
+GREEN = 1
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = sizes(__doc__, argv, clean=("", ""), pairs=("", ""), images=(25, 1))
+    rows = [_row(f"{slope:g} x signal + {at_black:g}", _synthetic(args, slope, at_black)) for slope, at_black in LINES]
+    if args.pairs:
+        files = _some(sorted(Path(args.pairs).glob("*_real.JPG")), args.images)
+        variances, lengths = zip(*map(_pair, files), strict=True)
+        rows += [_row("pairs, variance", variances), _row("pairs, correlation length", lengths)]
+    show("noise_curve", COMPARED, rows)
+
+
+def _some(files: list[Path], count: int) -> list[Path]:
+    return files[:: max(1, len(files) // count)][:count]
+
+
+def _row(what: str, errors: Sequence[float]) -> dict[str, Any]:
+    size = np.abs(errors)
+    return {
+        "noise": what,
+        "images": len(errors),
+        "median error %": 100 * float(np.median(errors)),
+        "within 10 %": float((size < 0.1).mean()),
+        "within 20 %": float((size < 0.2).mean()),
+        "largest error %": 100 * float(size.max()),
+    }
+
+
+def _synthetic(args: Any, slope: float, at_black: float) -> list[float]:
+    errors, rng = [], np.random.default_rng(0)
+    for image in _clean(args.clean, args.images):
+        noise = rng.normal(0, 1, image.shape) * np.sqrt(slope * image + at_black)
+        found = noise_curve.measure((image + noise).astype(np.float32), SYNTHETIC)[GREEN]
+        if found:
+            errors.append((found.sigma_255(0.5, white=True) / 255) ** 2 / (slope / 2 + at_black) - 1)
+    return errors
+
+
+def _clean(folder: str, count: int) -> Iterator[np.ndarray]:
+    own = [embedded._locate(name) for name in (*embedded.COLOUR["train"], *embedded.COLOUR["val"])]
+    for path in _some(sorted(Path(folder).iterdir()) if folder else own, count):
+        yield dataset_images.read(path, 3).astype(np.float32) / 255
+
+
+def _pair(real: Path) -> tuple[float, float]:
+    """Relative errors of the mean variance and of the correlation length."""
+    noisy, clean = (
+        dataset_images.read(path, 3).astype(np.float32) / 255
+        for path in (real, real.with_name(real.name.replace("_real", "_mean")))
+    )
+    restored = denoisers.load("real").restore(noisy)[:, :, GREEN]
+    found, true = (curve.measure([part[:, :, GREEN]], [restored], white=False) for part in (noisy, noisy - clean))
+    assert found and true, real
+    lengths = found.correlation_length / true.correlation_length
+    return float(np.mean(found.variance) / np.mean(true.variance)) - 1, lengths - 1
+
+
+if __name__ == "__main__":
+    main()
