@@ -192,9 +192,9 @@ def test_what_is_far_above_white_is_said_to_be_kept(tmp_path, frames):
     bright[10:20, 10:20] = 50
     tifffile.imwrite(tmp_path / "in.tif", bright)
     said = denoiselab("denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian")
-    line = f"warning: {tmp_path}/in.tif: 2.44% of the values are far outside black and white: kept, not denoised"
+    line = f"warning: {tmp_path}/in.tif: 2.44 % of the values are far outside black and white: kept, not denoised"
     assert said.code == 0 and line in said.err
     np.testing.assert_allclose(tifffile.imread(tmp_path / "out.tif")[12:18, 12:18], 50, atol=0.5)
     tifffile.imwrite(tmp_path / "in.tif", np.stack([bright * 0, bright, bright]), photometric="minisblack")
     said = denoiselab("denoise", tmp_path / "in.tif", tmp_path / "out.tif", "-m", "gaussian", "-f")
-    assert f"{line.replace(': 2.44%', ': image 2: 2.44%')}, and 1 more\n" in said.err
+    assert f"{line.replace(': 2.44 %', ': image 2: 2.44 %')}, and 1 more\n" in said.err

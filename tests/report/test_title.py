@@ -23,7 +23,7 @@ CHAIN = {"kind": "chain", "clip": True, "quantise": True, "steps": [GAUSSIAN, SA
         ({"sigma25": GAUSSIAN, "clipped25": CLIPPED}, ["sigma 25", "sigma 25, clipped"]),
         ({"a": GAUSSIAN, "b": STEPPED, "c": REAL}, ["a", "b", "real noise"]),  # one text for two: their names
         ({"blind": RANGE, "harder": CHAIN, "bright": CAMERA}, ["blind", "harder", "bright"]),
-        ({"sp20": SALT}, ["salt-and-pepper noise on 20%"]),
+        ({"sp20": SALT}, ["salt-and-pepper noise on 20 %"]),
     ],
 )
 def test_a_condition_of_a_known_kind_is_in_words(specs, words):

@@ -116,7 +116,8 @@ class Restorer:
                 )
             share = value_range.far(pixels, settings.sigma_255)
             if share >= CARRIED:
-                warnings[f"{share:.2%} of the values are far outside black and white: kept, not denoised"] = None
+                share_in_words = f"{100 * share:.2f} % of the values"
+                warnings[f"{share_in_words} are far outside black and white: kept, not denoised"] = None
             if shift := tone.largest(pixels, restored):
                 warnings[f"tones shifted: {shift}"] = None
             if settings.strength < 1:

@@ -83,7 +83,7 @@ def estimate(pixels: np.ndarray) -> Estimate:
         return Estimate(level, "clean", reason, correlation=correlation)
     faint = FAINT_255 < level < CLEAN_255 and FAINT[0] < correlation < FAINT[1] and pixels.shape[2] == 3
     if level < CLEAN_255 and not faint and (correlated or white < CLEAN_255):
-        dark = f" (no value is above {pixels.max():.1%} of white)" if pixels.max() < DARK else ""
+        dark = f" (no value is above {100 * pixels.max():.1f} % of white)" if pixels.max() < DARK else ""
         reason = f"noise of level {level:.1f} of 255{dark} is negligible"
         return Estimate(level, "clean", reason, correlation=correlation)
     if correlated:

@@ -82,7 +82,7 @@ def _short(spec: dict[str, Any]) -> str:
         return ""
     clipped = ", clipped" if spec["clip"] and spec["kind"] in ("gaussian", "poisson", "speckle", "uniform") else ""
     try:
-        return SHORT[spec["kind"]].format(**spec) + clipped
+        return SHORT[spec["kind"]].format(**spec).replace("%", " %") + clipped
     except TypeError:  # a range of levels
         return ""
 

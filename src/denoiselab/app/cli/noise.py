@@ -162,7 +162,7 @@ def _planned(sources: list[str], output: str, as_float: bool) -> list[tuple[Path
 
 
 def _clipping(share: float) -> str:
-    return f"; {share:.1%} of the values clipped to the file's range" if share else ""
+    return f"; {100 * share:.1f} % of the values clipped to the file's range" if share else ""
 
 
 def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
