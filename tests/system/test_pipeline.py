@@ -160,6 +160,7 @@ def test_every_option_composes_to_valid_params(override, tmp_path):
 
     needs = {"data=folder": ["data.path=/photos"], "data=pairs": ["data.path=/pairs"], "data=ffhq": ["data.path=/ffhq"]}
     needs |= {"data=noisy_folder": ["data.path=/photos"], "noise=as_is": ["data=noisy_folder", "data.path=/photos"]}
+    needs["recipe=camera"] = ["data.path=/photos"]
     needs |= {key: ["data=polyu"] for key in ("noise=real", "noise=hair_mix")}
     group, _, option = override.partition("=")
     if group == "settings":  # only used with a recipe and a train option
