@@ -310,6 +310,19 @@ def test_estimate_reports_level_kind_and_model(folder, tmp_path, capsys):
     assert called(capsys, "estimate", folder, tmp_path / "none.png")[0] == 1
 
 
+def test_estimate_draws_the_noise_by_brightness(tmp_path, capsys):
+    lit = clean(270) / 255
+    counts = np.random.default_rng(0).poisson(lit * 100) / 100
+    tifffile.imwrite(tmp_path / "in.tif", counts.astype(np.float32), photometric="rgb")
+    code, out, _ = called(capsys, "estimate", tmp_path / "in.tif", "--white", 1, "--curve")
+    _, head, *bins = out.splitlines()
+    assert code == 0 and "correlation length 0.6 pixels" in head and len(bins) == 8
+    brightness, sigma = np.array([line.split()[:2] for line in bins], float).T
+    assert sigma == pytest.approx(255 * (brightness / 100) ** 0.5, rel=0.15)
+    (row,) = json.loads(called(capsys, "estimate", tmp_path / "in.tif", "--white", 1, "--curve", "--json")[1])
+    assert [len(curve["variance"]) for curve in row["curves"]] == [8, 8, 8]
+
+
 def test_models_are_listed_with_their_scores(capsys):
     code, out, _ = called(capsys, "models")
     assert code == 0

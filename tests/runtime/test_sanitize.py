@@ -130,6 +130,7 @@ def test_names_cannot_inject_terminal_output(tmp_path, monkeypatch, capfd, name)
         ["denoise", name, "out/", "--model", "gaussian"],
         ["denoise", name, "out/", "--model", "gaussian"],  # output exists
         ["estimate", name],
+        ["estimate", name, "--curve"],
         ["noise", name, "noisy.png", "--kind", "gaussian"],
         ["estimate", f"{name}.missing"],
         ["denoise", "out", name],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoiselab.app.cli._options import AsJson
-from denoiselab.app.cli._output import only_own_lines, report, say
+from denoiselab.app.cli._output import only_own_lines, plain, report, say
 
 if TYPE_CHECKING:
     from denoiselab.noise.curve import Curve
@@ -50,10 +50,10 @@ def estimate(
     for source in batch_plan.image_files(sources):
         try:
             with only_own_lines():
-                for row, line in _estimates(source, white, curve):
+                for row, lines in _estimates(source, white, curve):
                     rows.append(row)
                     if not as_json:
-                        report(line, None, False)
+                        print(*map(plain, lines), sep="\n")
         except batch_denoise.FAULTS as error:
             failed = True
             say(f"error: {batch_denoise.failure(error, source)}")
@@ -63,7 +63,7 @@ def estimate(
         raise typer.Exit(1)
 
 
-def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple[dict[str, Any], str]]:
+def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Row and lines of each image in a file, and of each of its channels that do not belong together."""
     from denoiselab.app import denoisers, noise_curve
     from denoiselab.imaging import photos, stacks
@@ -77,25 +77,26 @@ def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple
                 where = {"picture": str(source), "image": n + 1, "channel": c + 1 if photo.separate else None}
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"
-                words = f"; {photo.white_in_words}" if photo.white_in_words else ""
+                line += f"; {photo.white_in_words}" if photo.white_in_words else ""
+                drawn: list[str] = []
                 row = {**where, **asdict(noise), "model": model, "why": f"{model}: {why}"}
                 if curve:
                     curves = noise_curve.measure(pixels, noise)
                     row["curves"] = [asdict(one) if one else None for one in curves]
-                    line, words = line + words, "\n" + _drawn(curves)
-                yield row, line + words
+                    drawn = _drawn(curves)
+                yield row, [line, *drawn]
 
 
-def _drawn(curves: tuple["Curve | None", ...]) -> str:
+def _drawn(curves: tuple["Curve | None", ...]) -> list[str]:
     """The curve of green or gray as lines of text, one for each bin of brightness."""
     if not curves:
-        return "  no curve: clean, or impulses"
+        return ["  no curve: clean, or impulses"]
     if not (curve := curves[len(curves) // 2]):
-        return "  no curve: too few pixels"
+        return ["  no curve: too few pixels"]
     sigmas = [255 * variance**0.5 for variance in curve.variance]
     bars = (
-        f"  {brightness:10.2f}  {sigma:5.1f}  {'█' * round(BAR * sigma / max(sigmas))}"
+        f"  {brightness:10.2f}  {sigma:5.1f}  {'█' * round(BAR * sigma / max(*sigmas, 1e-9))}"
         for brightness, sigma in zip(curve.brightness, sigmas, strict=True)
     )
     head = f"  brightness  sigma, correlation length {curve.correlation_length:.1f} pixels"
-    return "\n".join([head, *bars])
+    return [head, *bars]
