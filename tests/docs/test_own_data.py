@@ -14,7 +14,7 @@ from denoiselab.data import patches
 from denoiselab.data.fetch import fetch
 from denoiselab.runtime.errors import UserError
 from tests.conftest import ROOT, composed, photograph
-from tests.projects import TINY, make_project, reproduce
+from tests.projects import TINY, make_project, mirrored, reproduce
 
 PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ *(dvc exp run .*)$", PAGE, flags=re.MULTILINE)
@@ -39,8 +39,9 @@ def at(root: Path, command: str) -> list[str]:
 
 
 def test_the_page_has_a_command_for_each_case():
-    assert [re.findall("data=[a-z_]+", command) for command in COMMANDS] == [
+    assert [re.findall("(?:data|recipe)=[a-z_]+", command) for command in COMMANDS] == [
         ["data=folder"],
+        ["recipe=camera"],
         ["data=pairs"],
         ["data=noisy_folder"],
         ["data=folder"],
@@ -60,6 +61,8 @@ def test_every_command_runs_in_a_fresh_clone(tmp_path):
     (tmp_path / "clone").mkdir()
     project = make_project(tmp_path / "clone")
     for command in COMMANDS:
+        if "recipe=" in command:
+            continue
         _, _, _, *settings = at(tmp_path, command)
         reproduce(project, *settings[1::2], *SMALL)
         table = pd.read_csv(project / "reports/comparison.csv").set_index("model")
@@ -69,6 +72,19 @@ def test_every_command_runs_in_a_fresh_clone(tmp_path):
         assert table[judged]["gaussian"] > table[judged]["noisy"]
         assert ("psnr_mean" in table) == ("There are no clean images" not in report)
         assert ("self-supervised" in report) == ("noisy_folder" in command or "target=self" in command)
+
+
+@mirrored
+@pytest.mark.slow
+def test_denoisers_are_ranked_under_a_cameras_noise(tmp_path):
+    folders(tmp_path)
+    (tmp_path / "clone").mkdir()
+    project = make_project(tmp_path / "clone")
+    (command,) = (one for one in COMMANDS if "recipe=camera" in one)
+    _, _, _, *settings = at(tmp_path, command)
+    reproduce(project, *settings[1::2], "model=[bilateral,released/real]", "evaluate.samples=1", *SMALL[len(TINY) :])
+    table = pd.read_csv(project / "reports/comparison.csv")
+    assert set(table.model) == {"noisy", "bilateral", "real"} and set(table.condition) == {"camera"}
 
 
 def broken(root: Path, case: str) -> None:
