@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from bench import _photos
 from bench._show import show, sizes
 from denoiselab.app import denoisers, noise_curve
 from denoiselab.data.readers import embedded
-from denoiselab.imaging import dataset_images
 from denoiselab.noise import curve
 from denoiselab.noise.analysis import Estimate
 
@@ -32,14 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = sizes(__doc__, argv, clean=("", ""), pairs=("", ""), images=(25, 1))
     rows = [_row(f"{slope:g} x signal + {at_black:g}", _synthetic(args, slope, at_black)) for slope, at_black in LINES]
     if args.pairs:
-        files = _some(sorted(Path(args.pairs).glob("*_real.JPG")), args.images)
+        files = _photos.spread(sorted(Path(args.pairs).glob("*_mean.JPG")), args.images)
         variances, lengths = zip(*map(_pair, files), strict=True)
         rows += [_row("pairs, variance", variances), _row("pairs, correlation length", lengths)]
     show("noise_curve", COMPARED, rows)
-
-
-def _some(files: list[Path], count: int) -> list[Path]:
-    return files[:: max(1, len(files) // count)][:count]
 
 
 def _row(what: str, errors: Sequence[float]) -> dict[str, Any]:
@@ -60,25 +56,21 @@ def _synthetic(args: Any, slope: float, at_black: float) -> list[float]:
         noise = rng.normal(0, 1, image.shape) * np.sqrt(slope * image + at_black)
         found = noise_curve.measure((image + noise).astype(np.float32), SYNTHETIC)[GREEN]
         if found:
-            errors.append((found.sigma_255(0.5, white=True) / 255) ** 2 / (slope / 2 + at_black) - 1)
+            errors.append((found.sigma_255(0.5) / 255) ** 2 / (slope / 2 + at_black) - 1)
     return errors
 
 
 def _clean(folder: str, count: int) -> Iterator[np.ndarray]:
     own = [embedded._locate(name) for name in (*embedded.COLOUR["train"], *embedded.COLOUR["val"])]
-    for path in _some(sorted(Path(folder).iterdir()) if folder else own, count):
-        yield dataset_images.read(path, 3).astype(np.float32) / 255
+    yield from map(_photos.read, _photos.spread(sorted(Path(folder).iterdir()) if folder else own, count))
 
 
-def _pair(real: Path) -> tuple[float, float]:
-    """Relative errors of the mean variance and of the correlation length."""
-    noisy, clean = (
-        dataset_images.read(path, 3).astype(np.float32) / 255
-        for path in (real, real.with_name(real.name.replace("_real", "_mean")))
-    )
+def _pair(path: Path) -> tuple[float, float]:
+    """Relative errors of the mean variance and of the correlation length; `path`: the clean photograph."""
+    clean, noisy = _photos.read(path), _photos.noisy_of(path)
     restored = denoisers.load("real").restore(noisy)[:, :, GREEN]
     found, true = (curve.measure([part[:, :, GREEN]], [restored], white=False) for part in (noisy, noisy - clean))
-    assert found and true, real
+    assert found and true, path
     lengths = found.correlation_length / true.correlation_length
     return float(np.mean(found.variance) / np.mean(true.variance)) - 1, lengths - 1
 

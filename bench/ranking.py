@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from bench import _photos
 from bench._show import show, sizes
 from denoiselab.app import denoisers
 from denoiselab.data.readers import embedded
-from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality, no_reference
 
 COMPARED = """\
@@ -70,10 +70,10 @@ def _images(args: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if args.pairs
         else [embedded._locate(n) for n in embedded.COLOUR["test"]]
     )
-    for path in files[:: max(1, len(files) // args.images)][: args.images]:
-        clean = dataset_images.read(path, 3).astype(np.float32) / 255
+    for path in _photos.spread(files, args.images):
+        clean = _photos.read(path)
         if args.pairs and not args.sigma:
-            noisy = dataset_images.read(path.with_name(path.name.replace("_mean", "_real")), 3).astype(np.float32) / 255
+            noisy = _photos.noisy_of(path)
         else:
             noisy = clean + rng.normal(0, (args.sigma or 25) / 255, clean.shape).astype(np.float32)
         yield noisy, clean

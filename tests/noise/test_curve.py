@@ -32,7 +32,7 @@ def test_the_variance_at_middle_gray_is_right_within_a_tenth(slope, at_black):
         _, green, _ = noise_curve.measure((image + noise).astype(np.float32), WHITE)
         assert green
         true = slope / 2 + at_black
-        assert (green.sigma_255(0.5, white=True) / 255) ** 2 == pytest.approx(true, rel=0.1), name
+        assert (green.sigma_255(0.5) / 255) ** 2 == pytest.approx(true, rel=0.1), name
         assert green.correlation_length == pytest.approx(1 - np.exp(-1), abs=0.06), name
 
 
@@ -42,7 +42,7 @@ def test_correlated_noise_has_its_variance_and_its_length():
     lengths = []
     for width in (0.7, 1.2):
         found = noise_curve.measure(image + smeared(image.shape, 0.0005, width), CORRELATED)[1]
-        assert found and found.sigma_255(0.5, white=False) == pytest.approx(255 * 0.0005**0.5, rel=0.1)
+        assert found and found.sigma_255(0.5) == pytest.approx(255 * 0.0005**0.5, rel=0.1)
         lengths.append(found.correlation_length)
     # where exp(-d^2 / (4 width^2)), linear between whole pixels, is 1/e
     assert lengths == pytest.approx([1.50, 2.45], rel=0.15)

@@ -19,7 +19,11 @@ LONG = {"inference", "startup", "train"}  # of which each starts a dozen interpr
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in suite.KNOWN]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
+        for name in (*suite.KNOWN, "noise_curve", "ranking")
+    ],
 )
 def test_a_benchmark_prints_a_table_and_one_json_line(name):
     command = [sys.executable, "-m", f"bench.{name}", "--quick"]

@@ -27,6 +27,7 @@ class Curve:
     brightness: tuple[float, ...]  # mean of each bin, ascending
     variance: tuple[float, ...]
     correlation_length: float  # pixels at which the correlation has fallen to 1/e: 0.6 for white noise
+    white: bool  # measured as noise without correlation
 
     @property
     def line(self) -> tuple[float, float]:
@@ -35,10 +36,12 @@ class Curve:
         slope, at_black = np.polyfit(self.brightness, y, 1, w=1 / y)
         return float(slope), float(at_black)
 
-    def sigma_255(self, brightness: float, white: bool) -> float:
-        """Standard deviation of 255 at a brightness in [0, 1]: by the line for `white` noise, else between the bins."""
+    def sigma_255(self, brightness: float) -> float:
+        """Standard deviation of 255 at a brightness in [0, 1]: by the line for white noise, else between the bins."""
         slope, at_black = self.line
-        variance = slope * brightness + at_black if white else np.interp(brightness, self.brightness, self.variance)
+        variance = (
+            slope * brightness + at_black if self.white else np.interp(brightness, self.brightness, self.variance)
+        )
         return 255 * float(max(0.0, variance)) ** 0.5
 
 
@@ -63,7 +66,7 @@ def measure(noisy: Sequence[np.ndarray], restored: Sequence[np.ndarray], white: 
     x, y = zip(*points, strict=True)
     length = _length([n - r for n, r in zip(noisy, restored, strict=True)] if white else noisy, flat)
     lost = 0.0 if white else _lost(length)
-    return Curve(x, tuple(variance / (1 - lost) for variance in y), length)
+    return Curve(x, tuple(variance / (1 - lost) for variance in y), length, white)
 
 
 def _by_brightness(

@@ -98,5 +98,6 @@ def _drawn(curves: tuple["Curve | None", ...]) -> list[str]:
         f"  {brightness:10.2f}  {sigma:5.1f}  {'█' * round(BAR * sigma / max(*sigmas, 1e-9))}"
         for brightness, sigma in zip(curve.brightness, sigmas, strict=True)
     )
-    head = f"  brightness  sigma, correlation length {curve.correlation_length:.1f} pixels"
+    middle = f"; {curve.sigma_255(0.5):.1f} at middle gray" if curve.white else ""
+    head = f"  brightness  sigma{middle}; correlation length {curve.correlation_length:.1f} pixels"
     return [head, *bars]
