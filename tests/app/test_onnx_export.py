@@ -10,9 +10,10 @@ import yaml
 from torch import nn
 
 from denoiselab import architectures
-from denoiselab.app import onnx_export
+from denoiselab.app import denoisers, onnx_export
 from denoiselab.models import model_store, tiled_inference
 from denoiselab.models.metadata import CLASSICAL
+from denoiselab.runtime import files
 from denoiselab.runtime.errors import UserError
 from tests.architectures.test_architectures import BLOCKS, CLASSIFIERS, built, noisy
 from tests.conftest import ROOT
@@ -106,9 +107,12 @@ def test_the_mean_of_cells_equals_torch(side, cells):
     assert torch.allclose(onnx_export.mean_of_cells(x, [cells, 2]), F.adaptive_avg_pool2d(x, (cells, 2)), atol=1e-6)
 
 
-def test_the_digest_of_the_weights_is_that_of_their_file():
-    block = yaml.safe_load((ROOT / "conf/model/released/gray_fast.yaml").read_text(encoding="utf-8"))
-    assert onnx_export.weights_sha256(model_store.load(ROOT / "models/released/gray_fast")) == block["sha256"]
+def test_the_digest_is_that_of_the_weights_file_whatever_its_precision():
+    for entry in denoisers.known():
+        if entry.origin == "released":
+            block = yaml.safe_load((ROOT / f"conf/model/released/{entry.name}.yaml").read_text(encoding="utf-8"))
+            notes = onnx_export.notes(denoisers.load(entry.name))
+            assert notes["weights_sha256"] == block["sha256"] == files.sha256(ROOT / block["weights"])
 
 
 @pytest.mark.slow

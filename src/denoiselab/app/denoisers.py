@@ -60,11 +60,14 @@ MLFLOW = ("models:/", "runs:/")
 class Denoiser:
     """A loaded denoiser. `restore` moves `module` to its device: do not use a Denoiser on two devices at a time."""
 
-    def __init__(self, entry: Entry, module: "nn.Module", gray: "nn.Module | None" = None):
-        """`gray` replaces `module` for gray images, if given."""
+    def __init__(
+        self, entry: Entry, module: "nn.Module", gray: "nn.Module | None" = None, weights_sha256: str | None = None
+    ):
+        """`gray` replaces `module` for gray images, if given. `weights_sha256` is that of the weights file."""
         self.entry = entry
         self.module = module
         self.gray = gray
+        self.weights_sha256 = weights_sha256
         self.channels = entry.channels
 
     @property
@@ -218,7 +221,9 @@ def _loaded(entry: Entry, weights: str | None = None) -> Denoiser:
     import torch
 
     module = model_store.load(entry.folder, weights)
-    return Denoiser(entry, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # faster
+    digests = model_store.read_card(entry.folder)["weights"]
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
+    return Denoiser(entry, module, weights_sha256=digests[weights or next(iter(digests))])
 
 
 def _classical(method: str, channels: int) -> "nn.Module":

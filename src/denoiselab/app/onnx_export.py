@@ -3,7 +3,6 @@
 Traced by torch.export, without TorchScript. Needs the packages of requirements/onnx.txt.
 """
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as serialize
 from torch import nn
 
 from denoiselab.app import denoisers
@@ -80,8 +78,9 @@ def export(module: nn.Module, channels: int, path: Path, notes: Mapping[str, str
     return Exported(inputs, model.opset_import[0].version, len(content), model_store.parameters(module), checks)
 
 
-def notes(entry: denoisers.Entry, module: nn.Module) -> dict[str, str]:
-    """Metadata of the file: name, title, licence, noise and range of levels, sha256 of the weights."""
+def notes(denoiser: denoisers.Denoiser) -> dict[str, str]:
+    """Metadata of the file: name, title, licence, noise and range of levels, sha256 of the weights file."""
+    entry = denoiser.entry
     known = {
         "name": entry.name,
         "title": entry.title,
@@ -89,14 +88,9 @@ def notes(entry: denoisers.Entry, module: nn.Module) -> dict[str, str]:
         "noise": entry.noise,
         "sigma_255": "{:g} to {:g}".format(*entry.levels) if entry.levels else "",
         "channels": "RGB, 0 to 1" if entry.channels == 3 else "gray, 0 to 1",
-        "weights_sha256": weights_sha256(module),
+        "weights_sha256": denoiser.weights_sha256,
     }
     return {key: value for key, value in known.items() if value}
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """sha256 of the weights as safetensors: that of the weights file of a trained or released model."""
-    return hashlib.sha256(serialize({k: v.contiguous() for k, v in module.state_dict().items()})).hexdigest()
 
 
 def _refuse_others(module: nn.Module) -> None:

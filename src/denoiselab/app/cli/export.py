@@ -40,7 +40,7 @@ def export(
 
     denoiser = denoisers.load(model, quality=quality)
     entry = denoiser.entry
-    exported = onnx_export.export(denoiser.module, denoiser.channels, out, onnx_export.notes(entry, denoiser.module))
+    exported = onnx_export.export(denoiser.module, denoiser.channels, out, onnx_export.notes(denoiser))
     lines = [
         f"{out}: {entry.name}, {exported.parameters:,} parameters, "
         f"{exported.size / 1e6:.1f} MB, opset {exported.opset}",
