@@ -25,6 +25,12 @@ from denoiselab.imaging.metadata import Metadata
 
 SIDE = 24  # pixels
 NET: dict[str, Any] = {"arch": "dncnn", "channels": 1, "depth": 2, "features": 2, "batch_norm": False}
+RECOGNISED: tuple[dict[str, Any], ...] = (
+    {"arch": "drunet", "channels": 1, "widths": [2, 2], "blocks": 1, "noise_map": True},
+    {"arch": "ffdnet", "channels": 1, "depth": 3, "features": 2, "batch_norm": False},
+    {"arch": "nafnet", "channels": 1, "width": 2, "encoder": [1], "middle": 1, "decoder": [1]},
+    {"arch": "resunet", "channels": 1, "widths": [2, 2], "blocks": 1},
+)
 SHAPES: dict[str, tuple[Any, int]] = {  # dtype and channels of the test images, by suffix
     ".png": (np.uint16, 3),
     ".jpg": (np.uint8, 3),
@@ -162,15 +168,17 @@ def archives() -> list[bytes]:
 
 
 @cache
-def tensors() -> dict[str, torch.Tensor]:
-    """The weights of NET."""
+def tensors(block: dict[str, Any] = NET) -> dict[str, torch.Tensor]:
+    """The weights of a network."""
     torch.manual_seed(0)
-    return architectures.build(NET).state_dict()
+    return architectures.build(block).state_dict()
 
 
 def weights() -> list[bytes]:
-    """Weights as safetensors and in both torch.save formats, each preceded by a byte that encodes the suffix."""
-    made = [b"\0" + serialize(tensors())]
+    """Weights as safetensors and in both torch.save formats, each preceded by a byte that encodes the suffix. One
+    network of every layout that is recognised, and a DnCNN as KAIR numbers it."""
+    numbered = {name.removeprefix("layers."): tensor for name, tensor in tensors().items()}
+    made = [b"\0" + serialize(content) for content in (tensors(), numbered, *map(tensors, RECOGNISED))]
     for zipped in (True, False):
         stream = io.BytesIO()
         torch.save(tensors(), stream, _use_new_zipfile_serialization=zipped)

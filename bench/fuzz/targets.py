@@ -218,13 +218,15 @@ def _archive(data: bytes, folder: Path) -> None:
 
 
 def _weights(data: bytes, folder: Path) -> None:
-    """Imported weights, and checkpoints, which are set aside if damaged."""
+    """Imported weights, what `denoiselab weights` tells of them, and checkpoints, which are set aside if damaged."""
     suffix = ".safetensors" if data[:1] == b"\0" else ".pth"
     if suffix == ".pth":
         _file(folder / "fingerprint" / "state.pt", data[1:])
         with contextlib.redirect_stderr(io.StringIO()):
             checkpoint.Checkpoint(folder, "fingerprint").load()
-    pretrained.load_weights(build(seeds.NET), seeds.NET, _file(folder / f"weights{suffix}", data[1:]))
+    path = _file(folder / f"weights{suffix}", data[1:])
+    pretrained.recognise(pretrained.read(path))
+    pretrained.load_weights(build(seeds.NET), seeds.NET, path)
 
 
 def _model(data: bytes, folder: Path) -> None:

@@ -221,6 +221,24 @@ def test_tensors_of_impossible_shapes_are_not_recognised(arch, change):
         assert pretrained.recognise(tensors | {name: change(tensors[name])}) is None
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_part_of_a_published_file_is_refused_by_name(tmp_path, name):
+    _, content, block = published(name)
+    tensors = pretrained.read(saved(tmp_path, content))
+    names, architecture = [*tensors], architectures.build(block)
+    parts = [names[:1], names[-1:], *([name] for name in names[:: max(1, len(names) // 8)]), names[:2], names[1:]]
+    for part in parts:
+        path = saved(tmp_path, {name: tensors[name] for name in part})
+        assert pretrained.recognise(pretrained.read(path)) != block
+        with pytest.raises(UserError, match=r"^\S+weights\.pth: does not fit \w+: "):
+            pretrained.load_weights(architecture, block, path)
+
+
+def saved(folder, content):
+    torch.save(content, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
 def test_weights_of_no_known_layout_are_refused_by_name(tmp_path):
     content = published("KAIR's DnCNN")[1] | {"model.9.extra": torch.zeros(2)}
     torch.save(content, tmp_path / "weights.pth")

@@ -58,8 +58,10 @@ def from_foreign(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     first convolution only: ours of the last is 0, and the variances contain the difference of BatchNorm's epsilons.
     """
     renamed = {re.sub(r"^(dncnn\.){0,2}(?=\d)", "layers.", name): tensor for name, tensor in tensors.items()}
-    first, *_, last = _convolutions(renamed) or ["", ""]
-    if f"{first}.bias" in renamed and last and f"{last}.bias" not in renamed:
+    if len(found := _convolutions(renamed)) < 2:
+        return renamed
+    first, *_, last = found
+    if f"{first}.bias" in renamed and f"{last}.bias" not in renamed:
         renamed[f"{last}.bias"] = torch.zeros(len(renamed[f"{last}.weight"]))
         variances = {name: tensor for name, tensor in renamed.items() if name.endswith("running_var")}
         renamed |= {name: tensor + AUTHORS_EPSILON - nn.BatchNorm2d(1).eps for name, tensor in variances.items()}

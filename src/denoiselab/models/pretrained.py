@@ -18,6 +18,7 @@ PARALLEL = ("module.", "netG.", "_orig_mod.")
 WRAPPERS = (*PARALLEL, "model.", "net.")
 NESTED = 4  # containers in one another, at most
 SHOWN = 3  # names in a message
+MISFITS = (LookupError, RuntimeError, TypeError, ValueError)  # names, shapes or settings that no network has
 
 
 def load_weights(model: nn.Module, block: dict[str, Any], path: Path) -> None:
@@ -95,7 +96,10 @@ def _without(tensors: Tensors, prefixes: tuple[str, ...]) -> Tensors:
 def _converted(arch: str, tensors: Tensors) -> Tensors:
     """The tensors without wrappers, in our layout if the architecture converts theirs."""
     bare, layout = _without(tensors, WRAPPERS), architectures.foreign_layout(arch)
-    return layout(bare) if layout else bare
+    try:
+        return layout(bare) if layout else bare
+    except MISFITS:
+        return bare
 
 
 def _block(arch: str, tensors: Tensors) -> dict[str, Any] | None:
@@ -105,7 +109,7 @@ def _block(arch: str, tensors: Tensors) -> dict[str, Any] | None:
         settings = find(tensors) if find else None
         block = {"arch": arch, **settings} if settings else None
         return block if block and not _mismatch(architectures.outline(block), tensors) else None
-    except (IndexError, RuntimeError, TypeError, ValueError):  # shapes, or settings, that no network has
+    except MISFITS:
         return None
 
 
