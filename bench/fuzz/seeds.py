@@ -168,17 +168,18 @@ def archives() -> list[bytes]:
 
 
 @cache
-def tensors(block: dict[str, Any] = NET) -> dict[str, torch.Tensor]:
-    """The weights of a network."""
+def tensors() -> dict[str, torch.Tensor]:
+    """The weights of NET."""
     torch.manual_seed(0)
-    return architectures.build(block).state_dict()
+    return architectures.build(NET).state_dict()
 
 
 def weights() -> list[bytes]:
     """Weights as safetensors and in both torch.save formats, each preceded by a byte that encodes the suffix. One
     network of every layout that is recognised, and a DnCNN as KAIR numbers it."""
     numbered = {name.removeprefix("layers."): tensor for name, tensor in tensors().items()}
-    made = [b"\0" + serialize(content) for content in (tensors(), numbered, *map(tensors, RECOGNISED))]
+    others = [architectures.build(block).state_dict() for block in RECOGNISED]
+    made = [b"\0" + serialize(content) for content in (tensors(), numbered, *others)]
     for zipped in (True, False):
         stream = io.BytesIO()
         torch.save(tensors(), stream, _use_new_zipfile_serialization=zipped)
