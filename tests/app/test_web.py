@@ -201,23 +201,29 @@ def started(monkeypatch) -> list:
 def test_the_page_is_local_unless_another_host_is_given(started, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["serve"])
-    assert started == [(("127.0.0.1", 8501, Limits(50, 24)), {"browser": False})]
+    assert started == [(("127.0.0.1", 8501, Limits(50, 24)), {"name": "", "token": "", "browser": False})]
     assert capsys.readouterr().err == ""
     with pytest.raises(SystemExit, match="0"):
         cli.main(["serve", "--host", "0.0.0.0", "--port", "80", "--max-megabytes", "3"])
-    assert started[1] == (("0.0.0.0", 80, Limits(3, 24)), {"browser": False})
-    assert "warning: 0.0.0.0 is open to the network" in capsys.readouterr().err
+    assert started[1][0] == ("0.0.0.0", 80, Limits(3, 24))
+    assert len(started[1][1]["token"]) > 30
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve", "--host", "0.0.0.0", "--token", ""])
+    assert "warning: 0.0.0.0 is open to the network without a token" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="error: --max-megapixels: must be at least 1, not 0"):
         cli.main(["serve", "--max-megapixels", "0"])
-    assert len(started) == 2
+    assert len(started) == 3
 
 
 def test_streamlit_sends_no_statistics_and_listens_locally():
-    here = server.environment("127.0.0.1", 8501, Limits(7), browser=False)
+    here = server.environment("127.0.0.1", 8501, Limits(7), "", browser=False)
     assert here["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
     assert (here["STREAMLIT_SERVER_ADDRESS"], here["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("127.0.0.1", "7")
     assert here["STREAMLIT_SERVER_ALLOWED_HOSTS"].split() == ["127.0.0.1", "::1", "localhost"]
-    assert "STREAMLIT_SERVER_ALLOWED_HOSTS" not in server.environment("0.0.0.0", 80, Limits(), browser=False)
+    assert "STREAMLIT_SERVER_ALLOWED_HOSTS" not in server.environment("0.0.0.0", 80, Limits(), "", browser=False)
+    named = server.environment("127.0.0.1", 8501, Limits(), "photos.example.org", browser=False)
+    assert named["STREAMLIT_SERVER_ALLOWED_HOSTS"].split()[-1] == "photos.example.org"
 
 
 @pytest.fixture

@@ -2,17 +2,18 @@
 
 import os
 import re
-import socket
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import psutil
@@ -24,6 +25,7 @@ from denoiselab.app import denoisers
 from denoiselab.metrics import image_quality
 from tests.chrome import PATIENCE_S, POLL_S, Chrome, Page, chrome
 from tests.conftest import ROOT, photograph
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
 MEGABYTES, MEGAPIXELS = 2, 1
@@ -42,13 +44,11 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+def serving(folder: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
     """Start a server in `folder`, which has no trained models; yields its address and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     limits = ["--max-megabytes", str(MEGABYTES), "--max-megapixels", str(MEGAPIXELS)]
-    command = [sys.executable, "-m", "denoiselab.app.cli", "serve", "--port", str(port), *limits]
+    command = [sys.executable, "-m", "denoiselab.app.cli", "serve", "--port", str(port), *limits, *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     address = f"http://127.0.0.1:{port}"
     with (
@@ -68,6 +68,9 @@ def answers(address: str) -> bool:
     try:
         with urlopen(address, timeout=10) as answer:
             return answer.status == 200
+    except HTTPError as refused:
+        refused.close()
+        return refused.code == 401
     except OSError:
         return False
 
@@ -279,6 +282,75 @@ def highest_memory(process: psutil.Process) -> Iterator[list[int]]:
     finally:
         ended.set()
         watcher.join()
+
+
+def denoise_own(page: Page, folder: Path) -> None:
+    """Upload an image and wait for the result."""
+    Image.fromarray(photograph()[:64, :80]).save(folder / "good.png")
+    finished(page)
+    own_image(page, folder / "good.png")
+    finished(page, "80 × 64 pixels, 8-bit")
+    assert page.errors() == []
+
+
+def test_with_a_token_only_its_address_opens_the_page(browser, tmp_path):
+    with serving(tmp_path, "--token", "sesame") as (address, _):
+        assert "Open the whole address" in stranger(browser, address)
+        assert "Open the whole address" in stranger(browser, f"{address}/?token=SESAME")
+        page = browser.page(f"{address}/?token=sesame")
+        denoise_own(page, tmp_path)
+        assert "sesame" not in page.run("location.href")
+
+
+def stranger(browser: Chrome, address: str) -> str:
+    """What an address shows that does not open the page."""
+    page = browser.page(address)
+    page.wait("document.body?.innerText.trim()")
+    return page.run("document.body.innerText")
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="needs nginx")
+def test_behind_the_documented_reverse_proxy_the_page_asks_for_a_login(browser, tmp_path):
+    port, name = free_port(), "photos.localhost"  # a browser takes it for this machine
+    with serving(tmp_path, "--name", name) as (address, _), proxy(tmp_path, port, name, address):
+        until(lambda: answers(f"http://127.0.0.1:{port}"))
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"http://127.0.0.1:{port}").close()
+        page = browser.page(f"http://me:secret@{name}:{port}/_stcore/health")
+        page.wait("document.body?.innerText.includes('ok')")
+        page.call("Page.navigate", url=f"http://{name}:{port}")  # scripts cannot fetch where the address has a password
+        denoise_own(page, tmp_path)
+        heavy = Request(f"http://127.0.0.1:{port}/_stcore/upload_file/a/b", bytes(64 * 2**20), method="PUT")
+        heavy.add_header("Authorization", "Basic bWU6c2VjcmV0")
+        with pytest.raises((HTTPError, ConnectionError), match=r"413|reset|pipe"):
+            urlopen(heavy)
+
+
+@contextmanager
+def proxy(folder: Path, port: int, name: str, page: str) -> Iterator[None]:
+    """nginx as docs/production.md configures it, without TLS, on the loopback address."""
+    text = (ROOT / "docs/production.md").read_text(encoding="utf-8")
+    server = text.split("```nginx\n")[1].split("```")[0]
+    server = re.sub(r"(?m)^ *ssl_.*\n", "", server)
+    for written, here in (
+        ("listen 443 ssl", f"listen 127.0.0.1:{port}"),
+        ("photos.example.org", name),
+        ("http://127.0.0.1:8501", page),
+        ("/etc/nginx/denoiselab.htpasswd", str(folder / "htpasswd")),
+    ):
+        assert written in server
+        server = server.replace(written, here)
+    (folder / "htpasswd").write_text("me:{PLAIN}secret\n")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = " ".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
+    http = f"events {{}} http {{ access_log off; {places} {server} }}"
+    (folder / "nginx.conf").write_text(f"daemon off; user {getuser()}; pid {folder / 'pid'}; {http}")
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.log")]
+    with subprocess.Popen(command) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def test_download_addresses_cannot_be_guessed(address):

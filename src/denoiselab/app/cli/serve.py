@@ -1,5 +1,6 @@
 """denoiselab serve: the web page."""
 
+import secrets
 import sys
 from typing import Annotated
 
@@ -13,13 +14,21 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any but 127.0.0.1 opens the page to the network.")
     ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DENOISELAB_TOKEN", help="Asked of visitors. By default none on 127.0.0.1, else a new one; '': none."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The page's name in the addresses that a reverse proxy passes on.")] = "",
     max_megabytes: Annotated[int, typer.Option(help="Largest file, in MB.")] = 50,
     max_megapixels: Annotated[int, typer.Option(help="Largest image, in megapixels.")] = 24,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve the web page: upload an image, denoise it, compare and download. Ctrl-C stops it.
 
-    By default, only this machine can open the page. It sends nothing anywhere and processes one image at a time.
+    By default, only this machine can open the page. From elsewhere, it can be opened with the address that is printed,
+    which has a token. It sends nothing anywhere and processes one image at a time.
 
     \b
     Examples:
@@ -32,10 +41,12 @@ def serve(
     from denoiselab.app.web.limits import Limits
 
     allowed = Limits(max_megabytes, max_megapixels)
-    if host not in server.LOOPBACK:
+    if token is None:
+        token = "" if host in server.LOOPBACK else secrets.token_urlsafe()
+    if host not in server.LOOPBACK and not token:
         print(
-            f"warning: {host} is open to the network: there is no password, and anybody who reaches port {port} can use"
-            " this page and this machine's processor",
+            f"warning: {host} is open to the network without a token: anybody who reaches port {port} can use this page"
+            " and this machine's processor",
             file=sys.stderr,
         )
-    server.run(host, port, allowed, browser=browser)
+    server.run(host, port, allowed, name=name, token=token, browser=browser)

@@ -6,6 +6,7 @@ from denoiselab.runtime.errors import UserError
 
 MODELS = 4  # side by side
 FILES = 10  # of a visitor
+VISITORS = 4  # with all their files at the largest size
 WAITING = 20  # visitors in the queue
 SAMPLES = 16  # cached outcomes of sample images, about 2 MB each
 
@@ -27,6 +28,16 @@ class Limits:
     def pixels(self) -> int:
         return self.megapixels * 10**6
 
+    @property
+    def bytes(self) -> int:
+        return self.megabytes * 10**6
+
+    def has_room(self, files: int, own: int, everybody: int) -> bool:
+        """Whether one more upload may be stored beside `files` files of this visitor. `own` and `everybody` are the
+        bytes with it, of this visitor and of all. Twice the files, so that the page can name those too many."""
+        most = FILES * self.bytes + 2**20  # some for the headers of each part
+        return files < 2 * FILES and own <= most and everybody <= VISITORS * most
+
     def check_number(self, number: int) -> None:
         """UserError if so many files before this one are too many."""
         if number >= FILES:
@@ -34,5 +45,5 @@ class Limits:
 
     def check_file(self, size: int) -> None:
         """UserError if a file of `size` bytes is too large."""
-        if size > self.megabytes * 10**6:
+        if size > self.bytes:
             raise UserError(f"{size / 1e6:.1f} MB; the limit is {self.megabytes} MB")
