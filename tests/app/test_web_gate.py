@@ -45,10 +45,14 @@ def served(token: str = "", megabytes: int = 1) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(Gate, token=token, allowed=Limits(megabytes))])
 
 
-async def ask(app, path="/", method="GET", *, cookie="", length=None, body=(b"",), kind="http") -> tuple[int, str, str]:
+async def ask(
+    app, path="/", method="GET", *, cookie="", origin="", length=None, body=(b"",), kind="http"
+) -> tuple[int, str, str]:
     """Status (or type of the first message to a websocket), text, and headers of the answer."""
     path, _, query = path.partition("?")
     headers = [(b"cookie", f"{COOKIE}={cookie}".encode())] if cookie else []
+    if origin:
+        headers += [(b"origin", origin.encode()), (b"host", b"photos.example.org:8501")]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
     scope = {"type": kind, "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode()}
@@ -96,6 +100,15 @@ def test_the_token_of_the_address_becomes_a_cookie():
     assert f"{COOKIE}=sesame; HttpOnly" in headers
     assert asyncio.run(ask(app, cookie="sesame"))[0] == 200
     assert asyncio.run(ask(app, "/_stcore/stream", cookie="sesame", kind="websocket"))[0] == "websocket.accept"
+
+
+@pytest.mark.parametrize("port", [":8501", "", ":80"])
+@pytest.mark.parametrize("site", ["https://photos.example.org", "http://127.0.0.1", "null"])
+def test_scripts_of_other_sites_are_refused(site, port, caplog):
+    answer = asyncio.run(ask(served(), "/_stcore/stream", origin=site + port, kind="websocket"))[0]
+    same = f"{site}{port}" == "https://photos.example.org:8501"
+    assert answer == ("websocket.accept" if same else "websocket.close")
+    assert ("a reverse proxy has to pass the Host header on" in caplog.text) == (not same)
 
 
 def test_an_upload_needs_the_token_too(stored):

@@ -27,8 +27,8 @@ def serve(
 ) -> None:
     """Serve the web page: upload an image, denoise it, compare and download. Ctrl-C stops it.
 
-    By default, only this machine can open the page. From elsewhere, it can be opened with the address that is printed,
-    which has a token. It sends nothing anywhere and processes one image at a time.
+    By default, only this machine can open the page; with another --host, everybody who has the printed address, which
+    contains a token. The page sends nothing anywhere and processes one image at a time.
 
     \b
     Examples:

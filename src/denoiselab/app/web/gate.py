@@ -1,11 +1,14 @@
-"""The gate before the page: asks for the token, and bounds what a visitor uploads before anything of it is read."""
+"""The gate before the page: asks for the token, refuses other sites' scripts, and bounds what a visitor uploads before
+anything of it is read."""
 
 import asyncio
 import hmac
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -16,13 +19,17 @@ from streamlit.runtime import get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from denoiselab.app.web.limits import Limits
+from denoiselab.runtime.sanitize import one_line
 
 COOKIE = "denoiselab_token"
 UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")  # Streamlit's route
 PAUSE_S, UPLOAD_S = 30, 600  # longest pause of an upload, and its whole length
 NO_TOKEN = "Open the whole address that `denoiselab serve` printed: its token is missing or wrong."
+FOREIGN = "refused a connection of %s to %s: not the same host; a reverse proxy has to pass the Host header on"
 TOO_MANY = "Too many images. Remove some, or come back later."
 TOO_SLOW = "The upload took too long."
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -41,6 +48,8 @@ class Gate:
         visitor = HTTPConnection(scope)
         if not self._is_token(visitor.cookies.get(COOKIE)):
             return await self._at_the_door(visitor, scope, receive, send)
+        if scope["type"] == "websocket" and _is_foreign(visitor):
+            return await WebSocketClose(code=1008)(scope, receive, send)
         upload = UPLOAD.fullmatch(visitor.url.path)
         if scope.get("method") != "PUT" or upload is None:
             return await self.app(scope, receive, send)
@@ -80,6 +89,15 @@ class Gate:
             self.coming[session].remove(size)
             if not self.coming[session]:
                 del self.coming[session]
+
+
+def _is_foreign(visitor: HTTPConnection) -> bool:
+    """Whether another site's script connects. (Streamlit would ask a server for this machine's public address.)"""
+    origin, host = visitor.headers.get("origin"), visitor.headers.get("host")
+    if origin is None or urlsplit(origin).netloc == host:
+        return False
+    log.warning(FOREIGN, one_line(origin), one_line(str(host)))
+    return True
 
 
 def _in_time(receive: Receive) -> Receive:
