@@ -109,7 +109,7 @@ def test_without_samples_or_models_there_is_no_slider(finished, monkeypatch):
 @pytest.mark.slow
 def test_the_summary_has_the_best_model_of_each_condition(finished, written):
     root, _ = finished
-    table = pd.read_csv(root / paths.COMPARISON, float_precision="round_trip")
+    table = pd.read_csv(root / paths.COMPARISON)
     for key, best in files.read_json(root / paths.SUMMARY).items():
         set_name, condition = key.split()
         here = table[(table.set == set_name) & (table.condition == condition)].set_index("model")

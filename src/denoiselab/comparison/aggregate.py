@@ -72,7 +72,7 @@ def _rows(params: Params, task: str, file: str) -> pd.DataFrame:
     frames = []
     for model in of_task(params, task):
         path = stage_outputs.evaluated(model, file)
-        options = {"dtype": texts, "keep_default_na": False, "na_values": nan, "float_precision": "round_trip"}
+        options = {"dtype": texts, "keep_default_na": False, "na_values": nan}
         frames.append(stage_outputs.read_table(path, **options))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

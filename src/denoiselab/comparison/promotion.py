@@ -25,9 +25,7 @@ class Verdict:
 def parse(text: str) -> pd.DataFrame:
     """Read the test scores logged in a run: per_image.csv with `psnr_noisy` and the hashes of the images."""
     nan = {"psnr": ["nan"]}  # outputs that are not finite
-    return pd.read_csv(
-        io.StringIO(text), dtype=TEXTS, keep_default_na=False, na_values=nan, float_precision="round_trip"
-    )
+    return pd.read_csv(io.StringIO(text), dtype=TEXTS, keep_default_na=False, na_values=nan)
 
 
 def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, rival: str, params: Params) -> Verdict:

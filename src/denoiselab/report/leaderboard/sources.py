@@ -169,6 +169,4 @@ def _rows(read: Read, path: Path, outs: dict[str, str]) -> pd.DataFrame:
         raise UserError(f"{name} is missing") from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != outs.get(name):
         raise UserError(f"{name} differs from dvc.lock")
-    return pd.read_csv(
-        io.BytesIO(content), dtype=TEXTS, keep_default_na=False, na_values=["", "nan"], float_precision="round_trip"
-    )
+    return pd.read_csv(io.BytesIO(content), dtype=TEXTS, keep_default_na=False, na_values=["", "nan"])
