@@ -2,7 +2,7 @@
 
     python -m bench.fuzz [--inputs 1000000] [--minutes M] [--out .fuzz] [--seed 0] [TARGET ...]
 
-Faster targets get more inputs. An interrupted run resumes with the same command. Each finding is a folder
+An interrupted run resumes with the same command. Each finding is a folder
 <out>/<target>/findings/<hash> with the input and the error. Inputs that ended the process (crash in C code, more than a
 minute, out of memory) are <out>/<target>/hard-*. <out>/<target>/inputs.json holds the number of inputs so far. The exit
 code is 1 if there are findings.
@@ -22,22 +22,23 @@ from bench._project import environment
 from bench._show import table
 from denoiselab.runtime import files
 
-# Share of the inputs per target, by speed: about a thousand EXIF blocks per second, but only a few command lines.
+# Percentage of the inputs per target: readers of strangers' files that are new or written here first, fewer for slow ones
+# (four command lines a second, but a thousand weights files).
 SHARES = {
-    "exif": 40,
-    "manifest": 20,
-    "image": 8,
-    "photo": 8,
-    "stack": 6,
-    "containers": 20,
+    "weights": 18,
+    "stack": 14,
+    "containers": 14,
+    "image": 11,
+    "photo": 11,
     "archive": 8,
-    "tables": 5,
-    "weights": 4,
+    "exif": 6,
+    "manifest": 4,
+    "tables": 4,
     "params": 3,
-    "model": 1,
-    "upload": 1,
+    "model": 3,
+    "upload": 2.5,
     "words": 1,
-    "arguments": 0.1,
+    "arguments": 0.5,
 }
 OUT = Path(".fuzz")
 RESTARTS = 20  # of a target whose process was ended
