@@ -22,7 +22,7 @@ from bench._project import environment
 from bench._show import table
 from denoiselab.runtime import files
 
-# Percentage of the inputs per target: readers of strangers' files that are new or written here first, fewer for slow ones
+# Percentage of the inputs per target: readers that are new or written here first, fewer for slow ones
 # (four command lines a second, but a thousand weights files).
 SHARES = {
     "weights": 18,
