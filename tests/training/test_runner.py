@@ -220,6 +220,14 @@ def test_a_checkpoint_that_does_not_fit_says_why(here, interrupted, monkeypatch,
     assert said in printed
 
 
+def test_a_checkpoint_of_another_precision_says_so(here, interrupted, capsys):
+    trained = devices.precision("auto", torch.device("cpu"))
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[trained]
+    params = make(here, plain={"steps": 30, "validate_every": 10, "precision": other})
+    runner.run(jobs.resolve(params, "plain"), lambda *_: None)
+    assert f"differs in train.precision ({trained}, here {other})\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"name": 1}'])
 def test_a_damaged_identity_is_not_compared(here, interrupted, capsys, content):
     for path in paths.checkpoints().glob("*/job.json"):
