@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Hide MkDocs' notice about MkDocs 2.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help install repro smoke tune leaderboard scale tools bench docs notebook test test-fast test-long upgrade-check fuzz audit lint format ui doctor
+.PHONY: help install repro smoke tune leaderboard scale tools container bench docs notebook test test-fast test-long upgrade-check fuzz audit lint format ui doctor
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 13
@@ -35,6 +35,12 @@ scale: .venv/installed requirements/scale.txt  ## install packages for clusters,
 
 tools: .venv/installed requirements/page.txt requirements/onnx.txt  ## install packages for the web page (denoiselab serve) and ONNX (denoiselab export)
 	$(INSTALL) -r requirements/page.txt -r requirements/onnx.txt -c constraints.txt
+
+ENGINE ?= docker
+container: .venv/installed  ## build an image of the command and the web page (ENGINE=podman: with Podman)
+	rm -rf wheels
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir wheels -c constraints.txt '.[page]'
+	$(ENGINE) build --file Containerfile --tag denoiselab .
 
 bench: .venv/developing  ## benchmark this machine, in ten minutes: reports/benchmarks/
 	python -m bench
