@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from denoiselab.data.readers.sources import ABOUT
 
 ROOT = Path(__file__).parents[2]
-INSTALLED = ("denoise", "experiments", "page", "onnx", "scale", "raw", "heic", "dev")  # the others are not installed for the tests
+INSTALLED = ("denoise", "experiments", "page", "onnx", "scale", "raw", "heic", "dev")  # spandrel is not
 FILES = [*(f"requirements/{name}.txt" for name in INSTALLED), "requirements.txt"]
 CUDA = ("nvidia-", "cuda-", "triton")  # dependencies of torch on a machine with a GPU
 OSI = "License :: OSI Approved :: "

@@ -40,6 +40,15 @@ def test_the_classic_recipe_gives_214_patches_per_image(tmp_path):
     assert len(patches.load(tmp_path / "out", "train")) == 2 * 214
 
 
+def test_enlarged_images_are_softer(tmp_path):
+    raw(tmp_path, {"train-a": (100, 120), "val-a": (80, 80)})
+    assert patches.cut(tmp_path, params(scales=[1.5]), 3, tmp_path / "out")["train"] == 3 * 4
+    assert patches.cut(tmp_path, params(), 3, tmp_path / "own")["train"] == 2 * 3
+    soft, own = (np.concatenate([*patches.load(tmp_path / name, "train")]).astype(float) for name in ("out", "own"))
+    assert np.abs(np.diff(soft, axis=1)).mean() < 0.8 * np.abs(np.diff(own, axis=1)).mean()
+    assert soft.mean() == pytest.approx(own.mean(), abs=2)
+
+
 def test_patches_have_the_pixels_of_their_positions(tmp_path):
     raw(tmp_path, {"train-a": (300, 500), "train-b": (410, 410), "train-c": (410, 310), "val-a": (90, 120)})
     patches.cut(tmp_path, params(size=80, stride=20, shard_mib=1), 3, tmp_path / "out")
