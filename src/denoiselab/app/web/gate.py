@@ -23,6 +23,7 @@ from denoiselab.runtime.sanitize import one_line
 
 COOKIE = "denoiselab_token"
 UPLOAD = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")  # Streamlit's route
+DIGITS = 20  # of a length, at most
 PAUSE_S, UPLOAD_S = 30, 600  # longest pause of an upload, and its whole length
 NO_TOKEN = "Open the whole address that `denoiselab serve` printed: its token is missing or wrong."
 FOREIGN = "refused a connection of %s to %s: not the same host; a reverse proxy has to pass the Host header on"
@@ -50,7 +51,7 @@ class Gate:
             return await self._at_the_door(visitor, scope, receive, send)
         if scope["type"] == "websocket" and _is_foreign(visitor):
             return await WebSocketClose(code=1008)(scope, receive, send)
-        upload = UPLOAD.fullmatch(visitor.url.path)
+        upload = UPLOAD.fullmatch(scope["path"])
         if scope.get("method") != "PUT" or upload is None:
             return await self.app(scope, receive, send)
         with self._room(upload["session"], visitor.headers.get("content-length", "")) as room:
@@ -67,7 +68,7 @@ class Gate:
         if scope["type"] == "websocket":
             await WebSocketClose(code=1008, reason=NO_TOKEN)(scope, receive, send)
         elif self._is_token(visitor.query_params.get("token")):
-            answer = RedirectResponse(visitor.url.path, status_code=303)
+            answer = RedirectResponse("/", status_code=303)
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
             await answer(scope, receive, send)
         else:
@@ -75,16 +76,19 @@ class Gate:
 
     @contextmanager
     def _room(self, session: str, length: str) -> Iterator[bool]:
-        """Whether a file of `length` bytes may come; while it does, it counts as stored."""
-        size = int(length) if length.isdecimal() else self.allowed.bytes
+        """Whether a file of `length` bytes may come; if so, it counts as stored meanwhile."""
+        size = int(length[:DIGITS]) if length.isdecimal() else self.allowed.bytes
         manager = get_instance().uploaded_file_mgr
         assert isinstance(manager, MemoryUploadedFileManager)
         stored = {name: [len(file.data) for file in files.values()] for name, files in [*manager.file_storage.items()]}
-        own = stored.get(session, []) + self.coming[session]
+        own = stored.get(session, []) + self.coming.get(session, [])
         everybody = sum(map(sum, stored.values())) + sum(map(sum, self.coming.values()))
+        if not self.allowed.has_room(len(own), sum(own) + size, everybody + size):
+            yield False
+            return
         self.coming[session].append(size)
         try:
-            yield self.allowed.has_room(len(own), sum(own) + size, everybody + size)
+            yield True
         finally:
             self.coming[session].remove(size)
             if not self.coming[session]:
