@@ -9,13 +9,14 @@ from denoiselab.tracking import runs
 from pipeline import run
 
 HOST, PORT = "127.0.0.1", "5000"
+VIEW = "?workflowType=machine_learning"  # without the parts for language models
 
 
 def main() -> None:
     try:
         with runs.answering():
             runs.mark_killed_runs()
-            print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs", flush=True)
+            print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs{VIEW}", flush=True)
     except (UserError, OSError) as error:
         print(f"warning: killed runs are not marked: {error_message(error)}", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]
