@@ -47,6 +47,7 @@ bench: .venv/developing  ## benchmark this machine, in ten minutes: reports/benc
 
 docs: .venv/developing  ## build the documentation: site/index.html
 	mkdocs build --strict
+	@echo "Search needs a server: python -m http.server --bind 127.0.0.1 --directory site 8000"
 
 notebook: .venv/developing  ## rerun notebooks/quickstart.ipynb in a clone and store its outputs
 	python -m docs.make.notebook
