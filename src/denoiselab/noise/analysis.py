@@ -117,13 +117,18 @@ def _blocks(channel: np.ndarray) -> _Blocks:
     height, width = (size // side * side for size in channel.shape)
     cut = channel[:height, :width].reshape(height // side, side, width // side, side)
     flat = cut.swapaxes(1, 2).reshape(-1, side * side).astype(np.float64)
-    y, x = np.mgrid[:side, :side].reshape(2, -1) - (side - 1) / 2
-    plane = np.stack([vector / max(np.linalg.norm(vector), 1e-9) for vector in (np.ones(side * side), y, x)])
-    residuals = flat - (flat @ plane.T) @ plane
+    planes = plane(side)
+    residuals = flat - (flat @ planes.T) @ planes
     means, variances = flat.mean(1), np.square(residuals).sum(1) / max(1, side * side - 3)
     inside = (means > MARGIN) & (means < 1 - MARGIN)
     chosen = inside if inside.sum() >= MIN_BLOCKS else np.full(len(means), True)
     return _Blocks(residuals[chosen].reshape(-1, side, side), np.stack([means, variances])[:, chosen])
+
+
+def plane(side: int) -> np.ndarray:
+    """Orthonormal vectors (3, side**2) of the planes over a block of `side` x `side` pixels."""
+    y, x = np.mgrid[:side, :side].reshape(2, -1) - (side - 1) / 2
+    return np.stack([vector / max(float(np.linalg.norm(vector)), 1e-9) for vector in (np.ones(side**2), y, x)])
 
 
 def _flat(blocks: _Blocks) -> tuple[float, float]:

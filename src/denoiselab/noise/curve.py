@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from denoiselab.noise.analysis import plane
 from denoiselab.noise.level_estimation import QUARTILE
 
 BINS = 8  # of brightness, with equally many samples each
@@ -106,19 +107,13 @@ def _cells(noisy: Sequence[np.ndarray], restored: Sequence[np.ndarray], flat: Se
     return found
 
 
-def _plane() -> np.ndarray:
-    """Orthonormal vectors of the planes over a block (BLOCK**2, 3)."""
-    y, x = np.mgrid[:BLOCK, :BLOCK].reshape(2, -1) - (BLOCK - 1) / 2
-    return np.linalg.qr(np.stack([np.ones(BLOCK**2), x, y]).T)[0]
-
-
 def _lost(length: float) -> float:
     """Fraction of the variance that a plane takes from a block of noise with correlation exp(-(distance/length)^2)."""
     if not length:
         return 0.0
-    places, plane = np.mgrid[:BLOCK, :BLOCK].reshape(2, -1), _plane()
+    places, planes = np.mgrid[:BLOCK, :BLOCK].reshape(2, -1), plane(BLOCK)
     squared = np.square(places[:, :, None] - places[:, None]).sum(0)
-    taken = np.trace(plane.T @ np.exp(-squared / length**2) @ plane)
+    taken = np.trace(planes @ np.exp(-squared / length**2) @ planes.T)
     return float((taken - 3) / (BLOCK**2 - 3))
 
 
@@ -126,10 +121,10 @@ def _blocks(
     noisy: Sequence[np.ndarray], restored: Sequence[np.ndarray], flat: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Of each crop, by blocks: activity, brightness, variance of the noisy values around a plane (3, N)."""
-    plane, found = _plane(), []
+    planes, found = plane(BLOCK), []
     for n, r, a in zip(noisy, restored, flat, strict=True):
         values = _cut(n, BLOCK).reshape(-1, BLOCK**2)
-        variance = np.square(values - (values @ plane) @ plane.T).sum(1) / (BLOCK**2 - 3)
+        variance = np.square(values - (values @ planes.T) @ planes).sum(1) / (BLOCK**2 - 3)
         found.append(np.stack([_cut(a, BLOCK).mean((1, 2)), _cut(r, BLOCK).mean((1, 2)), variance]))
     return found
 
