@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = args.targets or [*SHARES]
     whole = sum(SHARES[name] for name in names)
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
-    for name in names:
-        left = max(0.0, end - time.monotonic()) * SHARES[name] / whole if args.minutes else None
+    for n, name in enumerate(names):
+        to_come = sum(SHARES[later] for later in names[n:])
+        left = max(0.0, end - time.monotonic()) * SHARES[name] / to_come if args.minutes else None
         _fuzz(name, args.out / name, max(1, round(args.inputs * SHARES[name] / whole)), args.seed, left)
     rows = [_row(name, args.out / name) for name in names]
     print(f"{table(rows)}\n\n{sum(row['inputs'] for row in rows):,} inputs; findings are in {args.out}")
