@@ -2,10 +2,10 @@
 
     python -m bench.fuzz [--inputs 1000000] [--minutes M] [--out .fuzz] [--seed 0] [TARGET ...]
 
-An interrupted run resumes with the same command. Each finding is a folder
-<out>/<target>/findings/<hash> with the input and the error. Inputs that ended the process (crash in C code, more than a
-minute, out of memory) are <out>/<target>/hard-*. <out>/<target>/inputs.json holds the number of inputs so far. The exit
-code is 1 if there are findings.
+An interrupted run resumes with the same command. Each finding is a folder <out>/<target>/findings/<hash> with the input
+and the error. Inputs that ended the process (crash in C code, more than a minute, out of memory) are
+<out>/<target>/hard-*. <out>/<target>/inputs.json holds the number of inputs so far. The exit code is 1 if there are
+findings.
 
 Needs `pip install atheris` (Linux, Python 3.11 or later). tests/system/test_fuzz.py tests the same targets.
 """
