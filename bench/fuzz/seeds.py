@@ -176,7 +176,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def weights() -> list[bytes]:
     """Weights as safetensors and in both torch.save formats, each preceded by a byte that encodes the suffix. One
-    network of every layout that is recognised, and a DnCNN as KAIR numbers it."""
+    network of each layout that is recognised, but WINNet, and a DnCNN as KAIR numbers it."""
     numbered = {name.removeprefix("layers."): tensor for name, tensor in tensors().items()}
     others = [architectures.build(block).state_dict() for block in RECOGNISED]
     made = [b"\0" + serialize(content) for content in (tensors(), numbered, *others)]
