@@ -59,8 +59,8 @@ def run(stage: Callable[[], None]) -> None:
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             error.filename = Path.cwd()  # errors on writing name no file
-        _end_beside_stuck_threads(f"error: {error_message(error)}")
-        sys.exit(f"error: {error_message(error)}")
+        _end_beside_stuck_threads(error_message(error))
+        sys.exit(error_message(error))
     _end_beside_stuck_threads()
 
 

@@ -18,7 +18,7 @@ def main() -> None:
             runs.mark_killed_runs()
             print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs{VIEW}", flush=True)
     except (UserError, OSError) as error:
-        print(f"warning: killed runs are not marked: {error_message(error)}", file=sys.stderr)
+        print(error_message(error, "warning: killed runs are not marked"), file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]
     os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": runs.uri()})  # may hold a password
 

@@ -59,8 +59,8 @@ def test_damaged_and_missing_weights_are_found(copy, monkeypatch):
 def test_missing_extras_are_named_with_what_needs_them(copy, monkeypatch):
     monkeypatch.setattr(diagnostics, "_installed", lambda name: "" if name in ("streamlit", "dvc") else "1.0")
     state, said = diagnostics._packages(copy)
-    assert state == "note" and "experiments (experiments), page (denoiselab serve);" in said
-    assert said.endswith("pip install 'denoiselab[experiments]'")
+    assert state == "note" and "experiments (experiments), page (denoiselab serve):" in said
+    assert said.endswith("pip install 'denoiselab[experiments,page]'")
 
 
 def test_a_missing_mirror_or_server_is_a_problem(copy, monkeypatch):

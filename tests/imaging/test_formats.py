@@ -307,12 +307,12 @@ def test_a_raw_file_is_developed_with_the_cameras_white_balance():
 def test_a_raw_file_without_rawpy_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
     for content in (dng(np.zeros((16, 16), np.uint16)), b"\0\0\0\x18ftypcrx " + bytes(100), b"IIRO" + bytes(100)):
-        with pytest.raises(UserError, match="is a camera raw file; to read it: pip install rawpy"):
+        with pytest.raises(UserError, match=r"is a camera raw file; to read it: pip install 'denoiselab\[raw\]'"):
             photos.read(content)
 
 
 def test_heic_is_read_or_refused_with_the_remedy(monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="is HEIC; to read it: pip install pillow-heif"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"is HEIC; to read it: pip install 'denoiselab\[heic\]'"):
         patch.setitem(sys.modules, "pillow_heif", None)
         photos.read(b"\0\0\0\x18ftypheic" + bytes(100))
     pillow_heif = pytest.importorskip("pillow_heif")

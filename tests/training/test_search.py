@@ -54,7 +54,7 @@ def test_values_change_the_block_and_its_budget(tree):
     ("phase", "said"),
     [
         (PHASE | {"trials": 0}, "tune.phases.all.trials: input should be greater than or equal to 1"),
-        (PHASE | {"space": {}}, "tune.phases.all.space: dictionary should have at least 1 item"),
+        (PHASE | {"space": {}}, "tune.phases.all.space: needs 1 value or more, has 0"),
         (PHASE | {"space": {"lr": {"low": 1, "high": 1}}}, "low must be below high, and above 0 with log, not 1 and 1"),
     ],
 )

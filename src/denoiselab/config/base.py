@@ -80,6 +80,9 @@ def explain(error: ValidationError, block: type[BaseModel], prefix: str) -> str:
             lines.append(f"{spot}: unknown key {_short(repr(key))}; allowed: {', '.join(parent.model_fields)}")
         elif kind == "missing":
             lines.append(f"{prefix}{place}: missing")
+        elif kind == "too_short":
+            least = context["min_length"]
+            lines.append(f"{prefix}{place}: needs {least} value{'s' * (least != 1)} or more, has {len(value)}")
         elif kind == "union_tag_not_found":
             lines.append(f"{prefix}{place}.{_tag(context)}: missing")
         elif kind == "union_tag_invalid":

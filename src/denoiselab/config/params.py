@@ -183,7 +183,10 @@ class Params(Block):
             needed = entry.needs.removeprefix("models/")
             if entry.needs.startswith("models/") and (needed == name or needed not in self.models):
                 others = ", ".join(other for other in self.models if other != name)
-                raise UserError(f"models.{name}.needs: {entry.needs!r} is not another model; choose from: {others}")
+                raise UserError(
+                    f"models.{name}.needs: {entry.needs!r} is not another model; add it with "
+                    f"-S 'model=[{needed},{name}]', or choose from: {others}"
+                )
         overrides = {f"models.{name}.noise": entry.noise for name, entry in self.models.items() if entry.noise}
         for place, spec in overrides.items():
             if needs_pairs(spec) or lacks_clean(spec):

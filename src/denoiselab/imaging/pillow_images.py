@@ -78,7 +78,7 @@ def _heif(head: bytes) -> list[str]:
     try:
         import pillow_heif
     except ImportError:
-        raise UnsupportedError("is HEIC; to read it: pip install pillow-heif") from None
+        raise UnsupportedError("is HEIC; to read it: pip install 'denoiselab[heic]'") from None
     pillow_heif.register_heif_opener()
     return ["HEIF"]
 

@@ -15,7 +15,7 @@ SIGNATURES = (b"\0\0\0\x18ftypcrx ", b"FUJIFILMCCD-RAW ", b"IIRO", b"IIRS", b"MM
 LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # TIFF but for these bytes
 HEAD = max(map(len, SIGNATURES))
 SRGB = (2.4, 12.92)  # power and slope of its transfer function
-NEEDED = "is a camera raw file; to read it: pip install rawpy, or develop it to 16-bit TIFF"
+NEEDED = "is a camera raw file; to read it: pip install 'denoiselab[raw]', or develop it to 16-bit TIFF"
 
 
 class RawError(UnsupportedError):

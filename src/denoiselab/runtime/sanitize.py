@@ -24,13 +24,13 @@ def one_line(error: object, limit: int = 200) -> str:
     return " ".join(text.split())[:limit] or type(error).__name__
 
 
-def error_message(error: UserError | OSError) -> str:
-    """Message of an error without logins: one line, or one for each mistake in settings."""
+def error_message(error: UserError | OSError, label: str = "error") -> str:
+    """Message of an error without logins: one line, or one for each mistake in settings, each after `label: `."""
     if isinstance(error, OSError) and error.strerror:
         lines = [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     else:
         lines = getattr(error, "lines", [str(error)])
-    return "\n".join(printable(without_login(line)) for line in lines)
+    return "\n".join(f"{label}: {printable(without_login(line))}" for line in lines)
 
 
 def without_login(text: object) -> str:

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="denoiselab")
     except (UserError, OSError) as error:
-        sys.exit(f"error: {error_message(error)}")
+        sys.exit(error_message(error))
     except Exception as error:
         from denoiselab.runtime.devices import is_out_of_memory
 
