@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from skimage import data
 
+from denoiselab.app import denoisers
 from docs.make import notebook
 from tests.conftest import ROOT
 from tests.projects import call, make_project
@@ -42,6 +43,12 @@ def check(found) -> None:
 def test_it_is_committed_with_its_pictures():
     check(nbformat.read(NOTEBOOK, as_version=4))
     assert NOTEBOOK.stat().st_size < 600_000
+
+
+def test_it_was_run_with_the_denoisers_of_today():
+    text = shown(nbformat.read(NOTEBOOK, as_version=4))
+    for entry in denoisers.known():
+        assert re.search(rf"^{entry.name} +{entry.parameters:,} parameters", text, re.MULTILINE), entry.name
 
 
 def test_nothing_in_it_names_a_machine():
