@@ -25,8 +25,8 @@ HEAD = """# Gallery
 <!-- Written by `python -m docs.make.gallery`, which denoises what is shown here. -->
 
 One picture for each task: noisy on the left, what `denoiselab denoise` makes of it with `--model auto` in the middle,
-clean on the right, each enlarged twice. The photos are those of [the web page](page.md); the noise is synthetic, and no
-model has seen these photos in training. PSNR is that of the whole image.
+clean on the right, each enlarged twice. The photos are those of [the web page](page.md); no
+model has seen them in training. The noise is synthetic, clipped and rounded to 8 bits. PSNR is that of the whole image.
 """
 
 

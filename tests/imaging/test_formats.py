@@ -312,7 +312,10 @@ def test_a_raw_file_without_rawpy_is_refused_with_the_remedy(monkeypatch):
 
 
 def test_heic_is_read_or_refused_with_the_remedy(monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"is HEIC; to read it: pip install 'denoiselab\[heic\]'"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"is HEIC; to read it: pip install 'denoiselab\[heic\]'"),
+    ):
         patch.setitem(sys.modules, "pillow_heif", None)
         photos.read(b"\0\0\0\x18ftypheic" + bytes(100))
     pillow_heif = pytest.importorskip("pillow_heif")

@@ -104,7 +104,7 @@ def _packages(root: Path) -> tuple[State, str]:
     missing = {extra: use for extra, (package, use) in EXTRAS.items() if not _installed(package)}
     if missing:
         uses = ", ".join(f"{extra} ({use})" for extra, use in missing.items())
-        return "note", f"not installed: {uses}: pip install 'denoiselab[{",".join(missing)}]'"
+        return "note", f"not installed: {uses}: pip install 'denoiselab[{','.join(missing)}]'"
     return "ok", ", ".join(f"{package} {_installed(package)}" for package, _ in EXTRAS.values())
 
 
