@@ -41,7 +41,7 @@ def changed(tree: dict, place: str, value: object) -> dict:
         (
             "models.unet.needs",
             "models/vgg",
-            "models.unet.needs: 'models/vgg' is not another model; choose from: bilateral",
+            "models.unet.needs: 'models/vgg' is not another model; add it with -S 'model=[vgg,unet]'",
         ),
         ("models.unet.init_from", "models/dncnn", "needs must be init_from, 'models/dncnn'"),
         ("models.unet.init", "he", "models.unet.init: input should be 'none', 'xavier_uniform'"),
