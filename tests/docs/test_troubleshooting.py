@@ -178,3 +178,11 @@ def test_a_message_is_what_the_page_quotes(number, tmp_path, monkeypatch, capsys
 
 def test_every_quoted_message_is_provoked():
     assert len(QUOTED) == len(set(QUOTED)) == len(PROVOKED)
+
+
+@pytest.mark.parametrize("mistake", ["model=[unett]", "train.stepz=3"])
+def test_the_messages_of_hydra_are_quoted(mistake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match="Could not") as caught:
+        compose(mistake)
+    assert f"**`{str(caught.value).splitlines()[0].rstrip('.')}`.**" in PAGE
