@@ -19,7 +19,7 @@ def main() -> None:
             print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs{VIEW}", flush=True)
     except (UserError, OSError) as error:
         print(error_message(error, "warning: killed runs are not marked"), file=sys.stderr)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT, "--workers", "1"]
     os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": runs.uri()})  # may hold a password
 
 

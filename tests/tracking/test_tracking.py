@@ -299,6 +299,7 @@ def test_artifacts_move_with_the_project(root, tested, monkeypatch):
     assert run.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
     assert {file.path for file in client.list_artifacts(run.info.run_id, "test")} >= {"test/per_image.csv"}
     (model,) = client.search_logged_models([run.info.experiment_id])
+    assert model.tags["mlflow.note.content"] == run.data.tags["mlflow.note.content"] != ""
     assert Path(model.artifact_location.removeprefix("file://")).is_relative_to(moved)
 
 

@@ -15,7 +15,7 @@ from denoiselab.data import noisy_sets
 from denoiselab.models import model_store
 from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.runtime.errors import UserError
-from denoiselab.tracking.runs import connect
+from denoiselab.tracking.runs import DESCRIPTION, connect
 
 TEST_ROWS = "test/per_image.csv"  # artifact of a run
 TEST_TABLE = "test/per_image.json"  # the same as a table for MLflow's page
@@ -122,6 +122,7 @@ def model_files(run: str, folder: Path) -> None:
                 name=card["name"],
                 signature=ModelSignature(inputs=images, outputs=scores if card["task"] == "classify" else images),
                 input_example=np.zeros((2, channels, 50, 70), np.float32),
+                tags={DESCRIPTION: client.get_run(run).data.tags.get(DESCRIPTION, "")},
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
             )
     client.set_tag(run, "weights.sha256", model_store.digest(folder))

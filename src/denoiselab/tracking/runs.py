@@ -21,6 +21,7 @@ from denoiselab.runtime.processes import alive
 from denoiselab.runtime.sanitize import one_line
 
 EXPERIMENT = "denoiselab"
+DESCRIPTION = "mlflow.note.content"  # tag of a run and of a model
 SQLITE = "sqlite:///"
 LONGEST_DIGEST = 36  # characters of a data set's digest that MLflow keeps
 
@@ -232,7 +233,7 @@ def _tags(name: str, card: dict[str, Any]) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit.removesuffix("-dirty"),
         "mlflow.source.git.dirty": commit and str(commit.endswith("-dirty")).lower(),
-        "mlflow.note.content": _description(name, card),
+        DESCRIPTION: _description(name, card),
     }
     known = {key: value for key, value in (dvc | mlflow).items() if value}
     return known | named | {"data.sha256": card["data_sha256"], "params.sha256": params}
