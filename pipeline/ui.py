@@ -5,7 +5,7 @@ import sys
 
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import error_message
-from denoiselab.tracking import runs
+from denoiselab.tracking import ping, runs
 from pipeline import run
 
 HOST, PORT = "127.0.0.1", "5000"
@@ -18,6 +18,7 @@ def main() -> None:
             runs.mark_killed_runs()
             print(f"runs: http://{HOST}:{PORT}/#/experiments/{runs.experiment_id()}/runs{VIEW}", flush=True)
     except (UserError, OSError) as error:
+        ping.check()
         print(error_message(error, "warning: killed runs are not marked"), file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", PORT, "--workers", "1"]
     os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": runs.uri()})  # may hold a password

@@ -18,7 +18,7 @@ from denoiselab.imaging import dataset_images
 from denoiselab.models import model_store
 from denoiselab.runtime import devices, files
 from denoiselab.runtime.download import obtain
-from denoiselab.tracking import worker
+from denoiselab.tracking import TRAINED, worker
 from denoiselab.training import jobs
 from pipeline import doctor
 from tests.conftest import ROOT, composed, photograph
@@ -125,7 +125,7 @@ def no_commit() -> str | None:
 
 
 def lost_store() -> None:
-    worker.warn("the store did not answer in time")
+    worker.warn("the store did not answer in time", TRAINED)
 
 
 def unknown_model() -> None:

@@ -3,11 +3,13 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from denoiselab import architectures, tracking
 from denoiselab.data import manifest
 from denoiselab.models import model_store
 from denoiselab.runtime import files, paths
+from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
 from denoiselab.tracking import content
 from denoiselab.tracking import runs as runs_module
@@ -195,7 +198,7 @@ def test_a_database_that_was_being_made_when_all_stopped_is_made_again(root, mon
 
 def test_a_store_that_gets_on_is_waited_for(monkeypatch, capsys):
     monkeypatch.setattr(tracking.worker, "PATIENCE_S", 0.5)
-    busy, stuck, never, done = tracking.Worker(), tracking.Worker(), Event(), []
+    busy, stuck, never, done = tracking.Worker("later"), tracking.Worker("later"), Event(), []
     for number in range(6):
         busy.do(lambda number=number: done.append(number) if not never.wait(0.2) else None)
     busy.finish()
@@ -214,7 +217,7 @@ from denoiselab.tracking import worker
 
 def stage():
     worker.PATIENCE_S = 0.2
-    store = worker.Worker()
+    store = worker.Worker("logged later")
     store.do(threading.Event().wait)
     store.finish()
     print("trained")
@@ -226,7 +229,7 @@ pipeline.run(stage)
 """
 
 
-@pytest.mark.parametrize(("how", "code", "last"), [("works", 0, "logs the run later"), ("fails", 1, "no such model")])
+@pytest.mark.parametrize(("how", "code", "last"), [("works", 0, "logged later"), ("fails", 1, "no such model")])
 def test_a_stage_ends_at_once_beside_a_call_that_does_not(how, code, last):
     """Python's own ending aborts processes whose threads are in C++ code, with exit code 134."""
     done = subprocess.run([sys.executable, "-c", STUCK, how], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -257,7 +260,7 @@ def test_a_killed_training_is_marked_killed(root, monkeypatch, marked_by):
     monkeypatch.setattr(os, "execve", lambda *command: started.append(command))
     marked_by()
     for _, command, environment in started:
-        assert command[-4:] == ["--host", "127.0.0.1", "--port", "5000"]
+        assert command[-6:] == ["--host", "127.0.0.1", "--port", "5000", "--workers", "1"]
         assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{root / 'mlflow.db'}"
     assert len(started) == (marked_by is ui.main)
     assert [run.info.status for run in runs(root)[1]] == ["KILLED"]
@@ -286,6 +289,82 @@ def test_a_deleted_experiment_is_named_at_once_with_the_cure(root, tested, capsy
     subprocess.run(["sh", "-c", command], check=True, env=os.environ | {"PATH": search})
     evaluate()
     assert not capsys.readouterr().err
+
+
+def damaged(database: Path) -> None:
+    database.write_bytes(b"x" * 4096 + database.read_bytes()[4096:])
+
+
+def without_a_column(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("ALTER TABLE experiments RENAME COLUMN lifecycle_stage TO stage")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [(damaged, "file is not a database"), (without_a_column, "no such column: experiments.lifecycle_stage")],
+)
+def test_a_damaged_database_is_named_at_once_with_the_cure(root, tested, capfd, harm, said):
+    database = root / "mlflow.db"
+    harm(database)
+    began = time.monotonic()
+    evaluate()
+    assert time.monotonic() - began < 5
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert f"mlflow.db: {said}; restore the database from a backup, or move it away" in warning
+    assert warning.endswith("to log them later: dvc repro -s -f evaluate@small")
+    with pytest.raises(UserError, match=f"does not answer: .*{said}"):
+        ui.main()
+
+
+def test_an_empty_database_is_made_anew(root, tested, capfd):
+    (root / "mlflow.db").write_bytes(b"")
+    evaluate()
+    assert not capfd.readouterr().err
+    assert runs(root)[1][0].data.metrics["test/sigma25/psnr"] == 30.0
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://192.0.2.1:5000", "http://nobody.invalid:5000"])
+def test_a_server_that_is_not_there_is_not_waited_for(root, tested, monkeypatch, capfd, address):
+    """Nobody listens; no route, or no answer; no such name."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    began = time.monotonic()
+    evaluate()
+    assert time.monotonic() - began < 5
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: MLflow: {address}: ") and "evaluate@small" in warning
+
+
+def test_a_locked_database_is_waited_for_and_named(root, tested, monkeypatch, capfd):
+    monkeypatch.setattr(tracking.worker, "ATTEMPTS", 2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}?timeout=0.5")
+    with closing(sqlite3.connect(root / "mlflow.db", isolation_level=None, check_same_thread=False)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        evaluate()
+        (warning,) = capfd.readouterr().err.splitlines()
+        assert "mlflow.db?timeout=0.5: database is locked; scores and files are not affected" in warning
+        monkeypatch.setattr(tracking.worker, "ATTEMPTS", 7)
+        Timer(1, holder.rollback).start()
+        evaluate()
+    assert not capfd.readouterr().err
+
+
+def test_a_database_restored_in_mid_training_gets_the_run_later(root, tested, capfd):
+    """Restored from a backup that is older than the run."""
+    runs_module.experiment_id()
+    backup = (root / "mlflow.db").read_bytes()
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+        deadline = time.monotonic() + 60
+        while not runs(root)[1] or "val/psnr" not in runs(root)[1][0].data.metrics:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (root / "mlflow.db").write_bytes(backup)
+        log(10, {"step": 10, "val_psnr": 21.0})
+    assert "not found; training and its files are not affected" in capfd.readouterr().err
+    evaluate()
+    (run,) = runs(root)[1]
+    assert run.info.status == "FINISHED" and run.data.metrics["test/sigma25/psnr"] == 30.0
 
 
 def test_artifacts_move_with_the_project(root, tested, monkeypatch):

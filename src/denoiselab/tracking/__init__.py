@@ -1,7 +1,7 @@
 """MLflow tracking of training runs, evaluations and searches.
 
 One background thread makes every call to the store, so that a slow, locked or unreachable store never delays a training
-run. If logging fails, stage evaluate logs the run later from the files.
+run. If logging fails, a warning says why, and how the run is logged later from the files.
 """
 
 import hashlib
@@ -22,6 +22,10 @@ from denoiselab.runtime import files, paths, stage_outputs
 from denoiselab.tracking import content, runs
 from denoiselab.tracking.worker import Worker
 
+# What a warning about the store ends with.
+TRAINED = "training and its files are not affected; stage evaluate logs the run later"
+SEARCHED = "the search and its files are not affected"
+EVALUATED = "scores and files are not affected; to log them later: dvc repro -s -f evaluate@{name}"
 PARENT_S = 60  # seconds that a trial waits for the run of its search
 
 Log = Callable[[int, dict[str, float]], None]
@@ -37,7 +41,7 @@ def training(
     raised again. At the end the weights in `folder` are logged. For a trial, `parent` is the run of its search and
     `folder` is None, as trials keep no weights.
     """
-    worker = Worker()
+    worker = Worker(TRAINED)
     run: dict[str, str] = {}
     logged: set[int] = set()  # steps that were logged before a kill
     worker.do(lambda: run.update(id=runs.start(name, card, fingerprint, parent.result(PARENT_S) if parent else None)))
@@ -73,7 +77,7 @@ def search(model: str, settings: dict[str, Any]) -> Iterator[Callable[[Any, int]
 
     A resumed search continues its run.
     """
-    worker = Worker()
+    worker = Worker(SEARCHED)
     run: Future[str] = Future()
     label = hashlib.sha256(json.dumps([model, settings], sort_keys=True).encode()).hexdigest()[:12]
     worker.do(lambda: run.set_result(runs.search(model, label, settings)))
@@ -97,7 +101,7 @@ def log_evaluation(
     If the store has no such run (weights from DVC's cache, or the store was unreachable), it is created from the
     files. Runs whose process is gone are marked KILLED first.
     """
-    worker = Worker()
+    worker = Worker(EVALUATED.format(name=name))
     run: dict[str, str] = {}
     worker.do(runs.mark_killed_runs)
     worker.do(lambda: run.update(runs.find(folder) or _from_files(name, folder)))

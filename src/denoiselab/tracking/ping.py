@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from denoiselab.runtime.errors import UserError
-from denoiselab.runtime.sanitize import one_line, without_login
-from denoiselab.tracking import runs
+from denoiselab.runtime.sanitize import without_login
+from denoiselab.tracking import runs, store_errors
 
 SQLITE = "sqlite:///"
 
@@ -23,6 +23,5 @@ def check() -> str:
     try:
         runs.connect().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - raised anywhere between here and the store
-        reason = one_line(error)
-        raise UserError(f"{shown}: does not answer: {reason}") from None
+        raise UserError(f"does not answer: {store_errors.reason(error, shown)}") from None
     return f"{shown}: answers"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import sqlite3
@@ -18,21 +19,24 @@ from denoiselab.models.metadata import CLASSICAL
 from denoiselab.runtime import files, git, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
-from denoiselab.runtime.sanitize import one_line
+from denoiselab.runtime.sanitize import without_login
+from denoiselab.tracking import store_errors
 
 EXPERIMENT = "denoiselab"
 DESCRIPTION = "mlflow.note.content"  # tag of a run and of a model
 SQLITE = "sqlite:///"
+REACH_S = 3  # seconds to connect to a server
 LONGEST_DIGEST = 36  # characters of a data set's digest that MLflow keeps
 
 
 def connect() -> Any:
     """A client of the tracking store: MLFLOW_TRACKING_URI, else SQLite in the main working tree."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # without a pause; the worker tries again, too
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows each error's whole traceback
     mlflow.set_tracking_uri(_known(uri()))
     return mlflow.MlflowClient()
 
@@ -46,6 +50,7 @@ def _known(address: str) -> str:
     """The address without user and password, which MLflow would print; they go into the environment instead."""
     try:
         parts = urlsplit(address)
+        _ = parts.port
     except ValueError as error:
         raise UserError(f"MLFLOW_TRACKING_URI: not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
@@ -63,8 +68,9 @@ def experiment_id() -> str:
     the project and MLflow sets their location when the experiment is created.
     """
     database = _database()
+    _reach(_known(uri()))
     with _alone() as folder:
-        if database and not database.exists():
+        if database and not (database.exists() and database.stat().st_size):
             _make(database, folder)
         client = connect()
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -77,6 +83,16 @@ def experiment_id() -> str:
             return found.experiment_id
         served = uri().startswith(("http://", "https://"))
         return client.create_experiment(EXPERIMENT, None if served else _artifacts())
+
+
+def _reach(address: str) -> None:
+    """Connect to a server within REACH_S: MLflow waits much longer for one that is not there. OSError if it is not."""
+    from requests.utils import get_environ_proxies
+
+    parts = urlsplit(address)
+    if parts.scheme in ("http", "https") and parts.hostname and not get_environ_proxies(address):
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection((parts.hostname, port), REACH_S).close()
 
 
 def _artifacts() -> str:
@@ -285,4 +301,4 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise UserError(f"MLflow: {one_line(error, 500)}") from None
+        raise UserError(f"MLflow: {store_errors.reason(error, without_login(uri()))}") from None
