@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from denoiselab.config import Params
 from denoiselab.data import noise_sampling, noisy_sets
@@ -19,7 +20,7 @@ from denoiselab.evaluation.score_tables import LevelScore, write
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.models import complexity, model_store
-from denoiselab.runtime import devices, distributed, files, parallel, paths, stage_outputs
+from denoiselab.runtime import devices, distributed, files, parallel, paths, progress, stage_outputs
 from denoiselab.runtime.other_work import Watch
 
 WARM_UP = 96  # pixels, side of the warm-up crop, which is not timed
@@ -42,8 +43,10 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     outputs, cost = _timed(first, tests[:ALONE]) if distributed.is_first() else ([], {})
     distributed.broadcast(cost)  # the other processes wait here
     monitor = output_checks.Monitor(params.evaluate.alarms, first.trained)
-    rows = [_collect(chain(map(first.measure, outputs), _results(first, tests[ALONE:])), first, monitor)]
-    rows += [_collect(_results(subject, tests), subject, monitor) for subject in others]
+    with _progress(name, trainings * len(tests)) as bar:
+        results = chain(map(first.measure, outputs), _results(first, tests[ALONE:]))
+        rows = [_collect(results, first, monitor, bar)]
+        rows += [_collect(_results(subject, tests), subject, monitor, bar) for subject in others]
     levels = list(_curve(first))
     if not distributed.is_first():
         return []
@@ -118,12 +121,20 @@ def _identity(item: Any) -> Any:
     return item
 
 
-def _collect(results: Iterable[Result], subject: Subject, monitor: output_checks.Monitor) -> list[Any]:
+def _progress(name: str, images: int) -> "tqdm[Any]":
+    hidden = progress.hidden() or not distributed.is_first()
+    return tqdm(desc=name, total=images, unit="image", disable=hidden, dynamic_ncols=True)
+
+
+def _collect(
+    results: Iterable[Result], subject: Subject, monitor: output_checks.Monitor, bar: "tqdm[Any]"
+) -> list[Any]:
     """The rows of a training run. `monitor` observes all outputs; examples of the first run are stored."""
     scores = []
     samples, keeps = subject.params.evaluate.samples, not subject.number and distributed.is_first()
     with example_outputs.keeping(paths.samples(subject.name), samples) if keeps else nullcontext() as keeper:
         for result in results:
+            bar.update()
             scores.append(result.score)
             if result.observed is not None:
                 monitor.observe(result.condition.name, result.score.image, **result.observed)

@@ -6,7 +6,6 @@ length, so that a later attempt, in this or the next run, requests only the miss
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from denoiselab.runtime import files
+from denoiselab.runtime import files, progress
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
@@ -287,8 +286,8 @@ def _length(response: requests.Response, have: int, note: dict[str, Any]) -> int
 
 
 def _store(response: requests.Response, job: _Job, have: int, length: int | None) -> None:
-    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
-    bar = tqdm(desc=job.label, initial=have, total=length, unit="B", unit_scale=True, disable=quiet, dynamic_ncols=True)
+    shown = {"unit": "B", "unit_scale": True, "disable": progress.hidden(), "dynamic_ncols": True}
+    bar = tqdm(desc=job.label, initial=have, total=length, **shown)
     with job.part.open("ab") as out, bar:
         while True:
             try:  # read1 returns the bytes received so far, even if the rest of a chunk never arrives

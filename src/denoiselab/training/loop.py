@@ -4,7 +4,6 @@ Independent of MLflow: `log(step, values)` is called after each validation.
 """
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from denoiselab.config import Train
 from denoiselab.config.noise import NoiseSpec
 from denoiselab.models.tiled_inference import forward
 from denoiselab.noise import synthesis
-from denoiselab.runtime import devices, distributed
+from denoiselab.runtime import devices, distributed, progress
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import optimizer
 from denoiselab.training.batches import Batches
@@ -216,8 +215,8 @@ def _save(checkpoint: Checkpoint | None, state: TrainingState, learner: Learner)
 
 
 def _progress(state: TrainingState, steps: int) -> "tqdm[Any]":
-    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty() or not distributed.is_first()
-    return tqdm(initial=state.step, total=steps, unit="step", disable=quiet, dynamic_ncols=True)
+    hidden = progress.hidden() or not distributed.is_first()
+    return tqdm(initial=state.step, total=steps, unit="step", disable=hidden, dynamic_ncols=True)
 
 
 def _show(bar: "tqdm[Any]", state: TrainingState, loss: float, batch: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from denoiselab.runtime.sanitize import printable as plain
 
-__all__ = ["only_own_lines", "plain", "quiet", "report", "say"]
+__all__ = ["only_own_lines", "plain", "report", "say"]
 
 
 def say(text: object) -> None:
@@ -23,11 +23,6 @@ def report(text: str, values: Any, as_json: bool) -> None:
         print(json.dumps(values, indent=2, allow_nan=False))
     else:
         print("\n".join(map(plain, text.splitlines())))
-
-
-def quiet() -> bool:
-    """Whether to hide progress bars: in CI, or where stderr is not a terminal."""
-    return bool(os.environ.get("CI")) or not sys.stderr.isatty()
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoiselab.app.cli._options import AsJson, Force, Quality, check_free, check_writable, model_names
-from denoiselab.app.cli._output import only_own_lines, quiet, report, say
+from denoiselab.app.cli._output import only_own_lines, report, say
+from denoiselab.runtime import progress
 
 if TYPE_CHECKING:
     from denoiselab.app.photo_denoise import Outcome
@@ -90,10 +91,12 @@ def denoise(
     for target in {task.target.parent: task.target for task in planned}.values():
         check_writable(target)
     settings = photo_denoise.Settings(
-        model, quality, sigma, white, device, tile, force, linear, progress=not quiet(), strength=strength
+        model, quality, sigma, white, device, tile, force, linear, progress=not progress.hidden(), strength=strength
     )
     with only_own_lines():
-        outcomes = list(tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="file", disable=quiet()))
+        outcomes = list(
+            tqdm(batch_denoise.run(planned, settings), total=len(planned), unit="file", disable=progress.hidden())
+        )
     _summarise(outcomes, ignored)
     if as_json:
         report("", [_row(outcome) for outcome in outcomes], as_json)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoiselab.app.cli._options import AsJson, Model, Quality
-from denoiselab.app.cli._output import quiet, report
+from denoiselab.app.cli._output import report
+from denoiselab.runtime import progress
 
 if TYPE_CHECKING:
     from denoiselab.app.conventions import Found
@@ -46,7 +47,7 @@ def explain(
     denoiser = denoisers.load(model, quality=quality)
     with redirect_stdout(sys.stderr):  # licences of the data
         clean, total = conventions.read(place, denoiser.channels, images)
-    with tqdm(total=len(clean) * len(conventions.one_at_a_time(conventions.INPUTS)), disable=quiet()) as bar:
+    with tqdm(total=len(clean) * len(conventions.one_at_a_time(conventions.INPUTS)), disable=progress.hidden()) as bar:
 
         def restore(noisy: Any) -> Any:
             bar.update()
