@@ -49,7 +49,7 @@ FIRST = README[: README.index("## Denoise a photo")]
 
 def test_the_first_screen_says_what_it_is_and_shows_it():
     assert len(FIRST.splitlines()) <= 35
-    sentence, picture, *_ = FIRST.split("\n\n")[1:]
+    sentence, picture, *_ = FIRST.split("\n\n")[2:]
     assert sentence.startswith("denoiselab denoises photos") and sentence.count(". ") == 0 and sentence.endswith(".")
     assert re.match(r"!\[[^]]+\]\(reports/photos/[^)]+\)$", picture)
 
