@@ -24,7 +24,7 @@ HEAD = """# Gallery
 
 <!-- Written by `python -m docs.make.gallery`, which denoises what is shown here. -->
 
-One picture for each task: noisy on the left, what `denoiselab denoise` makes of it with `--model auto` in the middle,
+One image for each task: noisy on the left, denoised by `denoiselab denoise` in the middle,
 clean on the right, each enlarged twice. The photos are those of [the web page](page.md); no
 model has seen them in training. The noise is synthetic, clipped and rounded to 8 bits. PSNR is that of the whole image.
 """
@@ -48,7 +48,7 @@ TASKS = (
     Task("Gray photo", "camera", "gaussian", 25, (160, 60), "Gaussian noise of sigma 25 of 255."),
     Task("Camera JPEG", "rocket", "camera_jpeg", 0.004, (250, 160), "Noise of a sensor after a camera's processing."),
     Task("Few photons", "cell", "poisson", 30, (350, 287), "Photon noise, 30 photons at white."),
-    Task("Dead pixels", "temple", "salt_pepper", 0.1, (240, 140), "A tenth of the pixels is black or white."),
+    Task("Salt-and-pepper noise", "temple", "salt_pepper", 0.1, (240, 140), "A tenth of the pixels is black or white."),
 )
 SIDE = 160  # pixels of the part that is shown
 

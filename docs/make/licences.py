@@ -106,8 +106,9 @@ def _file(found: Distribution) -> str:
 
 TEXT = """# Licences
 
-denoiselab and its [released weights](models.md#released-weights) are under the [MIT licence](../LICENSE). The data sets
-it fetches and the packages it uses have their own licences. `python -m docs.make` generates this page from
+denoiselab and its [released weights](models.md#released-weights) are under the [MIT licence](../LICENSE), except
+those of `real`, which are for non-commercial research only. The data sets it fetches and the packages it uses have
+their own licences. `python -m docs.make` generates this page from
 [data/readers/sources.py](../src/denoiselab/data/readers/sources.py) and the metadata of the installed packages.
 
 ## Data

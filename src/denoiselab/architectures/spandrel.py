@@ -17,7 +17,7 @@ from denoiselab.config.base import Block, Channels
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
-INSTALL = "pip install spandrel torchvision"
+INSTALL = "pip install 'denoiselab[spandrel]'"
 
 
 class Config(Block):

@@ -208,6 +208,7 @@ def _outputs(condition: str, seen: dict[str, _Observed]) -> list[Alarm]:
         if not found or (kind == "channels" and 2 * len(found) < len(seen)):  # may be a tinted image
             continue
         worst = max(found, key=found.__getitem__)
-        text = f"{found[worst][1]} on {worst}, the worst of {len(found)} affected images (of {len(seen)})"
+        others = "the only one affected" if len(found) == 1 else f"the worst of {len(found)} affected images"
+        text = f"{found[worst][1]} on {worst}, {others} (of {len(seen)})"
         alarms.append(Alarm(kind, condition, len(found), len(seen), worst, text))
     return alarms
