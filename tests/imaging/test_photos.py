@@ -358,6 +358,46 @@ def test_the_lowest_value_is_black_where_values_are_negative(dtype, scale, black
     np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-6, atol=1e-3 if scale < 2e9 else 300)
 
 
+@pytest.mark.parametrize(("dtype", "white"), [("int8", None), ("int16", None), ("uint8", 300), ("uint16", 70000)])
+def test_highlights_that_exceed_the_type_do_not_wrap_around(dtype, white):
+    """White may be above the type's largest value."""
+    top = np.iinfo(dtype).max
+    values = np.full((32, 32), top // 2, dtype)
+    values[8:24, 8:24] = top
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue(), white=white)
+    again = tifffile.imread(BytesIO(photos.encode(photo, photo.pixels * np.float32(1.01), ".tif")))
+    assert again[16, 16] == top and abs(int(again[0, 0]) - top // 2) <= 0.01 * top
+
+
+def test_many_channels_count_against_the_limit_before_they_are_decoded():
+    stream = BytesIO()
+    values = np.zeros((400, 256, 256), np.uint8)
+    tifffile.imwrite(stream, np.moveaxis(values, 0, 2), photometric="minisblack", planarconfig="contig", compression=8)
+    content = stream.getvalue()
+    assert len(content) < 200_000 and photos.size(content) == 256 * 256 * 100
+    tracemalloc.start()
+    with pytest.raises(UserError, match="256x256 pixels of 400 channels are too many; the limit is 1 megapixels"):
+        photos.read(content, max_pixels=1_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])
+@pytest.mark.parametrize("dpi", [0.001, 300, 254_000, 3e9])
+def test_a_resolution_is_kept_or_named(suffix, dpi):
+    """Of a satellite, a scanner, a microscope, an electron microscope."""
+    stream = BytesIO()
+    density = (np.uint32(1000 * dpi), np.uint32(1000)) if dpi < 1e6 else (np.uint32(dpi), np.uint32(1))
+    tifffile.imwrite(stream, sample("uint8", 3), photometric="rgb", resolution=(density, density), resolutionunit=2)
+    photo = photos.read(stream.getvalue())
+    again = photos.read(photos.encode(photo, photo.pixels, suffix))
+    kept = again.metadata.density is not None and again.metadata.density[0] == pytest.approx(dpi, rel=0.01)
+    in_exif = again.metadata.exif is not None and 282 in exif.tags(again.metadata.exif)
+    assert ("resolution" in photos.dropped(photo, suffix)) != (kept or in_exif)
+
+
 @pytest.mark.parametrize("no_data", [np.nan, np.inf, -9999.0, -32768.0, np.finfo(np.float32).min, np.float32(1e20)])
 def test_missing_pixels_are_filled_and_kept(no_data):
     values = sample("float32", 1)[:, :, 0].copy()

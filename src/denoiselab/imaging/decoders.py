@@ -83,12 +83,14 @@ def decode(stream: BinaryIO, max_pixels: int, page: int | None = None, *, linear
 
 
 def size(stream: BinaryIO, max_pixels: int) -> int:
-    """Number of pixels of the first image, stated by the header; refused only where Pillow refuses it, naming
-    `max_pixels`."""
+    """Number of pixels of the first image, stated by the header; of TIFF, four channels count as one pixel.
+
+    Refused only where Pillow refuses it, naming `max_pixels`.
+    """
     if is_tiff(stream):
         try:
             with tiff_reader.opened(stream) as pages:
-                return prod(pages.size())
+                return pages.pixels()
         except raw.RawError:
             return prod(raw.size(stream))
     if _is_other_raw(stream):

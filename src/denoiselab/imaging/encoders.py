@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ JPEG_QUALITY = 95
 AVIF_QUALITY = 90
 SEGMENT = 65533  # bytes of a JPEG segment
 BACKGROUND = {1: 2, 2: 2, 3: 6, 4: 6}  # bytes of PNG's bKGD by channels
+RESOLUTION = (282, 283)  # tags of EXIF and TIFF, horizontal and vertical
 SIGNIFICANT = {1: 1, 2: 2, 3: 3, 4: 4}  # of sBIT
 
 
@@ -30,6 +32,7 @@ class Format(NamedTuple):
     holds: frozenset[str] = frozenset()  # kinds of metadata, fields of Metadata
     most: int = 1 << 32  # bytes of EXIF, XMP or a comment
     separate: bool = False  # any number of channels that do not belong together
+    densities: tuple[float, float] = (0.013, 5e7)  # lowest and highest in pixels per inch; here by 31 bits per metre
 
 
 def of_suffix(suffix: str) -> Format:
@@ -43,6 +46,11 @@ def of_suffix(suffix: str) -> Format:
 def fitting(about: Metadata, form: Format) -> tuple[Metadata, list[str]]:
     """The metadata that a format holds, and the names of those that are dropped."""
     long = {kind for kind in ("exif", "xmp", "comment") if len(getattr(about, kind) or b"") > form.most}
+    low, high = form.densities
+    if about.density and not low <= min(about.density) <= max(about.density) <= high:
+        if "exif" in form.holds - long and {*RESOLUTION} <= {*exif.tags(about.exif or b"")}:
+            about = replace(about, density=None)  # EXIF keeps it
+        long.add("density")
     holds = form.holds - long
     empty = Metadata()
     kept = {kind: getattr(about if kind in holds else empty, kind) for kind in metadata.KINDS}
@@ -178,9 +186,10 @@ def tiff_fields(about: Metadata) -> bytes:
         for number, content, _ in metadata.resources(about.photoshop):
             if number == metadata.IPTC and content:
                 new[exif.IPTC] = (7, len(content), content)
-    if about.density and 282 not in held:
-        for tag, dots in zip((282, 283), about.density, strict=True):
-            new[tag] = (5, 1, struct.pack(f"{order}2I", round(dots * 10000), 10000))
+    if about.density and RESOLUTION[0] not in held:
+        for tag, dots in zip(RESOLUTION, about.density, strict=True):
+            unit = 10000 if dots < 1e5 else 1
+            new[tag] = (5, 1, struct.pack(f"{order}2I", round(dots * unit), unit))
         new[296] = (3, 1, struct.pack(f"{order}H", 2))
     if about.comment and 270 not in held:
         new[270] = (2, len(about.comment) + 1, about.comment + b"\0")
@@ -189,13 +198,16 @@ def tiff_fields(about: Metadata) -> bytes:
 
 _COMMON = frozenset({"icc", "exif", "xmp"})
 _PNG = Format(_png, (np.uint8, np.uint16), alpha=True, holds=_COMMON | {"photoshop", "density", "comment", "chunks"})
-_JPEG = Format(_jpeg, holds=_COMMON | {"photoshop", "density", "comment", "segments"}, most=SEGMENT - 35)
+_JPEG = Format(
+    _jpeg, holds=_COMMON | {"photoshop", "density", "comment", "segments"}, most=SEGMENT - 35, densities=(0.5, 65535)
+)
 _TIFF = Format(
     _tiff,
     (*(np.uint8, np.uint16, np.uint32, np.int8, np.int16, np.int32, np.float16, np.float32, np.float64),),
     alpha=True,
     separate=True,
     holds=_COMMON | {"photoshop", "density", "comment", "tags"},
+    densities=(0.0001, 4e9),
 )
 FORMATS = {  # by suffix; decoders reads the same ones and more
     ".png": _PNG,

@@ -157,7 +157,7 @@ def _density(image: Image.Image) -> tuple[float, float] | None:
         return None
     with suppress(TypeError, ValueError, ZeroDivisionError):
         x, y = map(float, image.info["dpi"])
-        return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
+        return (x, y) if 0 < x < 1e9 and 0 < y < 1e9 else None
     return None
 
 

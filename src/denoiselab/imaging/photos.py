@@ -285,7 +285,7 @@ def _as_in_file(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     if photo.dtype.kind == "f":
         return scaled.astype(photo.dtype, copy=False)
     low, high = np.iinfo(photo.dtype).min, np.iinfo(photo.dtype).max
-    np.clip(scaled, low, photo.white if photo.pixels.max() <= 1 else high, out=scaled)
+    np.clip(scaled, low, min(photo.white, high) if photo.pixels.max() <= 1 else high, out=scaled)
     return np.rint(scaled, out=scaled).astype(photo.dtype)
 
 

@@ -59,7 +59,9 @@ def opened(path: Path) -> Iterator[Stack | None]:
         with decoders.errors(str(path)):
             found = _pages(stream)
         try:
-            yield Stack(path, found, white_level.stated(stream)) if found and len(found) > 1 else None
+            with decoders.errors(str(path)):
+                stack = Stack(path, found, white_level.stated(stream)) if found and len(found) > 1 else None
+            yield stack
         finally:
             if found:
                 found.close()

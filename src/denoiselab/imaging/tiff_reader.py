@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from denoiselab.imaging import exif, metadata, pillow_images, tiff_segments
-from denoiselab.imaging.decoded import UPRIGHT, Decoded, check_size
+from denoiselab.imaging.decoded import UPRIGHT, Decoded, check_size, limit
 from denoiselab.imaging.metadata import NOTHING, Metadata
 from denoiselab.imaging.raw import RawError
 from denoiselab.runtime.errors import UnsupportedError, UserError
@@ -78,10 +78,20 @@ class Pages:
         """Width and height that the header states."""
         return _size(self._page(n))
 
+    def pixels(self, n: int = 0) -> int:
+        """Number of pixels that the header states, four channels counted as one pixel."""
+        page = self._page(n)
+        return prod(_size(page)) * -(-int(page.samplesperpixel) // 4)
+
     def decode(self, n: int, max_pixels: int) -> Decoded:
         """Decode image `n`. UnsupportedError: not supported, or more than `max_pixels`; other errors: damaged."""
         page = self._page(n)
         check_size(*_size(page), max_pixels)
+        if self.pixels(n) > max_pixels:
+            size = "x".join(map(str, _size(page)))
+            raise UnsupportedError(
+                f"{size} pixels of {page.samplesperpixel} channels are too many; {limit(max_pixels)}"
+            )
         values, separate, lost, by_pillow = self._values(page, n)
         if not values.size:
             raise UnsupportedError("has no pixels")
