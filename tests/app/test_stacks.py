@@ -172,6 +172,21 @@ def test_estimate_names_each_image_and_channel(tmp_path, frames):
     assert (first["image"], second["image"]) == (1, 2) and second["sigma_255"] < 0.85 * first["sigma_255"]
 
 
+def test_noise_of_a_dark_channel_is_stated_and_taken_on_the_scale_of_the_file(tmp_path):
+    """The same noise in both channels, the second of which is ten times darker; internally it is brightened."""
+    clean = photograph("chelsea")[:128, :128, 0] / 255 * 50000
+    noise = np.random.default_rng(0).normal(0, 300, (2, 128, 128))
+    channels = (np.stack([clean, clean / 10]) + 3000 + noise).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", channels, photometric="minisblack", planarconfig="separate")
+    _, dark = denoiselab("estimate", tmp_path / "in.tif", "--white", 65535, "--curve", "--json").json
+    assert dark["sigma_255"] == pytest.approx(300 / 257, rel=0.15) and "brightened" in dark["why"]
+    assert max(dark["curves"][0]["brightness"]) < 0.2
+    options = ["--model", "bm3d", "--sigma", 300 / 257, "--white", 65535]
+    assert denoiselab("denoise", tmp_path / "in.tif", tmp_path / "out.tif", *options).code == 0
+    left = tifffile.imread(tmp_path / "out.tif")[1] - (clean / 10 + 3000)
+    assert np.sqrt(np.mean(left**2)) < 0.6 * 300
+
+
 def test_compare_shows_one_image_of_a_stack(tmp_path, frames):
     tifffile.imwrite(tmp_path / "in.tif", frames, photometric="minisblack")
     tifffile.imwrite(tmp_path / "clean.tif", frames[5])

@@ -106,15 +106,16 @@ class Restorer:
             if pixels.min() == pixels.max():  # an empty image of a stack
                 results.append(pixels / np.float32(factor))
                 continue
+            level = None if settings.sigma_255 is None else settings.sigma_255 * factor
             with self.turn:
                 restored = denoiser.restore(
                     pixels,
-                    sigma_255=settings.sigma_255,
+                    sigma_255=level,
                     device=settings.device,
                     tile=settings.tile,
                     jobs=self.jobs,
                 )
-            share = value_range.far(pixels, settings.sigma_255)
+            share = value_range.far(pixels, level)
             if share >= CARRIED:
                 share_in_words = f"{100 * share:.2f} % of the values"
                 warnings[f"{share_in_words} are far outside black and white: kept, not denoised"] = None

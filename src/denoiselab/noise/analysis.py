@@ -4,7 +4,7 @@ Based on flat blocks, whose residual after subtracting a fitted plane is noise (
 Evaluation. CVGIP 1993); the level of white noise comes from the wavelet estimator.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,16 @@ class Estimate:
     read_noise_255: float | None = None  # standard deviation at black, for signal-dependent noise
     impulses: float = 0.0  # fraction of the values replaced by black or white
     correlation: float = 0.0  # between the noise of neighbouring pixels
+
+    def darkened(self, factor: float) -> "Estimate":
+        """The same noise in the image before it was multiplied by `factor`; the reason stays."""
+        photons, read_noise = self.photons, self.read_noise_255
+        return replace(
+            self,
+            sigma_255=self.sigma_255 / factor,
+            photons=None if photons is None else photons * factor,
+            read_noise_255=None if read_noise is None else read_noise / factor,
+        )
 
 
 def estimate(pixels: np.ndarray) -> Estimate:

@@ -4,7 +4,7 @@ Both are measured where the image is flat, which is seen best in its restored ve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,14 @@ class Curve:
     variance: tuple[float, ...]
     correlation_length: float  # pixels at which the correlation has fallen to 1/e: 0.6 for white noise
     white: bool  # measured as noise without correlation
+
+    def darkened(self, factor: float) -> "Curve":
+        """The same noise in the image before it was multiplied by `factor`."""
+        return replace(
+            self,
+            brightness=tuple(value / factor for value in self.brightness),
+            variance=tuple(value / factor**2 for value in self.variance),
+        )
 
     @property
     def line(self) -> tuple[float, float]:

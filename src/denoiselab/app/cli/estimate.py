@@ -71,9 +71,10 @@ def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple
     with stacks.opened(source) as stack:
         for n in range(len(stack) if stack else 1):
             photo = photos.of_stack(stack, n, white) if stack else photos.read(source, white=white, separate=True)
-            for c, (pixels, _) in enumerate(photos.channels(photo)):
-                noise = denoisers.estimate(pixels)
-                model, why = denoisers.choose(noise, pixels.shape[2])
+            for c, (pixels, factor) in enumerate(photos.channels(photo)):
+                found = denoisers.estimate(pixels)
+                noise, (model, why) = found.darkened(factor), denoisers.choose(found, pixels.shape[2])
+                why += f" of the channel, brightened {factor:g} times" if factor > 1 else ""
                 where = {"picture": str(source), "image": n + 1, "channel": c + 1 if photo.separate else None}
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"
@@ -81,7 +82,8 @@ def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple
                 drawn: list[str] = []
                 row = {**where, **asdict(noise), "model": model, "why": f"{model}: {why}"}
                 if curve:
-                    curves = noise_curve.measure(pixels, noise)
+                    measured = noise_curve.measure(pixels, found)
+                    curves = tuple(one and one.darkened(factor) for one in measured)
                     row["curves"] = [asdict(one) if one else None for one in curves]
                     drawn = _drawn(curves)
                 yield row, [line, *drawn]
