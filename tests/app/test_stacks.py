@@ -174,8 +174,8 @@ def test_estimate_names_each_image_and_channel(tmp_path, frames):
 
 def test_noise_of_a_dark_channel_is_stated_and_taken_on_the_scale_of_the_file(tmp_path):
     """The same noise in both channels, the second of which is ten times darker; internally it is brightened."""
-    clean = photograph("chelsea")[:128, :128, 0] / 255 * 50000
-    noise = np.random.default_rng(0).normal(0, 300, (2, 128, 128))
+    clean = photograph("chelsea")[:256, :256, 0] / 255 * 50000
+    noise = np.random.default_rng(0).normal(0, 300, (2, 256, 256))
     channels = (np.stack([clean, clean / 10]) + 3000 + noise).astype(np.uint16)
     tifffile.imwrite(tmp_path / "in.tif", channels, photometric="minisblack", planarconfig="separate")
     _, dark = denoiselab("estimate", tmp_path / "in.tif", "--white", 65535, "--curve", "--json").json

@@ -24,7 +24,7 @@ from denoiselab.models import model_store
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.processes import alive
-from denoiselab.tracking import content
+from denoiselab.tracking import content, ping
 from denoiselab.tracking import runs as runs_module
 from pipeline import ui
 from tests.conftest import ROOT
@@ -264,6 +264,90 @@ def test_a_killed_training_is_marked_killed(root, monkeypatch, marked_by):
         assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{root / 'mlflow.db'}"
     assert len(started) == (marked_by is ui.main)
     assert [run.info.status for run in runs(root)[1]] == ["KILLED"]
+
+
+def test_a_resumed_training_belongs_to_the_experiment_that_resumes_it(root, tested, monkeypatch):
+    """DVC names each `dvc exp run` anew."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_EXP_NAME": "lucky-cat"}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment, timeout=120).returncode == -signal.SIGKILL
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-dog")
+    with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+        log(10, {"step": 10, "val_psnr": 21.0})
+    evaluate()
+    _, (run,) = runs(root)
+    assert (run.data.tags["dvc.exp_name"], run.info.run_name) == ("bold-dog", "small-bold-dog")
+    assert run.info.status == "FINISHED" and run.data.metrics["test/sigma25/psnr"] == 30.0
+
+
+@pytest.mark.parametrize("call", ["log_batch", "log_inputs"])
+@pytest.mark.parametrize("from_files", [False, True])
+def test_a_call_that_fails_once_leaves_one_whole_run(root, tested, monkeypatch, call, from_files):
+    import mlflow
+
+    works, calls = getattr(mlflow.MlflowClient, call), []
+
+    def once(*args, **kwargs):
+        calls.append(call)
+        if len(calls) == 1:
+            raise OSError("the disk was busy")
+        return works(*args, **kwargs)
+
+    monkeypatch.setattr(mlflow.MlflowClient, call, once)
+    if not from_files:
+        with tracking.training("small", CARD, "abc", paths.model("small")) as log:
+            log(5, {"step": 5, "val_psnr": 20.0})
+    evaluate()
+    _, (run,) = runs(root)
+    assert len(calls) > 1 and run.info.status == "FINISHED"
+    assert run.data.params["data.name"] == "embedded" and len(run.inputs.dataset_inputs) == 1
+
+
+class Job:
+    fingerprint = "abc"
+
+    def card(self):
+        return CARD
+
+
+def test_trials_do_not_wait_for_a_search_without_a_run(root, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with tracking.search("small", {"trials": 2}) as tracked:
+        for number in range(2):
+            with tracked(Job(), number) as log:
+                log(5, {"step": 5, "val_psnr": 20.0})
+    assert time.monotonic() - began < 3 * 5
+    warnings = capfd.readouterr().err.splitlines()
+    assert len(warnings) == 3 and all(line.startswith("warning: MLflow: ") for line in warnings)
+
+
+def test_trials_of_a_deleted_experiment_are_not_tried_again(root, capfd):
+    experiment = runs_module.experiment_id()
+    runs_module.connect().delete_experiment(experiment)
+    began = time.monotonic()
+    with tracking.search("small", {"trials": 1}) as tracked, tracked(Job(), 0) as log:
+        log(5, {"step": 5, "val_psnr": 20.0})
+    assert time.monotonic() - began < 5
+    assert "was deleted; to restore it" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_failed_search_is_not_a_killed_one(root, error, status):
+    with pytest.raises(error), tracking.search("small", {"trials": 1}):
+        raise error
+    _, (run,) = runs(root)
+    assert run.info.status == status and run.data.params["trials"] == "1"
+
+
+def test_a_relative_database_is_that_of_the_project(root, tmp_path_factory, monkeypatch):
+    """Also in the copy of the project where a queued experiment runs."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db?timeout=5")
+    monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
+    assert runs_module.uri() == f"sqlite:///{root}/other.db?timeout=5"
+    assert ping.check().endswith("does not exist yet; the first training run creates it")
+    runs_module.experiment_id()
+    assert (root / "other.db").exists() and not list(Path.cwd().iterdir())
+    assert ping.check().endswith("answers")
 
 
 def test_no_store_is_made_to_mark_killed_runs(root):

@@ -23,8 +23,8 @@ def fetched(uri: str) -> Iterator[Path]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    database = runs.uri().removeprefix("sqlite:///")
-    if database != runs.uri() and not Path(database).exists():  # MLflow would create one
+    database = runs.database_file()
+    if database and not database.exists():  # MLflow would create one
         raise UserError(
             f"model {uri!r}: there is no MLflow store at {database}; set MLFLOW_TRACKING_URI to name another"
         )

@@ -1,13 +1,10 @@
 """Check that the tracking store answers."""
 
 import os
-from pathlib import Path
 
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import without_login
 from denoiselab.tracking import runs, store_errors
-
-SQLITE = "sqlite:///"
 
 
 def check() -> str:
@@ -17,7 +14,8 @@ def check() -> str:
     """
     address = runs.uri()
     shown = without_login(address)
-    if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).exists():
+    database = runs.database_file()
+    if database and not database.exists():
         return f"{shown}: does not exist yet; the first training run creates it"
     os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     try:

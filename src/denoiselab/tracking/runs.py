@@ -42,8 +42,9 @@ def connect() -> Any:
 
 
 def uri() -> str:
-    """The address of the tracking store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.shared_root() / 'mlflow.db'}"
+    """The address of the tracking store. A relative SQLite file is in the main working tree, as is the default."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    return f"{SQLITE}{paths.shared_root() / given.removeprefix(SQLITE)}" if given.startswith(SQLITE) else given
 
 
 def _known(address: str) -> str:
@@ -67,7 +68,7 @@ def experiment_id() -> str:
     Without a server, artifacts are stored in the main working tree, as a queued experiment runs in a temporary copy of
     the project and MLflow sets their location when the experiment is created.
     """
-    database = _database()
+    database = database_file()
     _reach(_known(uri()))
     with _alone() as folder:
         if database and not (database.exists() and database.stat().st_size):
@@ -124,14 +125,14 @@ def _alone() -> Iterator[Path]:
     """Lock out other processes of this project that create the store or resume a run; yields a scratch folder."""
     from filelock import FileLock
 
-    database = _database()
+    database = database_file()
     folder = (database.parent if database else paths.shared_root()) / ".tracking"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "store.lock"):
         yield folder
 
 
-def _database() -> Path | None:
+def database_file() -> Path | None:
     """The file of a SQLite store, else None."""
     address = uri()
     return Path(address.removeprefix(SQLITE).partition("?")[0]) if address.startswith(SQLITE) else None
@@ -151,43 +152,44 @@ def _make(database: Path, folder: Path) -> None:
 
 
 def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
-    """Create the run of a training run, or resume it if that was killed; returns its id."""
-    experiment, client = experiment_id(), connect()
-    run = _resumed(experiment, fingerprint, parent)
-    if run:
-        client.log_batch(run, params=_params(card))
-        return run
+    """Create the run of a training run, or resume it if that was killed; returns its id, for `describe`."""
+    experiment = experiment_id()
     nested = {"mlflow.parentRunId": parent} if parent else {}
-    return create(experiment, name, card, {"training": fingerprint, **process(), **nested})
+    return create(
+        experiment, name, card, {"training": fingerprint, **nested}, _resumed(experiment, fingerprint, parent)
+    )
 
 
-def search(model: str, label: str, settings: dict[str, Any]) -> str:
-    """Create the run of a search, or resume it if that was killed; returns its id."""
-    experiment, client = experiment_id(), connect()
-    run = _resumed(experiment, label, None)
-    if not run:
-        tags = {"training": label, "model": model, "kind": "search", **process()}
-        run = client.create_run(experiment, tags=tags, run_name=f"search-{model}-{label}").info.run_id
-        client.log_batch(run, params=_params(settings))
-    return run
+def search(model: str, label: str) -> str:
+    """Create the run of a search, or resume it if that was killed; returns its id, for `describe`."""
+    experiment = experiment_id()
+    tags = {"training": label, "model": model, "kind": "search", **process()}
+    return _opened(experiment, f"search-{model}-{label}", tags, _resumed(experiment, label, None))
 
 
 def _resumed(experiment: str, fingerprint: str, parent: str | None) -> str | None:
-    """The killed run with this fingerprint, set to RUNNING again; None if there is none."""
-    client = connect()
+    """The killed run with this fingerprint, set to RUNNING again, of this process; None if there is none."""
     with _alone():
-        killed = [run for run in _killed(experiment, parent) if run.data.tags.get("training") == fingerprint]
-        if killed:
-            client.update_run(killed[0].info.run_id, status="RUNNING")
-            for key, value in process().items():
-                client.set_tag(killed[0].info.run_id, key, value)
-            return killed[0].info.run_id
+        for run in _killed(experiment, parent):
+            if run.data.tags.get("training") == fingerprint:
+                return _opened(experiment, None, process(), str(run.info.run_id))
     return None
+
+
+def _opened(experiment: str, label: str | None, tags: dict[str, str], run: str | None) -> str:
+    """Create a run with this name and these tags, or, if `run` is given, set its status, name and tags; returns it."""
+    client = connect()
+    if run is None:
+        return str(client.create_run(experiment, tags=tags, run_name=label).info.run_id)
+    client.update_run(run, status="RUNNING", name=label)
+    for key, value in tags.items():
+        client.set_tag(run, key, value)
+    return run
 
 
 def mark_killed_runs() -> None:
     """Set RUNNING runs whose process is gone to KILLED. Creates no store."""
-    database = _database()
+    database = database_file()
     if database is None or database.exists():
         experiment = experiment_id()
         with _alone():
@@ -205,20 +207,30 @@ def _killed(experiment: str, parent: str | None = None) -> list[Any]:
     return killed
 
 
-def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str]) -> str:
-    """A new run whose params are the values of `card` (as in model.json) and the name of the data set."""
+def create(experiment: str, name: str, card: dict[str, Any], tags: dict[str, str], run: str | None = None) -> str:
+    """A new run of this DVC experiment and process, or `run` made theirs; returns its id, for `describe_training`.
+
+    A killed training run may be resumed by a DVC experiment of another name.
+    """
+    label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
+    tags = {**_tags(name, card), "data": config.load().data.name, **process(), **tags}
+    return _opened(experiment, f"{name}-{label}", tags, run)
+
+
+def describe_training(run: str, card: dict[str, Any]) -> None:
+    """Log the values of `card` (as in model.json), and the data set. May be repeated."""
     from mlflow.entities import Dataset, DatasetInput
 
-    client, data = connect(), config.load().data.name
-    label = os.environ.get("DVC_EXP_NAME") or hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:8]
-    run = client.create_run(
-        experiment, tags={**_tags(name, card), "data": data, **tags}, run_name=f"{name}-{label}"
-    ).info.run_id
-    client.log_batch(run, params=_params(card | {"data": {"name": data}}))
+    data = config.load().data.name
+    describe(run, card | {"data": {"name": data}})
     source = json.dumps({"manifest": f"{paths.RAW}/manifest.csv"})
     dataset = Dataset(data, card["data_sha256"][:LONGEST_DIGEST], source_type="local", source=source)
-    client.log_inputs(run, [DatasetInput(dataset)])
-    return run
+    connect().log_inputs(run, [DatasetInput(dataset)])
+
+
+def describe(run: str, settings: dict[str, Any]) -> None:
+    """Log settings, nested, as the run's params. May be repeated."""
+    connect().log_batch(run, params=_params(settings))
 
 
 def find(folder: Path) -> dict[str, str] | None:

@@ -22,11 +22,12 @@ Job = Callable[[], None]
 class Worker:
     """Runs jobs in order. Ends, with a warning, at a job that still fails after ATTEMPTS.
 
-    `later` says in the warning what is not affected, and how the run is logged all the same.
+    `later` says in the warning what is not affected, and how the run is logged all the same; `given_up` is called at
+    such an end.
     """
 
-    def __init__(self, later: str) -> None:
-        self.later = later
+    def __init__(self, later: str, given_up: Callable[[], None] = lambda: None) -> None:
+        self.later, self.given_up = later, given_up
         self.jobs: queue.Queue[Job | None] = queue.Queue()
         self.done = 0
         self.failure = ""  # reason of the current job's last failure
@@ -72,6 +73,7 @@ class Worker:
             if attempt < ATTEMPTS - 1:
                 self._pause(2**attempt, busy)
         self._warn(self.failure)
+        self.given_up()
         return False
 
     def _pause(self, seconds: float, busy: bool) -> None:
