@@ -14,7 +14,7 @@ from denoiselab.report import facts
 from tests.conftest import ROOT
 
 FLAT, RISING, SHORT = Training((0.02, 0.05, 0.0)), Training((0.02, 0.31, 0.0)), Training((0.0, math.nan, 0.0))
-ONE = Training((0.0,))
+ONE, TWO = Training((0.0,)), Training((0.0, 0.0))
 
 
 def history(*scores: list[float], name: str = "val_psnr") -> pd.DataFrame:
@@ -87,8 +87,15 @@ def difference(mean: float = 1.0, half: float = 0.2, spread: float = 0.0, **chan
         (difference(spread=1.0), {"a": FLAT, "b": FLAT}, ["training seeds differ as much"], "undecided"),
         (difference(), {"a": ONE}, ["one training seed"], "undecided"),  # against a classical method
         (difference(), {"b": ONE}, ["one training seed"], "undecided"),
+        (difference(), {"a": TWO, "b": FLAT}, ["two training seeds are too few"], "undecided"),
         (difference(0.1), {"a": FLAT}, ["the difference from b is not significant"], "level"),
         (difference(groups=5, images=5), {}, ["5 images are too few to test the difference"], "few"),
+        (
+            difference(groups=8, images=8, ties=3),
+            {},
+            ["8 images, 3 of them with equal scores, are too few to test the difference"],
+            "few",
+        ),
         (difference(groups=1, tests=3), {}, ["one scene is too few to test 3 pairs"], "few"),
     ],
 )
@@ -102,6 +109,7 @@ def test_verdicts(found, trainings, doubts, verdict):
     [
         (difference(0.02, 0.05, 0.03), {"a": FLAT, "b": FLAT}, True, []),
         (difference(0.02, 0.05, 0.1), {"a": FLAT, "b": FLAT}, True, ["training seeds differ as much"]),
+        (difference(0.02, 0.05, groups=5), {}, False, ["5 images are too few"]),
         (difference(0.1, 0.05), {"a": FLAT}, False, ["the interval reaches across ±0.1 dB"]),
         (difference(0.5, 0.05, 0.1), {"a": FLAT, "b": FLAT}, False, []),
         (
@@ -113,7 +121,7 @@ def test_verdicts(found, trainings, doubts, verdict):
     ],
 )
 def test_equality(found, trainings, equal, doubts):
-    assert found.equality(0.1, trainings) == (equal, doubts)
+    assert found.equality(0.1, 0.05, trainings) == (equal, doubts)
 
 
 def rows(**shifts: float) -> pd.DataFrame:

@@ -30,10 +30,11 @@ class Difference:
     tests: int
     spread: float  # the larger range of the two models' mean scores over training seeds; 0 for one seed
     deviation: float = math.nan  # standard deviation of the difference over images, or over means of groups
+    ties: int = 0  # groups whose mean difference is 0, which the test leaves out
 
     def testable(self, level: float) -> bool:
         """Whether there are enough images for a significant test."""
-        return smallest_p(self.groups, self.tests) < level
+        return smallest_p(self.groups - self.ties, self.tests) < level
 
     def significant(self, level: float) -> bool:
         """Whether the difference would hold on other images: by the interval and the test."""
@@ -48,8 +49,10 @@ class Difference:
         found = []
         if not self.testable(level):
             unit = "image" if self.groups == self.images else "scene"
-            few = f"{self.groups} {unit}s are" if self.groups != 1 else f"one {unit} is"
-            found = [f"{few} too few to test {f'{self.tests} pairs' if self.tests > 1 else 'the difference'}"]
+            few = f"{self.groups} {unit}s" if self.groups != 1 else f"one {unit}"
+            few += f", {self.ties} of them with equal scores," if self.ties else ""
+            what = f"{self.tests} pairs" if self.tests > 1 else "the difference"
+            found = [f"{few} {'are' if self.groups != 1 else 'is'} too few to test {what}"]
         elif not self.significant(level):
             found = [f"the difference from {self.worse} is not significant"]
         return found + self.training_doubts(trainings)
@@ -59,8 +62,10 @@ class Difference:
         seeds = within_seeds(self.interval.mean, self.spread, (self.better, self.worse), trainings)
         return seeds + unsettled(self.worse, trainings)
 
-    def equality(self, margin: float, trainings: Trainings) -> tuple[bool, list[str]]:
+    def equality(self, margin: float, level: float, trainings: Trainings) -> tuple[bool, list[str]]:
         """Whether the two differ by less than `margin` (dB), and why this cannot be said: empty if it can."""
+        if smallest_p(self.groups) >= level:
+            return False, [f"{self.groups} images are too few"]
         equal = -margin < self.interval.low and self.interval.high < margin
         apart = self.interval.low > margin or self.interval.high < -margin
         found = [] if equal or apart else [f"the interval reaches across ±{margin:g} dB"]
@@ -147,7 +152,8 @@ def _pairs(here: pd.DataFrame, names: list[tuple[str, str]], params: Params, sco
         known = np.isfinite(own)
         own, scenes = own[known], groups[known]
         p = wilcoxon(own, scenes) if len(own) else float("nan")
-        spread, deviation = seed_spread(seeds[a], seeds[b]), float(pd.Series(own).groupby(scenes).mean().std())
-        wins, independent = int((own > 0).sum()), len({*scenes})
-        result.append(Difference(a, b, interval, wins, len(own), independent, p, 1, spread, deviation))
+        means = pd.Series(own).groupby(scenes).mean()
+        spread, deviation = seed_spread(seeds[a], seeds[b]), float(means.std())
+        wins, ties = int((own > 0).sum()), int((means == 0).sum())
+        result.append(Difference(a, b, interval, wins, len(own), len(means), p, 1, spread, deviation, ties))
     return result

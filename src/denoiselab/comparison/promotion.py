@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -32,8 +33,8 @@ def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, rival: str, pa
     """Whether the candidate has a higher PSNR than the champion (without one: than the noisy input).
 
     That is, whether the interval of the mean paired difference over images lies above 0. Each image counts once, by
-    its mean over conditions and draws. Never better if the test images differ or an output is not finite. `rival`
-    names the champion in the verdict.
+    its mean over conditions and draws; outputs of the champion that are not finite are left out for both. Never better
+    if the test images differ or an output of the candidate is not finite. `rival` names the champion in the verdict.
     """
     if broken := int(candidate.psnr.isna().sum()):
         return Verdict(False, f"{broken} of its {len(candidate)} outputs are not finite")
@@ -41,10 +42,17 @@ def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, rival: str, pa
         champion = candidate.assign(psnr=candidate.psnr_noisy)
     if other := _other(candidate, champion):
         return Verdict(False, f"{rival} was tested on other images: {other}")
-    rows = pd.concat([candidate.assign(model="candidate"), champion.assign(model="champion")], ignore_index=True)
+    lost = f"{champion.psnr.isna().sum()} of the {len(champion)} outputs of {rival} are not finite"
+    whole = {*_keys(champion[champion.psnr.notna()])}
+    if not whole:
+        return Verdict(True, lost)
+    pair = candidate.assign(model="candidate"), champion.assign(model="champion")
+    rows = pd.concat([one[[key in whole for key in _keys(one)]] for one in pair], ignore_index=True)
     found = paired_tests.difference(rows, "candidate", "champion", params)
-    images = f"{found.images} test image{'s' if found.images > 1 else ''}"
-    return Verdict(found.interval.low > 0, f"{_signed(found.interval)} dB over {rival} on {images}")
+    said = f"{_signed(found.interval)} dB over {rival} on {found.images} test image{'s' if found.images > 1 else ''}"
+    said += "" if found.testable(1 - params.evaluate.confidence) else ", too few for a test"
+    said += f"; {lost}" if len(whole) < len(champion) else ""
+    return Verdict(found.interval.low > 0, said)
 
 
 def mean(rows: pd.DataFrame, params: Params) -> Interval:
@@ -55,7 +63,7 @@ def mean(rows: pd.DataFrame, params: Params) -> Interval:
 
 def _other(candidate: pd.DataFrame, champion: pd.DataFrame) -> str:
     """How the noisy test images of the two differ; empty if they are the same."""
-    own, others = ({*rows[SAME].itertuples(index=False, name=None)} for rows in (candidate, champion))
+    own, others = {*_keys(candidate)}, {*_keys(champion)}
     if own == others:
         return ""
     for column, name in (("image", "images"), ("condition", "conditions"), ("protocol_sha256", "protocol")):
@@ -63,6 +71,11 @@ def _other(candidate: pd.DataFrame, champion: pd.DataFrame) -> str:
         if here != there:
             return f"{name} {_few(here)} here, {_few(there)} there"
     return f"{len(own - others)} of {len(own)} noisy test images differ"
+
+
+def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """What identifies the noisy test image of each row."""
+    return rows[SAME].itertuples(index=False, name=None)
 
 
 def _few(names: list[str]) -> str:

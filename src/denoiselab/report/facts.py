@@ -220,7 +220,7 @@ def judged(
     if found is None:
         return None
     if margin is not None:
-        held, doubts = found.equality(margin, trainings)
+        held, doubts = found.equality(margin, 1 - params.evaluate.confidence, trainings)
         return {"held": held, "doubts": doubts}
     held = not found.interval.mean < 0
     against = found if held else difference(params, rows, worse, better, score, condition)

@@ -137,8 +137,9 @@ def lead(first: Row, second: Row) -> Lead:
     interval = mean_interval(values, groups=groups, seed=first.settings["seed"], **drawn)
     p = wilcoxon(values, groups) if len(values) else float("nan")
     spread = seed_spread(*(row.images.groupby("seed").psnr.mean() for row in (first, second)))
-    wins, scenes = int((values > 0).sum()), len({*groups})
-    found = Difference(first.named, second.named, interval, wins, len(values), scenes, p, 1, spread)
+    wins, means = int((values > 0).sum()), pd.Series(values).groupby(groups).mean()
+    ties = int((means == 0).sum())
+    found = Difference(first.named, second.named, interval, wins, len(values), len(means), p, 1, spread, ties=ties)
     trainings = {row.named: row.training for row in (first, second) if row.training}
     return Lead(by, None, found, found.doubts(1 - drawn["confidence"], trainings))
 
