@@ -45,10 +45,13 @@ def _restored() -> str:
 
 
 def _dvc_here() -> int | None:
-    """The process number of a DVC that works in this folder."""
+    """The process number of a DVC that works in this folder: the command, `python -m dvc`, or a worker of its queue."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if "dvc" in {Path(word).name for word in process.cmdline()[:2]} and Path(process.cwd()) == Path.cwd():
+            words = process.cmdline()[:3]
+            command = {Path(word).name for word in words[:2]} | {"/".join(Path(word).parts[-2:]) for word in words}
+            named = not command.isdisjoint({"dvc", "dvc/__main__.py"}) or words[1:] == ["-m", "dvc"]
+            if named and Path(process.cwd()).is_relative_to(Path.cwd()):
                 return process.pid
     return None
 

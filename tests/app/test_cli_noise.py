@@ -34,12 +34,27 @@ def test_a_condition_has_the_strength_in_its_name(clean, tmp_path):
     assert "clipped to the file's range" not in said.out
 
 
+@pytest.mark.parametrize("name", ["bsds_clipped25", "harder"])
+def test_float_files_are_never_clipped_or_rounded(clean, tmp_path, name):
+    said = denoiselab("noise", clean, tmp_path / "noisy.tif", "--noise", name, "--float")
+    assert said.code == 0 and "8 bits" not in said.out
+    values = images.read(tmp_path / "noisy.tif", white=1.0).pixels
+    assert values.min() < 0 and values.max() > 1 and len(np.unique(values)) > 1000
+
+
+def test_noise_is_rounded_to_the_depth_of_the_file(clean, tmp_path):
+    Image.fromarray(np.array(Image.open(clean).convert("L")).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    said = denoiselab("noise", tmp_path / "deep.png", tmp_path / "noisy.png", "--noise", "bsds_clipped25")
+    assert said.code == 0 and "clipped, 16 bits" in said.out
+    assert len(np.unique(np.array(Image.open(tmp_path / "noisy.png")))) > 1000
+
+
 def test_eight_bits_are_kept_and_clipping_is_reported(clean, tmp_path):
     out = tmp_path / "noisy.png"
     said = denoiselab("noise", clean, out, "--kind", "gaussian", "--sigma", 40, "--json")
     assert images.read(out).dtype == np.uint8
     values, original = images.read(out).pixels, images.read(clean).pixels
-    row = said.json["pictures"][0]
+    row = said.json["images"][0]
     assert row["psnr"] == pytest.approx(-10 * np.log10(np.square(values - original).mean()), abs=0.01)
     at_the_ends = np.mean((values == 0) | (values == 1))
     assert 0 < row["clipped"] <= at_the_ends
@@ -101,7 +116,7 @@ def test_unwritable_outputs_are_refused_before_noise_is_drawn(clean, tmp_path, m
 
 
 def test_too_little_memory_for_an_image_gives_one_line(clean, tmp_path, monkeypatch):
-    monkeypatch.setattr("denoiselab.noise.synthesis.add", lambda *_: torch.empty(2**60))
+    monkeypatch.setattr("denoiselab.noise.synthesis.add", lambda *_, **__: torch.empty(2**60))
     said = denoiselab("noise", clean, tmp_path / "noisy.png", "--kind", "gaussian")
     assert (said.code, said.err) == (1, f"error: {clean}: not enough memory; try a smaller image\n")
 
@@ -161,7 +176,7 @@ def test_metadata_that_the_output_cannot_hold_are_named(astronaut, tmp_path):
     Image.fromarray(astronaut[:64, :64]).save(tmp_path / "clean.png", pnginfo=text)
     arguments = ("--kind", "gaussian", "--json")
     kept = denoiselab("noise", tmp_path / "clean.png", tmp_path / "noisy.png", *arguments)
-    assert (kept.code, kept.err, json.loads(kept.out)["pictures"][0]["dropped"]) == (0, "", [])
+    assert (kept.code, kept.err, json.loads(kept.out)["images"][0]["dropped"]) == (0, "", [])
     said = denoiselab("noise", tmp_path / "clean.png", tmp_path / "noisy.bmp", *arguments)
-    (dropped,) = json.loads(said.out)["pictures"][0]["dropped"]
+    (dropped,) = json.loads(said.out)["images"][0]["dropped"]
     assert said.code == 3 and said.err == f"{tmp_path / 'noisy.bmp'}: without {dropped}, which it cannot hold\n"

@@ -3,6 +3,7 @@
 import base64
 import gc
 import io
+import os
 import re
 import subprocess
 import sys
@@ -340,6 +341,33 @@ def test_too_many_images_are_named(page, monkeypatch, astronaut):
     files = [(name, png(astronaut[:64, :64]), "image/png") for name in ("first.png", "second.png")]
     page.file_uploader[0].set_value(files).run()
     assert [re.sub(r"\\(.)", r"\1", error.value) for error in page.error] == ["second.png: only 1 images at a time"]
+
+
+def test_a_busy_machine_does_not_cost_the_results_so_far(astronaut):
+    tasks = [computation.Task(png(astronaut[:64, :64]), f"{n}.png", None, ("median",)) for n in range(3)]
+    archive, asked = computation.Archive(tasks), []
+
+    def compute(task, *_):
+        asked.append(task.name)
+        if len(asked) == 2:
+            raise BusyError("try again")
+        return done(task), ""
+
+    with pytest.raises(BusyError):
+        archive.fill(compute)
+    assert (archive.done, archive.files, archive.left) == (1, 1, tasks[1:])
+    archive.fill(compute)
+    assert asked == ["0.png", "1.png", "1.png", "2.png"] and archive.files == 3 and not archive.left
+
+
+def test_a_new_training_is_loaded(monkeypatch, tmp_path):
+    card, loaded = tmp_path / "model.json", []
+    monkeypatch.setattr(denoisers, "load", lambda name: loaded.append(name) or len(loaded))
+    card.write_text("{}")
+    os.utime(card, ns=(1, 1))
+    assert [computation.model(str(tmp_path)) for _ in range(2)] == [1, 1]
+    os.utime(card, ns=(2, 2))
+    assert computation.model(str(tmp_path)) == 2
 
 
 def test_an_archive_has_all_results_and_the_reasons_of_failures(astronaut):

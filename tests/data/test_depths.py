@@ -249,6 +249,15 @@ def test_real_noise_is_described_at_its_depth(depth, words):
     assert in_words({"kind": "real", "clip": True, "quantise": True}, depth) == f"real ({words})"
 
 
+def test_clipping_after_the_last_noise_of_a_chain_is_described():
+    step = {"kind": "gaussian", "sigma_255": 5, "clip": False, "quantise": False}
+    chain = {"kind": "chain", "steps": [step, step], "clip": True, "quantise": True}
+    assert in_words(chain).endswith("(sigma 5 of 255, not clipped), then clipped, 8 bits")
+    sometimes = {"kind": "sometimes", "p": 0.5, "noise": step, "clip": True, "quantise": False}
+    assert in_words(sometimes).endswith("not clipped), then clipped")
+    assert in_words(sometimes | {"clip": False}).endswith("not clipped)")
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_patches_are_scaled_as_those_of_8_bits(dtype):
     """Bicubic with antialiasing, as for 8 bits, to within their rounding."""

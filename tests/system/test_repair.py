@@ -68,11 +68,17 @@ def test_without_either_it_is_deleted(project):
     assert not (project / "dvc.lock").exists()
 
 
-def test_nothing_is_repaired_under_a_running_dvc(project):
+@pytest.mark.parametrize("command", [["dvc", "60"], ["python3", "-m", "dvc"], ["python3", "dvc/__main__.py"]])
+def test_nothing_is_repaired_under_a_running_dvc(project, command):
+    """The command, as a module, and a worker of its queue; also in a folder of the project."""
     (project / "dvc.lock").write_bytes(cut())
+    (folder := project / "folder" / "dvc").mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "__main__.py").write_text("import time; time.sleep(60)")
     shutil.copyfile(shutil.which("sleep"), project / "dvc")
     (project / "dvc").chmod(0o755)
-    sleeping = subprocess.Popen([project / "dvc", "60"])
+    words = [project / "dvc", *command[1:]] if command[0] == "dvc" else [sys.executable, *command[1:]]
+    sleeping = subprocess.Popen(words, cwd=folder.parent)
     try:
         time.sleep(0.2)
         with pytest.raises(ValueError, match=rf"dvc \(process {sleeping.pid}\) is running here"):

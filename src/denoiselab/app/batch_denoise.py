@@ -69,9 +69,10 @@ class _Worker:
 
 
 def _bytes(pixels: int, denoiser: denoisers.Denoiser | None) -> int:
-    """Memory needed to process an image; `denoiser` None: one to be chosen, which works in tiles."""
-    whole = denoiser.whole_bytes(pixels) if denoiser else 0
-    return pixels * PIXEL_BYTES + (whole or min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL)
+    """Memory needed to process an image; `denoiser` None: one to be chosen, in tiles or classical."""
+    whole = denoiser.whole_bytes(pixels) if denoiser else pixels * denoisers.CLASSICAL_BYTES
+    tile = 0 if denoiser and whole else min(pixels, denoisers.TILE**2) * denoisers.BYTES_PER_PIXEL
+    return pixels * PIXEL_BYTES + max(whole, tile)
 
 
 class _Memory:

@@ -34,8 +34,8 @@ class Service(PythonModel):
         """Restore one image per row; returns {"image": base64} for each, a PNG, or a TIFF for float values, at the
         image's bit depth.
 
-        `image`: bytes of a PNG, TIFF, JPEG or WebP file of any size. `sigma_255`: its noise level from 0 to 255;
-        missing or NaN (JSON's null): estimated by the model.
+        `image`: bytes of an image file of any format that imaging.photos reads. `sigma_255`: its noise level from 0
+        to 255; missing or NaN (JSON's null): estimated by the model.
 
         HTTP status: 400 if a row is not an image or its level is out of range, 503 if memory is short, 500 for other
         failures (MLflow's default is 400 for all of them).
@@ -44,6 +44,8 @@ class Service(PythonModel):
             return [self._restored(**row) for row in model_input.to_dict("records")]
         except MlflowException:
             raise
+        except BusyError as busy:
+            raise MlflowException(str(busy), error_code=TEMPORARILY_UNAVAILABLE) from None
         except Exception as error:  # noqa: BLE001 - becomes HTTP 500
             traceback.print_exc()  # to the server's log
             message = f"the server failed: {type(error).__name__}"
@@ -70,8 +72,8 @@ def _read(image: bytes, denoiser: Any) -> Any:
         size = photos.size(image, name="image", max_pixels=MAX_PIXELS)
         memory.check_memory(min(size, MAX_PIXELS), [denoiser])
         return photos.read(image, name="image", max_pixels=MAX_PIXELS)
-    except BusyError as busy:
-        raise MlflowException(str(busy), error_code=TEMPORARILY_UNAVAILABLE) from None
+    except BusyError:
+        raise
     except ValueError as error:
         raise MlflowException.invalid_parameter_value(str(error)) from None
 

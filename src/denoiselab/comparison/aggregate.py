@@ -102,7 +102,8 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
         entry |= _seeds(group)
         own = psnr[set_name, condition]
-        entry["psnr_gain"] = float((own[model] - own["noisy"]).mean()) if "noisy" in own else float("nan")
+        noisy = next((name for name in own if params.models[name].arch == "identity"), None)
+        entry["psnr_gain"] = float((own[model] - own[noisy]).mean()) if noisy else float("nan")
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
         entry |= _published(params, model, set_name, condition, protocol, group)
         result.append(entry)

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from denoiselab.imaging import encoders, pillow_images, raw, tiff_reader
 from denoiselab.imaging.decoded import UPRIGHT, Decoded
-from denoiselab.runtime.errors import UnsupportedError, UserError
+from denoiselab.runtime.errors import BusyError, UnsupportedError, UserError
 from denoiselab.runtime.sanitize import one_line
 
 __all__ = ["MAX_PIXELS", "SUFFIXES", "UPRIGHT", "Decoded", "decode", "opened", "size"]
@@ -55,7 +55,8 @@ def errors(name: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - decoders raise anything for damaged files
         known = (text for kind, text in REASONS.items() if isinstance(error, kind))
         reason = next(known, f"damaged image: {one_line(error)}")
-    raise UserError(f"{name}: {reason}")
+    kind = BusyError if reason == REASONS[MemoryError] else UserError
+    raise kind(f"{name}: {reason}")
 
 
 def decode(stream: BinaryIO, max_pixels: int, page: int | None = None, *, linear: bool = False) -> Decoded:

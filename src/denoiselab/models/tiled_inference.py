@@ -12,7 +12,7 @@ from torch import nn
 from denoiselab.imaging.tensors import planar
 from denoiselab.noise.level_estimation import estimate_sigma_255
 from denoiselab.runtime import devices
-from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.errors import BusyError
 
 LOWEST_SIGMA_255 = 15.0  # for bfloat16: at lower noise its rounding costs up to 0.07 dB
 GRID = 64  # pixels; tile corners and overlaps are multiples, to keep the alignment of strided networks
@@ -53,7 +53,7 @@ def restore(
 
     Images with a side above `tile` pixels are processed in tiles that overlap by the model's receptive field (`reach`):
     the result equals that of the whole image up to rounding, with the memory of a tile. `progress` is called after each
-    tile with the share done, from 0 to 1. If memory runs out, the tile size is halved, and all is done again. UserError
+    tile with the share done, from 0 to 1. If memory runs out, the tile size is halved, and all is done again. BusyError
     if even the smallest tiles do not fit.
     """
     model.eval()
@@ -75,12 +75,12 @@ def _noisy_enough(noisy: np.ndarray, sigma_255: float | torch.Tensor | None) -> 
 
 
 def _smaller_tile(model: nn.Module, noisy: np.ndarray, device: torch.device, tile: int | None) -> int:
-    """Half the tile size, with a warning. UserError if it cannot be reduced."""
+    """Half the tile size, with a warning. BusyError if it cannot be reduced."""
     height, width = noisy.shape[:2]
     largest, place = min(tile or max(height, width), max(height, width)), devices.describe(device)
     if getattr(model, "reach", None) is None or largest <= GRID:
         why = f"even in tiles of {GRID} pixels" if largest <= GRID else "which this model cannot tile"
-        raise UserError(f"{place}: out of memory for an image of {width}x{height} pixels, {why}; use a smaller image")
+        raise BusyError(f"{place}: out of memory for an image of {width}x{height} pixels, {why}; use a smaller image")
     devices.release(device)
     smaller = max(GRID, largest // 2 // GRID * GRID)
     _warn(f"warning: {place}: out of memory; trying tiles of {smaller} pixels (evaluate.tile, --tile)")

@@ -18,11 +18,13 @@ def in_words(spec: dict[str, Any], depth: int | str = 8) -> str:
     """Full description of a noise spec: kind, levels, clipping, rounding to the data's `depth`."""
     keys = {k: v for k, v in spec.items() if v is not None and k not in ("kind", "clip", "quantise")}
     if spec["kind"] == "chain":
-        return " then ".join(in_words(step, depth) for step in keys["steps"])
+        last = keys["steps"][-1]
+        return " then ".join(in_words(step, depth) for step in keys["steps"]) + _further(spec, last, depth)
     if spec["kind"] == "as_is":
         return "the images' own noise"
     if spec["kind"] == "sometimes":
-        return f"with probability {keys['p']:g} {in_words(keys['noise'], depth)}"
+        inner = keys["noise"]
+        return f"with probability {keys['p']:g} {in_words(inner, depth)}" + _further(spec, inner, depth)
     of = " of random cameras" if spec["kind"] == "camera_jpeg" and "camera" not in keys else ""
     values = [_setting(key, value) for key, value in keys.items()]
     values.append(_ending(spec, depth))
@@ -33,6 +35,13 @@ def in_short(spec: NoiseSpec) -> str:
     """Short description: kind and level."""
     level = getattr(spec, "sigma_255", None)
     return f"{spec.kind.replace('_', '-')}{f' {_value(level)}' if level is not None else ''}"
+
+
+def _further(spec: dict[str, Any], inner: dict[str, Any], depth: int | str) -> str:
+    """Clipping and rounding by `spec` after those of its last part."""
+    if not (spec["clip"] or spec["quantise"]) or _ending(spec, depth) == _ending(inner, depth):
+        return ""
+    return f", then {_ending(spec, depth)}"
 
 
 def _ending(spec: dict[str, Any], depth: int | str) -> str:

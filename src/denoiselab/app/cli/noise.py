@@ -119,13 +119,12 @@ def noise(
 
     from denoiselab.app import batch_denoise
     from denoiselab.config import noise_presets
-    from denoiselab.noise.describe import in_words
 
     if camera and iso is not None:
         spec = noise_presets.of_camera(kind or "camera", camera, iso)
     else:
         spec = noise_presets.condition(name) if name else noise_presets.of_kind(str(kind), level)
-    words = f"{in_words(spec.model_dump(mode='json'))}, seed {seed}"
+    spec = _boundless(spec) if as_float else spec
     rows, failed = [], False
     for source, target in _planned(sources, output, as_float):
         try:
@@ -137,9 +136,10 @@ def noise(
         else:
             rows.append(row)
             if not as_json:
-                print(plain(f"{target}: {words}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}"))
+                words = f"{target}: {row['noise']}, seed {seed}; PSNR {row['psnr']:.2f} dB{_clipping(row['clipped'])}"
+                print(plain(words))
     if as_json:
-        report("", {"noise": spec.model_dump(mode="json"), "seed": seed, "pictures": rows}, as_json)
+        report("", {"noise": spec.model_dump(mode="json"), "seed": seed, "images": rows}, as_json)
     if failed:
         raise typer.Exit(1)
     if any(row["dropped"] for row in rows):
@@ -165,16 +165,27 @@ def _clipping(share: float) -> str:
     return f"; {100 * share:.1f} % of the values clipped to the file's range" if share else ""
 
 
+def _boundless(spec: "NoiseSpec") -> "NoiseSpec":
+    """The noise without clipping and rounding, also of its parts."""
+    changed: dict[str, Any] = {"clip": False, "quantise": False}
+    if spec.kind == "chain":
+        changed["steps"] = [_boundless(step) for step in spec.steps]
+    if spec.kind == "sometimes":
+        changed["noise"] = _boundless(spec.noise)
+    return spec.model_copy(update=changed)
+
+
 def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...], as_float: bool) -> dict[str, Any]:
     """Write an image with noise that is seeded by `key`; returns its row of the JSON output."""
     from dataclasses import replace
 
     import numpy as np
 
-    from denoiselab.imaging import photos
+    from denoiselab.imaging import depths, photos
     from denoiselab.imaging.tensors import interleaved, planar
     from denoiselab.metrics import image_quality
     from denoiselab.noise import synthesis as noises
+    from denoiselab.noise.describe import in_words
     from denoiselab.runtime import seeding
 
     photo = photos.read(source)
@@ -182,7 +193,9 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
     with photos.named(target):
         photos.check(photo, target.suffix)
-    noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec))
+    depth = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(photo.dtype, "float")
+    steps = depths.steps(depths.DTYPES[depth])
+    noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec, steps=steps))
     stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
     photos.write(target, photo, stored)
     dropped = photos.dropped(photo, target.suffix)
@@ -191,6 +204,7 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
     return {
         "in": str(source),
         "out": str(target),
+        "noise": in_words(spec.model_dump(mode="json"), depth),
         "psnr": image_quality.capped_psnr(photo.pixels, stored, data_range=1),
         "clipped": float(np.mean(noisy != stored)),
         "dropped": dropped,

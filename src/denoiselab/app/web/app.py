@@ -220,23 +220,16 @@ def show_all(tasks: list[computation.Task], allowed: Limits) -> None:
     """The button that denoises all images, then their download."""
     visit = session_cleanup.visit()
     if st.button(texts.all_images(len(tasks))):
-        visit.archive = None
+        if not visit.archive or visit.archive.tasks != tasks or not visit.archive.left:
+            visit.archive = computation.Archive(tasks)
         try:
-            visit.archive = archive(tasks, allowed)
+            visit.archive.fill(lambda task, place: compute(task, allowed, place))
         except BusyError as busy:
             st.error(texts.plain(str(busy)))
-    if visit.archive:
+    if visit.archive and visit.archive.done:
         for failure in visit.archive.failures:
             st.error(texts.plain(failure))
         st.html(texts.archive(visit.archive))
-
-
-def archive(tasks: list[computation.Task], allowed: Limits) -> computation.Archive:
-    """The results of all tasks. BusyError if a later attempt may succeed."""
-    made = computation.Archive(tasks)
-    for number, task in enumerate(tasks, start=1):
-        made.add(task, *compute(task, allowed, f"Image {number} of {len(tasks)}. "))
-    return made
 
 
 main()

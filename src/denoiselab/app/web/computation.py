@@ -15,6 +15,7 @@ from denoiselab.app.web import limits, noise_choices
 from denoiselab.app.web.downloads import Download
 from denoiselab.app.web.views import Gallery, Views
 from denoiselab.imaging import photos
+from denoiselab.models.metadata import CARD
 
 AUTO = "auto"
 NOISY, ORIGINAL, CLEAN = "noisy", "original", "clean"
@@ -65,12 +66,26 @@ class Archive:
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
         self.failures: list[str] = []
-        self.files = 0
+        self.done = self.files = 0
         self._folder = TemporaryDirectory(prefix="denoiselab-page-", ignore_cleanup_errors=True)
         self.download = Download(Path(self._folder.name) / "denoised.zip", "denoised.zip")
 
+    @property
+    def left(self) -> list[Task]:
+        """Tasks that were not added yet."""
+        return self.tasks[self.done :]
+
+    def fill(self, compute: Callable[[Task, str], tuple[Outcome | None, str]]) -> None:
+        """Compute and add the tasks that are left; the call gets a task and its place in words.
+
+        An exception of it leaves the archive as it is: another call goes on from there.
+        """
+        for task in self.left:
+            self.add(task, *compute(task, f"Image {self.done + 1} of {len(self.tasks)}. "))
+
     def add(self, task: Task, outcome: Outcome | None, failure: str) -> None:
-        """Add the results of a task, under the names of their downloads, or why it failed."""
+        """Add the results of the next task, under the names of their downloads, or why it failed."""
+        self.done += 1
         if outcome is None:
             self.failures.append(failure if failure.startswith(task.name) else f"{task.name}: {failure}")
             return
@@ -81,18 +96,32 @@ class Archive:
                 archive.write(download.file, f"{self.files}-{download.name}" if taken else download.name)
 
 
-@lru_cache(8)
 def model(name: str) -> denoisers.Denoiser:
-    """Load a model once for all visitors."""
+    """Load a model once for all visitors, and again after a new training."""
+    return _model(name, _trained(name))
+
+
+@lru_cache(8)
+def _model(name: str, trained: int) -> denoisers.Denoiser:
     return denoisers.load(name)
 
 
-_samples: dict[Task, Outcome] = {}
+def _trained(name: str) -> int:
+    """When the metadata of a model in a folder were written, in ns; 0 for other models."""
+    path = Path(name) / CARD
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+_samples: dict[tuple[Task, tuple[int, ...]], Outcome] = {}
 
 
 def kept(task: Task) -> Outcome | None:
-    """The outcome for a sample image, if it was computed before."""
-    return _samples.get(task) if task.sample else None
+    """The outcome for a sample image, if it was computed before by the same weights."""
+    return _samples.get(_sample(task)) if task.sample else None
+
+
+def _sample(task: Task) -> tuple[Task, tuple[int, ...]]:
+    return task, tuple(map(_trained, task.models))
 
 
 def check(data: bytes, name: str, max_pixels: int) -> None:
@@ -108,7 +137,7 @@ def run(task: Task, max_pixels: int, tell: Callable[[str], None]) -> Outcome:
     """
     outcome = kept(task) or _run(task, max_pixels, tell)
     if task.sample:
-        _samples[task] = outcome
+        _samples[_sample(task)] = outcome
         if len(_samples) > limits.SAMPLES:
             del _samples[next(iter(_samples))]  # the oldest
     return outcome
