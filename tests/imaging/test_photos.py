@@ -358,6 +358,14 @@ def test_the_lowest_value_is_black_where_values_are_negative(dtype, scale, black
     np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-6, atol=1e-3 if scale < 2e9 else 300)
 
 
+def test_pixels_at_the_depth_of_a_file_with_negative_values_are_those_of_the_file():
+    values = np.arange(-1000, 3096, dtype=np.int16).reshape(64, 64)
+    stream = BytesIO()
+    tifffile.imwrite(stream, values)
+    photo = photos.read(stream.getvalue())
+    np.testing.assert_allclose(photos.at_depth(photo, photo.pixels), photo.pixels, atol=1e-6)
+
+
 @pytest.mark.parametrize(("dtype", "white"), [("int8", None), ("int16", None), ("uint8", 300), ("uint16", 70000)])
 def test_highlights_that_exceed_the_type_do_not_wrap_around(dtype, white):
     """White may be above the type's largest value."""

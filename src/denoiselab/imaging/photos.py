@@ -144,8 +144,9 @@ def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     clipped = np.clip(pixels, 0, 1)
     if photo.dtype.kind == "f":
         return clipped
-    clipped *= photo.white
-    return np.divide(np.rint(clipped, out=clipped), np.float32(photo.white), out=clipped)
+    levels = np.float32(photo.white - photo.black)
+    clipped *= levels
+    return np.divide(np.rint(clipped, out=clipped), levels, out=clipped)
 
 
 def check(photo: Photo, suffix: str) -> None:
