@@ -81,7 +81,7 @@ def test_an_imported_network_is_stored_counted_and_used_like_any_other(library, 
         ),
         ({"make": lambda tensors: Descriptor(toy(1))}, "Toy has 1 channels; the settings say 3"),
         ({"make": lambda tensors: {}["nothing"]}, "arch spandrel: unknown network: 'nothing'"),
-        (None, "arch spandrel needs packages: pip install 'denoiselab[spandrel]'"),
+        (None, r"arch spandrel needs packages: pip install 'denoiselab\[spandrel\]'"),
     ],
 )
 def test_what_cannot_be_imported_is_told_in_one_line(library, monkeypatch, tmp_path, change, message):

@@ -103,7 +103,7 @@ def test_few_images_and_the_spread_of_seeds_give_no_verdict(params):
     places = pd.concat([rows("a", 0, 1, 30), rows("a", 1, -0.1, 30), rows("b", 0, 0, 30)])
     found = paired_tests.difference(places, "a", "b", params)
     assert found.significant(0.05) and found.spread == pytest.approx(1.1)
-    flat = {"a": Training((0.0, 0.0))}
+    flat = {"a": Training((0.0, 0.0, 0.0))}
     assert found.verdict(0.05, flat) == "undecided"
     apart = pd.concat([rows("a", 0, 1, 30), rows("a", 1, 0.5, 30), rows("b", 0, 0, 30)])
     assert paired_tests.difference(apart, "a", "b", params).verdict(0.05, flat) == "better"

@@ -54,6 +54,7 @@ HARMLESS = {
     "runtime/parallel",
     "runtime/paths",
     "runtime/processes",
+    "runtime/progress",
     "runtime/sanitize",
     "runtime/sealed_json",
     "runtime/stage_outputs",

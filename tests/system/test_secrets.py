@@ -179,6 +179,7 @@ def test_make_ui_listens_only_on_this_machine_and_keeps_the_password_off_the_com
     started = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:{SECRET}@localhost/mlflow")
     monkeypatch.setattr(ui.runs, "mark_killed_runs", lambda: None)
+    monkeypatch.setattr(ui.runs, "experiment_id", lambda: "1")
     monkeypatch.setattr(os, "execve", lambda program, command, environment: started.append((command, environment)))
     ui.main()
     ((command, environment),) = started

@@ -312,5 +312,5 @@ def answering() -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(f"MLflow: {store_errors.reason(error, without_login(uri()))}") from None
