@@ -4,6 +4,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
@@ -131,6 +132,21 @@ def test_back_undoes_one_promotion_after_another(workspace, monkeypatch):
     run(monkeypatch, "long")
     run(monkeypatch, "--back")
     assert champion() == "1"  # what was undone does not come back
+
+
+@pytest.mark.slow
+def test_back_is_repeated_after_a_kill_in_the_middle(workspace, monkeypatch):
+    for name in ("short", "long"):
+        run(monkeypatch, "--force", name)
+    with monkeypatch.context() as killed:
+        killed.setattr(type(client()), "set_registered_model_alias", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(monkeypatch, "--back")
+    assert champion() == "2"
+    run(monkeypatch, "--back")
+    assert champion() == "1"
+    with pytest.raises(UserError, match="version 1 was the first champion"):
+        run(monkeypatch, "--back")
 
 
 @pytest.mark.slow

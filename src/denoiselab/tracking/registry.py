@@ -71,6 +71,7 @@ def rollback() -> Outcome:
         history = _history(champion)[:-1]
         if not history:
             raise UserError(f"{_named(champion)} was the first {ALIAS}")
+        _remember(history)  # first: after a kill in between, the next rollback does the same
         _point(history)
     return Outcome(True, f"{_named(history[-1])} is the champion again, instead of version {champion}")
 
@@ -203,9 +204,12 @@ def _history(champion: str | None) -> list[str]:
 
 def _point(history: list[str]) -> None:
     """Make the last version the champion. The alias is set first: after a kill, `_history` corrects the tag."""
-    client = runs.connect()
-    client.set_registered_model_alias(MODEL, ALIAS, history[-1])
-    client.set_registered_model_tag(MODEL, HISTORY, " ".join(history[-LONGEST:]))
+    runs.connect().set_registered_model_alias(MODEL, ALIAS, history[-1])
+    _remember(history)
+
+
+def _remember(history: list[str]) -> None:
+    runs.connect().set_registered_model_tag(MODEL, HISTORY, " ".join(history[-LONGEST:]))
 
 
 def _named(version: str) -> str:

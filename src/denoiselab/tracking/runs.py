@@ -152,7 +152,7 @@ def _make(database: Path, folder: Path) -> None:
 
 
 def start(name: str, card: dict[str, Any], fingerprint: str, parent: str | None) -> str:
-    """Create the run of a training run, or resume it if that was killed; returns its id, for `describe`."""
+    """Create the run of a training run, or resume it if that was killed; returns its id, for describe_training."""
     experiment = experiment_id()
     nested = {"mlflow.parentRunId": parent} if parent else {}
     return create(
