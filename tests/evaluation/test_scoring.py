@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,10 @@ from denoiselab.comparison import aggregate
 from denoiselab.config import Params
 from denoiselab.data import noise_sampling, noisy_sets, patches
 from denoiselab.data.fetch import fetch
-from denoiselab.evaluation import evaluator, scoring
+from denoiselab.evaluation import evaluator, kept_outputs, scoring
 from denoiselab.evaluation.score_tables import ImageScore, summarise
 from denoiselab.metrics import image_quality
-from denoiselab.models import model_store
+from denoiselab.models import model_store, tiled_inference
 from denoiselab.report.samples import decibels
 from denoiselab.runtime import files, paths
 from denoiselab.training import jobs
@@ -93,6 +94,48 @@ def test_models_without_weights_are_calibrated_and_evaluated_on_the_cpu(project,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert jobs.resolve(project, name).device.type == "cpu"
     assert evaluator.load(project, name, 0).device.type == "cpu"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_evaluation_of_a_slow_model_goes_on_where_it_was(project, monkeypatch):
+    restored, stop, left = [], [0], paths.checkpoints()
+    restore = tiled_inference.restore
+
+    def counted(model, noisy, **options):
+        restored.append(noisy.shape)
+        if len(restored) == stop[0]:
+            raise Killed
+        return restore(model, noisy, **options)
+
+    monkeypatch.setattr(tiled_inference, "restore", counted)
+    scoring.evaluate(project, "gaussian")
+    whole, scores = len(restored), (paths.evaluation("gaussian") / "per_image.csv").read_bytes()
+    monkeypatch.setattr(kept_outputs, "SLOW_S", 0)
+    restored.clear()
+    stop[0] = whole - 2
+    with pytest.raises(Killed):
+        scoring.evaluate(project, "gaussian")
+    (folder,) = left.glob("evaluate-*")
+    found = sorted(folder.iterdir())
+    assert len(found) >= 2
+    found[0].write_bytes(found[0].read_bytes()[:-200] + bytes(200))  # damaged: computed again
+    restored.clear()
+    stop[0] = 0
+    scoring.evaluate(project, "gaussian")
+    assert len(restored) == whole - len(found) + 1
+    assert (paths.evaluation("gaussian") / "per_image.csv").read_bytes() == scores
+    assert not list(left.glob("evaluate-*"))
+
+
+def test_outputs_are_kept_for_the_same_weights_and_settings_only(project):
+    kept = evaluator.load(project, "net", 0).keeping()
+    assert evaluator.load(project, "net", 0).keeping().kept == kept.kept
+    other = "float32" if kept.precision == "bfloat16" else "bfloat16"
+    others = [evaluator.load(project, "gaussian", 0).keeping(), replace(kept, precision=other).keeping()]
+    assert len({kept.kept, *(other.kept for other in others)}) == 3
 
 
 def test_a_model_that_gives_nan_is_reported_not_a_crash(project):

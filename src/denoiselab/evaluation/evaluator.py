@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.evaluation import output_checks
+from denoiselab.evaluation.kept_outputs import KeptOutputs
 from denoiselab.evaluation.score_tables import (
     NO_REFERENCE,
     HeldOutScore,
@@ -66,6 +68,7 @@ class Subject:
     precision: str
     trained: tuple[float, float] | None  # lowest and highest training sigma (of 255), if known
     perceptual: lpips.Lpips | None
+    kept: KeptOutputs | None = None  # of an evaluation that was killed
 
     @property
     def classes(self) -> list[str]:
@@ -114,16 +117,22 @@ class Subject:
     def restore(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:
         """The restored image (H, W, C) float32."""
         label = self.classes.index(test.label) if test.label in self.classes else None
-        tile = self.params.evaluate.tile
-        return tiled_inference.restore(
+        compute = partial(
+            tiled_inference.restore,
             self.model,
             test.noisy,
             device=self.device,
             sigma_255=level,
             label=label,
-            tile=tile,
+            tile=self.params.evaluate.tile,
             precision=self.precision,
         )
+        return self.kept.output(test.noisy, level, label, compute) if self.kept else compute()
+
+    def keeping(self) -> "Subject":
+        """The same, which keeps the outputs that take long until `kept.remove`."""
+        settings = {"device": self.device.type, "precision": self.precision, "tile": self.params.evaluate.tile}
+        return replace(self, kept=KeptOutputs.of(paths.trainings(self.name)[self.number], **settings))
 
     @torch.inference_mode()
     def classify(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:

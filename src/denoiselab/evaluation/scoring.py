@@ -42,6 +42,7 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     distributed.check_equal(images=[(condition.name, test.row.image, test.sha256) for condition, test in tests])
     outputs, cost = _timed(first, tests[:ALONE]) if distributed.is_first() else ([], {})
     distributed.broadcast(cost)  # the other processes wait here
+    first, *others = [subject.keeping() for subject in (first, *others)]
     monitor = output_checks.Monitor(params.evaluate.alarms, first.trained)
     with _progress(name, trainings * len(tests)) as bar:
         results = chain(map(first.measure, outputs), _results(first, tests[ALONE:]))
@@ -58,6 +59,9 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in monitor.alarms()])
     stage_outputs.record_evaluation(name, cost)
+    for subject in (first, *others):
+        if subject.kept:
+            subject.kept.remove()
     return [means(own, parameters) for own in rows]
 
 
