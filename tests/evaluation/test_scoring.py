@@ -111,16 +111,17 @@ def test_a_killed_evaluation_of_a_slow_model_goes_on_where_it_was(project, monke
         return restore(model, noisy, **options)
 
     monkeypatch.setattr(tiled_inference, "restore", counted)
+    monkeypatch.setattr(scoring, "ALONE", 1)
     scoring.evaluate(project, "gaussian")
     whole, scores = len(restored), (paths.evaluation("gaussian") / "per_image.csv").read_bytes()
     monkeypatch.setattr(kept_outputs, "SLOW_S", 0)
     restored.clear()
-    stop[0] = whole - 2
+    stop[0] = whole - 1
     with pytest.raises(Killed):
         scoring.evaluate(project, "gaussian")
     (folder,) = left.glob("evaluate-*")
     found = sorted(folder.iterdir())
-    assert len(found) >= 2
+    assert found
     found[0].write_bytes(found[0].read_bytes()[:-200] + bytes(200))  # damaged: computed again
     restored.clear()
     stop[0] = 0
