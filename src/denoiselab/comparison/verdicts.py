@@ -12,9 +12,7 @@ import pandas as pd
 
 GAIN_DB = 0.1  # smaller gains in the last fifth of the steps count as flat
 VALIDATIONS = 5  # minimum number to tell
-SEEDS = (
-    3  # minimum number: the gap of two equal networks exceeds the range of two seeds in 21 % of cases, of three in 5 %
-)
+SEEDS = 3  # minimum number: equal networks differ by more than the range of two seeds in 21 % of cases, of three in 5 %
 
 
 @dataclass(frozen=True)

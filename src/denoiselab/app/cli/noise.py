@@ -193,7 +193,7 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
         photo = replace(photo, dtype=np.dtype(np.float32), white=1.0)
     with photos.named(target):
         photos.check(photo, target.suffix)
-    depth = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(photo.dtype, "float")
+    depth = next((depth for depth, dtype in depths.DTYPES.items() if dtype == photo.dtype), "float")
     steps = depths.steps(depths.DTYPES[depth])
     noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec, steps=steps))
     stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
