@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import torch
@@ -51,7 +52,9 @@ def launch(settings: Train, module: str, *arguments: str) -> None:
         local = run.determine_local_world_size(options.nproc_per_node)
         devices.claim(settings.device, local)
         _divide_cores(local)
-        run.run(options)
+        with TemporaryDirectory() as folder:
+            options.log_dir = options.log_dir or folder  # torchrun would leave one behind
+            run.run(options)
     except ChildFailedError as error:
         sys.exit(max(1, error.get_first_failure()[1].exitcode))  # negative if killed by a signal
     except SignalException as error:

@@ -1,5 +1,6 @@
 """Stages evaluate and compare on a small folder of real photos: outputs that are not finite, and LPIPS."""
 
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,16 @@ def test_a_killed_evaluation_of_a_slow_model_goes_on_where_it_was(project, monke
     assert len(restored) == whole - len(found) + 1
     assert (paths.evaluation("gaussian") / "per_image.csv").read_bytes() == scores
     assert not list(left.glob("evaluate-*"))
+
+
+def test_a_killed_evaluation_leaves_no_files_outside_its_own_folder(project, monkeypatch, tmp_path):
+    left = paths.samples("gaussian") / "waiting" / "sigma25-0.npy"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a killed one")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    scoring.evaluate(project, "gaussian")
+    assert not left.parent.exists()
+    assert any(paths.samples("gaussian").rglob("best.png"))
 
 
 def test_outputs_are_kept_for_the_same_weights_and_settings_only(project):

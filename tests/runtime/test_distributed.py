@@ -131,8 +131,8 @@ def start(root: Path, *words: str, prefix: tuple[str, ...] = (), **environ: str)
     )
 
 
-def call(root: Path, *words: str, rc: int = 0) -> str:
-    process = start(root, *words)
+def call(root: Path, *words: str, rc: int = 0, **environ: str) -> str:
+    process = start(root, *words, **environ)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == rc, output
     return output
@@ -196,8 +196,11 @@ def weights(root: Path, entry: str) -> str:
 def two(project, tmp_path_factory) -> Path:
     """A project in which stage train trained `everything` in two processes."""
     root = copied(project, tmp_path_factory.mktemp("two"), launcher=TWO)
-    output = call(root, "pipeline.train", "everything")
+    temporary = root / "temporary"
+    temporary.mkdir()
+    output = call(root, "pipeline.train", "everything", TMPDIR=str(temporary))
     assert output.count("everything: seed 0, on 2 processes, each on CPU") == 1, output
+    assert not list(temporary.iterdir())
     return root
 
 

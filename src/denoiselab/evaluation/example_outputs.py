@@ -1,6 +1,6 @@
 """Outputs stored as images: samples, and each model's best, median and worst output under each condition."""
 
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -76,12 +76,17 @@ class Keeper:
 
 @contextmanager
 def keeping(out: Path, samples: int) -> Iterator[Keeper]:
-    """A Keeper that writes to the new folder `out` on exit."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as waiting, ThreadPoolExecutor(WRITERS) as writers:
-        keeper = Keeper(Path(waiting), out, samples, writers)
-        yield keeper
-        keeper.write()
+    """A Keeper that writes to the folder `out` on exit; what an earlier or killed one left there is deleted."""
+    shutil.rmtree(out, ignore_errors=True)
+    waiting = out / "waiting"
+    waiting.mkdir(parents=True)
+    try:
+        with ThreadPoolExecutor(WRITERS) as writers:
+            keeper = Keeper(waiting, out, samples, writers)
+            yield keeper
+            keeper.write()
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
 
 
 def read(folder: Path, condition: str) -> list[Case]:
