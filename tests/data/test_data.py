@@ -74,6 +74,17 @@ def test_subfolders_are_read_and_file_names_are_unique(tmp_path, photos):
     assert "deep/a b.png" in {row.image for row in rows}
 
 
+def test_linked_subfolders_are_read_and_loops_end(tmp_path, photos):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 70, 3), np.uint8)).save(elsewhere / "a.png")
+    (photos / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "back").symlink_to(photos, target_is_directory=True)
+    found = {row.image for row in fetch(folder(photos), tmp_path / "raw")}
+    assert "linked/a.png" in found
+    assert len(found) == 1 + len([path for path in photos.iterdir() if path.is_file()])
+
+
 def test_a_missing_an_empty_and_a_small_folder_are_refused(tmp_path, photos):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         fetch(folder(tmp_path / "nowhere"), tmp_path / "raw")

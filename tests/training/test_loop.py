@@ -1,6 +1,8 @@
 """fit(): it learns, it repeats, it goes on where it was killed, it stops when it should."""
 
+import errno
 import math
+import os
 import shutil
 
 import numpy as np
@@ -12,7 +14,7 @@ from denoiselab.config.noise import Gaussian, Real
 from denoiselab.config.train import Freeze, Train
 from denoiselab.metrics import batched
 from denoiselab.noise import synthesis
-from denoiselab.runtime import devices
+from denoiselab.runtime import devices, paths
 from denoiselab.runtime.errors import UserError
 from denoiselab.training import loop, losses, optimizer
 from denoiselab.training.batches import ResidentBatches, TrainingPatches
@@ -176,6 +178,43 @@ def test_old_checkpoints_are_removed(tmp_path):
         with Checkpoint(tmp_path, str(n)).held():
             pass
     assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 20
+
+
+def test_the_checkpoint_of_a_running_training_stays(tmp_path):
+    with Checkpoint(tmp_path, "running").held():
+        os.utime(tmp_path / "running", (0, 0))
+        for n in range(30):
+            with Checkpoint(tmp_path, str(n)).held():
+                pass
+        assert (tmp_path / "running").is_dir()
+
+
+def test_outputs_of_evaluations_push_out_no_checkpoint(tmp_path):
+    with Checkpoint(tmp_path, "killed").held():
+        pass
+    for n in range(30):
+        (tmp_path / f"{paths.EVALUATION}{n}").mkdir()
+    with Checkpoint(tmp_path, "next").held():
+        pass
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} >= {"killed", "next"}
+    assert len(list(tmp_path.glob(f"{paths.EVALUATION}*"))) == 20
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), MemoryError(), RuntimeError("can't allocate memory: 8 bytes")]
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_set_aside(tmp_path, monkeypatch, error):
+    checkpoint = Checkpoint(tmp_path, "x")
+    checkpoint.save({"step": 1})
+
+    def fail(*args, **options):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(torch, "load", fail)
+        with pytest.raises(UserError, match=r"state\.pt: cannot be read"):
+            checkpoint.load()
+    assert checkpoint.load() == {"step": 1}
 
 
 def test_a_loss_that_is_not_finite_stops_it(patches, params):

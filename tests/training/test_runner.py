@@ -292,6 +292,19 @@ def test_a_network_of_spandrel_is_imported_and_evaluated(here, monkeypatch):
     assert files.read_json(Path("reports/cost/evaluate/toy.json"))["macs_per_megapixel"] == 81 * 10**6
 
 
+def test_imported_weights_whose_outputs_are_not_finite_are_refused(here, monkeypatch):
+    stand_in(monkeypatch)
+    network = toy()
+    for values in network.values():
+        values.fill_(float("nan"))
+    torch.save(network, here / "toy.pth")
+    tree = make(here).model_dump(mode="json", exclude_unset=True)
+    own = {"weights": str(here / "toy.pth"), "sha256": files.sha256(here / "toy.pth")}
+    tree["models"]["toy"] = {"arch": "spandrel", "channels": 3} | NEEDS | own
+    with pytest.raises(UserError, match=r"^models\.toy: its outputs for the validation patches are not finite$"):
+        train(Params.model_validate(tree), "toy")
+
+
 def test_the_perceptual_loss_takes_the_classifier_it_needs(here):
     params = make(here)
     train(params, "classifier", "perceptual")

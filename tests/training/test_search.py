@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -16,7 +19,7 @@ import yaml
 from denoiselab import config
 from denoiselab.config import Params
 from denoiselab.config.tune import Phase
-from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.errors import DivergedError, UserError
 from denoiselab.training.tuning import search, studies
 from pipeline import tune
 from tests import projects
@@ -88,6 +91,48 @@ def test_a_place_is_drawn_by_itself_alone(tree):
     first, second = drawn(0), drawn(1)
     assert first != second
     assert drawn(0) == first
+
+
+@pytest.mark.parametrize(
+    ("second", "state"),
+    [(None, optuna.trial.TrialState.COMPLETE), (UserError("still"), optuna.trial.TrialState.PRUNED)],
+)
+def test_an_error_that_may_pass_ends_the_search_and_the_next_repeats_the_trial(
+    tree, tmp_path, monkeypatch, second, state
+):
+    params = tuned(tree)
+    results = iter([UserError("the GPU's memory is full"), second])
+
+    def train(job, log):
+        if error := next(results):
+            raise error
+        return SimpleNamespace(best={"psnr": {"value": 30.0}})
+
+    monkeypatch.setattr(search.runner, "train", train)
+    monkeypatch.setattr(search.jobs, "resolve", lambda *job: None)
+    study = optuna.create_study(direction="maximize", storage=f"sqlite:///{tmp_path / 'studies.db'}")
+    log = nullcontext(lambda step, row: None)
+    objective = partial(search._value, params, "unet", params.tune.phases["all"], {}, lambda job, number: log)
+    with pytest.raises(UserError, match="the GPU's memory is full"):
+        studies.run_trials(study, 1, objective, lambda trial: None)
+    studies.run_trials(study, 1, objective, lambda trial: None)
+    first, repeated = study.get_trials()
+    assert repeated.params == first.params
+    assert repeated.state == state
+
+
+def test_a_training_that_diverges_is_pruned(tree, tmp_path, monkeypatch):
+    params, study = tuned(tree), optuna.create_study(direction="maximize")
+
+    def train(job, log):
+        raise DivergedError("training diverged")
+
+    monkeypatch.setattr(search.runner, "train", train)
+    monkeypatch.setattr(search.jobs, "resolve", lambda *job: None)
+    log = nullcontext(lambda step, row: None)
+    objective = partial(search._value, params, "unet", params.tune.phases["all"], {}, lambda job, number: log)
+    study.optimize(lambda trial: objective(trial, 0), n_trials=1)
+    assert [trial.state for trial in study.get_trials()] == [optuna.trial.TrialState.PRUNED]
 
 
 def set_search(project: Path, storage: str | None) -> None:

@@ -132,7 +132,7 @@ class Subject:
     def keeping(self) -> "Subject":
         """The same, which keeps the outputs that take long until `kept.remove`."""
         settings = {"device": self.device.type, "precision": self.precision, "tile": self.params.evaluate.tile}
-        return replace(self, kept=KeptOutputs.of(paths.trainings(self.name)[self.number], **settings))
+        return replace(self, kept=KeptOutputs.of(self.name, self.number, **settings))
 
     @torch.inference_mode()
     def classify(self, test: noisy_sets.TestImage, level: float) -> np.ndarray:

@@ -8,16 +8,18 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from denoiselab.models import model_store
 from denoiselab.runtime import distributed, files, paths
 
 SLOW_S = 1.0  # seconds for an image; outputs of faster models are computed again
+ROOM = 2 << 30  # bytes that remain free on the disk
+LIBRARIES = ("numpy", "opencv-python-headless", "PyWavelets", "scikit-image", "scipy", "spandrel", "torch")
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,10 @@ class KeptOutputs:
     folder: Path
 
     @classmethod
-    def of(cls, weights: Path, **settings: Any) -> "KeptOutputs":
-        """Those of the model in the folder `weights` under these settings, by this code and version of torch."""
-        name = distributed.from_first(lambda: _fingerprint(weights, settings))  # others need no copy of the weights
-        folder = paths.checkpoints() / f"evaluate-{name}"
-        files.make_folder(folder)
-        return cls(folder)
+    def of(cls, name: str, number: int, **settings: Any) -> "KeptOutputs":
+        """Those of training run `number` of models/<name> under these settings, by this code and these libraries."""
+        # On the first machine only: others need no copy of the weights, and have no folder.
+        return cls(distributed.from_first(lambda: _folder(paths.trainings(name)[number], settings)))
 
     def output(
         self, noisy: np.ndarray, level: float, label: int | None, compute: Callable[[], np.ndarray]
@@ -48,19 +48,34 @@ class KeptOutputs:
         started = time.perf_counter()
         output = compute()
         if time.perf_counter() - started >= SLOW_S and self.folder.is_dir():
-            with suppress(OSError), files.atomic_write(path) as temporary, temporary.open("wb") as handle:
-                np.savez(handle, output=output)
+            with suppress(OSError):
+                self._keep(path, output)
         return output
+
+    def _keep(self, path: Path, output: np.ndarray) -> None:
+        if shutil.disk_usage(self.folder).free - output.nbytes > ROOM:
+            with files.atomic_write(path) as temporary, temporary.open("wb") as handle:
+                np.savez(handle, output=output)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _fingerprint(weights: Path, settings: dict[str, Any]) -> str:
+def _folder(weights: Path, settings: dict[str, Any]) -> Path:
     identity = {
         "weights": model_store.digest(weights),
         "code": [files.sha256(path) for path in sorted(Path(__file__).parents[1].rglob("*.py"))],
-        "torch": torch.__version__,
+        "libraries": {name: _version(name) for name in LIBRARIES},
         **settings,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    folder = paths.checkpoints() / f"{paths.EVALUATION}{fingerprint}"
+    files.make_folder(folder)
+    return folder
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None

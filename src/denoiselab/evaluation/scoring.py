@@ -30,11 +30,13 @@ RESIDUAL_GAIN = 3  # amplification of residual images
 STRIP = 256  # pixels, side of the images for the tracking store
 
 
-def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
+def evaluate(
+    params: Params, name: str, log: Callable[[list[dict[str, Any]]], None] = lambda means: None
+) -> list[dict[str, Any]]:
     """Evaluate all training runs of models/<name>/ on all stored conditions; returns the means of each run.
 
     metrics.json has the means over all runs; example outputs, curve and time are of the first run. Several processes
-    divide the images; the first one writes the files, the others return an empty list.
+    divide the images; the first one writes the files and passes the means to `log`, the others return an empty list.
     """
     trainings = distributed.from_first(lambda: len(paths.trainings(name)))
     first, *others = [evaluator.load(params, name, number) for number in range(trainings)]
@@ -59,10 +61,12 @@ def evaluate(params: Params, name: str) -> list[dict[str, Any]]:
     files.write_json(paths.evaluation(name) / "metrics.json", means(every, parameters))
     files.write_json(paths.evaluation(name) / "alarms.json", [asdict(alarm) for alarm in monitor.alarms()])
     stage_outputs.record_evaluation(name, cost)
+    summaries = [means(own, parameters) for own in rows]
+    log(summaries)
     for subject in (first, *others):
         if subject.kept:
             subject.kept.remove()
-    return [means(own, parameters) for own in rows]
+    return summaries
 
 
 def _tests(params: Params) -> list[Test]:

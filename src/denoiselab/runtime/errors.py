@@ -13,6 +13,10 @@ class SettingsError(UserError):
         self.lines = text.split("\n")
 
 
+class DivergedError(UserError):
+    """A training whose loss, scores or weights are not finite."""
+
+
 class UnsupportedError(UserError):
     """An intact file of an unsupported kind. Any other error of a decoder means a damaged file."""
 

@@ -20,6 +20,7 @@ import psutil
 from denoiselab.runtime.errors import UserError
 
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # in the names of temporary files
+LONGEST_NAME = 200  # bytes, of the 255 that most file systems allow
 CLOCK_SKEW_S = 3600  # between this clock and that of a network disk, or after a clock was set
 ABANDONED_S = 24 * 3600  # age of another machine's temporary file after which it may be deleted
 
@@ -33,7 +34,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     _sweep(path.parent)
-    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_short(path.name)}.{HOST}.{os.getpid()}.tmp")
     try:
         yield temporary
         flush(temporary)
@@ -41,6 +42,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """The name, or a hash of it if the temporary name would be longer than file systems allow."""
+    return name if len(os.fsencode(name)) <= LONGEST_NAME else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def make_folder(path: Path) -> None:

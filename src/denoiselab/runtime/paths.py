@@ -23,6 +23,7 @@ FIGURES = Path("reports/figures")
 PHOTOS = Path("reports/photos")
 SUMMARY = Path("reports/summary.json")
 VECTOR_FIGURES = Path("reports/vector")  # not of a stage: written on request
+EVALUATION = "evaluate-"  # folders of checkpoints() that are not of a training begin with it
 LEADERBOARD = Path("reports/leaderboard")  # not of a stage: compares experiments
 
 

@@ -3,6 +3,7 @@
 With the blind-spot score (validation.BlindSpotValidation) this is Batson, Royer: Noise2Self, ICML 2019.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,8 @@ def calibrate(model: Any, validate: Validation) -> list[dict[str, float]]:
             scores = validate(model, only=level)
             named = {f"val_{name}": value for name, value in scores.items()}
             rows.append({"step": len(rows), "sigma_255": level, "strength": strength, **named})
-            return next(iter(scores.values()))
+            value = next(iter(scores.values()))
+            return value if math.isfinite(value) else -math.inf
 
         chosen[level] = _search(score, model.candidates)
     model.set_strengths(chosen)

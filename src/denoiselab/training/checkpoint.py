@@ -9,14 +9,14 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from denoiselab.runtime import files, sealed_json
+from denoiselab.runtime import devices, files, paths, sealed_json
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
@@ -24,7 +24,7 @@ VERSIONS = range(1, 2)  # formats that are read; the last one is written
 IDENTITY = "job.json"
 MAX_SHOWN = 5  # differences in a message
 MAX_LENGTH = 60  # characters of two values in a message; hashes are longer
-KEPT = 20  # folders; older ones are removed when a training run starts
+KEPT = 20  # folders of trainings, and of evaluations; older ones are removed when a training run starts
 
 
 class Checkpoint:
@@ -74,14 +74,20 @@ class Checkpoint:
                 raise
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, on the CPU; None if there is none. UserError if its format is not supported."""
+        """The saved state, on the CPU; None if there is none or it is damaged.
+
+        UserError if it cannot be read now, or if its format is not supported.
+        """
         if not self.path.exists():
             return None
         try:
             _check(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001  (damaged files raise anything)
-            aside, reason = self.path.with_suffix(".damaged"), one_line(error)
+            reason = one_line(error)
+            if isinstance(error, OSError) or devices.is_out_of_memory(error):  # the file may be intact
+                raise UserError(f"{self.path}: cannot be read: {reason}") from None
+            aside = self.path.with_suffix(".damaged")
             self.path.replace(aside)
             print(f"warning: checkpoint is damaged, starting again; kept as {aside}: {reason}", file=sys.stderr)
             return None
@@ -118,7 +124,19 @@ def _check(path: Path) -> None:
 
 
 def _prune(root: Path) -> None:
+    """Remove old folders that no running training holds."""
     with FileLock(root / "prune.lock"):
-        folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
-        for folder in folders[KEPT:]:
-            shutil.rmtree(folder, ignore_errors=True)
+        folders = [path for path in root.iterdir() if path.is_dir()]
+        evaluations = [path for path in folders if path.name.startswith(paths.EVALUATION)]
+        for own in (evaluations, [path for path in folders if path not in evaluations]):
+            for folder in sorted(own, key=_changed, reverse=True)[KEPT:]:
+                with suppress(Timeout, OSError), FileLock(folder / "lock", timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _changed(folder: Path) -> float:
+    """When it was last changed; 0 if another process has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0

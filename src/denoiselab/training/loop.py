@@ -19,7 +19,7 @@ from denoiselab.config.noise import NoiseSpec
 from denoiselab.models.tiled_inference import forward
 from denoiselab.noise import synthesis
 from denoiselab.runtime import devices, distributed, progress
-from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.errors import DivergedError, UserError
 from denoiselab.training import optimizer
 from denoiselab.training.batches import Batches
 from denoiselab.training.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ def fit(
 
     Resumes from `checkpoint`; on the CPU it then ends with the same bytes as an uninterrupted run. Several processes
     train as one, each on its share of every batch; the first one writes the checkpoint and logs.
-    UserError as soon as the loss, a score or a weight is not finite; such a state is never saved.
+    DivergedError as soon as the loss, a score or a weight is not finite; such a state is never saved.
     """
     if batches.batch < distributed.world_size():
         raise UserError(f"train.batch: {batches.batch} patches for {distributed.world_size()} processes")
@@ -186,9 +186,9 @@ def _finite(value: float, state: TrainingState) -> float:
     return value
 
 
-def _diverged(what: str, state: TrainingState) -> UserError:
+def _diverged(what: str, state: TrainingState) -> DivergedError:
     kept = f"; the checkpoint of step {state.history[-1]['step']} is kept" if state.history else ""
-    return UserError(f"training diverged: {what} is not finite at step {state.step}; lower lr or grad_clip{kept}")
+    return DivergedError(f"training diverged: {what} is not finite at step {state.step}; lower lr or grad_clip{kept}")
 
 
 def _resume(checkpoint: Checkpoint | None, learner: Learner) -> TrainingState:

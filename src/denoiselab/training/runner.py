@@ -1,5 +1,6 @@
 """Runs stage train for one entry of params.models: builds the model, trains or calibrates it, writes its files."""
 
+import math
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -213,6 +214,8 @@ def _calibrate(job: Job, model: nn.Module, validate: Validation) -> loop.Trainin
     with parallel.joblib_backend(job.params.parallel):
         history = calibrate(model, validate) if getattr(model, "calibrated", False) else []
         scores = validate(model)
+    if any(math.isnan(value) for value in scores.values()):
+        raise UserError(f"models.{job.name}: its outputs for the validation patches are not finite")
     history.append({"step": len(history), **{f"val_{name}": value for name, value in scores.items()}})
     step = len(history) - 1
     best = {name: {"value": value, "step": step, "weights": model.state_dict()} for name, value in scores.items()}

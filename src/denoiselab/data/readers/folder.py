@@ -1,5 +1,7 @@
 """A folder of images and stacks with its subfolders, split by file; the first subfolder is the class."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from denoiselab.config.data import Cifar104k, Ffhq, Folder
@@ -8,6 +10,8 @@ from denoiselab.data.readers.sources import Sources
 from denoiselab.data.readers.splits import by_share
 from denoiselab.imaging import dataset_images as image_files
 from denoiselab.runtime.errors import UserError
+
+HIDDEN = (".", "__MACOSX")  # beginnings of names that are not listed
 
 
 def images(data: Folder, sources: Sources) -> list[Source]:
@@ -47,5 +51,20 @@ def listed(root: Path, key: str = "data.path") -> list[str]:
     """Sorted relative paths of the image files below a folder. UserError, naming the key, if it is not a folder."""
     if not root.is_dir():
         raise UserError(f"{key}: {root} is not a folder")
-    paths = (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in image_files.SUFFIXES)
-    return sorted(p.as_posix() for p in paths if not any(part.startswith((".", "__MACOSX")) for part in p.parts))
+    found = (path.relative_to(root) for path in _walked(root) if path.suffix.lower() in image_files.SUFFIXES)
+    return sorted(path.as_posix() for path in found if not path.name.startswith(HIDDEN))
+
+
+def _walked(root: Path) -> Iterator[Path]:
+    """All files below a folder, also through links to folders; a link to a folder that contains it is not followed."""
+    for folder, subfolders, names in os.walk(root, onerror=_fail, followlinks=True):
+        here = Path(folder)
+        around = {path.resolve() for path in (here, *here.parents)}
+        subfolders[:] = [
+            name for name in subfolders if not name.startswith(HIDDEN) and (here / name).resolve() not in around
+        ]
+        yield from (here / name for name in names)
+
+
+def _fail(error: OSError) -> None:
+    raise error

@@ -20,7 +20,7 @@ from denoiselab import config
 from denoiselab.config import Entry, Params, Train
 from denoiselab.config.tune import Phase, Range
 from denoiselab.runtime import seeding
-from denoiselab.runtime.errors import UserError
+from denoiselab.runtime.errors import DivergedError, UserError
 from denoiselab.training import jobs, loop, runner
 from denoiselab.training.tuning import studies
 from denoiselab.training.tuning.studies import FINISHED
@@ -117,9 +117,11 @@ def _value(
             result = runner.train(job, _reporting(trial, log))
     except Pruned:
         raise optuna.TrialPruned from None
-    except UserError as error:  # for example, the loss is not finite: prune this trial, continue the search
-        trial.set_user_attr("error", str(error))
-        raise optuna.TrialPruned from None
+    except UserError as error:
+        trial.set_user_attr(studies.ERROR, str(error))
+        if isinstance(error, DivergedError) or studies.has_failed_before(trial):
+            raise optuna.TrialPruned from None
+        raise  # may be for now only, such as little memory: the next search repeats this trial
     return next(iter(result.best.values()))["value"]
 
 

@@ -27,6 +27,7 @@ GRACE_S = 3 * HEARTBEAT_S  # a trial on another machine counts as lost after thi
 POLL_S = 2  # between checks while other processes finish their trials
 WORKER = "worker"  # trial attribute: host and process id
 REPEATS = "repeats"  # trial attribute: number of the trial that it repeats
+ERROR = "error"  # trial attribute: the message that ended it
 ATTEMPTS = 3  # to connect: if several machines start at once, one creates the tables and the others fail at first
 
 
@@ -89,6 +90,12 @@ def run_trials(
 def trial_index(trial: Trial | FrozenTrial, trials: list[FrozenTrial]) -> int:
     """Place of a trial among `trials`, from 0: the number of trials before it, or before the one that it repeats."""
     return sum(REPEATS not in other.user_attrs and other.number < _first(trial) for other in trials)
+
+
+def has_failed_before(trial: Trial) -> bool:
+    """Whether an error has ended an earlier attempt at this trial's place."""
+    earlier = trial.study.get_trials(deepcopy=False)[: trial.number]
+    return any(ERROR in other.user_attrs and _first(other) == _first(trial) for other in earlier)
 
 
 def _connected(address: sqlalchemy.URL) -> optuna.storages.RDBStorage:
