@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd() / "src"))
@@ -25,8 +26,6 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": "500000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-LOCK = Path("dvc.lock")
-KEPT_LOCK = Path(".dvc/tmp/dvc.lock.kept")  # for pipeline.repair
 COMPUTING = ("pipeline.train", "pipeline.evaluate", "pipeline.tune")
 
 command = getattr(sys, "orig_argv", [])[1:]
@@ -35,10 +34,10 @@ if sys.platform == "linux" and command[:1] == ["-m"] and command[1].startswith(f
     # the parent process (dash does, bash does not).
     if "DVC_STAGE" in os.environ:
         end_with_parent(signal.SIGTERM)
-        if LOCK.exists() and KEPT_LOCK.parent.is_dir():
-            from denoiselab.runtime import files  # imports psutil; pipeline.doctor needs only Python
+        from denoiselab.runtime import dvc_files  # imports psutil; pipeline.doctor needs only Python
 
-            files.write_text(KEPT_LOCK, LOCK.read_text(encoding="utf-8"))
+        with suppress(OSError):  # such as a full disk; it is only for pipeline.repair
+            dvc_files.keep_lock()
     if command[1] in COMPUTING and not ALLOCATOR.keys() & {*os.environ}:
         os.execve(sys.executable, [sys.executable, *command], {**os.environ, **ALLOCATOR})
 

@@ -4,22 +4,19 @@
 each stage keeps when it starts, so only the stage that ended when DVC was killed runs again; or else from Git.
 """
 
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from denoiselab.config import yaml_files
-from denoiselab.runtime import files
+from denoiselab.runtime import dvc_files, files, git
+from denoiselab.runtime.dvc_files import KEPT_LOCK, LOCK, RWLOCK
 from denoiselab.runtime.errors import UserError
-from pipeline import KEPT_LOCK, LOCK, run
-
-RWLOCK = Path(".dvc/tmp/rwlock")
+from pipeline import run
 
 
 def main() -> None:
-    damaged = [path for path in (RWLOCK, LOCK) if not yaml_files.is_intact(path)]
+    damaged = [path for path in (RWLOCK, LOCK) if not dvc_files.is_whole(path)]
     if not damaged:
         return
     if running := _dvc_here():
@@ -33,12 +30,11 @@ def main() -> None:
 
 def _restored() -> str:
     """Restore dvc.lock; returns from where."""
-    if KEPT_LOCK.exists() and yaml_files.is_intact(KEPT_LOCK):
+    if KEPT_LOCK.exists() and dvc_files.is_lock(KEPT_LOCK):
         files.write_text(LOCK, KEPT_LOCK.read_text(encoding="utf-8"))
         return "restored as it was when the last stage started"
-    done = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, text=True)
-    if done.returncode == 0:
-        files.write_text(LOCK, done.stdout)
+    if committed := git.committed(LOCK):
+        files.write_text(LOCK, committed.decode("utf-8"))
         return "restored from Git; stages that ran since then take their results from checkpoints and DVC's cache"
     LOCK.unlink()
     return "deleted; all stages run again, with finished training from the checkpoints"

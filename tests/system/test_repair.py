@@ -1,5 +1,6 @@
 """What a kill of DVC leaves of its own files is repaired before the next run."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import time
 import pytest
 import yaml
 
-import pipeline
+from denoiselab.runtime import dvc_files
+from denoiselab.runtime.dvc_files import KEPT_LOCK
 from pipeline import repair
 from tests.conftest import ROOT
 
@@ -43,20 +45,55 @@ def test_a_damaged_rwlock_is_deleted(project, left):
 @pytest.mark.parametrize("left", [b"", cut(), b"schema: '2.0'\nstages:\n  f\xff"])
 def test_dvc_lock_comes_from_the_copy_of_the_last_stage(project, left, capsys):
     (project / "dvc.lock").write_bytes(left)
-    (project / pipeline.KEPT_LOCK).write_text(yaml.safe_dump(LOCK))
+    (project / KEPT_LOCK).write_text(yaml.safe_dump(LOCK))
     repair.main()
     assert yaml.safe_load((project / "dvc.lock").read_text()) == LOCK
     assert "restored as it was when the last stage started" in capsys.readouterr().out
 
 
-def test_without_a_copy_it_comes_from_git(project, capsys):
-    (project / "dvc.lock").write_text(yaml.safe_dump(LOCK))
+def cuts(whole: str) -> list[int]:
+    """Places in the real file: multiples of a buffer, ends of lines and of stages."""
+    lines = [match.end() for match in re.finditer(r"\n", whole)][:-1]
+    stages = [match.start() for match in dvc_files.STAGE.finditer(whole)]
+    return [*range(0, len(whole), 4096), *lines[7::31], *stages]
+
+
+def test_every_beginning_of_dvc_lock_is_restored(project):
+    """Or, if only results of the last stage are missing, DVC can read it."""
+    whole = (ROOT / "dvc.lock").read_text()
+    *_, last = dvc_files.STAGE.finditer(whole)
+    (project / KEPT_LOCK).write_text(whole)
+    for place in cuts(whole):
+        (project / "dvc.lock").write_text(whole[:place])
+        dvc_files.keep_lock()
+        repair.main()
+        found = (project / "dvc.lock").read_text()
+        assert found == whole or (place > last.end() and dvc_files.is_lock(project / "dvc.lock")), place
+        (project / KEPT_LOCK).write_text(whole)
+
+
+def test_a_shorter_dvc_lock_from_git_is_left_alone(project):
+    (project / KEPT_LOCK).write_text((ROOT / "dvc.lock").read_text())
+    commit(project, short := yaml.safe_dump(LOCK))
+    repair.main()
+    assert (project / "dvc.lock").read_text() == short
+    dvc_files.keep_lock()
+    assert (project / KEPT_LOCK).read_text() == short
+
+
+def commit(project, lock: str) -> None:
+    """Commit this dvc.lock."""
+    (project / "dvc.lock").write_text(lock)
     for words in (
         ["init", "-q"],
         ["add", "dvc.lock"],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"],
     ):
         subprocess.run(["git", *words], check=True)
+
+
+def test_without_a_copy_it_comes_from_git(project, capsys):
+    commit(project, yaml.safe_dump(LOCK))
     (project / "dvc.lock").write_bytes(cut())
     repair.main()
     assert yaml.safe_load((project / "dvc.lock").read_text()) == LOCK and "from Git" in capsys.readouterr().out
@@ -94,4 +131,4 @@ def test_every_stage_keeps_a_copy_when_it_starts(project):
     (project / "dvc.lock").write_text(yaml.safe_dump(LOCK))
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "DVC_STAGE": "leaderboard"}
     subprocess.run([sys.executable, "-m", "pipeline.doctor"], env=environment, capture_output=True)
-    assert yaml.safe_load((project / pipeline.KEPT_LOCK).read_text()) == LOCK
+    assert yaml.safe_load((project / KEPT_LOCK).read_text()) == LOCK

@@ -16,9 +16,8 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from denoiselab.app import denoisers
-from denoiselab.config import yaml_files
 from denoiselab.models import metadata
-from denoiselab.runtime import seeding
+from denoiselab.runtime import dvc_files, seeding
 from denoiselab.runtime.errors import UserError
 from denoiselab.runtime.sanitize import one_line
 
@@ -170,9 +169,9 @@ def _dvc(root: Path) -> tuple[State, str]:
         return "note", "skipped: not a project folder"
     from dvc.repo import Repo
 
-    for path in (root / ".dvc/tmp/rwlock", root / "dvc.lock"):  # DVC does not write them atomically
-        if not yaml_files.is_intact(path):
-            return "problem", f"{path} is incomplete because DVC was killed: denoiselab doctor --repair"
+    for file in (dvc_files.RWLOCK, dvc_files.LOCK):
+        if not dvc_files.is_whole(file, root):
+            return "problem", f"{root / file} is incomplete because DVC was killed: denoiselab doctor --repair"
     with Repo(str(root)) as repo:
         cache = Path(repo.cache.local.path)
         home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())

@@ -36,11 +36,3 @@ class _Indented(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
-
-
-def is_intact(path: Path) -> bool:
-    """Whether `path` is a mapping or does not exist."""
-    try:
-        return not path.exists() or isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return False

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 OUTPUTS = ("dvc.lock", "reports")  # written by a run itself
 
@@ -24,6 +25,16 @@ def commit() -> str | None:
 def experiment() -> str | None:
     """Name of the DVC experiment that this process is part of; None outside `dvc exp run`."""
     return os.environ.get("DVC_EXP_NAME")
+
+
+def committed(path: Path, root: Path = Path()) -> bytes | None:
+    """Content of `path`, relative to the folder `root`, in the last commit; None if Git has none."""
+    try:
+        return subprocess.run(
+            ["git", "show", f"HEAD:./{path.as_posix()}"], cwd=root, capture_output=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _git(*arguments: str) -> str:
