@@ -175,7 +175,11 @@ def refusal(url: str, tmp_path: Path, **changes) -> str:
 
 
 def left(tmp_path: Path) -> set[str]:
-    return {p.name for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"}
+    return {
+        p.name
+        for p in (tmp_path / "cache").rglob("*")
+        if p.is_file() and not p.name.endswith((".lock", ".source.json"))
+    }
 
 
 def digest(body: bytes) -> str:
@@ -308,11 +312,28 @@ def test_a_file_with_a_wrong_hash_is_deleted(tmp_path, server):
     assert left(tmp_path) == set()
 
 
-def test_a_downloaded_file_that_was_changed_is_deleted(tmp_path, server):
+def test_a_downloaded_file_that_was_changed_is_downloaded_again(tmp_path, server):
     path = obtain(server.url("whole/file"), tmp_path)
     path.write_bytes(b"other")
-    assert digest(b"other") in refusal(server.url("whole/file"), tmp_path, sha256=digest(BODY))
-    assert left(tmp_path) == set()
+    assert obtain(server.url("whole/file"), tmp_path, sha256=digest(BODY)).read_bytes() == BODY
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("damage", [None, b"", b'{"url'])
+def test_another_address_with_the_same_file_name_is_downloaded(tmp_path, server, damage):
+    for key in ("1", "2", "2"):
+        path = obtain(server.url(f"whole/file?version={key}"), tmp_path)
+    assert len(server.seen) == 2
+    if damage is not None:
+        path.with_name("file.source.json").write_bytes(damage)
+    assert obtain(server.url("whole/file?version=1"), tmp_path).read_bytes() == BODY
+    assert len(server.seen) == 3
+
+
+def test_a_file_of_the_wanted_hash_is_used_whatever_its_address(tmp_path, server):
+    obtain(server.url("whole/file"), tmp_path)
+    assert obtain(server.url("whole/file?moved=1"), tmp_path, sha256=digest(BODY)).read_bytes() == BODY
+    assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize("how", ["whole", "unsized"])

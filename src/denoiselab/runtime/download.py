@@ -1,7 +1,8 @@
 """Files by URL, from a mirror, the disk or the network: resumable downloads, verified by SHA-256 and size.
 
 A download is written to <file>.part beside its target; <file>.part.json holds its URL, validator (ETag or date) and
-length, so that a later attempt, in this or the next run, requests only the missing bytes.
+length, so that a later attempt, in this or the next run, requests only the missing bytes. <file>.source.json holds the
+URL of a finished one: another address with the same file name is downloaded again.
 """
 
 import os
@@ -47,6 +48,10 @@ class _Job:
     @property
     def note(self) -> Path:
         return self.target.with_name(f"{self.target.name}.part.json")
+
+    @property
+    def source(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.source.json")
 
     @property
     def advice(self) -> str:
@@ -96,13 +101,11 @@ def obtain(
         raise UserError(f"{url}: {scheme} is not supported; use http, https, file or a path")
     job = _Job(f"{name}/{file}", url, folder / name / file, timeout, limit)
     try:
-        if not job.target.is_file():
+        if not _is_there(job, sha256):
             job.target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{job.target}.lock"):
-                if not job.target.is_file():
+                if not _is_there(job, sha256):
                     _download(job, sha256, retries, wait)
-                    return job.target
-        _verify(job.target, f"{job.target} (from {url})", sha256, downloaded=True)
     except OSError as error:
         raise UserError(f"{job.target}: cannot be written: {_reason(error)}") from None
     return job.target
@@ -139,6 +142,18 @@ def _local(name: str, url: str, path: str, root: Path) -> Path:
             f"and set {MIRROR}=<folder>, or set url to the file's path"
         )
     raise UserError(f"{file}: no such file")
+
+
+def _is_there(job: _Job, sha256: str | None) -> bool:
+    """Whether the file has been downloaded: with this SHA-256 or, if there is none, from this address."""
+    if not job.target.is_file():
+        return False
+    if sha256 is not None:
+        return files.sha256(job.target) == sha256.strip().lower()
+    try:
+        return not job.source.is_file() or files.read_json(job.source) == {"url": job.url}
+    except UserError:  # damaged
+        return False
 
 
 def _verify(path: Path, shown: str, sha256: str | None, *, downloaded: bool = False) -> None:
@@ -178,7 +193,7 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
         raise
     files.flush(job.part)
     job.part.replace(job.target)
-    files.flush(job.target.parent)
+    files.write_json(job.source, {"url": job.url})  # flushes the folder
     job.note.unlink(missing_ok=True)
 
 
