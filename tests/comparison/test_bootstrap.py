@@ -1,5 +1,7 @@
 """Intervals and comparisons, checked by independent calculations."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,6 +73,27 @@ def test_broken_outputs_are_left_out_of_means_and_differences(params):
     assert list(aggregate.by_image(rows, "psnr")["a"].dropna()) == [30.0, 32.0]
     found = paired_tests.difference(rows, "a", "b", params)
     assert (found.interval.mean, found.images) == (1.0, 2)
+
+
+def scored(psnr: dict[str, list[float]]) -> pd.DataFrame:
+    """Rows of one test set and condition; one image per value."""
+    return pd.concat(
+        pd.DataFrame({"model": model, "image": [*map(str, range(len(values)))], "draw": 0, "seed": 0, "psnr": values})
+        for model, values in psnr.items()
+    ).assign(set="here", condition="sigma25", group=lambda rows: rows.image)
+
+
+def test_a_model_with_a_broken_output_is_compared_with_none(params):
+    """Its mean over the other images would rank it: nine easy images against ten."""
+    rows = scored({"unet": [30.0] * 9 + [math.nan], "dncnn": [29.0] * 9 + [20.0], "nlm": [28.0] * 9 + [19.0]})
+    assert aggregate.incomplete(rows, "psnr") == {"unet"}
+    (found,) = paired_tests.all_pairs(rows, params)["here", "sigma25"]
+    assert (found.better, found.worse) == ("dncnn", "nlm")
+
+
+def test_an_image_on_which_no_model_has_a_score_breaks_none(params):
+    rows = scored({"unet": [30.0, math.nan], "dncnn": [29.0, math.nan]})
+    assert aggregate.incomplete(rows, "psnr") == set()
 
 
 def test_no_values_have_no_mean():

@@ -32,9 +32,13 @@ def test_a_value_is_found_by_set_protocol_and_noise():
 
 
 def test_values_of_colour_images_are_not_those_of_gray_ones():
-    colour = published_results.matching("Kodak24", 3, "awgn-unclipped", SPEC)
+    colour = published_results.matching("Kodak24-500x500", 3, "awgn-unclipped", SPEC)
     assert "CBM3D" in {value.method for value in colour}
-    assert not published_results.matching("Kodak24", 1, "awgn-unclipped", SPEC)
+    assert not published_results.matching("Kodak24-500x500", 1, "awgn-unclipped", SPEC)
+
+
+def test_values_of_crops_are_not_those_of_whole_photographs():
+    assert not published_results.matching("Kodak24", 3, "awgn-unclipped", SPEC)
 
 
 @pytest.mark.parametrize(("sigma_255", "found"), [(25, "DnCNN-S"), (15, None)])
@@ -47,7 +51,8 @@ def test_a_network_for_one_level_is_compared_at_that_level_only(tree_of_imported
     assert value["published_method"] == found
     if found:
         assert value["minus_published"] == pytest.approx(29.5 - 29.23)
-        assert value["published_halfwidth"] == pytest.approx(12.706 * 0.5, rel=1e-3)  # two draws, 29 and 30 dB
+        spread = 0.5**0.5  # standard deviation of two draws, 29 and 30 dB
+        assert value["published_halfwidth"] == pytest.approx(12.706 * spread * 1.5**0.5, rel=1e-3)
 
 
 @pytest.fixture
@@ -69,12 +74,10 @@ def test_a_method_for_one_level_needs_the_noise_of_the_weights(tree_of_imported)
 
 
 def test_the_first_of_contradictory_sources_counts():
-    found = [v for v in published_results.matching("Kodak24", 3, "awgn-unclipped", SPEC) if v.method == "CBM3D"]
+    found = [v for v in published_results.matching("Kodak24-500x500", 3, "awgn-unclipped", SPEC) if v.method == "CBM3D"]
     assert [value.psnr for value in found] == [31.68]
-    assert {v.psnr for v in published_results.read() if (v.method, v.set, v.sigma_255) == ("CBM3D", "Kodak24", 25)} == {
-        31.68,
-        32.15,
-    }
+    where = "CBM3D", "Kodak24-500x500", 25
+    assert {v.psnr for v in published_results.read() if (v.method, v.set, v.sigma_255) == where} == {31.68, 32.15}
 
 
 def test_psnr_rises_with_less_noise():

@@ -50,8 +50,14 @@ def test_every_seed_must_have_flattened():
     assert not verdicts.training(history(flat, short)).flat
 
 
-def test_a_self_supervised_network_is_judged_by_its_own_score():
-    assert verdicts.training(history([20.0, 21, 22, 22, 22.5], name="val_held_out")).gain == pytest.approx(0.5)
+def test_a_self_supervised_network_is_judged_by_psnr_if_it_is_known_else_strictly_by_its_own_score():
+    own = history([20.0, 21, 22, 22, 22.05], name="val_held_out")
+    assert verdicts.training(own).gain == pytest.approx(0.05)
+    assert not verdicts.training(own).flat
+    assert verdicts.training(history([20.0, 21, 22, 22, 22.005], name="val_held_out")).flat
+    assert "gained 0.050 dB" in verdicts.unsettled("a", {"a": verdicts.training(own)})[0]
+    known = verdicts.training(own.assign(val_psnr=[28.0, 29, 30, 30, 30.4]))
+    assert (known.gain, known.flat) == (pytest.approx(0.4), False)
 
 
 def test_the_committed_network_has_flattened():
@@ -112,6 +118,8 @@ def test_verdicts(found, trainings, doubts, verdict):
         (difference(0.02, 0.05, groups=5), {}, False, ["5 images are too few"]),
         (difference(0.1, 0.05), {"a": FLAT}, False, ["the interval reaches across ±0.1 dB"]),
         (difference(0.5, 0.05, 0.1), {"a": FLAT, "b": FLAT}, False, []),
+        (difference(0.08, 0.01, 0.09), {"a": FLAT, "b": FLAT}, True, ["training seeds differ as much"]),
+        (difference(0.15, 0.04, 0.12), {"a": FLAT, "b": FLAT}, False, ["training seeds differ as much"]),
         (
             difference(-0.5, 0.05, 0.1),
             {"a": RISING, "b": FLAT},

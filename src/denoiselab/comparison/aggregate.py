@@ -85,11 +85,13 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """reports/comparison.csv: means and bootstrap intervals over images, one row per model, test set and condition.
 
     `published`: published PSNR of the method named in the model's entry, for this test set, protocol and noise;
-    `published_halfwidth`: uncertainty of `minus_published` by the noise, from the means of several draws.
+    `published_halfwidth`: uncertainty of `minus_published` by the noise of both, from the means of several draws.
+    Scores of a model are NaN if one of its outputs is not finite: a mean over fewer images would not be comparable.
     """
     scores = [score for score in SCORES if score in rows]
     result, found = [], means(rows, scores, params)
     psnr = {key: by_image(here, "psnr") for key, here in rows.groupby(["set", "condition"], sort=False)}
+    broken = {key: incomplete(here, "psnr") for key, here in rows.groupby(["set", "condition"], sort=False)}
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, protocol, _ = map(str, key)
@@ -106,6 +108,8 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         entry["psnr_gain"] = float((own[model] - own[noisy]).mean()) if noisy else float("nan")
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
         entry |= _published(params, model, set_name, condition, protocol, group)
+        if model in broken[set_name, condition]:
+            entry |= dict.fromkeys((key for key in entry if key.startswith((*scores, "minus_"))), float("nan"))
         result.append(entry)
     return pd.DataFrame(result)
 
@@ -113,6 +117,7 @@ def table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
 def no_reference_table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """reports/comparison.csv without clean images: means of NO_REFERENCE and bootstrap intervals over images."""
     result, found = [], means(rows, [*NO_REFERENCE], params)
+    broken = {key: incomplete(here, "held_out") for key, here in rows.groupby(["set", "condition"], sort=False)}
     keys = ["model", "set", "condition", "protocol", "protocol_sha256"]
     for key, group in rows.groupby(keys, sort=False):
         model, set_name, condition, *_ = map(str, key)
@@ -122,9 +127,17 @@ def no_reference_table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         for score in NO_REFERENCE:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
+        if model in broken[set_name, condition]:
+            entry |= dict.fromkeys((key for key in entry if key.startswith((*NO_REFERENCE,))), float("nan"))
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
         result.append(entry)
     return pd.DataFrame(result)
+
+
+def incomplete(here: pd.DataFrame, score: str) -> set[str]:
+    """The models that lack a score (NaN) on an image on which another has it; `here`: one test set and condition."""
+    missing = here[score].isna().groupby([here.image, here.model]).any().unstack("model", fill_value=False)
+    return {str(model) for model in missing if missing.loc[~missing.all(axis=1), model].any()}
 
 
 def summary(table: pd.DataFrame, scores: list[str]) -> dict[str, dict[str, object]]:
@@ -158,9 +171,8 @@ def _published(
     for method in entry.published:
         if (value := known.get(method)) and (specific or not method.endswith("-S")):
             found = {"published_method": method, "published": value.psnr}
-            halfwidth = (
-                stats.t.ppf((1 + params.evaluate.confidence) / 2, len(draws) - 1) * draws.sem()
-            )  # NaN for one draw
+            quantile = stats.t.ppf((1 + params.evaluate.confidence) / 2, len(draws) - 1)
+            halfwidth = quantile * draws.std() * (1 + 1 / len(draws)) ** 0.5  # published: one more draw; NaN for one
             return found | {"minus_published": draws.mean() - value.psnr, "published_halfwidth": halfwidth}
     return dict.fromkeys(("published_method", "published", "minus_published", "published_halfwidth"))
 

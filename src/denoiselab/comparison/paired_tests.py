@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from denoiselab.comparison import sample_size
-from denoiselab.comparison.aggregate import by_image, groups_of, intervals
+from denoiselab.comparison.aggregate import by_image, groups_of, incomplete, intervals
 from denoiselab.comparison.bootstrap import Interval, holm, smallest_p, wilcoxon
 from denoiselab.comparison.verdicts import Trainings, unsettled, within_seeds
 from denoiselab.config import Params
@@ -70,7 +70,8 @@ class Difference:
         apart = self.interval.low > margin or self.interval.high < -margin
         found = [] if equal or apart else [f"the interval reaches across ±{margin:g} dB"]
         names = self.better, self.worse
-        seeds = within_seeds(margin if equal else self.interval.mean, self.spread, names, trainings)
+        distance = abs(abs(self.interval.mean) - margin) if equal or apart else math.inf
+        seeds = within_seeds(distance, self.spread, names, trainings)
         return equal, [*found, *seeds, *(reason for name in names for reason in unsettled(name, trainings))]
 
     def verdict(self, level: float, trainings: Trainings) -> str:
@@ -104,8 +105,8 @@ def all_pairs(rows: pd.DataFrame, params: Params, score: str = "psnr") -> Pairs:
     """The pairs of all models except the noisy input, by test set and condition."""
     result: Pairs = {}
     for key, here in rows.groupby(["set", "condition"], sort=False):
-        scored = here[here[score].notna()]
-        models = [m for m in dict.fromkeys(scored.model) if params.models[m].arch != "identity"]
+        scored, broken = here[here[score].notna()], incomplete(here, score)
+        models = [m for m in dict.fromkeys(scored.model) if params.models[m].arch != "identity" and m not in broken]
         result[str(key[0]), str(key[1])] = pairs(here, models, params, score) if len(models) > 1 else []
     return result
 

@@ -1,4 +1,7 @@
-"""Published results (published.csv) with their sources, by test set, protocol and noise level."""
+"""Published results (published.csv) with their sources, by test set, protocol and noise level.
+
+Those for Kodak24 are for 24 crops of 500x500, not for the photographs of 768x512 that this project fetches.
+"""
 
 import csv
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ class Patches(Block):
     size: int = Field(ge=8)  # of training patches, in pixels
     stride: int = Field(ge=1)  # pixels
     val_size: int = Field(ge=16)  # of validation patches, in pixels; larger than the 11-pixel window of SSIM
-    scales: list[Annotated[float, Field(gt=0, le=2)]] = Field(min_length=1)  # of training images; above 1: softer
+    scales: list[Annotated[float, Field(gt=0, le=4)]] = Field(min_length=1)  # of training images; above 1: softer
     shard_mib: int = Field(ge=1, le=1024)
 
 

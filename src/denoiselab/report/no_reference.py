@@ -8,6 +8,7 @@ from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from denoiselab.comparison import aggregate, paired_tests
@@ -47,7 +48,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found, trainings)
     if found:
-        matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png")
+        matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png", digits=3)
     alarms = (
         alarm_lines.of_outputs(params)
         + alarm_lines.of_table(table, pairs, params.evaluate, SCORE)
@@ -122,7 +123,7 @@ def _result(
         "testable": any(one.testable(1 - params.evaluate.confidence) for one in pairs),
         "answer": facts.answer(params, restoring, rows, pairs, trainings, SCORE),
         "sigma_255": sigma,
-        "ceiling": -20 * math.log10(max(sigma, 0.01) / 255),
+        "ceiling": float(-20 * np.log10(own.sigma_255.clip(lower=0.01) / 255).mean()),
         "floor": float(floor.iloc[0]) if len(floor) else math.nan,
         "noise_correlation": float(own.noise_correlation.dropna().median()),
     }

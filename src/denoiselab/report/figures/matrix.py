@@ -15,7 +15,7 @@ CELL = 0.55  # inches
 WIDE, HIGH, PAD, LETTERS = 58, 34, 8, 12  # pixels
 
 
-def differences(pairs: list[Difference], level: float, path: Path) -> None:
+def differences(pairs: list[Difference], level: float, path: Path, digits: int = 2) -> None:
     """Score of the row's model minus that of the column's, best first; significant differences are bold and coloured.
 
     A model's name is left of its row and below its column. Drawn with PIL, because Matplotlib takes a second.
@@ -35,7 +35,7 @@ def differences(pairs: list[Difference], level: float, path: Path) -> None:
     for one, bold, fill in zip(pairs, better, fills, strict=True):
         x, y = left + places[one.worse] * WIDE, places[one.better] * HIGH
         draw.rectangle((x, y, x + WIDE - 1, y + HIGH - 1), fill=to_hex(fill))
-        middle, text = (x + WIDE / 2, y + HIGH / 2), f"{one.interval.mean:+.2f}"
+        middle, text = (x + WIDE / 2, y + HIGH / 2), f"{one.interval.mean:+.{digits}f}"
         draw.text(middle, text, fill="black" if bold else "#737373", font=font(LETTERS, bold), anchor="mm")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)

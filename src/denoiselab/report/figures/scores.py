@@ -23,6 +23,9 @@ def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+DIGITS = {"held_out": 3}  # most of its error is the same for all models
+
+
 def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
     """A score of every model with its interval, one colour per title. `table`: rows of comparison.csv with `title`.
 
@@ -46,7 +49,7 @@ def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:
         }
         axes.errorbar(rows[mean], places, xerr=error, **look)
         for place, value in zip(places, rows[mean], strict=True):
-            number = "" if np.isnan(value) else f"{value:.2f}"
+            number = "" if np.isnan(value) else f"{value:.{DIGITS.get(score, 2)}f}"
             axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(np.arange(len(models)), models)
     axes.invert_yaxis()
