@@ -110,6 +110,19 @@ def test_a_dark_or_clean_channel_does_not_decide_for_the_others(tmp_path, frames
     assert np.abs(restored[0] - smooth).mean() < 10
 
 
+def test_levels_of_a_dark_channel_are_those_of_the_file(tmp_path, frames):
+    """Not of the brightened channel that the model sees."""
+    channels = np.stack([frames[0] // 20, frames[1] // 20, frames[2]])
+    tifffile.imwrite(tmp_path / "in.tif", channels, photometric="minisblack", planarconfig="separate")
+    estimated = denoiselab("estimate", tmp_path / "in.tif", "--json")
+    levels = [row["sigma_255"] for row in estimated.json]
+    words = ["denoise", tmp_path / "in.tif", tmp_path / "out.tif", "--quality", "fast", "--strength", "0.5"]
+    said = denoiselab(*words)
+    assert said.code == 0 and "of the channel, brightened 16 times" in said.err
+    (before,) = re.findall(r"noise [\d.]+ of ([\d.]+) left", said.err)
+    assert float(before) == pytest.approx(np.sqrt(np.mean(np.square(levels))), abs=0.06)
+
+
 def test_a_dark_first_image_does_not_decide_for_the_others(tmp_path, frames):
     """An empty slice, and one in which white would be 255, come first."""
     dark = np.stack([np.zeros_like(frames[0]), frames[0] // 32, *frames])

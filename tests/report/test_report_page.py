@@ -14,7 +14,7 @@ from denoiselab.data import noisy_sets
 from denoiselab.imaging import dataset_images
 from denoiselab.metrics import image_quality
 from denoiselab.report import samples, slider_images
-from denoiselab.report.rendering import page
+from denoiselab.report.rendering import address, page
 from denoiselab.runtime import files, paths
 from tests.browser import browse
 from tests.conftest import photograph, small
@@ -47,6 +47,16 @@ def slider(params, rows) -> list[dict]:
     return slider_images.encode(
         [slider_images.detail(one, one.test.image) for one in samples.read(params, rows) if one.outputs]
     )
+
+
+@pytest.mark.parametrize("name", ["für Test", "a)b", "(a", "100%", "%41", "a[1]", "what?#x", "<x>", '"', "a+b,c=d@e"])
+def test_figures_may_have_any_name(tmp_path, monkeypatch, name):
+    """Test sets are named after the user's folders."""
+    monkeypatch.chdir(tmp_path)
+    figure = paths.FIGURES / f"pairs-{name}-sigma25.png"
+    figure.parent.mkdir(parents=True)
+    dataset_images.write_png(figure, np.zeros((8, 8, 3), np.uint8))
+    assert '<img src="data:image/png;base64,' in page(f"# Which?\n\n![Pairs]({address(figure)})\n")
 
 
 def test_headings_have_unique_ids_and_a_table_of_contents():

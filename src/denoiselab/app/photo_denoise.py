@@ -89,13 +89,14 @@ class Restorer:
         """The given model, or the one for the noise in the photo."""
         if self.model != AUTO:
             return Choice(self.model)
-        return typical([self._choice(pixels) for pixels, _ in photos.channels(photo)])
+        return typical([self._choice(*channel) for channel in photos.channels(photo)])
 
-    def _choice(self, pixels: np.ndarray) -> Choice:
+    def _choice(self, pixels: np.ndarray, factor: float) -> Choice:
         settings, noise = self.settings, denoisers.estimate(pixels)
         if noise.kind == "clean" and settings.sigma_255 is not None:
             noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
         name, reason = denoisers.choose(noise, pixels.shape[2])
+        reason += photos.brightened(factor)
         return Choice("" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason, noise)
 
     def restore(self, photo: photos.Photo, choice: Choice) -> Restored:
@@ -120,10 +121,10 @@ class Restorer:
                 share_in_words = f"{100 * share:.2f} % of the values"
                 warnings[f"{share_in_words} are far outside black and white: kept, not denoised"] = None
             if shift := tone.largest(pixels, restored):
-                warnings[f"tones shifted: {shift}"] = None
+                warnings[f"tones shifted: {shift.darkened(factor)}"] = None
             if settings.strength < 1:
                 noise = None if photo.separate else choice.noise
-                kept.append(strength.kept(pixels, restored, settings.strength, noise))
+                kept.append(strength.kept(pixels, restored, settings.strength, noise).darkened(factor))
             results.append(strength.blend(pixels, restored, settings.strength) / np.float32(factor))
         unused = settings.sigma_255 is not None and not denoiser.takes_level(results[0].shape[2])
         joined = np.concatenate(results, axis=2) if photo.separate else results[0]

@@ -1,7 +1,7 @@
 """Partial denoising: a blend of an image with its restoration, and what it keeps of noise and detail."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -26,6 +26,10 @@ class Kept:
     noise_255: float  # before
     left_255: float  # after
     detail: float | None  # fraction of the amplitude of fine detail; None: too little detail beside the noise
+
+    def darkened(self, factor: float) -> "Kept":
+        """The same in the image before it was multiplied by `factor`."""
+        return replace(self, noise_255=self.noise_255 / factor, left_255=self.left_255 / factor)
 
     def __str__(self) -> str:
         detail = "" if self.detail is None else f", {100 * self.detail:.0f} % of fine detail kept"

@@ -139,6 +139,11 @@ def channels(photo: Photo) -> list[tuple[np.ndarray, float]]:
     return found
 
 
+def brightened(factor: float) -> str:
+    """What `channels` did, in words that follow a statement about its pixels; empty if nothing."""
+    return f" of the channel, brightened {factor:g} times" if factor > 1 else ""
+
+
 def at_depth(photo: Photo, pixels: np.ndarray) -> np.ndarray:
     """(H, W, C) float32 clipped to [0, 1] and, unless the photo is float, rounded to the levels of its file."""
     clipped = np.clip(pixels, 0, 1)

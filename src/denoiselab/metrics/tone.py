@@ -26,6 +26,12 @@ class Shift(NamedTuple):
         interval = f"[{self.mean - self.halfwidth:+.1f}, {self.mean + self.halfwidth:+.1f}]"
         return f"{self.channel} {self.mean:+.1f} of 255 {interval} where brightness is {self.brightness:.0f}"
 
+    def darkened(self, factor: float) -> "Shift":
+        """The same shift in the image before it was multiplied by `factor`."""
+        return self._replace(
+            brightness=self.brightness / factor, mean=self.mean / factor, halfwidth=self.halfwidth / factor
+        )
+
     @property
     def counts(self) -> bool:
         """Whether it exceeds both its interval and BOUND_255."""

@@ -8,6 +8,7 @@ import pandas as pd
 from denoiselab.comparison import pareto
 from denoiselab.config import Params
 from denoiselab.report.figures import cost as cost_figures
+from denoiselab.report.rendering import address
 from denoiselab.report.title import Titles
 from denoiselab.runtime import files, paths
 
@@ -39,7 +40,7 @@ def figures(
 ) -> list[dict[str, str]]:
     """Draw the score against time, MAC and parameters; returns `title` and `path`, relative to the report."""
     drawn = cost_figures.tradeoffs(_rows(params, table, cost, titles, score), paths.TRADEOFFS, score)
-    return [one | {"path": f"{paths.TRADEOFFS.name}/{one['path']}"} for one in drawn]
+    return [one | {"path": address(paths.TRADEOFFS / one["path"])} for one in drawn]
 
 
 def _rows(params: Params, table: pd.DataFrame, cost: list[dict[str, Any]], titles: Titles, score: str) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Draws all figures of the report."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from denoiselab.report.figures import matrix
 from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
+from denoiselab.report.rendering import address
 from denoiselab.report.title import Titles
 from denoiselab.runtime import files, paths
 from denoiselab.runtime.sanitize import printable
@@ -58,7 +58,7 @@ def plots(params: Params, table: pd.DataFrame, titles: Titles) -> dict[str, Any]
     for (protocol, sha256), rows_of_it in table.groupby(["protocol", "protocol_sha256"], sort=False):
         path = paths.FIGURES / f"psnr-{protocol}-{sha256}.svg"
         score_figures.means(rows_of_it.sort_values("psnr_mean", ascending=False), path)
-        means.append({"protocol": protocol, "path": _relative(path)})
+        means.append({"protocol": protocol, "path": address(path)})
     trained = aggregate.histories(params)
     looks = score_figures.lines([*trained, *(name for name in params.models if name not in {*trained, "noisy"})])
     levels, drawn = aggregate.curves(params), []
@@ -67,7 +67,7 @@ def plots(params: Params, table: pd.DataFrame, titles: Titles) -> dict[str, Any]
     return {
         "means": means,
         "mismatches": _mismatches(params, table, titles),
-        "levels": [_relative(path) for path in drawn],
+        "levels": [address(path) for path in drawn],
         "training": training(params),
     }
 
@@ -75,7 +75,7 @@ def plots(params: Params, table: pd.DataFrame, titles: Titles) -> dict[str, Any]
 def training(params: Params) -> list[str]:
     """Draw the training histories, if there are any."""
     trained = aggregate.histories(params)
-    return [_relative(path) for path in score_figures.training(trained, score_figures.lines(trained), paths.FIGURES)]
+    return [address(path) for path in score_figures.training(trained, score_figures.lines(trained), paths.FIGURES)]
 
 
 def progress(params: Params) -> list[dict[str, str]]:
@@ -95,7 +95,7 @@ def _grid(one: samples.Sample) -> dict[str, str]:
     panels = [Panel(f"{output.model}\n{samples.decibels(output.psnr)}", output.pixels) for output in shown]
     path = paths.PHOTOS / f"pictures-{one.condition}-{one.number:02d}.webp"
     image_figures.grid(one.test.shown, [Panel("clean", one.test.shown), *panels], path)
-    return {"path": _relative(path)}
+    return {"path": address(path)}
 
 
 def _cases(params: Params, table: pd.DataFrame, name: str, titles: Titles) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _cases(params: Params, table: pd.DataFrame, name: str, titles: Titles) -> di
     for model in map(str, psnr.sort_values(ascending=False).index[:number]):
         path = paths.PHOTOS / f"cases-{name}-{model}.webp"
         image_figures.errors(model, _examples(params, model, name), condition.sigma_255, path)
-        found.append({"model": model, "path": _relative(path)})
+        found.append({"model": model, "path": address(path)})
     return {"title": titles.conditions[name], "models": found}
 
 
@@ -147,7 +147,7 @@ def _trained_levels(params: Params, levels: pd.DataFrame) -> dict[str, tuple[flo
 def _matrix(params: Params, set_name: str, condition: str, pairs: list[Difference]) -> str:
     path = paths.FIGURES / f"pairs-{set_name}-{condition}.png"
     matrix.differences(pairs, 1 - params.evaluate.confidence, path)
-    return _relative(path)
+    return address(path)
 
 
 def _mismatches(params: Params, table: pd.DataFrame, titles: Titles) -> list[dict[str, str]]:
@@ -162,7 +162,7 @@ def _mismatches(params: Params, table: pd.DataFrame, titles: Titles) -> list[dic
             psnr.index = pd.Index([f"{m}: {in_short(params.training_noise(m))}" for m in networks])
             path = paths.FIGURES / f"mismatch-{set_name}.png"
             matrix.mismatch(psnr, path)
-            found.append({"set": titles.set(str(set_name)), "path": _relative(path)})
+            found.append({"set": titles.set(str(set_name)), "path": address(path)})
     return found
 
 
@@ -173,7 +173,7 @@ def _progress(params: Params, name: str) -> dict[str, str]:
     titles += ["clean"] if params.noise.has_clean else []
     path = paths.PHOTOS / f"progress-{name}.webp"
     image_figures.progress(dataset_images.read(paths.progress(name) / "patches.png", 3), titles, path)
-    return {"model": name, "path": _relative(path)}
+    return {"model": name, "path": address(path)}
 
 
 def classifiers(params: Params, titles: Titles) -> list[dict[str, Any]]:
@@ -187,9 +187,5 @@ def classifiers(params: Params, titles: Titles) -> list[dict[str, Any]]:
         path = paths.FIGURES / f"confusion-{result['model']}-{result['set']}-{result['condition']}.png"
         classes = metadata.read(paths.model(result["model"]))["classes"]
         score_figures.confusion(rows[here], classes, path)
-        result |= {"path": _relative(path), "title": titles.of(result["set"], result["condition"])}
+        result |= {"path": address(path), "title": titles.of(result["set"], result["condition"])}
     return results
-
-
-def _relative(path: Path) -> str:
-    return path.relative_to(paths.REPORT_MD.parent).as_posix()

@@ -6,6 +6,7 @@ import re
 from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import jinja2
 from markdown_it import MarkdownIt
@@ -109,9 +110,14 @@ def _html(markdown: MarkdownIt, tokens: list[Token]) -> Markup:
     return Markup(html)
 
 
+def address(figure: Path) -> str:
+    """A figure's address in the report; names of test sets may have characters that Markdown does not allow there."""
+    return quote(figure.relative_to(paths.REPORT_MD.parent).as_posix(), safe="/+,=@")
+
+
 def _file(path: str) -> Path:
-    """A figure of the report."""
-    file = paths.REPORT_MD.parent / path
+    """A figure of the report, by its address there."""
+    file = paths.REPORT_MD.parent / unquote(path)
     assert file.resolve().is_relative_to(paths.REPORT_MD.parent.resolve()), path
     return file
 

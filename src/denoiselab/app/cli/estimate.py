@@ -74,7 +74,7 @@ def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple
             for c, (pixels, factor) in enumerate(photos.channels(photo)):
                 found = denoisers.estimate(pixels)
                 noise, (model, why) = found.darkened(factor), denoisers.choose(found, pixels.shape[2])
-                why += f" of the channel, brightened {factor:g} times" if factor > 1 else ""
+                why += photos.brightened(factor)
                 where = {"file": str(source), "image": n + 1, "channel": c + 1 if photo.separate else None}
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"

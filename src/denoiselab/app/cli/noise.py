@@ -197,7 +197,8 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
     steps = depths.steps(depths.DTYPES[depth])
     noisy = interleaved(noises.add(planar(photo.pixels), seeding.generator(*key), spec, steps=steps))
     stored = noisy if photo.dtype.kind == "f" else noisy.clip(0, 1)
-    photos.write(target, photo, stored)
+    written = noisy if photo.dtype.kind == "f" else photos.at_depth(photo, stored)
+    photos.write(target, photo, written)
     dropped = photos.dropped(photo, target.suffix)
     if dropped:
         say(f"{target}: without {', '.join(dropped)}, which it cannot hold")
@@ -205,7 +206,7 @@ def _write(source: Path, target: Path, spec: "NoiseSpec", key: tuple[object, ...
         "in": str(source),
         "out": str(target),
         "noise": in_words(spec.model_dump(mode="json"), depth),
-        "psnr": image_quality.capped_psnr(photo.pixels, stored, data_range=1),
+        "psnr": image_quality.capped_psnr(photo.pixels, written, data_range=1),
         "clipped": float(np.mean(noisy != stored)),
         "dropped": dropped,
     }
