@@ -80,9 +80,13 @@ def test_linked_subfolders_are_read_and_loops_end(tmp_path, photos):
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 70, 3), np.uint8)).save(elsewhere / "a.png")
     (photos / "linked").symlink_to(elsewhere, target_is_directory=True)
     (elsewhere / "back").symlink_to(photos, target_is_directory=True)
+    (photos / "again").symlink_to(elsewhere, target_is_directory=True)
+    (photos / "own").mkdir()
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (70, 70, 3), np.uint8)).save(photos / "own" / "b.png")
+    (photos / "latest").symlink_to("own", target_is_directory=True)
     found = {row.image for row in fetch(folder(photos), tmp_path / "raw")}
-    assert "linked/a.png" in found
-    assert len(found) == 1 + len([path for path in photos.iterdir() if path.is_file()])
+    assert {name.rpartition("/")[2] for name in found if "/" in name} == {"a.png", "b.png"}
+    assert len(found) == 2 + len([path for path in photos.iterdir() if path.is_file()])
 
 
 def test_a_missing_an_empty_and_a_small_folder_are_refused(tmp_path, photos):

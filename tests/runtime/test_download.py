@@ -413,5 +413,5 @@ def test_invalid_addresses_are_refused(tmp_path, monkeypatch, url, reason):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, server):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(UserError, match="cache/set/file: cannot be written: Not a directory"):
+    with pytest.raises(UserError, match="cache/set/file: cannot be read or written: Not a directory"):
         obtain(server.url("whole/file"), tmp_path)

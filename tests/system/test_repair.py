@@ -81,6 +81,19 @@ def test_a_shorter_dvc_lock_from_git_is_left_alone(project):
     assert (project / KEPT_LOCK).read_text() == short
 
 
+def test_a_shorter_dvc_lock_of_another_experiment_is_left_alone(project):
+    """`dvc exp apply` wrote it: without the last stage, and with other results of many."""
+    whole = (ROOT / "dvc.lock").read_text()
+    (project / KEPT_LOCK).write_text(whole)
+    *_, last = dvc_files.STAGE.finditer(whole)
+    other = re.sub(r"md5: \w{8}", "md5: 01234567", whole[: last.start()])
+    (project / "dvc.lock").write_text(other)
+    repair.main()
+    assert (project / "dvc.lock").read_text() == other
+    dvc_files.keep_lock()
+    assert (project / KEPT_LOCK).read_text() == other
+
+
 def commit(project, lock: str) -> None:
     """Commit this dvc.lock."""
     (project / "dvc.lock").write_text(lock)

@@ -93,10 +93,10 @@ class Restorer:
 
     def _choice(self, pixels: np.ndarray, factor: float) -> Choice:
         settings, noise = self.settings, denoisers.estimate(pixels)
+        noise = replace(noise, reason=noise.reason + photos.brightened(factor))
         if noise.kind == "clean" and settings.sigma_255 is not None:
             noise = replace(noise, kind="gaussian", reason=f"given noise level {settings.sigma_255:g} of 255")
         name, reason = denoisers.choose(noise, pixels.shape[2])
-        reason += photos.brightened(factor)
         return Choice("" if noise.kind == "clean" else denoisers.resolved(name, settings.quality), reason, noise)
 
     def restore(self, photo: photos.Photo, choice: Choice) -> Restored:

@@ -128,7 +128,7 @@ def no_reference_table(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
             interval = found[model, set_name, condition, score]
             entry |= {f"{score}_mean": interval.mean, f"{score}_low": interval.low, f"{score}_high": interval.high}
         if model in broken[set_name, condition]:
-            entry |= dict.fromkeys((key for key in entry if key.startswith((*NO_REFERENCE,))), float("nan"))
+            entry |= dict.fromkeys((key for key in entry if key.startswith(NO_REFERENCE)), float("nan"))
         entry["parameters"] = files.read_json(stage_outputs.evaluated(model, "metrics.json"))["parameters"]
         result.append(entry)
     return pd.DataFrame(result)

@@ -29,6 +29,11 @@ class Training:
         return max(self.gains, key=lambda gain: math.inf if math.isnan(gain) else gain)
 
     @property
+    def digits(self) -> int:
+        """Decimals of a gain in sentences."""
+        return 2 if self.limit == GAIN_DB else 3
+
+    @property
     def flat(self) -> bool:
         """Whether all runs have flattened."""
         return self.gain < self.limit
@@ -57,8 +62,7 @@ def unsettled(name: str, trainings: Trainings) -> list[str]:
         return []
     if math.isnan(gain := trainings[name].gain):
         return [f"too few validations to tell whether {name} has flattened"]
-    digits = 3 if trainings[name].limit < GAIN_DB else 2
-    return [f"{name} still gained {gain:.{digits}f} dB in the last fifth of its training"]
+    return [f"{name} still gained {gain:.{trainings[name].digits}f} dB in the last fifth of its training"]
 
 
 def within_seeds(gap: float, spread: float, names: tuple[str, str], trainings: Trainings) -> list[str]:

@@ -19,7 +19,10 @@ from denoiselab.runtime import distributed, files, paths
 
 SLOW_S = 1.0  # seconds for an image; outputs of faster models are computed again
 ROOM = 2 << 30  # bytes that remain free on the disk
-LIBRARIES = ("numpy", "opencv-python-headless", "PyWavelets", "scikit-image", "scipy", "spandrel", "torch")
+LIBRARIES = (  # that models compute with
+    *("numpy", "opencv-python-headless", "PyWavelets", "scikit-image", "scipy"),
+    *("spandrel", "spandrel_extra_arches", "torch"),
+)
 
 
 @dataclass(frozen=True)

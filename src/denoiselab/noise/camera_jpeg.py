@@ -6,9 +6,9 @@
 3. White balance, demosaicking, colour matrix, gamma and tone curve.
 4. Noise reduction that spares edges, blur of the noise in luma and chroma, sharpening, JPEG.
 
-Demosaicking, noise reduction, blur, sharpening and JPEG's chroma subsampling are linear in the noise, and act on it
-alone: the clean image is taken as the camera's image without noise, so that a denoiser does not learn to undo them.
-Only JPEG's rounding changes the image itself.
+Demosaicking, noise reduction, blur, sharpening and JPEG's chroma subsampling act on the noise alone: the clean image is
+taken as the camera's image without noise, so that a denoiser does not learn to undo them. Only JPEG's rounding changes
+the image itself.
 """
 
 import math

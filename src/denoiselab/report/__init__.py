@@ -13,7 +13,7 @@ from denoiselab.comparison import aggregate, paired_tests, sample_size
 from denoiselab.config import Params
 from denoiselab.data import noisy_sets
 from denoiselab.report import alarm_lines, facts, latex, planning
-from denoiselab.report.rendering import page, render
+from denoiselab.report.rendering import UNITS, page, render
 from denoiselab.report.title import title, titles
 from denoiselab.runtime import files, git, paths
 
@@ -72,6 +72,7 @@ def write(params: Params) -> None:
         "claimed": facts.claimed(table),
         "imported": facts.imported(params, costs),
         "score": "psnr",
+        "digits": UNITS["psnr"][0],
         "self_supervised": facts.self_supervised(params),
         "fronts": cost.fronts(params, table, costs, names),
         "tradeoffs": cost.figures(params, table, costs, names),

@@ -181,8 +181,8 @@ def cost(params: Params) -> list[dict[str, Any]]:
 
 
 def claimed(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the comparison that have a published value."""
-    return table[table.published.notna()].to_dict("records")
+    """The rows of the comparison that have a published value, and a measured one."""
+    return table[table.published.notna() & table.psnr_mean.notna()].to_dict("records")
 
 
 def imported(params: Params, costs: list[dict[str, Any]]) -> list[dict[str, Any]]:

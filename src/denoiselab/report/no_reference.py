@@ -24,7 +24,7 @@ from denoiselab.report.figures import matrix
 from denoiselab.report.figures import pictures as image_figures
 from denoiselab.report.figures import scores as score_figures
 from denoiselab.report.figures.pictures import Example, Panel
-from denoiselab.report.rendering import page, render
+from denoiselab.report.rendering import UNITS, page, render
 from denoiselab.report.title import Titles, titles
 from denoiselab.runtime import files, git, paths
 from denoiselab.runtime.sanitize import printable
@@ -48,7 +48,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
     ranked = table.sort_values(f"{SCORE}_mean", ascending=False)
     result = _result(params, ranked, rows, found, trainings)
     if found:
-        matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png", digits=3)
+        matrix.differences(found, 1 - params.evaluate.confidence, paths.FIGURES / "pairs.png", UNITS[SCORE][0])
     alarms = (
         alarm_lines.of_outputs(params)
         + alarm_lines.of_table(table, pairs, params.evaluate, SCORE)
@@ -81,6 +81,7 @@ def write(params: Params, rows: pd.DataFrame, packages: tuple[str, ...]) -> None
         "tradeoffs": cost.figures(params, table, costs, names, SCORE),
         "alarms": alarm_lines.lines(alarms, names.places([key]) | {key[0]: names.set(key[0])}),
         "score": SCORE,
+        "digits": UNITS[SCORE][0],
     }
     latex.write(params, table)
     files.write_text(paths.REPORT_MD, render("no_reference.md.j2", context | {"timed": False}))
@@ -152,7 +153,7 @@ def _grids(params: Params, rows: pd.DataFrame, ranked: pd.DataFrame) -> Iterator
         pixels = {m: dataset_images.read(paths.samples(m) / condition / f"{n:02d}.png", channels) for m in models}
         pixels = {m: own.reshape(test.clean.shape) for m, own in pixels.items()}
         panels = [Panel("noisy\n", image_quality.to_uint8(test.noisy))]
-        panels += [Panel(f"{m}\n{scores[m, test.image]:.2f} dB held out", pixels[m]) for m in reversed(models)]
+        panels += [Panel(f"{m}\n{scores[m, test.image]:.3f} dB held out", pixels[m]) for m in reversed(models)]
         path = paths.PHOTOS / f"pictures-{condition}-{n:02d}.webp"
         image_figures.grid(pixels[models[0]] if models else test.shown, panels, path)
         yield {"image": test.image, "path": f"photos/{path.name}"}

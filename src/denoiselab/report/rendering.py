@@ -136,4 +136,4 @@ def _cell(row: dict[str, Any], score: str) -> str:
     """A mean with its interval (none for a single image), in the units of the tables."""
     digits, scale = UNITS[score]
     mean, low, high = (f"{scale * row[f'{score}_{part}']:.{digits}f}" for part in ("mean", "low", "high"))
-    return mean if low == "nan" else f"{mean} [{low}, {high}]"
+    return mean.replace("nan", "–") if low == "nan" else f"{mean} [{low}, {high}]"

@@ -37,7 +37,8 @@ def read(params: Params, rows: pd.DataFrame) -> Iterator[Sample]:
         for condition in noisy_sets.names(paths.NOISY):
             here = rows[(rows.condition == condition) & (rows.draw == 0)].drop_duplicates(["model", "image"])
             psnr = here.set_index(["model", "image"]).psnr
-            ranked = here.groupby("model").psnr.mean().sort_values(ascending=False).index
+            means = here.groupby("model").psnr.agg(lambda psnr: psnr.mean(skipna=False))
+            ranked = means.sort_values(ascending=False).index
             models = [str(model) for model in ranked if params.models[model].arch != "identity"]
             tests = noisy_sets.test(paths.RAW, paths.NOISY, condition, channels, draw=0)
             for n, test in zip(range(params.evaluate.samples), tests, strict=False):

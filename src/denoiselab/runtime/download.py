@@ -82,11 +82,11 @@ def obtain(
 ) -> Path:
     """Local path of the file at `url` (http, https, file, or a path), downloaded if necessary.
 
-    The first that exists of: <DENOISELAB_MIRROR>/<name>/<file>, the path itself, `folder`/<name>/<file>; otherwise
-    downloaded to the last. <file> is the last part of the URL's path; relative paths start at `root`. `timeout` and
-    `wait` are in seconds, `limit` in bytes; `retries`: attempts in a row without progress, after pauses of `wait`,
-    2 `wait`, ... UserError names the file or URL and the reason: missing, cannot be downloaded, larger than `limit`,
-    or another SHA-256 than `sha256` (hex; None: not checked).
+    The first that exists of: <DENOISELAB_MIRROR>/<name>/<file>, the path itself, `folder`/<name>/<file> with this
+    SHA-256 or, without one, from this address; otherwise downloaded to the last. <file> is the last part of the URL's
+    path; relative paths start at `root`. `timeout` and `wait` are in seconds, `limit` in bytes; `retries`: attempts in
+    a row without progress, after pauses of `wait`, 2 `wait`, ... UserError names the file or URL and the reason:
+    missing, cannot be downloaded, larger than `limit`, or another SHA-256 than `sha256` (hex; None: not checked).
     """
     scheme, path, file = _split(url)
     if file in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", file):
@@ -107,7 +107,7 @@ def obtain(
                 if not _is_there(job, sha256):
                     _download(job, sha256, retries, wait)
     except OSError as error:
-        raise UserError(f"{job.target}: cannot be written: {_reason(error)}") from None
+        raise UserError(f"{job.target}: cannot be read or written: {_reason(error)}") from None
     return job.target
 
 
@@ -192,8 +192,10 @@ def _download(job: _Job, sha256: str | None, retries: int, wait: float) -> None:
         job.discard()
         raise
     files.flush(job.part)
+    job.target.unlink(missing_ok=True)  # first: an old file must not be paired with a new note
+    files.write_json(job.source, {"url": job.url})
     job.part.replace(job.target)
-    files.write_json(job.source, {"url": job.url})  # flushes the folder
+    files.flush(job.target.parent)
     job.note.unlink(missing_ok=True)
 
 

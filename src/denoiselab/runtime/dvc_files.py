@@ -9,14 +9,15 @@ from denoiselab.runtime import files, git
 RWLOCK = Path(".dvc/tmp/rwlock")
 LOCK = Path("dvc.lock")
 KEPT_LOCK = Path(".dvc/tmp/dvc.lock.kept")  # dvc.lock when the last stage started
+CHANGED = 2  # stages
 STAGE = re.compile(r"^  (\S.*):$", re.MULTILINE)  # in dvc.lock
 
 
 def is_whole(file: Path, root: Path = Path()) -> bool:
     """Whether RWLOCK or LOCK of the project in the folder `root` is whole, or missing.
 
-    The beginning of dvc.lock is mostly valid YAML. So it must also satisfy DVC's schema and end with its line, and if
-    it has only the first of KEPT_LOCK's stages, Git must have the same file.
+    The beginning of dvc.lock is mostly valid YAML. So it must also satisfy DVC's schema, end with its line, and not be
+    KEPT_LOCK without its last stages: a kill while one stage is written changes that one and cuts another.
     """
     path = root / file
     if not path.exists():
@@ -54,12 +55,12 @@ def _mapping(path: Path) -> Any:
 
 def _is_shortened(root: Path) -> bool:
     """Whether dvc.lock ends within a line, or before stages that KEPT_LOCK has."""
-    whole = (root / LOCK).read_bytes()
-    kept = root / KEPT_LOCK
-    stages, before = (STAGE.findall(text.decode(errors="replace")) for text in (whole, _content(kept)))
-    fewer = len(stages) < len(before) and stages == before[: len(stages)]
-    return not whole.endswith(b"\n") or (fewer and whole != git.committed(LOCK, root))
+    text, kept = (_text(root / file) for file in (LOCK, KEPT_LOCK))
+    stages, before = (STAGE.split(one) for one in (text, kept))  # what precedes the first, then names and contents
+    fewer = len(stages) < len(before) and stages[1::2] == before[1 : len(stages) : 2]
+    changed = sum(one != other for one, other in zip(stages[2::2], before[2::2], strict=False))
+    return not text.endswith("\n") or (fewer and changed <= CHANGED and text.encode() != git.committed(LOCK, root))
 
 
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

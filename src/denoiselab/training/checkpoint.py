@@ -4,6 +4,7 @@ Beside each lies job.json, the identity of its training run: a run without a che
 that has one, such as one copied from another machine.
 """
 
+import errno
 import json
 import shutil
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from denoiselab.runtime import devices, files, paths, sealed_json
 from denoiselab.runtime.errors import UserError
@@ -85,7 +86,8 @@ class Checkpoint:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001  (damaged files raise anything)
             reason = one_line(error)
-            if isinstance(error, OSError) or devices.is_out_of_memory(error):  # the file may be intact
+            failed = isinstance(error, OSError) and error.errno != errno.EINVAL  # of a damaged zip file
+            if failed or devices.is_out_of_memory(error):  # the file may be intact
                 raise UserError(f"{self.path}: cannot be read: {reason}") from None
             aside = self.path.with_suffix(".damaged")
             self.path.replace(aside)
@@ -130,7 +132,7 @@ def _prune(root: Path) -> None:
         evaluations = [path for path in folders if path.name.startswith(paths.EVALUATION)]
         for own in (evaluations, [path for path in folders if path not in evaluations]):
             for folder in sorted(own, key=_changed, reverse=True)[KEPT:]:
-                with suppress(Timeout, OSError), FileLock(folder / "lock", timeout=0):
+                with suppress(OSError), FileLock(folder / "lock", timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -65,6 +65,8 @@ def estimate(
 
 def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Row and lines of each image in a file, and of each of its channels that do not belong together."""
+    from dataclasses import replace
+
     from denoiselab.app import denoisers, noise_curve
     from denoiselab.imaging import photos, stacks
 
@@ -73,8 +75,8 @@ def _estimates(source: Path, white: float | None, curve: bool) -> Iterator[tuple
             photo = photos.of_stack(stack, n, white) if stack else photos.read(source, white=white, separate=True)
             for c, (pixels, factor) in enumerate(photos.channels(photo)):
                 found = denoisers.estimate(pixels)
+                found = replace(found, reason=found.reason + photos.brightened(factor))
                 noise, (model, why) = found.darkened(factor), denoisers.choose(found, pixels.shape[2])
-                why += photos.brightened(factor)
                 where = {"file": str(source), "image": n + 1, "channel": c + 1 if photo.separate else None}
                 name = f"{source}{f', image {n + 1}' if stack else ''}{f', channel {c + 1}' if photo.separate else ''}"
                 line = f"{name}: sigma {noise.sigma_255:.1f}, {noise.kind}; {model}: {why}"

@@ -56,14 +56,24 @@ def listed(root: Path, key: str = "data.path") -> list[str]:
 
 
 def _walked(root: Path) -> Iterator[Path]:
-    """All files below a folder, also through links to folders; a link to a folder that contains it is not followed."""
+    """All files below a folder; links are followed, but not to a folder that is visited anyway."""
+    known = {root.resolve()}
     for folder, subfolders, names in os.walk(root, onerror=_fail, followlinks=True):
         here = Path(folder)
-        around = {path.resolve() for path in (here, *here.parents)}
-        subfolders[:] = [
-            name for name in subfolders if not name.startswith(HIDDEN) and (here / name).resolve() not in around
-        ]
+        shown = sorted(name for name in subfolders if not name.startswith(HIDDEN))
+        subfolders[:] = [name for name in shown if _is_new(here / name, known)]
         yield from (here / name for name in names)
+
+
+def _is_new(folder: Path, known: set[Path]) -> bool:
+    """Whether it is no link, or one to somewhere outside the `known` folders, which then has them."""
+    if not folder.is_symlink():
+        return True
+    target = folder.resolve()
+    if any(target.is_relative_to(one) or one.is_relative_to(target) for one in known):
+        return False
+    known.add(target)
+    return True
 
 
 def _fail(error: OSError) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 
 from denoiselab.report.figures._style import COLOURS, LABELS, WIDTH, legend, literal, plain, plt, save
 
+DIGITS = {"held_out": 3}  # other scores: 2
+
 
 def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Line style of each model in all figures of a report: one colour each, then other dashes."""
@@ -21,9 +23,6 @@ def lines(models: Iterable[str]) -> dict[str, dict[str, Any]]:
         }
         for n, model in enumerate(models)
     }
-
-
-DIGITS = {"held_out": 3}  # most of its error is the same for all models
 
 
 def means(table: pd.DataFrame, path: Path, score: str = "psnr") -> None:

@@ -121,7 +121,7 @@ def _value(
         trial.set_user_attr(studies.ERROR, str(error))
         if isinstance(error, DivergedError) or studies.has_failed_before(trial):
             raise optuna.TrialPruned from None
-        raise  # may be for now only, such as little memory: the next search repeats this trial
+        raise UserError(f"{error}; the next search tries this trial again, once") from None
     return next(iter(result.best.values()))["value"]
 
 
