@@ -168,7 +168,7 @@ def test_the_noise_of_a_camera(clean, tmp_path, monkeypatch):
         psnr.append(float(said.out.rpartition("PSNR ")[2].split()[0]))
     assert psnr[0] - psnr[1] == pytest.approx(10 * np.log10(32), abs=1.5)
     said = denoiselab("noise", clean, tmp_path / "jpeg.png", "--camera", "one", "--iso", 6400, "--kind", "camera_jpeg")
-    assert "camera-jpeg (camera one, iso 6400, reduction 0.7, sharpening 0.5" in said.out
+    assert "camera-jpeg (camera one, iso 6400, sharpening 0.5, luma blur 0.6" in said.out
     cameras.table.cache_clear()
 
 

@@ -304,28 +304,6 @@ def test_blur_and_sharpening_change_the_variance_by_their_response(sharpening, l
         assert found == pytest.approx(power.mean(), rel=0.05)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_noise_reduction_averages_where_the_image_is_flat(share):
-    """White noise becomes (1 - s) n + s m, m its mean over a window: the variance follows."""
-    spec = CameraJpeg(kind="camera_jpeg", shot=1e-3, **PLAIN | {"reduction": share})
-    noise = 0.02 * torch.randn(8, 3, 64, 64, generator=generator(), dtype=torch.float64)
-    found = camera_jpeg.reduced(noise, torch.full_like(noise, 0.4), generator(), spec)[:, :, 8:-8, 8:-8]
-    pixels = camera_jpeg.WINDOW**2
-    expected = (1 - share) ** 2 + 2 * share * (1 - share) / pixels + share**2 / pixels
-    assert found.var().item() == pytest.approx(0.02**2 * expected, rel=0.05)
-
-
-def test_noise_reduction_spares_edges():
-    spec = CameraJpeg(kind="camera_jpeg", shot=1e-3, **PLAIN | {"reduction": 1.0})
-    noise = 0.01 * torch.randn(4, 3, 64, 64, generator=generator(), dtype=torch.float64)
-    clean = torch.full_like(noise, 0.2)
-    clean[:, :, :, 32:] = 0.8
-    found = camera_jpeg.reduced(noise, clean, generator(), spec)
-    beside, away = found[:, :, 8:-8, 31:33], found[:, :, 8:-8, 8:20]
-    assert beside.std() > 0.8 * noise.std()
-    assert away.std() < noise.std() / 5
-
-
 @pytest.mark.parametrize("quality", [30, 75, 92, 100])
 def test_jpeg_agrees_with_pillow(quality):
     """But for the rounding of colours and coefficients."""

@@ -36,9 +36,7 @@ EXAMPLES = {
     "poisson": {"photons": 30} | FREE,
     "poisson_gaussian": {"gain": 0.5, "read_noise": 3} | EIGHT_BIT,
     "camera": {"gain": 0.5, "read_noise": 3} | FREE,
-    "camera_jpeg": {"shot": 0.002, "reduction": 0.7, "sharpening": 0.5, "luma_blur": 0.5, "chroma_blur": 1}
-    | {"quality": 90}
-    | EIGHT_BIT,
+    "camera_jpeg": {"shot": 0.002, "sharpening": 0.5, "luma_blur": 0.5, "chroma_blur": 1, "quality": 90} | EIGHT_BIT,
     "speckle": {"sigma": 0.2} | FREE,
     "salt_pepper": {"amount": 0.2, "salt": 0.5, "per_channel": True} | EIGHT_BIT,
     "uniform": {"width_255": 40} | FREE,

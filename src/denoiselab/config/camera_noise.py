@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
-from denoiselab.config.noise_base import Blur, EightBit, NonNegative, Ordered, Positive, Quality, Share, Spec
+from denoiselab.config.noise_base import Blur, EightBit, NonNegative, Ordered, Positive, Quality, Spec
 from denoiselab.runtime.errors import UserError
 
 
@@ -54,12 +54,11 @@ class CameraJpeg(OfCamera, EightBit):
     Colour images only.
     """
 
-    LEVELS = ("iso", "shot", "reduction", "sharpening", "luma_blur", "chroma_blur", "quality")
+    LEVELS = ("iso", "shot", "sharpening", "luma_blur", "chroma_blur", "quality")
     INSTEAD = ("shot",)
 
     kind: Literal["camera_jpeg"]
     shot: Annotated[Positive | tuple[Positive, Positive] | None, Ordered] = None  # a range: uniform logarithm
-    reduction: Annotated[Share | tuple[Share, Share], Ordered] = 0.0  # share of the camera's own noise reduction
     sharpening: Annotated[NonNegative | tuple[NonNegative, NonNegative], Ordered]  # amount of unsharp masking
     luma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]  # sigma of a Gaussian in pixels, of the noise
     chroma_blur: Annotated[Blur | tuple[Blur, Blur], Ordered]

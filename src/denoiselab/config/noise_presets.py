@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = {
         CameraJpeg,
         "shot noise of the raw signal, usually 0.0001 to 0.01; colour images only",
         0.002,
-        lambda n: {"shot": n, "reduction": 0.7, "sharpening": 0.5, "luma_blur": 0.6, "chroma_blur": 1.5, "quality": 90},
+        lambda n: {"shot": n, "sharpening": 0.5, "luma_blur": 0.6, "chroma_blur": 1.5, "quality": 90},
         clip=True,
         quantise=True,
     ),

@@ -4,9 +4,9 @@
    Mildenhall, Xue, Chen, Sharlet, Barron: Unprocessing Images for Learned Raw Denoising, CVPR 2019).
 2. One channel per pixel (Bayer), shot and read noise, saturation.
 3. White balance, demosaicking, colour matrix, gamma and tone curve.
-4. Noise reduction that spares edges, blur of the noise in luma and chroma, sharpening, JPEG.
+4. Blur of the noise in luma and chroma, sharpening, JPEG.
 
-Demosaicking, noise reduction, blur, sharpening and JPEG's chroma subsampling act on the noise alone: the clean image is
+Demosaicking, blur, sharpening and JPEG's chroma subsampling are linear, and act on the noise alone: the clean image is
 taken as the camera's image without noise, so that a denoiser does not learn to undo them. Only JPEG's rounding changes
 the image itself.
 """
@@ -50,7 +50,6 @@ MALVAR = (
     ((0, 0, -1.5, 0, 0), (0, 2, 0, 2, 0), (-1.5, 0, 6, 0, -1.5), (0, 2, 0, 2, 0), (0, 0, -1.5, 0, 0)),
 )
 ESTIMATES = ((0, 2, 3, 4), (1, 0, 0, 1), (4, 3, 2, 0))  # by channel and site: 0: the pixel itself, else a filter
-WINDOW, NOTICED = 7, 2.5  # noise reduction: side in pixels; edges deviate by more than this many times the noise
 SHARP = 1.0  # sigma of unsharp masking, in pixels
 FREQUENCIES = (torch.fft.fftfreq, torch.fft.rfftfreq)  # of rows and columns
 
@@ -102,8 +101,7 @@ def camera_jpeg(clean: torch.Tensor, generator: torch.Generator, spec: CameraJpe
     noise = saturated(of_site(raw, site), shot, read, generator) * of_site(develop.gains.expand_as(clean), site)
     balanced = raw * develop.gains
     noisy = balanced + demosaicked(noise, site, drawn((0, 1), clean, generator))
-    visible = reduced(develop.image(noisy) - develop.image(balanced), clean, generator, spec)
-    shown = clean + finished(visible, generator, spec)
+    shown = clean + finished(develop.image(noisy) - develop.image(balanced), generator, spec)
     quality = drawn(spec.quality, clean, generator).round().reshape(-1).expand(len(clean))
     return jpeg.compressed(shown.clamp(0, 1), quality, phase, detail_of=clean)
 
@@ -146,27 +144,6 @@ def demosaicked(mosaic: torch.Tensor, site: torch.Tensor, blend: torch.Tensor) -
     known = torch.cat([mosaic, torch.lerp(linear, sharp, blend)], dim=1)
     chosen = torch.tensor(ESTIMATES, device=site.device)[:, site[:, 0]].transpose(0, 1)
     return known.gather(1, chosen)
-
-
-def reduced(noise: torch.Tensor, clean: torch.Tensor, generator: torch.Generator, spec: CameraJpeg) -> torch.Tensor:
-    """Noise (N, 3, H, W) after a share `spec.reduction` of a camera's noise reduction, by a guided filter.
-
-    Where the clean luma is flat, the noise becomes its local mean; at edges it stays (He, Sun, Tang: Guided Image
-    Filtering, TPAMI 2013). Real camera JPEGs have more noise at edges, about 2.4 times in PolyU's.
-    """
-    if spec.reduction == 0.0:
-        return noise
-    share = drawn(spec.reduction, noise, generator)
-    luma = (clean * clean.new_tensor(jpeg.TO_YCC[0])[:, None, None]).sum(dim=1, keepdim=True)
-    variance = (mean_around(luma.square()) - mean_around(luma).square()).clamp(min=0)
-    limit = (NOTICED * noise.std(dim=(1, 2, 3), keepdim=True)).square() + DARKEST
-    spared = mean_around(variance / (variance + limit))
-    return noise + share * (1 - spared) * (mean_around(noise) - noise)
-
-
-def mean_around(images: torch.Tensor) -> torch.Tensor:
-    """Means over a square around each pixel of (N, C, H, W)."""
-    return F.avg_pool2d(images, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
 
 
 def finished(noise: torch.Tensor, generator: torch.Generator, spec: CameraJpeg) -> torch.Tensor:
