@@ -132,6 +132,27 @@ def test_a_killed_evaluation_of_a_slow_model_goes_on_where_it_was(project, monke
     assert not list(left.glob("evaluate-*"))
 
 
+def test_outputs_are_kept_until_they_are_logged(project, monkeypatch):
+    monkeypatch.setattr(kept_outputs, "SLOW_S", 0)
+
+    def killed(means):
+        raise Killed
+
+    with pytest.raises(Killed):
+        scoring.evaluate(project, "gaussian", killed)
+    assert list(paths.checkpoints().glob("evaluate-*/*.npz"))
+    scoring.evaluate(project, "gaussian")
+    assert not list(paths.checkpoints().glob("evaluate-*"))
+
+
+def test_outputs_are_not_kept_on_a_disk_that_is_nearly_full(project, monkeypatch):
+    monkeypatch.setattr(kept_outputs, "SLOW_S", 0)
+    monkeypatch.setattr(kept_outputs, "ROOM", 1 << 60)
+    left: list[Path] = []
+    scoring.evaluate(project, "gaussian", lambda means: left.extend(paths.checkpoints().glob("evaluate-*/*")))
+    assert not left
+
+
 def test_a_killed_evaluation_leaves_no_files_outside_its_own_folder(project, monkeypatch, tmp_path):
     left = paths.samples("gaussian") / "waiting" / "sigma25-0.npy"
     left.parent.mkdir(parents=True)
