@@ -144,7 +144,7 @@ def test_the_report_says_what_is_unknown_of_small_images(noisy_folder, monkeypat
     report.write(params)
     text = paths.REPORT_MD.read_text(encoding="utf-8")
     assert "should be that of the noise (unknown, because the noisy images are too small), and" in text
-    assert "| nan |" in text
+    assert "| – |" in text
     for path, content in tables.items():
         path.write_bytes(content)
     report.write(params)
